@@ -1,0 +1,48 @@
+# make            build everything into build/ (needs neither root nor network once the packages are there)
+# make setup      install the Debian or Ubuntu packages that are missing
+# make demo       set up, build, and run the demonstration
+# make test       set up, build, and run every test
+# make bench      the benchmarks
+# make install    PREFIX=/usr/local
+# make clean      remove build/
+PREFIX = /usr/local
+JOBS = $(shell nproc)
+SANITIZE = -Dfaults=true -Db_sanitize=address,undefined -Db_lundef=false
+
+all: build/build.ninja
+	@ninja -C build -j$(JOBS)
+
+build/build.ninja:
+	@command -v meson >/dev/null && command -v ninja >/dev/null || \
+	    { echo "meson or ninja is missing; 'make setup' installs what the build needs" >&2; exit 1; }
+	meson setup build
+
+build/san/build.ninja: | build/build.ninja
+	meson setup build/san $(SANITIZE)
+
+setup:
+	@tools/setup
+
+setup-test:
+	@tools/setup --test
+
+test: setup-test
+	@$(MAKE) --no-print-directory all build/san/build.ninja
+	@ninja -C build/san -j$(JOBS)
+	@tests/run
+
+demo: setup
+	@$(MAKE) --no-print-directory all
+	@examples/demo
+
+bench: all
+	@bench/run
+
+install: all
+	meson configure build -Dprefix=$(abspath $(PREFIX))
+	meson install -C build
+
+clean:
+	rm -rf build
+
+.PHONY: all setup setup-test test demo bench install clean

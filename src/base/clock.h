@@ -1,0 +1,10 @@
+/* clock.h - the two clocks, in microseconds */
+#ifndef TY_CLOCK_H
+#define TY_CLOCK_H
+#include <stdint.h>
+
+int64_t ty_wall_us(void); /* since 1970, UTC; may jump: for records that people read */
+int64_t ty_mono_us(void); /* since boot without sleep; never jumps: for every time-out */
+/* "2026-11-23T11:52:03.123456Z" into buf[32]; returns buf. */
+const char *ty_time_iso(int64_t wall_us, char buf[32]);
+#endif

@@ -1,0 +1,70 @@
+/* home.c - where the state folder is
+ *
+ * Apart from conf.c, because the client library asks too and may need only glibc.
+ */
+#include "base/conf.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <string.h>
+
+static const char *named(const char *variable)
+{
+    const char *value = getenv(variable);
+
+    return value && *value ? value : NULL;
+}
+
+/* `path` seen from the working directory, without slashes at its end. */
+static int absolute(const char *path, char **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    char *full;
+
+    if (path[0] != '/' && !here)
+        return ty_error_set(err, -errno, "cannot find the state folder '%s': the working directory is gone: %m", path);
+    full = here ? ty_path_join(here, path) : strdup(path);
+    if (!full)
+        return ty_error_oom(err);
+    for (size_t n = strlen(full); n > 1 && full[n - 1] == '/'; n--)
+        full[n - 1] = 0;
+    *ret = full;
+    return 0;
+}
+
+/* $HOME, else what the user database says, malloc'ed; NULL: neither. */
+static char *user_folder(void)
+{
+    const char *home = named("HOME");
+    struct passwd entry, *found = NULL;
+    char buf[4096];
+
+    if (home)
+        return strdup(home);
+    if (getpwuid_r(getuid(), &entry, buf, sizeof buf, &found) == 0 && found && found->pw_dir && found->pw_dir[0] == '/')
+        return strdup(found->pw_dir);
+    return NULL;
+}
+
+int ty_home(char **ret, struct ty_error *err)
+{
+    const char *home = named("TRAINYARD_HOME"), *state = named("XDG_STATE_HOME");
+    CLEANUP_FREE char *user = NULL, *path = NULL;
+
+    if (home)
+        return absolute(home, ret, err);
+    /* The XDG rules say that relative paths are to be ignored. */
+    if (state && state[0] == '/') {
+        path = ty_path_join(state, "trainyard");
+    } else {
+        user = user_folder();
+        if (!user)
+            return ty_error_set(err, -ENOENT,
+                                "cannot find a state folder: neither TRAINYARD_HOME nor HOME is set; set TRAINYARD_HOME");
+        path = ty_path_join(user, ".local/state/trainyard");
+    }
+    return path ? absolute(path, ret, err) : ty_error_oom(err);
+}

@@ -1,0 +1,299 @@
+/* blob.c - the content-addressed store: a folder of read-only files named by their SHA-256 */
+#include "blob/blob.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define PATH_CAP 96
+
+struct ty_blobs {
+    char *dir;
+    int dirfd, tmpfd;
+};
+
+struct ty_blob_put {
+    struct ty_blobs *blobs;
+    int fd;
+    char name[32]; /* in tmp/ */
+    crypto_hash_sha256_state hash;
+};
+
+/* ---- hashes ---- */
+
+static void to_hex(const unsigned char digest[32], char sha[TY_SHA256_HEX + 1])
+{
+    sodium_bin2hex(sha, TY_SHA256_HEX + 1, digest, 32);
+}
+
+void ty_sha256_hex(const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1])
+{
+    unsigned char digest[32];
+
+    crypto_hash_sha256(digest, bytes, n);
+    to_hex(digest, sha);
+}
+
+int ty_sha256_file(int fd, char sha[TY_SHA256_HEX + 1], uint64_t *bytes)
+{
+    crypto_hash_sha256_state hash;
+    unsigned char digest[32];
+    CLEANUP_FREE char *buf = malloc(1 << 17);
+    uint64_t total = 0;
+    ssize_t n;
+
+    if (!buf)
+        return -ENOMEM;
+    crypto_hash_sha256_init(&hash);
+    while ((n = ty_read_full(fd, buf, 1 << 17)) > 0) {
+        crypto_hash_sha256_update(&hash, (unsigned char *)buf, (unsigned long long)n);
+        total += (uint64_t)n;
+    }
+    if (n < 0)
+        return (int)n;
+    crypto_hash_sha256_final(&hash, digest);
+    to_hex(digest, sha);
+    *bytes = total;
+    return 0;
+}
+
+/* ---- the store ---- */
+
+/* "ab/cdef..." for "abcdef...". */
+static int blob_path(const char *sha, char path[PATH_CAP])
+{
+    if (strlen(sha) != TY_SHA256_HEX || strspn(sha, "0123456789abcdef") != TY_SHA256_HEX)
+        return -EINVAL;
+    snprintf(path, PATH_CAP, "%.2s/%s", sha, sha + 2);
+    return 0;
+}
+
+int ty_blobs_open(const char *dir, struct ty_blobs **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *tmp = ty_path_join(dir, "tmp");
+    struct ty_blobs *b = tmp ? calloc(1, sizeof *b) : NULL;
+    int r = b ? ty_mkdir_p(tmp, 0700) : -ENOMEM;
+
+    if (r < 0) {
+        free(b);
+        errno = -r;
+        return ty_error_set(err, r, "cannot make the blob store '%s': %m", dir);
+    }
+    b->dir = strdup(dir);
+    b->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    b->tmpfd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (!b->dir || b->dirfd < 0 || b->tmpfd < 0 || sodium_init() < 0) {
+        r = ty_error_set(err, errno ? -errno : -ENOMEM, "cannot open the blob store '%s': %m", dir);
+        ty_blobs_free(b);
+        return r;
+    }
+    *ret = b;
+    return 0;
+}
+
+struct ty_blobs *ty_blobs_free(struct ty_blobs *b)
+{
+    if (b) {
+        if (b->dirfd >= 0)
+            close(b->dirfd);
+        if (b->tmpfd >= 0)
+            close(b->tmpfd);
+        free(b->dir);
+        free(b);
+    }
+    return NULL;
+}
+
+const char *ty_blobs_dir(const struct ty_blobs *b) { return b->dir; }
+
+bool ty_blob_has(struct ty_blobs *b, const char *sha)
+{
+    char path[PATH_CAP];
+
+    return blob_path(sha, path) == 0 && utimensat(b->dirfd, path, NULL, 0) == 0;
+}
+
+int ty_blob_open(struct ty_blobs *b, const char *sha)
+{
+    char path[PATH_CAP];
+    int fd, r = blob_path(sha, path);
+
+    if (r < 0)
+        return r;
+    fd = openat(b->dirfd, path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+int64_t ty_blob_bytes(struct ty_blobs *b, const char *sha)
+{
+    char path[PATH_CAP];
+    struct stat st;
+    int r = blob_path(sha, path);
+
+    if (r < 0)
+        return r;
+    return fstatat(b->dirfd, path, &st, 0) < 0 ? -errno : st.st_size;
+}
+
+int ty_blob_remove(struct ty_blobs *b, const char *sha)
+{
+    char path[PATH_CAP];
+    int r = blob_path(sha, path);
+
+    if (r < 0)
+        return r;
+    return unlinkat(b->dirfd, path, 0) < 0 ? -errno : 0;
+}
+
+int ty_blobs_sync(struct ty_blobs *b) { return FAULT("blob.sync", -1, syncfs(b->dirfd)) < 0 ? -errno : 0; }
+
+/* ---- putting ---- */
+
+static int put_failed(const struct ty_blobs *b, int r, struct ty_error *err)
+{
+    char free_bytes[16];
+
+    errno = -r;
+    if (r == -ENOSPC)
+        return ty_error_set(err, r, "cannot store a file in '%s': %m (%s free); make room, for example with `trainyard gc`",
+                            b->dir, ty_show_bytes(ty_fs_free_bytes(b->dir), free_bytes));
+    return ty_error_set(err, r, "cannot store a file in '%s': %m", b->dir);
+}
+
+int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error *err)
+{
+    struct ty_blob_put *p = calloc(1, sizeof *p);
+
+    if (!p)
+        return ty_error_oom(err);
+    p->blobs = b;
+    snprintf(p->name, sizeof p->name, "%08x%08x%08x", randombytes_random(), randombytes_random(), (unsigned)getpid());
+    p->fd = FAULT("blob.open", -1, openat(b->tmpfd, p->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (p->fd < 0) {
+        int r = -errno;
+
+        free(p);
+        return put_failed(b, r, err);
+    }
+    crypto_hash_sha256_init(&p->hash);
+    *ret = p;
+    return 0;
+}
+
+int ty_blob_write(struct ty_blob_put *p, const void *bytes, size_t n, struct ty_error *err)
+{
+    int r = FAULT("blob.write", -errno, ty_write_all(p->fd, bytes, n));
+
+    if (r < 0)
+        return put_failed(p->blobs, r, err);
+    crypto_hash_sha256_update(&p->hash, bytes, n);
+    return 0;
+}
+
+void ty_blob_abort(struct ty_blob_put *p)
+{
+    if (p) {
+        unlinkat(p->blobs->tmpfd, p->name, 0);
+        close(p->fd);
+        free(p);
+    }
+}
+
+/* Give the finished file its name.  When the blob is there already, that one stays, and is touched. */
+static int settle(struct ty_blob_put *p, const char *sha)
+{
+    char path[PATH_CAP], folder[3] = { sha[0], sha[1], 0 };
+    struct ty_blobs *b = p->blobs;
+    int r = blob_path(sha, path);
+
+    if (r < 0)
+        return r;
+    if (ty_blob_has(b, sha)) {
+        unlinkat(b->tmpfd, p->name, 0);
+        return 0;
+    }
+    if (fchmod(p->fd, 0444) < 0 || (mkdirat(b->dirfd, folder, 0700) < 0 && errno != EEXIST) ||
+        FAULT("blob.rename", -1, renameat(b->tmpfd, p->name, b->dirfd, path)) < 0)
+        return -errno;
+    return 0;
+}
+
+static int finish_as(struct ty_blob_put *p, const char *found, const char *expect, char sha[TY_SHA256_HEX + 1],
+                     struct ty_error *err)
+{
+    struct ty_blobs *b = p->blobs;
+    int r;
+
+    if (expect && strcmp(expect, found) != 0) {
+        ty_blob_abort(p);
+        return ty_error_set(err, -EBADMSG, "the content has the SHA-256 %s, not %s as announced: it was changed or cut on the way",
+                            found, expect);
+    }
+    r = settle(p, found);
+    if (r < 0) {
+        ty_blob_abort(p);
+        return put_failed(b, r, err);
+    }
+    close(p->fd);
+    free(p);
+    memcpy(sha, found, TY_SHA256_HEX + 1);
+    return 0;
+}
+
+int ty_blob_finish(struct ty_blob_put *p, const char *expect, char sha[TY_SHA256_HEX + 1], struct ty_error *err)
+{
+    unsigned char digest[32];
+    char found[TY_SHA256_HEX + 1];
+
+    crypto_hash_sha256_final(&p->hash, digest);
+    to_hex(digest, found);
+    return finish_as(p, found, expect, sha, err);
+}
+
+int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1], struct ty_error *err)
+{
+    struct ty_blob_put *p;
+    int r = ty_blob_begin(b, &p, err);
+
+    if (r < 0)
+        return r;
+    r = ty_blob_write(p, bytes, n, err);
+    if (r < 0) {
+        ty_blob_abort(p);
+        return r;
+    }
+    return ty_blob_finish(p, NULL, sha, err);
+}
+
+/* The copy is hashed, not the file: one that changes meanwhile cannot get a wrong name. */
+int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HEX + 1], uint64_t *bytes,
+                     struct ty_error *err)
+{
+    CLEANUP_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC);
+    char found[TY_SHA256_HEX + 1];
+    struct ty_blob_put *p;
+    int r;
+
+    if (from < 0)
+        return ty_error_set(err, -errno, "cannot read '%s': %m", path);
+    r = ty_blob_begin(b, &p, err);
+    if (r < 0)
+        return r;
+    r = FAULT("blob.write", -errno, ty_copy_fd(from, p->fd));
+    if (r == 0 && lseek(p->fd, 0, SEEK_SET) < 0)
+        r = -errno;
+    if (r == 0)
+        r = ty_sha256_file(p->fd, found, bytes);
+    if (r < 0) {
+        ty_blob_abort(p);
+        return put_failed(b, r, err);
+    }
+    return finish_as(p, found, NULL, sha, err);
+}

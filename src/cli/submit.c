@@ -1,0 +1,320 @@
+/* submit.c - what `run` and `submit` share: from the command line to a stored run
+ *
+ * The program is looked up before anything is sent: a missing one costs no upload and leaves no run behind.
+ */
+#include "cli/submit.h"
+#include "base/conf.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "cli/out.h"
+#include "cli/runs.h"
+#include "client/stubs.h"
+#include "core/run_spec.h"
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EXPERIMENT_MAX 36
+
+static bool runnable(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+}
+
+/* Why `path` is no program, for a sentence. */
+static const char *why_not(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return strerror(errno);
+    return S_ISDIR(st.st_mode) ? "it is a folder" : "it is not executable; 'chmod +x' makes it so";
+}
+
+static int on_path(const char *word, char **ret, struct ty_error *err)
+{
+    const char *p = getenv("PATH");
+
+    while (p && *p) {
+        size_t n = strcspn(p, ":");
+        CLEANUP_FREE char *path = ty_strf("%.*s/%s", (int)n, p, word);
+
+        if (!path)
+            return ty_error_oom(err);
+        if (*p == '/' && runnable(path)) {
+            *ret = TAKE(path);
+            return 0;
+        }
+        p += n + (p[n] == ':');
+    }
+    return ty_error_set(err, -ENOENT, "cannot run '%s': no program of that name is on PATH", word);
+}
+
+int ty_submit_program(const char *word, const char *dir, char **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_FREE char *clean = NULL;
+    char real[PATH_MAX];
+
+    if (!*word)
+        return ty_error_set(err, -EINVAL, "cannot run '': the command's first word is empty");
+    if (!strchr(word, '/'))
+        return on_path(word, ret, err);
+    if (word[0] != '/' && dir && ty_path_clean(word, &clean) == 0) {
+        path = ty_path_join(dir, clean);
+        if (!path)
+            return ty_error_oom(err);
+        if (!runnable(path))
+            return ty_error_set(err, -ENOENT, "cannot run '%s' in '%s': %s", word, dir, why_not(path));
+        *ret = TAKE(clean);
+        return 0;
+    }
+    if (!runnable(word))
+        return ty_error_set(err, -ENOENT, "cannot run '%s': %s", word, why_not(word));
+    /* an absolute name stays as it was typed: python finds its virtual environment by it */
+    *ret = strdup(word[0] == '/' ? word : realpath(word, real) ? real : word);
+    return *ret ? 0 : ty_error_oom(err);
+}
+
+void ty_submit_experiment(const char *dir, char ret[37])
+{
+    char real[PATH_MAX];
+    const char *name = realpath(dir, real) ? strrchr(real, '/') + 1 : "";
+    size_t n = 0;
+
+    for (; *name && n < EXPERIMENT_MAX; name++) {
+        unsigned char b = (unsigned char)*name;
+        bool good = b < 0x80 && (isalnum(b) || b == '_' || b == '-');
+
+        if (good && (n > 0 || isalnum(b)))
+            ret[n++] = (char)b;
+        else if (n > 0 && ret[n - 1] != '-')
+            ret[n++] = '-';
+    }
+    while (n > 0 && ret[n - 1] == '-')
+        n--;
+    ret[n] = '\0';
+    if (n == 0)
+        snprintf(ret, EXPERIMENT_MAX + 1, "default");
+}
+
+int ty_submit_data(const char *text, json_t *refs, struct ty_error *err)
+{
+    const char *eq = strchr(text, '='), *store = eq ? eq + 1 : "", *colon = strrchr(store, ':'), *slash;
+    CLEANUP_FREE char *name = eq ? ty_strf("%.*s", (int)(eq - text), text) : NULL;
+    size_t end = colon ? (size_t)(colon - store) : strlen(store);
+    json_t *ref;
+
+    if (!eq || eq == text || end == 0 || *store == '/' || *store == ':' || (colon && !colon[1]))
+        return ty_error_set(err, -EINVAL, "--data '%s' is not NAME=STORE[/PATH][:MODE], for example in=workspaceblobstore/corpus", text);
+    slash = memchr(store, '/', end);
+    ref = json_pack("{ss%ss%ss}", "datastore", store, (size_t)(slash ? slash - store : (ptrdiff_t)end), "path",
+                    slash ? slash + 1 : "", slash ? end - (size_t)(slash + 1 - store) : 0, "mode", colon ? colon + 1 : "mount");
+    if (!name || !ref || json_object_set_new(refs, name, ref) < 0)
+        return ty_error_set(err, -EINVAL, "--data '%s' is not valid UTF-8", text);
+    return 0;
+}
+
+/* The variables of --env, and PATH, which the job's program may need to find its helpers. */
+static int add_environment(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *env = json_object();
+    const char *text, *path = getenv("PATH");
+    int i;
+
+    if (path)
+        json_object_set_new(env, "PATH", json_string(path));
+    for (i = 0; (text = ty_cli_nth(cli, "env", i)) != NULL; i++) {
+        const char *eq = strchr(text, '=');
+        CLEANUP_FREE char *name = ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
+        const char *value = eq ? eq + 1 : name ? getenv(name) : NULL;
+
+        if (!name)
+            return ty_error_oom(err);
+        if (!value)
+            return ty_error_set(err, -EINVAL, "--env %s: that variable is not set here; give --env %s=VALUE", text, text);
+        if (ty_check_env_name(name, err) < 0)
+            return err->code;
+        if (json_object_set_new(env, name, json_string(value)) < 0)
+            return ty_error_set(err, -EINVAL, "--env %s: the value is not valid UTF-8", name);
+    }
+    return json_object_set(spec, "environment_variables", env) < 0 ? ty_error_oom(err) : 0;
+}
+
+static int add_tags(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *tags = json_object();
+    const char *text;
+    int i;
+
+    for (i = 0; (text = ty_cli_nth(cli, "tag", i)) != NULL; i++) {
+        const char *eq = strchr(text, '=');
+        CLEANUP_FREE char *key = ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
+
+        if (!key || !*key || json_object_set_new(tags, key, eq ? json_string(eq + 1) : json_null()) < 0)
+            return ty_error_set(err, -EINVAL, "--tag '%s' is not KEY=VALUE", text);
+    }
+    return i > 0 && json_object_set(spec, "tags", tags) < 0 ? ty_error_oom(err) : 0;
+}
+
+static int add_data(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *refs = json_object();
+    const char *text;
+    int i, r;
+
+    for (i = 0; (text = ty_cli_nth(cli, "data", i)) != NULL; i++) {
+        r = ty_submit_data(text, refs, err);
+        if (r < 0)
+            return r;
+    }
+    return i > 0 && json_object_set(spec, "data_references", refs) < 0 ? ty_error_oom(err) : 0;
+}
+
+static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    const char *cpus = ty_cli_value(cli, "cpus"), *limit = ty_cli_value(cli, "max-run-duration");
+    int64_t n;
+
+    if (cpus && (ty_parse_i64(cpus, &n) < 0 || n < 1))
+        return ty_error_set(err, -EINVAL, "--cpus '%s' is not a number from 1 on", cpus);
+    if (cpus)
+        json_object_set_new(spec, "resources", json_pack("{sI}", "cpus", (json_int_t)n));
+    if (limit && (ty_cli_parse_time(limit, &n) < 0 || n % 1000000))
+        return ty_error_set(err, -EINVAL, "--max-run-duration '%s' is not a time such as 3600, 90m, 1h30m or 2d", limit);
+    if (limit)
+        json_object_set_new(spec, "max_run_duration_seconds", json_integer(n / 1000000));
+    return 0;
+}
+
+static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *command = json_array();
+    CLEANUP_FREE char *program = NULL;
+    int i, r = ty_submit_program(cli->args[0], dir, &program, err);
+
+    if (r < 0)
+        return r;
+    for (i = 0; i < cli->nargs; i++)
+        if (json_array_append_new(command, json_string(i == 0 ? program : cli->args[i])) < 0)
+            return ty_error_set(err, -EINVAL, "the command's word %d, '%s', is not valid UTF-8", i + 1, cli->args[i]);
+    return json_object_set(spec, "command", command) < 0 ? ty_error_oom(err) : 0;
+}
+
+static const char *folder(const struct ty_cli *cli)
+{
+    return ty_cli_value(cli, "dir") ? ty_cli_value(cli, "dir") : ".";
+}
+
+int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *spec = json_pack("{si}", "version", TY_RUN_SPEC_VERSION);
+    const char *target = ty_cli_value(cli, "target"), *name = ty_cli_value(cli, "name");
+    char real[PATH_MAX];
+    int r;
+
+    if (target)
+        json_object_set_new(spec, "target", json_string(target));
+    if (name)
+        json_object_set_new(spec, "display_name", json_string(name));
+    if (snapshot)
+        json_object_set_new(spec, "snapshot", json_string(snapshot));
+    if (snapshot && realpath(folder(cli), real))
+        json_object_set_new(spec, "source_directory", json_string(real));
+    if (ty_cli_flag(cli, "gpu"))
+        json_object_set_new(spec, "use_gpu", json_true());
+    if (ty_cli_flag(cli, "expand"))
+        json_object_set_new(spec, "expand", json_true());
+    r = add_command(cli, ty_cli_flag(cli, "no-snapshot") ? NULL : folder(cli), spec, err);
+    if (r == 0)
+        r = add_environment(cli, spec, err);
+    if (r == 0)
+        r = add_tags(cli, spec, err);
+    if (r == 0)
+        r = add_data(cli, spec, err);
+    if (r == 0)
+        r = add_numbers(cli, spec, err);
+    if (r == 0)
+        *ret = TAKE(spec);
+    return r;
+}
+
+static void on_upload(const struct ty_upload_progress *p, void *ctx)
+{
+    ty_progress_draw(ctx, "snapshot", p->sent_bytes, p->to_send_bytes, false);
+}
+
+static int take_snapshot(struct ty_cli *cli, char id[65], struct ty_error *err)
+{
+    struct ty_progress bar = { .on = cli->err_terminal };
+    struct ty_conf *conf = NULL;
+    int r = ty_conf_load(folder(cli), &conf, err);
+
+    if (r < 0)
+        return r;
+    r = ty_client_snapshot(cli->client, folder(cli), (uint64_t)ty_conf_number(conf, "limits.snapshot_bytes"),
+                           (uint64_t)ty_conf_number(conf, "limits.snapshot_files"), on_upload, &bar, id, err);
+    ty_progress_clear(&bar);
+    ty_conf_free(conf);
+    return r;
+}
+
+static void tell_warnings(const json_t *run)
+{
+    const json_t *text;
+    size_t i;
+
+    json_array_foreach(json_object_get(run, "warnings"), i, text) {
+        CLEANUP_FREE char *safe = ty_out_safe(json_is_string(text) ? json_string_value(text) : "");
+
+        fprintf(stderr, "trainyard: warning: %s\n", safe ? safe : "");
+    }
+}
+
+static int post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret, struct ty_error *err)
+{
+    struct ty_call call = { .args = { experiment } };
+    CLEANUP_FREE char *body = ty_json_text(spec);
+    int r;
+
+    if (!body)
+        return ty_error_oom(err);
+    call.body = body;
+    call.body_len = strlen(body);
+    ty_cli_catch_signals(); /* from here on there may be a run, whose id must be told */
+    r = ty_cli_get(cli, TY_ROUTE_run_submit, &call, ret, err);
+    if (r == -ECONNRESET || r == -ETIMEDOUT)
+        ty_error_prefix(err, "the run may have been submitted or not ('trainyard ps' shows it)");
+    return r;
+}
+
+int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *spec = NULL;
+    const char *experiment = ty_cli_value(cli, "experiment");
+    char made[EXPERIMENT_MAX + 1], snapshot[65];
+    int r;
+
+    ty_submit_experiment(folder(cli), made);
+    r = experiment ? ty_check_experiment_name(experiment, err) : 0;
+    if (r == 0)
+        r = ty_submit_spec(cli, NULL, &spec, err);
+    if (r == 0)
+        r = ty_cli_client(cli, true, err);
+    if (r == 0 && !ty_cli_flag(cli, "no-snapshot")) {
+        CLEANUP_JSON json_t *checked = TAKE(spec);
+
+        r = take_snapshot(cli, snapshot, err);
+        if (r == 0)
+            r = ty_submit_spec(cli, snapshot, &spec, err);
+    }
+    if (r == 0)
+        r = post(cli, experiment ? experiment : made, spec, ret, err);
+    if (r == 0)
+        tell_warnings(*ret);
+    return r;
+}

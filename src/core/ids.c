@@ -1,0 +1,31 @@
+/* ids.c - names of runs and of contents */
+#include "core/ids.h"
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int ty_run_id_make(const char *experiment, int64_t unix_seconds, uint32_t random, char ret[TY_RUN_ID_MAX + 1])
+{
+    char id[TY_RUN_ID_MAX + 1];
+    int n = snprintf(id, sizeof id, "%s_%lld_%08x", experiment, (long long)unix_seconds, random);
+
+    if (n < 0 || n >= (int)sizeof id || !ty_run_id_valid(id))
+        return -EINVAL;
+    memcpy(ret, id, (size_t)n + 1);
+    return 0;
+}
+
+bool ty_run_id_valid(const char *id)
+{
+    size_t n = strlen(id);
+
+    if (n == 0 || n > TY_RUN_ID_MAX || !isalnum((unsigned char)id[0]))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!isalnum((unsigned char)id[i]) && id[i] != '_' && id[i] != '-')
+            return false;
+    return true;
+}
+
+bool ty_sha256_valid(const char *hex) { return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64; }

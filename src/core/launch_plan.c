@@ -1,0 +1,244 @@
+/* launch_plan.c - from a run spec to argument vector and environment */
+#include "core/launch_plan.h"
+#include "base/error.h"
+#include "base/str.h"
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+/* A growing NULL-terminated vector; failure is sticky. */
+struct vec {
+    char **at;
+    size_t n, cap;
+    bool failed;
+};
+
+char **ty_strv_free(char **v)
+{
+    for (char **p = v; p && *p; p++)
+        free(*p);
+    free(v);
+    return NULL;
+}
+
+static void push(struct vec *v, char *text)
+{
+    if (v->n + 2 > v->cap && !v->failed) {
+        size_t cap = v->cap ? v->cap * 2 : 32;
+        char **p = realloc(v->at, cap * sizeof *p);
+
+        if (p) {
+            v->at = p;
+            v->cap = cap;
+        }
+        v->failed = !p;
+    }
+    if (v->failed || !text) {
+        v->failed = true;
+        free(text);
+        return;
+    }
+    v->at[v->n++] = text;
+    v->at[v->n] = NULL;
+}
+
+static int take(struct vec *v, char ***ret, struct ty_error *err)
+{
+    if (v->failed || !v->at) {
+        ty_strv_free(v->at);
+        return ty_error_oom(err);
+    }
+    *ret = v->at;
+    return 0;
+}
+
+static const char *find(char *const *env, const char *name, size_t n)
+{
+    for (; env && *env; env++)
+        if (strncmp(*env, name, n) == 0 && (*env)[n] == '=')
+            return *env + n + 1;
+    return NULL;
+}
+
+/* Set or replace. */
+static void set(struct vec *v, const char *name, const char *value)
+{
+    char *text = ty_strf("%s=%s", name, value);
+
+    for (size_t i = 0; text && i < v->n; i++)
+        if (strncmp(v->at[i], text, strlen(name) + 1) == 0) {
+            free(v->at[i]);
+            v->at[i] = text;
+            return;
+        }
+    push(v, text);
+}
+
+static void set_number(struct vec *v, const char *name, long long value)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%lld", value);
+    set(v, name, text);
+}
+
+static void set_pair(struct vec *v, const char *name, const char *a, const char *b, const char *c)
+{
+    struct ty_str s = { 0 };
+    const char *const parts[] = { a, b, c };
+
+    for (size_t i = 0; i < 3; i++)
+        if (parts[i] && *parts[i])
+            ty_str_addf(&s, "%s%s", s.len ? ":" : "", parts[i]);
+    char *text = ty_str_take(&s);
+    if (text)
+        set(v, name, text);
+    v->failed |= !text;
+    free(text);
+}
+
+/* ---- environment ---- */
+
+static void set_system(struct vec *v, const struct ty_launch *l)
+{
+    const char *python = l->spec->interpreter, *slash = python ? strrchr(python, '/') : NULL;
+    const char *given = json_string_value(json_object_get(l->spec->environment, "PATH"));
+    CLEANUP_FREE char *dir = slash ? strndup(python, (size_t)(slash - python)) : NULL;
+
+    if (!given)
+        set_pair(v, "PATH", dir, SYSTEM_PATH, NULL);
+    set(v, "HOME", l->user_home ? l->user_home : "/");
+    set(v, "USER", l->user ? l->user : "");
+    set(v, "LOGNAME", l->user ? l->user : "");
+    set(v, "SHELL", "/bin/sh");
+    set(v, "LANG", "C.UTF-8");
+    set(v, "TMPDIR", l->tmp_dir);
+    set(v, "PYTHONUNBUFFERED", "1");
+}
+
+static void set_ranks(struct vec *v, const struct ty_launch *l)
+{
+    set_number(v, "RANK", l->rank);
+    set_number(v, "WORLD_SIZE", l->size);
+    set_number(v, "LOCAL_RANK", l->local_rank);
+    set_number(v, "LOCAL_WORLD_SIZE", l->local_size);
+    set_number(v, "NODE_RANK", l->node_rank);
+    set(v, "MASTER_ADDR", "127.0.0.1");
+    set(v, "MASTER_PORT", "6105");
+}
+
+static void set_user(struct vec *v, const struct ty_launch *l)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(l->spec->environment, name, value)
+        if (strcmp(name, "PYTHONPATH") != 0)
+            set(v, name, json_string_value(value));
+}
+
+/* Who the run is: last, so that nothing replaces it. */
+static void set_identity(struct vec *v, const struct ty_launch *l)
+{
+    const char *given = json_string_value(json_object_get(l->spec->environment, "PYTHONPATH"));
+    const struct ty_run_spec *spec = l->spec;
+
+    set_pair(v, "PYTHONPATH", l->work_dir, given, l->python_path);
+    set(v, "AZUREML_RUN_ID", l->run_id);
+    set(v, "AZUREML_RUN_TOKEN", "local");
+    set(v, "AZUREML_EXPERIMENT_ID", spec->experiment);
+    set(v, "AZUREML_ARM_SUBSCRIPTION", "trainyard");
+    set(v, "AZUREML_ARM_RESOURCEGROUP", "trainyard");
+    set(v, "AZUREML_ARM_WORKSPACE_NAME", l->workspace);
+    set(v, "AZUREML_ARM_PROJECT_NAME", spec->experiment);
+    set(v, "AZUREML_WORKSPACE_ID", l->workspace);
+    set(v, "AZUREML_SERVICE_ENDPOINT", "unix");
+    set(v, "AZUREML_SCRIPT_DIRECTORY_NAME", l->work_dir);
+    set(v, "AZ_BATCHAI_JOB_WORK_DIR", l->work_dir);
+    set(v, "TRAINYARD_HOME", l->home);
+    set(v, "TRAINYARD_RUN_ID", l->run_id);
+    set(v, "TRAINYARD_JOB", l->job_dir);
+    set(v, "TRAINYARD_SPOOL_DIR", l->spool_dir);
+    set_number(v, "TRAINYARD_ATTEMPT", l->attempt);
+    for (int i = 0; i < spec->ndata; i++) {
+        CLEANUP_FREE char *name = ty_strf("AZUREML_DATAREFERENCE_%s", spec->data[i].name);
+
+        if (name)
+            set(v, name, l->data_dirs[i]);
+        v->failed |= !name;
+    }
+}
+
+int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
+{
+    struct vec v = { 0 };
+
+    set_system(&v, l);
+    set_ranks(&v, l);
+    set_user(&v, l);
+    set_identity(&v, l);
+    return take(&v, ret, err);
+}
+
+/* ---- arguments ---- */
+
+static bool is_name(char c, bool first) { return c == '_' || isalpha((unsigned char)c) || (!first && isdigit((unsigned char)c)); }
+
+/* The variable that `p` (at a '$') names: its name, and how many bytes the reference has; 0: none. */
+static size_t reference(const char *p, const char **name, size_t *n)
+{
+    bool braces = p[1] == '{';
+    size_t k = 0;
+
+    *name = p + 1 + braces;
+    while (is_name((*name)[k], k == 0))
+        k++;
+    if (k == 0 || (braces && (*name)[k] != '}'))
+        return 0;
+    *n = k;
+    return 1 + k + (braces ? 2 : 0);
+}
+
+char *ty_expand(const char *text, char *const *env)
+{
+    struct ty_str out = { 0 };
+
+    for (const char *p = text; *p;) {
+        const char *name = NULL, *value = NULL;
+        size_t n = 0, used = *p == '$' ? reference(p, &name, &n) : 0;
+
+        if (used)
+            value = find(env, name, n);
+        if (value) {
+            ty_str_add(&out, value);
+            p += used;
+        } else if (p[0] == '$' && p[1] == '$') {
+            ty_str_addn(&out, p, 2);
+            p += 2;
+        } else {
+            ty_str_addn(&out, p++, 1);
+        }
+    }
+    return ty_str_take(&out);
+}
+
+static void push_words(struct vec *v, const struct ty_launch *l, char *const *env, const char *const *words)
+{
+    for (; words && *words; words++)
+        push(v, l->spec->expand ? ty_expand(*words, env) : strdup(*words));
+}
+
+int ty_launch_argv(const struct ty_launch *l, char *const *env, char ***ret, struct ty_error *err)
+{
+    struct vec v = { 0 };
+
+    if (l->spec->script) {
+        push(&v, strdup(l->spec->interpreter));
+        push(&v, strdup(l->spec->script));
+    }
+    push_words(&v, l, env, l->spec->command);
+    push_words(&v, l, env, l->spec->arguments);
+    return take(&v, ret, err);
+}

@@ -1,0 +1,74 @@
+/* routes.h - every HTTP route, declared once
+ *
+ * The server's dispatch, the client's stubs and /openapi.json are expanded from this table.  Names in
+ * braces are one path segment; {path+} is the rest of the path, slashes included.
+ *
+ *   method  path  role (see enum)  handler  body in  body out  summary
+ */
+#ifndef TY_ROUTES_H
+#define TY_ROUTES_H
+
+#define TY_ROUTES(X) \
+    X(GET,    "/openapi.json",                               READER,    openapi_get,     NONE,        OPENAPI,     "Describe this API") \
+    X(GET,    "/api/v1/status",                              READER,    status_get,      NONE,        STATUS,      "Say who this daemon is and how it is") \
+    X(POST,   "/api/v1/shutdown",                            OWNER,     daemon_stop,     NONE,        NONE,        "Stop the daemon; runs go on") \
+    X(POST,   "/api/v1/gc",                                  OWNER,     gc_run,          NONE,        GC_REPORT,   "Remove what nothing refers to") \
+    X(GET,    "/api/v1/experiments",                         READER,    experiment_list, NONE,        EXPERIMENTS, "List experiments") \
+    X(POST,   "/api/v1/experiments/{experiment}/runs",       SUBMITTER, run_submit,      RUN_SPEC,    RUN,         "Submit a run") \
+    X(GET,    "/api/v1/runs",                                READER,    run_list,        NONE,        RUNS,        "List runs, newest first") \
+    X(GET,    "/api/v1/runs/{run}",                          READER,    run_get,         NONE,        RUN,         "Show one run") \
+    X(DELETE, "/api/v1/runs/{run}",                          SUBMITTER, run_delete,      NONE,        NONE,        "Remove an ended run with its files") \
+    X(POST,   "/api/v1/runs/{run}/cancel",                   SUBMITTER, run_cancel,      NONE,        RUN,         "Ask a run to stop") \
+    X(PATCH,  "/api/v1/runs/{run}/tags",                     SUBMITTER, run_tag,         TAG_CHANGE,  RUN,         "Set and remove tags") \
+    X(GET,    "/api/v1/runs/{run}/events",                   READER,    run_events,      NONE,        EVENTS,      "Show the event log of a run") \
+    X(GET,    "/api/v1/runs/{run}/follow",                   READER,    run_follow,      NONE,        STREAM,      "Follow states and one log as server-sent events") \
+    X(GET,    "/api/v1/runs/{run}/metrics",                  READER,    metrics_get,     NONE,        METRICS,     "Show what a run logged") \
+    X(GET,    "/api/v1/runs/{run}/files",                    READER,    file_list,       NONE,        FILES,       "List the logs and artifacts of a run") \
+    X(GET,    "/api/v1/runs/{run}/files/{path+}",            READER,    file_get,        NONE,        BYTES,       "Read a log or artifact") \
+    X(PUT,    "/api/v1/runs/{run}/files/{path+}",            SUBMITTER, file_put,        BYTES,       FILE,        "Add an artifact to a run") \
+    X(POST,   "/api/v1/blobs/missing",                       SUBMITTER, blobs_missing,   HASHES,      HASHES,      "Say which blobs the store lacks") \
+    X(PUT,    "/api/v1/blobs/{blob}",                        SUBMITTER, blob_put,        BYTES,       NONE,        "Store one blob under its SHA-256") \
+    X(PUT,    "/api/v1/snapshots/{snapshot}",                SUBMITTER, snapshot_put,    MANIFEST,    NONE,        "Store a snapshot whose blobs are all there") \
+    X(GET,    "/api/v1/snapshots/{snapshot}",                READER,    snapshot_get,    NONE,        MANIFEST,    "Read the manifest of a snapshot") \
+    X(GET,    "/api/v1/targets",                             READER,    target_list,     NONE,        TARGETS,     "List compute targets") \
+    X(GET,    "/api/v1/targets/{target}",                    READER,    target_get,      NONE,        TARGET,      "Show one compute target") \
+    X(PUT,    "/api/v1/targets/{target}",                    OWNER,     target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \
+    X(DELETE, "/api/v1/targets/{target}",                    OWNER,     target_delete,   NONE,        NONE,        "Remove a compute target") \
+    X(GET,    "/api/v1/datastores",                          READER,    datastore_list,  NONE,        DATASTORES,  "List datastores") \
+    X(GET,    "/api/v1/datastores/{datastore}",              READER,    datastore_get,   NONE,        DATASTORE,   "Show one datastore") \
+    X(GET,    "/api/v1/datastores/{datastore}/files",        READER,    data_list,       NONE,        FILES,       "List the files of a datastore") \
+    X(GET,    "/api/v1/datastores/{datastore}/files/{path+}", READER,   data_get,        NONE,        BYTES,       "Read a file of a datastore") \
+    X(PUT,    "/api/v1/datastores/{datastore}/files/{path+}", SUBMITTER, data_put,       BYTES,       FILE,        "Write a file of a datastore")
+
+enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
+#define TY_SCHEMAS(X) \
+    X(NONE) X(OPENAPI) X(STATUS) X(GC_REPORT) X(EXPERIMENTS) X(RUN_SPEC) X(RUN) X(RUNS) X(TAG_CHANGE) X(EVENTS) \
+    X(STREAM) X(METRICS) X(FILES) X(FILE) X(BYTES) X(HASHES) X(MANIFEST) X(TARGETS) X(TARGET) X(TARGET_SPEC) \
+    X(DATASTORES) X(DATASTORE)
+#define X(name) TY_SCHEMA_##name,
+enum ty_schema { TY_SCHEMAS(X) TY_SCHEMA_COUNT };
+#undef X
+#define X(m, p, r, h, i, o, s) TY_ROUTE_##h,
+enum ty_route_id { TY_ROUTES(X) TY_ROUTE_COUNT, TY_ROUTE_INVALID = -22 };
+#undef X
+
+struct ty_route {
+    const char *method, *path, *name, *summary;
+    enum ty_role role;
+    enum ty_schema in, out;
+};
+extern const struct ty_route ty_routes[TY_ROUTE_COUNT];
+const char *ty_schema_name(enum ty_schema s); /* "run_spec" */
+
+#define TY_ROUTE_ARGS_MAX 3
+struct ty_route_match {
+    enum ty_route_id route;
+    int nargs;
+    char *args[TY_ROUTE_ARGS_MAX]; /* decoded values of the braces, in order; point into `path` */
+};
+/* Find the route of a request.  `path` (no query) is cut and percent-decoded in place.
+ * 0; -ENOENT no such path; -ENOTSUP the path exists with another method; -EINVAL a bad escape. */
+int ty_route_find(const char *method, char *path, struct ty_route_match *ret);
+/* The path of a route with `args` (NULL-terminated) filled in, percent-encoded; malloc'ed.  Asserts the count. */
+char *ty_route_path(enum ty_route_id route, const char *const *args);
+#endif

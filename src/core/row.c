@@ -1,0 +1,90 @@
+/* row.c - rows to bytes and back; every size is checked before it is believed */
+#include "core/row.h"
+#include <errno.h>
+#include <string.h>
+
+#define ALIGN 8
+
+static const char *const words[] = {
+#define X(name, word) [TY_ROW_##name] = word,
+    TY_ROW_KINDS(X)
+#undef X
+};
+
+static void put(unsigned char *at, uint64_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        at[i] = (unsigned char)(v >> 8 * i);
+}
+
+static uint64_t get(const unsigned char *at, int bytes)
+{
+    uint64_t v = 0;
+
+    for (int i = 0; i < bytes; i++)
+        v |= (uint64_t)at[i] << 8 * i;
+    return v;
+}
+
+size_t ty_row_size(const struct ty_row *row)
+{
+    return (TY_ROW_HEAD + row->name_len + row->value_len + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+/* Does the value have the size that its kind asks for? */
+static int fits(enum ty_row_kind kind, size_t name_len, size_t value_len)
+{
+    if (kind == TY_ROW_DOUBLE || kind == TY_ROW_INT)
+        return value_len == 8 && name_len > 0 && name_len <= TY_ROW_NAME_MAX;
+    return name_len > 0 && name_len <= TY_ROW_NAME_MAX && value_len <= TY_ROW_VALUE_MAX;
+}
+
+int ty_row_encode(const struct ty_row *row, void *out)
+{
+    unsigned char *p = out;
+    size_t size = ty_row_size(row), used = TY_ROW_HEAD + row->name_len + row->value_len;
+
+    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || !fits(row->kind, row->name_len, row->value_len))
+        return -EINVAL;
+    put(p, size, 4);
+    p[4] = (unsigned char)row->kind;
+    p[5] = 0;
+    put(p + 6, row->name_len, 2);
+    put(p + 8, (uint64_t)row->step, 8);
+    put(p + 16, (uint64_t)row->at_us, 8);
+    put(p + 24, row->value_len, 4);
+    put(p + 28, 0, 4);
+    memcpy(p + TY_ROW_HEAD, row->name, row->name_len);
+    if (row->value_len)
+        memcpy(p + TY_ROW_HEAD + row->name_len, row->value, row->value_len);
+    memset(p + used, 0, size - used);
+    return 0;
+}
+
+ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret)
+{
+    const unsigned char *p = in;
+    size_t size, name_len, value_len;
+    unsigned kind;
+
+    if (n < TY_ROW_HEAD)
+        return -EAGAIN;
+    size = get(p, 4);
+    kind = p[4];
+    name_len = get(p + 6, 2);
+    value_len = get(p + 24, 4);
+    if (size < TY_ROW_HEAD || size % ALIGN || kind >= TY_ROW_KIND_COUNT)
+        return -EBADMSG;
+    if (kind != TY_ROW_PAD && (!fits(kind, name_len, value_len) ||
+                               size != (TY_ROW_HEAD + name_len + value_len + ALIGN - 1) / ALIGN * ALIGN))
+        return -EBADMSG;
+    if (size > n)
+        return -EAGAIN;
+    *ret = (struct ty_row){ .kind = (enum ty_row_kind)kind, .step = (int64_t)get(p + 8, 8), .at_us = (int64_t)get(p + 16, 8),
+                            .name = (const char *)p + TY_ROW_HEAD, .name_len = kind == TY_ROW_PAD ? 0 : name_len };
+    ret->value = p + TY_ROW_HEAD + ret->name_len;
+    ret->value_len = kind == TY_ROW_PAD ? 0 : value_len;
+    return (ptrdiff_t)size;
+}
+
+const char *ty_row_kind_word(enum ty_row_kind k) { return words[k]; }

@@ -1,0 +1,56 @@
+/* row.h - one thing that a script logged, as bytes (docs/spec/rows.md)
+ *
+ * The same encoding stands in the mapped spool file between script and runner, in ROWS frames between runner
+ * and daemon.  Little-endian, 8-byte aligned:
+ *
+ *    0  u32 size     of the whole row, a multiple of 8
+ *    4  u8  kind     enum ty_row_kind
+ *    5  u8  zero
+ *    6  u16 name_len
+ *    8  i64 step     TY_ROW_NO_STEP: none
+ *   16  i64 at_us    wall clock
+ *   24  u32 value_len
+ *   28  u32 zero
+ *   32  name, value, zeros up to size
+ */
+#ifndef TY_ROW_H
+#define TY_ROW_H
+#include <stddef.h>
+#include <stdint.h>
+
+#define TY_ROW_HEAD 32
+#define TY_ROW_NAME_MAX 1024
+#define TY_ROW_VALUE_MAX (256 * 1024)
+#define TY_ROW_NO_STEP INT64_MIN
+
+/*              kind      word       value */
+#define TY_ROW_KINDS(X) \
+    X(PAD,      "pad")      /* fills a segment's end; has no sequence number */ \
+    X(DOUBLE,   "double")   /* f64 */ \
+    X(INT,      "int")      /* i64 */ \
+    X(TEXT,     "text")     /* UTF-8 */ \
+    X(LIST,     "list")     /* JSON array: run.log_list */ \
+    X(ROW,      "row")      /* JSON object: run.log_row */ \
+    X(TABLE,    "table")    /* JSON object of arrays: run.log_table */ \
+    X(TAG,      "tag")      /* not a metric: JSON string or null; name is the key */ \
+    X(PROPERTY, "property") /* not a metric: JSON string; name is the key */
+#define X(name, word) TY_ROW_##name,
+enum ty_row_kind { TY_ROW_KINDS(X) TY_ROW_KIND_COUNT };
+#undef X
+
+struct ty_row {
+    enum ty_row_kind kind;
+    int64_t step, at_us;
+    const char *name;  /* not NUL-terminated */
+    size_t name_len;
+    const void *value; /* may be unaligned */
+    size_t value_len;
+};
+
+size_t ty_row_size(const struct ty_row *row); /* encoded bytes */
+/* Encode into out[0..ty_row_size(row)); -EINVAL for a kind, name or value beyond its limits. */
+int ty_row_encode(const struct ty_row *row, void *out);
+/* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it is no row. */
+ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret);
+const char *ty_row_kind_word(enum ty_row_kind k);
+#endif

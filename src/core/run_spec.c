@@ -1,0 +1,444 @@
+/* run_spec.c - reading and checking a run specification (docs/spec/run-spec.md) */
+#include "core/run_spec.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "core/ids.h"
+#include <ctype.h>
+#include <errno.h>
+#include <string.h>
+
+#define WHAT "run specification"
+#define NAME_MAX_EXPERIMENT 36
+#define DISPLAY_NAME_MAX 256
+#define CPUS_MAX 4096
+#define RUN_SECONDS_MAX (10LL * 366 * 24 * 3600)
+#define AZUREML_MAX (256 * 1024)
+
+static const char *const mode_words[TY_DATA_MODE_COUNT] = { "mount", "download", "upload" };
+
+const char *ty_data_mode_word(enum ty_data_mode m) { return mode_words[m]; }
+
+/* ---- names ---- */
+
+static bool only(const char *s, const char *also)
+{
+    for (; *s; s++)
+        if (!isalnum((unsigned char)*s) && !strchr(also, *s))
+            return false;
+    return true;
+}
+
+int ty_check_experiment_name(const char *value, struct ty_error *err)
+{
+    size_t n = strlen(value);
+
+    if (n >= 3 && n <= NAME_MAX_EXPERIMENT && isalnum((unsigned char)*value) && only(value, "_-"))
+        return 0;
+    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of an experiment: it has 3 to 36 letters, digits, '_' or '-', "
+                                      "and begins with a letter or digit", value);
+}
+
+int ty_check_target_name(const char *value, struct ty_error *err)
+{
+    size_t n = strlen(value);
+
+    if (n >= 2 && n <= 32 && isalnum((unsigned char)*value) && only(value, "_-"))
+        return 0;
+    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a compute target: it has 2 to 32 letters, digits, '_' or '-', "
+                                      "and begins with a letter or digit", value);
+}
+
+static bool is_identifier(const char *s)
+{
+    return *s && !isdigit((unsigned char)*s) && strlen(s) <= 255 && only(s, "_");
+}
+
+int ty_check_data_name(const char *value, struct ty_error *err)
+{
+    if (is_identifier(value))
+        return 0;
+    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a data reference: it has up to 255 letters, digits or '_', "
+                                      "and does not begin with a digit", value);
+}
+
+int ty_check_env_name(const char *value, struct ty_error *err)
+{
+    static const char *const reserved[] = { "TRAINYARD_", "AZUREML_RUN_", "AZUREML_DATAREFERENCE_" };
+
+    if (!is_identifier(value))
+        return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of an environment variable: it has letters, digits or '_', "
+                                          "and does not begin with a digit", value);
+    for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+        if (ty_starts_with(value, reserved[i]))
+            return ty_error_set(err, -EINVAL, "environment_variables: '%s' is set by the service for each run; names that begin "
+                                              "with %s cannot be given", value, reserved[i]);
+    return 0;
+}
+
+/* ---- parts ---- */
+
+/* A list of texts as a NULL-terminated vector whose texts belong to the list. */
+static int text_list(const json_t *o, const char *key, const char ***ret, struct ty_error *err)
+{
+    const json_t *list = json_object_get(o, key), *item;
+    const char **v;
+    size_t i, n = json_array_size(list);
+
+    if (list && !json_is_null(list) && !json_is_array(list))
+        return ty_error_set(err, -EINVAL, WHAT ": '%s' is not a list", key);
+    if (n > TY_ARGUMENTS_MAX)
+        return ty_error_set(err, -EINVAL, WHAT ": '%s' has %zu entries, and may have %d", key, n, TY_ARGUMENTS_MAX);
+    json_array_foreach(list, i, item) {
+        if (!json_is_string(item))
+            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' is not a text", i + 1, key);
+        if (json_string_length(item) > TY_TEXT_MAX)
+            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' has more than %d bytes", i + 1, key, TY_TEXT_MAX);
+    }
+    v = calloc(n + 1, sizeof *v);
+    if (!v)
+        return ty_error_oom(err);
+    json_array_foreach(list, i, item)
+        v[i] = json_string_value(item);
+    *ret = v;
+    return 0;
+}
+
+static int get_program(struct ty_run_spec *s, struct ty_error *err)
+{
+    const json_t *o = s->json;
+    bool command = json_is_array(json_object_get(o, "command"));
+    int r = ty_json_get_str(o, WHAT, "script", &s->script, err);
+
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "interpreter", &s->interpreter, err);
+    if (r == 0 && json_object_get(o, "command"))
+        r = text_list(o, "command", &s->command, err);
+    if (r < 0)
+        return r;
+    if (!!s->script == command)
+        return ty_error_set(err, -EINVAL, WHAT ": give either 'script' (the entry_script) or 'command', and not both");
+    if (command)
+        return s->command[0] && *s->command[0] && (*s->command[0] == '/' || ty_path_is_inside(s->command[0]))
+                   ? 0
+                   : ty_error_set(err, -EINVAL, WHAT ": 'command' begins with an absolute path, or a path inside the snapshot");
+    free(s->command);
+    s->command = NULL;
+    if (!ty_path_is_inside(s->script))
+        return ty_error_set(err, -EINVAL, "entry_script '%.200s' is not a path inside source_directory; give it relative to "
+                                          "source_directory, without '..'", s->script);
+    if (!s->snapshot)
+        return ty_error_set(err, -EINVAL, WHAT ": 'script' needs a 'snapshot' that it lies in");
+    if (!s->interpreter || *s->interpreter != '/')
+        return ty_error_set(err, -EINVAL, WHAT ": 'script' needs an 'interpreter', an absolute path");
+    return 0;
+}
+
+static int get_identity(struct ty_run_spec *s, struct ty_error *err)
+{
+    const json_t *o = s->json;
+    int64_t version = 0;
+    int r = ty_json_get_i64(o, WHAT, "version", 0, INT32_MAX, &version, err);
+
+    s->target = "local";
+    s->communicator = "None";
+    if (r == 0 && version != TY_RUN_SPEC_VERSION)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'version' is %lld, and this service knows version %d", (long long)version,
+                         TY_RUN_SPEC_VERSION);
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "experiment", &s->experiment, err);
+    if (r == 0)
+        r = s->experiment ? ty_check_experiment_name(s->experiment, err)
+                          : ty_error_set(err, -EINVAL, WHAT ": 'experiment' is missing");
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "display_name", &s->display_name, err);
+    if (r == 0 && s->display_name && strlen(s->display_name) > DISPLAY_NAME_MAX)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'display_name' has more than %d bytes", DISPLAY_NAME_MAX);
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "target", &s->target, err);
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "snapshot", &s->snapshot, err);
+    if (r == 0 && s->snapshot && !ty_sha256_valid(s->snapshot))
+        r = ty_error_set(err, -EINVAL, WHAT ": 'snapshot' is not 64 lower-case hexadecimal digits");
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT, "source_directory", &s->source_directory, err);
+    return r == 0 ? ty_json_get_str(o, WHAT, "communicator", &s->communicator, err) : r;
+}
+
+/* One process on one node: what asks for more is refused by the name that users know. */
+static int get_size(struct ty_run_spec *s, struct ty_error *err)
+{
+    static const char *const keys[] = { "node_count", "process_count_per_node" };
+    int *const at[] = { &s->node_count, &s->process_count_per_node };
+
+    for (int i = 0; i < 2; i++) {
+        int64_t n = 1;
+        int r = ty_json_get_i64(s->json, WHAT, keys[i], 1, INT32_MAX, &n, err);
+
+        if (r < 0)
+            return r;
+        if (n != 1)
+            return ty_error_set(err, -EINVAL, "%s is %lld: this version runs one process on one node; distributed jobs come "
+                                              "with a later release", keys[i], (long long)n);
+        *at[i] = (int)n;
+    }
+    if (strcasecmp(s->communicator, "None") != 0)
+        return ty_error_set(err, -EINVAL, "the communicator (distributed_backend) '%.40s' is for jobs of several processes, which "
+                                          "come with a later release; leave it out", s->communicator);
+    return 0;
+}
+
+static int get_resources(struct ty_run_spec *s, struct ty_error *err)
+{
+    static const char *const known[] = { "cpus", NULL };
+    const json_t *o = json_object_get(s->json, "resources");
+    int64_t cpus = 1, seconds = 30LL * 24 * 3600;
+    int r;
+
+    s->expand = s->script != NULL;
+    r = ty_json_get_bool(s->json, WHAT, "expand", &s->expand, err);
+    if (r == 0)
+        r = ty_json_get_bool(s->json, WHAT, "use_gpu", &s->use_gpu, err);
+    if (r == 0 && o && !json_is_null(o)) {
+        if (!json_is_object(o))
+            return ty_error_set(err, -EINVAL, WHAT ": 'resources' is not an object");
+        r = ty_json_only(o, WHAT ", 'resources'", known, err);
+        if (r == 0)
+            r = ty_json_get_i64(o, WHAT ", 'resources'", "cpus", 1, CPUS_MAX, &cpus, err);
+    }
+    if (r == 0)
+        r = ty_json_get_i64(s->json, WHAT, "max_run_duration_seconds", 0, RUN_SECONDS_MAX, &seconds, err);
+    s->cpus = (int)cpus;
+    s->max_run_seconds = seconds;
+    return r;
+}
+
+static int check_environment(const json_t *env, struct ty_error *err)
+{
+    const char *name;
+    json_t *value;
+    int r;
+
+    json_object_foreach((json_t *)env, name, value) {
+        r = ty_check_env_name(name, err);
+        if (r < 0)
+            return r;
+        if (json_string_length(value) > TY_TEXT_MAX)
+            return ty_error_set(err, -EINVAL, "environment_variables: the value of '%s' has more than %d bytes", name,
+                                TY_TEXT_MAX);
+    }
+    return 0;
+}
+
+static int check_tags(const json_t *o, const char *key, bool null_allowed, struct ty_error *err)
+{
+    const json_t *map = json_object_get(o, key);
+    const char *name;
+    json_t *value;
+
+    if (map && !json_is_null(map) && !json_is_object(map))
+        return ty_error_set(err, -EINVAL, WHAT ": '%s' is not an object", key);
+    json_object_foreach((json_t *)map, name, value)
+        if (!*name || strlen(name) > 1024 || !(json_is_string(value) || (null_allowed && json_is_null(value))))
+            return ty_error_set(err, -EINVAL, WHAT ": '%.80s' in '%s': a key has 1 to 1024 bytes, a value is a text", name, key);
+    return 0;
+}
+
+static int get_maps(struct ty_run_spec *s, struct ty_error *err)
+{
+    json_t *o = s->json, *azureml = json_object_get(o, "azureml"), *item;
+    CLEANUP_FREE char *text = azureml ? ty_json_text(azureml) : NULL;
+    size_t i;
+    int r = ty_json_get_strings(o, WHAT, "environment_variables", &s->environment, err);
+
+    if (r == 0)
+        r = check_environment(s->environment, err);
+    if (r == 0)
+        r = check_tags(o, "tags", true, err);
+    if (r == 0)
+        r = check_tags(o, "properties", false, err);
+    if (r == 0 && azureml && (!json_is_object(azureml) || !text || strlen(text) > AZUREML_MAX))
+        r = ty_error_set(err, -EINVAL, WHAT ": 'azureml' is not an object of at most %d bytes", AZUREML_MAX);
+    s->tags = json_object_get(o, "tags");
+    s->properties = json_object_get(o, "properties");
+    s->warnings = json_object_get(o, "warnings");
+    if (r == 0 && s->warnings && !json_is_null(s->warnings) && (!json_is_array(s->warnings) || json_array_size(s->warnings) > 100))
+        r = ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most 100 texts");
+    json_array_foreach(s->warnings, i, item)
+        if (r == 0 && (!json_is_string(item) || json_string_length(item) > 4096))
+            r = ty_error_set(err, -EINVAL, WHAT ": entry %zu of 'warnings' is not a text of at most 4096 bytes", i + 1);
+    return r;
+}
+
+/* ---- data references ---- */
+
+static int get_mode(const json_t *o, const char *what, enum ty_data_mode *ret, struct ty_error *err)
+{
+    const char *word = "mount";
+    int r = ty_json_get_str(o, what, "mode", &word, err);
+
+    for (int i = 0; r == 0 && i < TY_DATA_MODE_COUNT; i++)
+        if (strcmp(mode_words[i], word) == 0) {
+            *ret = (enum ty_data_mode)i;
+            return 0;
+        }
+    return r < 0 ? r : ty_error_set(err, -EINVAL, "%s: 'mode' is '%.40s', and may be mount, download or upload", what, word);
+}
+
+static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *ret, struct ty_error *err)
+{
+    static const char *const known[] = { "datastore", "path", "mode", "path_on_compute", "overwrite", NULL };
+    struct ty_data_ref d = { .name = name, .path = "" };
+    char what[320];
+    int r = ty_check_data_name(name, err);
+
+    snprintf(what, sizeof what, "data reference '%s'", name);
+    if (r == 0 && !json_is_object(o))
+        r = ty_error_set(err, -EINVAL, "%s is not an object", what);
+    if (r == 0)
+        r = ty_json_only(o, what, known, err);
+    if (r == 0)
+        r = ty_json_get_str(o, what, "datastore", &d.datastore, err);
+    if (r == 0 && !d.datastore)
+        r = ty_error_set(err, -EINVAL, "%s names no 'datastore'", what);
+    if (r == 0)
+        r = ty_json_get_str(o, what, "path", &d.path, err);
+    if (r == 0 && *d.path && !ty_path_is_inside(d.path))
+        r = ty_error_set(err, -EINVAL, "%s: path '%.200s' is not a path inside the datastore", what, d.path);
+    if (r == 0)
+        r = ty_json_get_str(o, what, "path_on_compute", &d.path_on_compute, err);
+    if (r == 0)
+        r = ty_json_get_bool(o, what, "overwrite", &d.overwrite, err);
+    if (r == 0)
+        r = get_mode(o, what, &d.mode, err);
+    if (r == 0)
+        *ret = d;
+    return r;
+}
+
+static int get_data(struct ty_run_spec *s, struct ty_error *err)
+{
+    json_t *map = json_object_get(s->json, "data_references"), *o;
+    const char *name;
+
+    if (!map || json_is_null(map))
+        return 0;
+    if (!json_is_object(map) || json_object_size(map) > 1000)
+        return ty_error_set(err, -EINVAL, WHAT ": 'data_references' is not an object of at most 1000 entries");
+    s->data = calloc(json_object_size(map) + 1, sizeof *s->data);
+    if (!s->data)
+        return ty_error_oom(err);
+    json_object_foreach(map, name, o) {
+        int r = get_data_ref(name, o, &s->data[s->ndata], err);
+
+        if (r < 0)
+            return r;
+        s->ndata++;
+    }
+    return 0;
+}
+
+/* ---- the whole ---- */
+
+/* Absent maps become empty ones, so that nobody has to ask. */
+static int complete(json_t *o)
+{
+    static const char *const maps[] = { "environment_variables", "tags", "properties" };
+
+    for (size_t i = 0; i < sizeof maps / sizeof *maps; i++)
+        if (!json_object_get(o, maps[i]) || json_is_null(json_object_get(o, maps[i])))
+            if (json_object_set_new(o, maps[i], json_object()) < 0)
+                return -ENOMEM;
+    if (!json_object_get(o, "warnings") || json_is_null(json_object_get(o, "warnings")))
+        return json_object_set_new(o, "warnings", json_array()) < 0 ? -ENOMEM : 0;
+    return 0;
+}
+
+int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err)
+{
+    static const char *const known[] = { "version", "experiment", "display_name", "target", "snapshot", "source_directory",
+                                         "script", "interpreter", "command", "arguments", "expand", "environment_variables",
+                                         "data_references", "node_count", "process_count_per_node", "communicator",
+                                         "resources", "use_gpu", "max_run_duration_seconds", "tags", "properties", "warnings",
+                                         "azureml", NULL };
+    struct ty_run_spec *s;
+    int r;
+
+    if (!json_is_object(json))
+        return ty_error_set(err, -EINVAL, "the " WHAT " is not a JSON object");
+    r = ty_json_only(json, WHAT, known, err);
+    if (r < 0)
+        return r;
+    s = calloc(1, sizeof *s);
+    if (!s || !(s->json = json_copy((json_t *)json)) || complete(s->json) < 0) {
+        ty_run_spec_free(s);
+        return ty_error_oom(err);
+    }
+    r = get_identity(s, err);
+    if (r == 0)
+        r = get_program(s, err);
+    if (r == 0)
+        r = text_list(s->json, "arguments", &s->arguments, err);
+    if (r == 0)
+        r = get_size(s, err);
+    if (r == 0)
+        r = get_resources(s, err);
+    if (r == 0)
+        r = get_maps(s, err);
+    if (r == 0)
+        r = get_data(s, err);
+    if (r < 0) {
+        ty_run_spec_free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s)
+{
+    if (s) {
+        json_decref(s->json);
+        free(s->command);
+        free(s->arguments);
+        free(s->data);
+        free(s);
+    }
+    return NULL;
+}
+
+static void add_word(struct ty_str *out, const char *word)
+{
+    if (out->len)
+        ty_str_add(out, " ");
+    if (*word && only(word, "_-./=:,+@%"))
+        ty_str_add(out, word);
+    else {
+        ty_str_add(out, "'");
+        for (; *word; word++)
+            ty_str_addn(out, *word == '\'' ? "'\\''" : word, *word == '\'' ? 4 : 1);
+        ty_str_add(out, "'");
+    }
+}
+
+char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max)
+{
+    struct ty_str out = { 0 };
+
+    if (s->script) {
+        const char *slash = strrchr(s->interpreter, '/');
+
+        add_word(&out, slash ? slash + 1 : s->interpreter);
+        add_word(&out, s->script);
+    }
+    for (const char **p = s->command; p && *p && out.len <= max; p++)
+        add_word(&out, *p);
+    for (const char **p = s->arguments; p && *p && out.len <= max; p++)
+        add_word(&out, *p);
+    if (out.len > max) {
+        out.len = ty_utf8_whole(out.text, max > 3 ? max - 3 : 0);
+        out.text[out.len] = '\0';
+        ty_str_add(&out, "...");
+    }
+    return ty_str_take(&out);
+}

@@ -1,0 +1,59 @@
+/* run_spec.h - what a person asked to be run (docs/spec/run-spec.md)
+ *
+ * JSON with a version.  Parsing checks everything that can be known without a target or a disk, so
+ * that what is stored can be run; unknown keys are refused by name.
+ */
+#ifndef TY_RUN_SPEC_H
+#define TY_RUN_SPEC_H
+#include "base/json.h"
+#include <stdbool.h>
+#include <stdint.h>
+struct ty_error;
+
+#define TY_RUN_SPEC_VERSION 1
+#define TY_ARGUMENTS_MAX 10000
+#define TY_TEXT_MAX (128 * 1024) /* one argument or environment value: what execve takes */
+
+enum ty_data_mode { TY_DATA_MOUNT, TY_DATA_DOWNLOAD, TY_DATA_UPLOAD, TY_DATA_MODE_COUNT };
+
+struct ty_data_ref {
+    const char *name;      /* of $AZUREML_DATAREFERENCE_<name> */
+    const char *datastore;
+    const char *path;      /* below the datastore's root; "" is the root */
+    enum ty_data_mode mode;
+    const char *path_on_compute; /* NULL: chosen by the runner */
+    bool overwrite;
+};
+
+struct ty_run_spec {
+    json_t *json; /* the whole, as given, owned; what follows borrows from it */
+    const char *experiment, *display_name /* NULL */, *target, *snapshot /* NULL: no files */;
+    const char *source_directory;           /* NULL; where the snapshot was taken, for people */
+    const char *script, *interpreter;       /* a Python job; NULL for a command */
+    const char **command;                   /* NULL-terminated; NULL for a script */
+    const char **arguments;                 /* NULL-terminated, may be empty */
+    bool expand;                            /* $NAME in command and arguments, on the worker */
+    json_t *environment;                    /* object of strings, may be empty */
+    struct ty_data_ref *data;
+    int ndata;
+    int node_count, process_count_per_node; /* 1 and 1 in this version of the service */
+    const char *communicator;               /* "None" */
+    int cpus;                               /* slots per process, from 1 */
+    bool use_gpu;
+    int64_t max_run_seconds;                /* 0: no limit */
+    json_t *tags, *properties, *warnings;   /* may be empty; warnings: array of texts known at submission */
+};
+
+/* 0 and *ret (ty_run_spec_free); -EINVAL and a sentence that names the key as users know it. */
+int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err);
+struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s);
+/* The command as a person would type it, quoted for a shell, at most `max` bytes; malloc'ed. */
+char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max);
+const char *ty_data_mode_word(enum ty_data_mode m);
+
+/* Names.  Each gives 0, or -EINVAL and a sentence that names `value` and the rule. */
+int ty_check_experiment_name(const char *value, struct ty_error *err); /* 3-36 of [A-Za-z0-9_-], the first a letter or digit */
+int ty_check_target_name(const char *value, struct ty_error *err);
+int ty_check_data_name(const char *value, struct ty_error *err);
+int ty_check_env_name(const char *value, struct ty_error *err);
+#endif

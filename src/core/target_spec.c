@@ -1,0 +1,116 @@
+/* target_spec.c - reading and checking the description of a compute target, and the sizes that labels stand for */
+#include "core/target_spec.h"
+#include "base/error.h"
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#define WHAT "compute target"
+#define NODES_MAX 100000
+
+/* From Azure's published VM series: what scripts of the SDK's time name. */
+static const struct ty_vm_size sizes[] = {
+    { "STANDARD_D1", 1, 0, 3 },          { "STANDARD_D2", 2, 0, 7 },          { "STANDARD_D1_V2", 1, 0, 3 },
+    { "STANDARD_D2_V2", 2, 0, 7 },       { "STANDARD_D3_V2", 4, 0, 14 },      { "STANDARD_D4_V2", 8, 0, 28 },
+    { "STANDARD_D12_V2", 4, 0, 28 },     { "STANDARD_D13_V2", 8, 0, 56 },     { "STANDARD_D14_V2", 16, 0, 112 },
+    { "STANDARD_DS2_V2", 2, 0, 7 },      { "STANDARD_DS3_V2", 4, 0, 14 },     { "STANDARD_DS11_V2", 2, 0, 14 },
+    { "STANDARD_DS12_V2", 4, 0, 28 },    { "STANDARD_D2S_V3", 2, 0, 8 },      { "STANDARD_D4S_V3", 4, 0, 16 },
+    { "STANDARD_F2S_V2", 2, 0, 4 },      { "STANDARD_F4S_V2", 4, 0, 8 },      { "STANDARD_NC6", 6, 1, 56 },
+    { "STANDARD_NC12", 12, 2, 112 },     { "STANDARD_NC24", 24, 4, 224 },     { "STANDARD_NC6S_V2", 6, 1, 112 },
+    { "STANDARD_NC6S_V3", 6, 1, 112 },   { "STANDARD_NC12S_V3", 12, 2, 224 }, { "STANDARD_NC24S_V3", 24, 4, 448 },
+    { "STANDARD_NC24RS_V3", 24, 4, 448 }, { "STANDARD_ND6S", 6, 1, 112 },     { "STANDARD_ND40RS_V2", 40, 8, 672 },
+    { "STANDARD_NV6", 6, 1, 56 },
+};
+
+const struct ty_vm_size *ty_vm_sizes(int n)
+{
+    return n >= 0 && (size_t)n < sizeof sizes / sizeof *sizes ? &sizes[n] : NULL;
+}
+
+bool ty_vm_size(const char *label, int *cpus, int *gpus, int *memory_gb)
+{
+    for (const struct ty_vm_size *s = sizes; s < sizes + sizeof sizes / sizeof *sizes; s++)
+        if (strcasecmp(s->name, label) == 0) {
+            *cpus = s->cpus;
+            *gpus = s->gpus;
+            *memory_gb = s->memory_gb;
+            return true;
+        }
+    return false;
+}
+
+static int get_numbers(struct ty_target_spec *s, struct ty_error *err)
+{
+    int64_t min = 0, max = 0, idle = 1800;
+    int r = ty_json_get_i64(s->json, WHAT, "min_nodes", 0, NODES_MAX, &min, err);
+
+    if (r == 0)
+        r = ty_json_get_i64(s->json, WHAT, "max_nodes", 0, NODES_MAX, &max, err);
+    if (r == 0)
+        r = ty_json_get_i64(s->json, WHAT, "idle_seconds_before_scaledown", 0, INT32_MAX, &idle, err);
+    if (r == 0 && max > 0 && min > max)
+        r = ty_error_set(err, -EINVAL, WHAT ": min_nodes is %d and max_nodes %d; the first may not be above the second",
+                         (int)min, (int)max);
+    s->min_nodes = (int)min;
+    s->max_nodes = (int)max;
+    s->idle_seconds = (int)idle;
+    return r;
+}
+
+static int get_words(struct ty_target_spec *s, struct ty_error *err)
+{
+    int r = ty_json_get_str(s->json, WHAT, "kind", &s->kind, err);
+
+    s->vm_size = s->description = "";
+    s->vm_priority = "dedicated";
+    if (r == 0 && (!s->kind || strcmp(s->kind, "local") != 0))
+        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'", s->kind ? s->kind : "");
+    if (r == 0)
+        r = ty_json_get_str(s->json, WHAT, "vm_size", &s->vm_size, err);
+    if (r == 0)
+        r = ty_json_get_str(s->json, WHAT, "vm_priority", &s->vm_priority, err);
+    if (r == 0 && strcmp(s->vm_priority, "dedicated") != 0 && strcmp(s->vm_priority, "lowpriority") != 0)
+        r = ty_error_set(err, -EINVAL, WHAT ": vm_priority is '%.40s', and may be dedicated or lowpriority", s->vm_priority);
+    if (r == 0)
+        r = ty_json_get_str(s->json, WHAT, "description", &s->description, err);
+    if (r == 0)
+        r = ty_json_get_bool(s->json, WHAT, "require_gpu", &s->require_gpu, err);
+    return r == 0 ? ty_json_get_strings(s->json, WHAT, "tags", &s->tags, err) : r;
+}
+
+int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct ty_error *err)
+{
+    static const char *const known[] = { "kind", "vm_size", "min_nodes", "max_nodes", "idle_seconds_before_scaledown",
+                                         "vm_priority", "require_gpu", "description", "tags", NULL };
+    struct ty_target_spec *s;
+    int r;
+
+    if (!json_is_object(json))
+        return ty_error_set(err, -EINVAL, "the description of a " WHAT " is not a JSON object");
+    r = ty_json_only(json, WHAT, known, err);
+    if (r < 0)
+        return r;
+    s = calloc(1, sizeof *s);
+    if (!s || !(s->json = json_copy((json_t *)json))) {
+        free(s);
+        return ty_error_oom(err);
+    }
+    r = get_words(s, err);
+    if (r == 0)
+        r = get_numbers(s, err);
+    if (r < 0) {
+        ty_target_spec_free(s);
+        return r;
+    }
+    *ret = s;
+    return 0;
+}
+
+struct ty_target_spec *ty_target_spec_free(struct ty_target_spec *s)
+{
+    if (s) {
+        json_decref(s->json);
+        free(s);
+    }
+    return NULL;
+}

@@ -1,0 +1,124 @@
+/* copy.c - copying files and folders of data */
+#include "data/copy.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "data/stage.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool same_content(const char *a, const char *b)
+{
+    CLEANUP_CLOSE int fa = open(a, O_RDONLY | O_CLOEXEC | O_NONBLOCK), fb = open(b, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    CLEANUP_FREE char *buf = malloc(2 * 65536);
+    struct stat sa, sb;
+    ssize_t n;
+
+    if (fa < 0 || fb < 0 || !buf || fstat(fa, &sa) < 0 || fstat(fb, &sb) < 0 || !S_ISREG(sb.st_mode) ||
+        sa.st_size != sb.st_size)
+        return false;
+    while ((n = ty_read_full(fa, buf, 65536)) > 0)
+        if (ty_read_full(fb, buf + 65536, (size_t)n) != n || memcmp(buf, buf + 65536, (size_t)n) != 0)
+            return false;
+    return n == 0;
+}
+
+static int copy_to_temporary(const char *from, const char *to, char **tmp)
+{
+    CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1;
+    CLEANUP_FREE char *path = ty_strf("%s.trainyard-%d", to, (int)getpid());
+    struct stat st;
+    int r;
+
+    if (in < 0)
+        return -errno;
+    if (!path)
+        return -ENOMEM;
+    if (fstat(in, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (out < 0)
+        return -errno;
+    r = ty_copy_fd(in, out);
+    if (r >= 0 && fchmod(out, (st.st_mode & 0777) | 0600) < 0)
+        r = -errno;
+    if (r < 0) {
+        unlink(path);
+        return r;
+    }
+    *tmp = TAKE(path);
+    return 0;
+}
+
+int ty_copy_file(const char *from, const char *to, bool overwrite)
+{
+    CLEANUP_FREE char *tmp = NULL;
+    struct stat st;
+    int r;
+
+    if (!overwrite && lstat(to, &st) == 0)
+        return same_content(from, to) ? 0 : -EEXIST;
+    r = ty_mkdir_parent(to, 0777);
+    if (r == 0)
+        r = copy_to_temporary(from, to, &tmp);
+    if (r < 0)
+        return r;
+    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, to, overwrite ? 0 : RENAME_NOREPLACE) == 0)
+        return 0;
+    r = -errno;
+    unlink(tmp);
+    return r;
+}
+
+struct copying {
+    const char *from, *to;
+    bool overwrite;
+    int (*fn)(const char *rel, int why, void *ctx);
+    void *ctx;
+    uint64_t files;
+};
+
+static int visit(const char *rel, const struct stat *lst, void *ctx)
+{
+    struct copying *c = ctx;
+    CLEANUP_FREE char *from = ty_path_join(c->from, rel);
+    CLEANUP_FREE char *to = ty_path_join(c->to, rel);
+    struct stat st = *lst;
+    int r = 0;
+
+    if (!from || !to)
+        return -ENOMEM;
+    if (++c->files > TY_STAGE_FILES_MAX)
+        return -EFBIG;
+    if (S_ISLNK(st.st_mode) && stat(from, &st) < 0)
+        r = -errno;
+    else if (S_ISDIR(lst->st_mode))
+        r = ty_mkdir_p(to, 0777);
+    else if (S_ISREG(st.st_mode))
+        r = ty_copy_file(from, to, c->overwrite);
+    else
+        r = S_ISLNK(lst->st_mode) ? -ELOOP : -ENOTSUP;
+    return r < 0 ? c->fn(rel, r, c->ctx) : 0;
+}
+
+int ty_copy_tree(const char *from, const char *to, bool overwrite, int (*fn)(const char *rel, int why, void *ctx), void *ctx,
+                 struct ty_error *err)
+{
+    struct copying c = { .from = from, .to = to, .overwrite = overwrite, .fn = fn, .ctx = ctx };
+    int r = ty_mkdir_p(to, 0777);
+
+    if (r < 0) {
+        errno = -r;
+        return ty_error_set(err, r, "cannot make the folder '%s': %m", to);
+    }
+    r = ty_walk(from, visit, &c, err);
+    if (r == -EFBIG)
+        return ty_error_set(err, r, "'%s' has more than %d files", from, TY_STAGE_FILES_MAX);
+    return r;
+}

@@ -1,0 +1,238 @@
+/* stage.c - mount, download and upload on one box */
+#include "data/stage.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "data/copy.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAMED_MAX 20 /* files named in warnings, per reference; the rest is counted */
+
+__attribute__((format(printf, 2, 3))) static void warn(const struct ty_stage *s, const char *fmt, ...)
+{
+    CLEANUP_STR struct ty_str text = { 0 };
+    va_list ap;
+
+    ty_str_addf(&text, "data reference '%s': ", s->ref->name);
+    va_start(ap, fmt);
+    ty_str_addv(&text, fmt, ap);
+    va_end(ap);
+    if (s->warn && !text.failed)
+        s->warn(text.text, s->ctx);
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static bool in_work(const struct ty_stage *s) { return !s->ref->path_on_compute || s->ref->path_on_compute[0] != '/'; }
+
+/* The folder (or link) at path_on_compute, or NULL with *r 0 when the reference names none. */
+static char *asked_place(const struct ty_stage *s, int *r, struct ty_error *err)
+{
+    const char *path = s->ref->path_on_compute;
+    CLEANUP_FREE char *clean = NULL;
+    char *place;
+
+    *r = 0;
+    if (!path || !*path)
+        return NULL;
+    if (path[0] == '/') {
+        place = strdup(path);
+    } else {
+        *r = ty_path_clean(path, &clean);
+        if (*r < 0) {
+            ty_error_set(err, *r, "data reference '%s': path_on_compute '%s' leads out of the working directory",
+                         s->ref->name, path);
+            return NULL;
+        }
+        place = *clean ? ty_path_join(s->work, clean) : strdup(s->work);
+    }
+    if (!place)
+        *r = ty_error_oom(err);
+    return place;
+}
+
+int ty_stage_place(const struct ty_stage *s, char **ret, struct ty_error *err)
+{
+    int r;
+    CLEANUP_FREE char *asked = asked_place(s, &r, err);
+    CLEANUP_FREE char *base = NULL;
+    const char *slash;
+
+    if (r < 0)
+        return r;
+    if (s->ref->mode == TY_DATA_MOUNT)
+        base = asked ? TAKE(asked) : strdup(s->dir);
+    else if (asked)
+        base = TAKE(asked);
+    else
+        base = ty_strf("%s/%s/%s", s->tmp, s->ref->mode == TY_DATA_DOWNLOAD ? "data" : "upload", s->ref->name);
+    if (base && s->ref->mode == TY_DATA_DOWNLOAD && is_file(s->dir) && (slash = strrchr(s->dir, '/'))) {
+        char *file = ty_path_join(base, slash + 1);
+
+        free(base);
+        base = file;
+    }
+    if (!base)
+        return ty_error_oom(err);
+    *ret = TAKE(base);
+    return 0;
+}
+
+/* Make way for a link: 0, or -EEXIST. */
+static int clear(const struct ty_stage *s, const char *place, struct ty_error *err)
+{
+    struct stat st;
+
+    if (lstat(place, &st) < 0)
+        return 0;
+    if (S_ISDIR(st.st_mode) && in_work(s) && rmdir(place) == 0)
+        return 0;
+    if (s->ref->overwrite && (S_ISLNK(st.st_mode) || in_work(s)) && strcmp(place, s->work) != 0)
+        return ty_rm_rf(place);
+    return ty_error_set(err, -EEXIST,
+                        "data reference '%s': there is something at path_on_compute '%s' already; choose another "
+                        "path, or set overwrite=True to replace a link or what the snapshot has there",
+                        s->ref->name, s->ref->path_on_compute);
+}
+
+static int mount_in(const struct ty_stage *s, const char *place, struct ty_error *err)
+{
+    char was[4096];
+    ssize_t n;
+    int r;
+
+    if (access(s->dir, F_OK) < 0)
+        warn(s, "'%s' does not exist in datastore '%s' yet", s->ref->path, s->ref->datastore);
+    if (strcmp(place, s->dir) == 0)
+        return 0;
+    n = readlink(place, was, sizeof was);
+    if (n == (ssize_t)strlen(s->dir) && memcmp(was, s->dir, (size_t)n) == 0)
+        return 0;
+    r = clear(s, place, err);
+    if (r == 0)
+        r = ty_mkdir_parent(place, 0777);
+    if (r == 0 && symlink(s->dir, place) < 0)
+        r = -errno;
+    if (r < 0 && r != -EEXIST) {
+        errno = -r;
+        ty_error_set(err, r, "data reference '%s': cannot make the link '%s': %m", s->ref->name, place);
+    }
+    return r;
+}
+
+struct report {
+    const struct ty_stage *s;
+    struct ty_error *err;
+    int count;
+};
+
+static const char *why_text(int why)
+{
+    if (why == -ELOOP)
+        return "it is a link to a folder";
+    if (why == -ENOTSUP)
+        return "it is not a regular file";
+    if (why == -EEXIST)
+        return "there is another file of that name, and overwrite is not set";
+    return strerror(-why);
+}
+
+/* A download must be whole: only what is no file may be missing. */
+static int missed_in(const char *rel, int why, void *ctx)
+{
+    struct report *p = ctx;
+
+    if (why != -ELOOP && why != -ENOTSUP)
+        return ty_error_set(p->err, why, "data reference '%s': cannot download '%s': %s", p->s->ref->name, rel, why_text(why));
+    if (++p->count <= NAMED_MAX)
+        warn(p->s, "'%s' is left out: %s", rel, why_text(why));
+    return 0;
+}
+
+static int missed_out(const char *rel, int why, void *ctx)
+{
+    struct report *p = ctx;
+
+    if (++p->count <= NAMED_MAX)
+        warn(p->s, "'%s' was not uploaded to datastore '%s': %s", rel, p->s->ref->datastore, why_text(why));
+    return 0;
+}
+
+static void rest(const struct report *p)
+{
+    if (p->count > NAMED_MAX)
+        warn(p->s, "%d more files were left out", p->count - NAMED_MAX);
+}
+
+static int download(const struct ty_stage *s, const char *place, struct ty_error *err)
+{
+    struct report p = { .s = s, .err = err };
+    struct stat st;
+    int r;
+
+    if (stat(s->dir, &st) < 0)
+        return ty_error_set(err, -errno, "data reference '%s': cannot download '%s' from datastore '%s': %m", s->ref->name,
+                            s->ref->path, s->ref->datastore);
+    if (S_ISDIR(st.st_mode)) {
+        r = ty_copy_tree(s->dir, place, s->ref->overwrite, missed_in, &p, err);
+        rest(&p);
+        return r;
+    }
+    r = ty_copy_file(s->dir, place, s->ref->overwrite);
+    return r < 0 ? missed_in(s->ref->path, r, &p) : 0;
+}
+
+int ty_stage_in(const struct ty_stage *s, struct ty_error *err)
+{
+    CLEANUP_FREE char *place = NULL;
+    int r = ty_stage_place(s, &place, err);
+
+    if (r < 0)
+        return r;
+    if (s->ref->mode == TY_DATA_MOUNT)
+        return mount_in(s, place, err);
+    if (s->ref->mode == TY_DATA_DOWNLOAD)
+        return download(s, place, err);
+    r = ty_mkdir_p(place, 0777);
+    if (r < 0) {
+        errno = -r;
+        return ty_error_set(err, r, "data reference '%s': cannot make the folder '%s': %m", s->ref->name, place);
+    }
+    return 0;
+}
+
+int ty_stage_out(const struct ty_stage *s, struct ty_error *err)
+{
+    struct report p = { .s = s, .err = err };
+    CLEANUP_FREE char *place = NULL;
+    struct stat st;
+    int r;
+
+    if (s->ref->mode != TY_DATA_UPLOAD)
+        return 0;
+    r = ty_stage_place(s, &place, err);
+    if (r < 0)
+        return r;
+    if (stat(place, &st) < 0)
+        return ty_error_set(err, -errno, "data reference '%s': nothing to upload, there is no '%s'", s->ref->name, place);
+    if (S_ISDIR(st.st_mode)) {
+        r = ty_copy_tree(place, s->dir, s->ref->overwrite, missed_out, &p, err);
+        rest(&p);
+        return r;
+    }
+    r = ty_copy_file(place, s->dir, s->ref->overwrite);
+    if (r < 0)
+        missed_out(s->ref->path, r, &p);
+    return 0;
+}

@@ -1,0 +1,348 @@
+/* follow.c - the stream of server-sent events of one run
+ *
+ * The server asks for bytes (stream_read); the stream then reads what is new from the store: events first, then the
+ * log, so that once an event says that the run has ended, all its log bytes are seen.  When nothing is new the connection is
+ * suspended, and the hub's wake or the beat resumes it: a slow reader costs nothing.
+ *
+ * States are made by folding the run's events, which are the truth; a cursor (seq, offset) is all that a stream remembers, and
+ * it is the id of every event it sends.
+ */
+#include "base/conf.h"
+#include "base/fs.h"
+#include "http/request.h"
+#include "http/sse.h"
+#include "store/store.h"
+#include "track/follow.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <poll.h>
+#include <string.h>
+
+#define DRIVER_LOG "azureml-logs/70_driver_log.txt"
+#define DRIVER_LOG_ALIAS "user_logs/std_log.txt"
+#define EVENTS_PER_READ 200
+#define LOG_PER_READ (64 * 1024)
+#define BLOCK (64 * 1024)
+
+struct stream {
+    struct ty_follower follower;
+    struct ty_http *http;
+    struct MHD_Connection *conn;
+    int fd;
+    struct stream *next, **slot;
+    char *run, *log; /* log: as it was asked for; NULL: none */
+    int64_t run_id;
+    struct sse_cursor cursor; /* of what was folded and sent */
+    int64_t resume_seq;       /* events up to here were seen by the client before */
+    struct ty_run state;
+    bool fresh;    /* the present state was not sent yet */
+    json_t *moved; /* the last event that moved the state */
+    bool log_done; /* its file is gone: nothing more comes of it */
+    struct ty_str out;
+    size_t sent; /* of out */
+    bool suspended, finished, beat;
+};
+
+const char *log_name(const char *asked) { return strcmp(asked, DRIVER_LOG_ALIAS) == 0 ? DRIVER_LOG : asked; }
+
+/* ---- waking ---- */
+
+static void stream_resume(struct stream *s)
+{
+    if (s->suspended) {
+        s->suspended = false;
+        MHD_resume_connection(s->conn);
+    }
+}
+
+static void on_wake(struct ty_follower *f) { stream_resume((struct stream *)f); }
+
+void streams_beat(struct ty_http *h)
+{
+    for (struct stream *s = h->streams; s; s = s->next) {
+        s->beat = s->suspended;
+        stream_resume(s);
+    }
+}
+
+void streams_stop(struct ty_http *h)
+{
+    for (struct stream *s = h->streams; s; s = s->next) {
+        ty_follow_remove(h->o.hub, &s->follower);
+        s->finished = true;
+        stream_resume(s);
+    }
+}
+
+/* A suspended connection is not watched: give up the places of clients that went away. */
+static void drop_dead(struct ty_http *h)
+{
+    for (struct stream *s = h->streams; s; s = s->next) {
+        struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+
+        if (s->suspended && poll(&p, 1, 0) > 0) {
+            ty_follow_remove(h->o.hub, &s->follower);
+            s->finished = true;
+            stream_resume(s);
+        }
+    }
+}
+
+/* ---- what is new ---- */
+
+static bool is_waiting(enum ty_run_state state) { return !ty_run_state_ended(state) && state != TY_RUN_RUNNING; }
+
+/* Why the run waits, if it does: malloc'ed by jansson, NULL for no reason. */
+static json_t *read_why(struct stream *s)
+{
+    CLEANUP_JSON json_t *run = NULL;
+
+    if (!is_waiting(s->state.state) || ty_store_run(s->http->o.store, s->run, false, &run) < 0)
+        return NULL;
+    ty_sched_annotate(s->http->o.sched, run);
+    return json_incref(json_object_get(run, "why"));
+}
+
+static void send_state(struct stream *s, bool latest)
+{
+    CLEANUP_JSON json_t *why = latest ? read_why(s) : NULL;
+
+    sse_state(&s->out, &s->cursor, ty_run_state_word(s->state.state), s->moved, why);
+}
+
+/* Fold one event; true when it moved the state. */
+static bool fold(struct stream *s, json_t *event)
+{
+    enum ty_run_event ev = ty_run_event_parse(json_string_value(json_object_get(event, "kind")));
+    enum ty_run_state before = s->state.state;
+    struct ty_event_note note = { .exit_code = -1 };
+
+    s->cursor.seq = json_integer_value(json_object_get(event, "seq"));
+    if (ev < 0 || ty_run_apply(&s->state, ev, &note) < 0 || s->state.state == before)
+        return false;
+    json_decref(s->moved);
+    s->moved = json_incref(event);
+    return true;
+}
+
+/* Read a page of events.  1: there may be more; 0: none is left; negative: the run is gone or cannot be read. */
+static int read_events(struct stream *s)
+{
+    CLEANUP_JSON json_t *events = NULL;
+    json_t *event;
+    int64_t id;
+    size_t i;
+    int r = ty_store_run_id(s->http->o.store, s->run, &id);
+
+    if (r == 0)
+        r = id == s->run_id ? ty_store_events(s->http->o.store, id, s->cursor.seq, EVENTS_PER_READ, &events) : -ENOENT;
+    if (r < 0)
+        return r;
+    json_array_foreach(events, i, event)
+        if (fold(s, event) && !s->fresh && s->cursor.seq > s->resume_seq)
+            send_state(s, i + 1 == json_array_size(events));
+    return json_array_size(events) == EVENTS_PER_READ;
+}
+
+/* Log bytes from the cursor on; how many, 0 when there are none. */
+static ssize_t read_log(struct stream *s, char *buf, uint64_t *size)
+{
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_CLOSE int fd = -1;
+    uint64_t offset = (uint64_t)s->cursor.offset, n;
+
+    if (ty_store_log_size(s->http->o.store, s->run_id, log_name(s->log), size) < 0 || *size <= offset)
+        return 0;
+    n = *size - offset < LOG_PER_READ ? *size - offset : LOG_PER_READ;
+    path = ty_store_log_path(s->http->o.store, s->run, log_name(s->log));
+    fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    return fd < 0 ? -EIO : pread(fd, buf, n, (off_t)offset);
+}
+
+/* The next piece of the log, if there is one; true when the log is at its end. */
+static bool send_log(struct stream *s)
+{
+    static char buf[LOG_PER_READ]; /* the loop thread alone comes here */
+    uint64_t size = 0;
+    ssize_t n;
+
+    if (!s->log || s->log_done)
+        return true;
+    n = read_log(s, buf, &size);
+    if (n < 0 || (n == 0 && size > (uint64_t)s->cursor.offset)) {
+        s->log_done = true;
+        return true;
+    }
+    if (n > 0)
+        sse_log(&s->out, &s->cursor, s->log, buf, (size_t)n,
+                ty_run_state_ended(s->state.state) && (uint64_t)s->cursor.offset + (uint64_t)n == size);
+    return (uint64_t)s->cursor.offset >= size;
+}
+
+static void send_end(struct stream *s)
+{
+    CLEANUP_JSON json_t *run = NULL;
+
+    s->finished = true;
+    if (ty_store_run(s->http->o.store, s->run, false, &run) < 0)
+        return;
+    ty_sched_annotate(s->http->o.sched, run);
+    sse_json(&s->out, &s->cursor, "end", run);
+}
+
+/* Put into s->out what is new, if anything is. */
+static void produce(struct stream *s)
+{
+    int r = read_events(s);
+
+    if (r < 0) {
+        s->finished = true; /* removed: nothing more can be said of it */
+        return;
+    }
+    if (r > 0) {
+        if (!s->out.len)
+            ty_str_add(&s->out, ":\n\n"); /* the page brought nothing: one page a turn keeps the loop free */
+        return;
+    }
+    if (s->fresh) {
+        s->fresh = false;
+        if (s->cursor.seq > s->resume_seq || s->resume_seq == 0)
+            send_state(s, true);
+    }
+    if (send_log(s) && ty_run_state_ended(s->state.state))
+        send_end(s);
+}
+
+static ssize_t stream_read(void *ctx, uint64_t pos, char *buf, size_t max)
+{
+    struct stream *s = ctx;
+    size_t n;
+
+    (void)pos;
+    if (s->sent == s->out.len) {
+        ty_str_done(&s->out);
+        s->sent = 0;
+        if (!s->finished)
+            produce(s);
+        if (s->out.failed)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (!s->out.len && s->beat)
+            ty_str_add(&s->out, ":\n\n");
+        s->beat = false;
+    }
+    n = s->out.len - s->sent < max ? s->out.len - s->sent : max;
+    if (n == 0 && s->finished)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n == 0) {
+        s->suspended = true;
+        MHD_suspend_connection(s->conn);
+        return 0;
+    }
+    memcpy(buf, s->out.text + s->sent, n);
+    s->sent += n;
+    return (ssize_t)n;
+}
+
+/* ---- life cycle ---- */
+
+static void stream_free(void *ctx)
+{
+    struct stream *s = ctx;
+
+    if (!s)
+        return;
+    ty_follow_remove(s->http->o.hub, &s->follower);
+    if (s->slot) {
+        *s->slot = s->next;
+        if (s->next)
+            s->next->slot = s->slot;
+    }
+    json_decref(s->moved);
+    ty_str_done(&s->out);
+    free(s->run);
+    free(s->log);
+    free(s);
+}
+
+static void stream_freep(struct stream **s) { stream_free(*s); }
+
+static struct stream *stream_new(struct request *req, const char *log, const struct sse_cursor *from)
+{
+    struct ty_http *h = req->http;
+    struct stream *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    *s = (struct stream){ .follower = { .wake = on_wake }, .http = h, .conn = req->conn, .fd = req->peer->fd,
+                          .run = strdup(req->args[0]), .log = *log ? strdup(log) : NULL, .state = TY_RUN_INIT, .fresh = true,
+                          .resume_seq = from->seq, .cursor = { .offset = from->offset }, .next = h->streams,
+                          .slot = &h->streams };
+    if (s->next)
+        s->next->slot = &s->next;
+    h->streams = s;
+    if (!s->run || (*log && !s->log)) {
+        stream_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+static int follow_add(struct request *req, struct stream *s)
+{
+    struct ty_http *h = req->http;
+    size_t limit = (size_t)ty_conf_number(h->o.conf, "limits.followers");
+    int r = ty_follow_add(h->o.hub, s->run, &s->follower, limit);
+
+    if (r == -EUSERS) {
+        drop_dead(h);
+        r = ty_follow_add(h->o.hub, s->run, &s->follower, limit);
+    }
+    if (r == -EUSERS)
+        return ty_error_set(&req->err, r, "%zu followers are connected already (limits.followers); end one, or raise the limit",
+                            limit);
+    return r < 0 ? ty_error_oom(&req->err) : 0;
+}
+
+static int read_place(struct request *req, struct sse_cursor *ret)
+{
+    const char *header = request_header(req, "Last-Event-ID");
+    const char *text = header ? header : request_param(req, "after");
+
+    if (!text || !*text)
+        return 0;
+    return sse_cursor_parse(text, ret) == 0 ? 0
+         : ty_error_set(&req->err, -EINVAL, "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>",
+                        text);
+}
+
+int ty_http_run_follow(struct request *req, struct reply *reply)
+{
+    const char *asked = request_param(req, "log"), *log = asked ? asked : DRIVER_LOG;
+    CLEANUP(stream_freep) struct stream *s = NULL;
+    struct sse_cursor from = { 0 };
+    int64_t id;
+    int r = read_place(req, &from);
+
+    if (r == 0 && *log && !ty_path_is_inside(log))
+        r = ty_error_set(&req->err, -EINVAL, "'%.200s' cannot be the name of a log", log);
+    if (r < 0)
+        return r;
+    r = ty_store_run_id(req->http->o.store, req->args[0], &id);
+    if (r < 0)
+        return run_missing(req, r, req->args[0]);
+    s = stream_new(req, log, &from);
+    if (!s)
+        return ty_error_oom(&req->err);
+    s->run_id = id;
+    r = follow_add(req, s);
+    if (r < 0)
+        return r;
+    reply->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, s, stream_free);
+    if (!reply->response)
+        return ty_error_oom(&req->err);
+    s = NULL; /* the response's */
+    reply->status = 200;
+    r = reply_header(reply, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
+    return r < 0 ? r : reply_header(reply, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+}

@@ -1,0 +1,163 @@
+/* request.h - one request, from its first line to its reply
+ *
+ *   server.c     the socket, the loop, when what is called
+ *   dispatch.c   which route, who may, which limits; then the route's handler
+ *   request.c    the life of a request: its body, its holds, work on the pool
+ *   params.c     the query: one table of what each route knows
+ *   reply.c      replies and error codes
+ *   the others   handlers, by subject
+ *
+ * A handler returns 0 when req->reply is made, a negative errno with a sentence in req->err, or REQUEST_HELD: then
+ * request_answer() comes later and the connection is suspended meanwhile.  A request lives until its connection is done with it and
+ * every hold is released: who waits for a callback keeps a hold, so a client that goes away harms nobody.
+ */
+#ifndef TY_HTTP_REQUEST_H
+#define TY_HTTP_REQUEST_H
+#include "base/error.h"
+#include "base/str.h"
+#include "core/routes.h"
+#include "http/reply.h"
+#include "http/server.h"
+#include "sched/sched.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define REQUEST_HELD 1
+#define PARAMS_MAX 16           /* in one query */
+#define BODY_SWALLOW 65536u     /* of a refused request: beyond it the connection is closed instead */
+
+struct MHD_Connection;
+struct request;
+struct stream;
+
+/* A client's connection. */
+struct peer {
+    int fd;
+    uid_t uid;
+    bool known; /* the kernel said who it is */
+    struct peer *next, **slot;
+};
+
+struct ty_http {
+    struct ty_http_options o;
+    struct MHD_Daemon *mhd;
+    uv_poll_t poll;     /* of the server's epoll descriptor */
+    uv_timer_t due;     /* its next time-out */
+    uv_timer_t beat;    /* comment lines for quiet followers */
+    uv_timer_t grace;   /* after ty_http_stop */
+    struct peer *peers;
+    struct stream *streams;
+    char *openapi;
+    size_t openapi_len;
+    char user[64];      /* name of the uid that is served */
+    bool driving;       /* inside the server's own callbacks */
+    bool stop_wanted;   /* POST /shutdown is answered */
+    bool stopping;
+    bool closed;        /* the handles are */
+};
+
+/* Where the body of a BYTES route goes while it comes in. */
+struct sink {
+    int (*begin)(struct request *req);
+    int (*write)(struct request *req, const void *bytes, size_t n);
+};
+
+struct request {
+    struct ty_http *http;
+    struct MHD_Connection *conn; /* NULL: the connection is done with it */
+    struct peer *peer;
+    struct ty_user who;
+    char *uri;                   /* path and query are cut out of it */
+    struct ty_route_match match;
+    const char **args;           /* values of the braces */
+    struct { const char *name, *value; } params[PARAMS_MAX];
+    int nparams;
+    bool plain;                  /* errors as text */
+    bool has_body;
+    struct ty_str body;
+    uint64_t received, body_max;
+    const struct sink *sink;
+    void *data;                  /* the handler's; freed with data_free */
+    void (*data_free)(void *data);
+    uint64_t bytes;              /* for the handler */
+    char sha[65];                /* for the handler */
+    struct ty_error err;
+    struct reply reply;
+    int refs;
+    bool begun, called, suspended, stop_after;
+
+    uv_work_t work;
+    int (*on_pool)(struct request *req);
+    int (*after)(struct request *req);
+    int pool_r;
+};
+
+/* Life cycle.  request_unref gives NULL. */
+struct request *request_new(struct ty_http *h, const char *uri);
+void request_hold(struct request *req);
+void request_release(struct request *req);
+
+/* The reply of a held request: r 0 when req->reply is made, else an error with err's sentence (or req->err's).
+ * Releases nothing. */
+void request_answer(struct request *req, int r, const struct ty_error *err);
+/* The end of a change: answer, and release the hold.  A store that refuses is no fault of the request (503). */
+void request_changed(struct request *req, int r, const struct ty_error *err);
+/* A change was begun with r (a hold was taken for it): REQUEST_HELD, or the error. */
+int request_held(struct request *req, int r);
+/* Run on_pool on the thread pool, then after (NULL: none; req->reply is made) on the loop; both return as handlers do.
+ * While it runs, on_pool alone may touch the request.  Once the daemon stops, `after` is not called any more.
+ * REQUEST_HELD or a negative errno. */
+int request_work(struct request *req, int (*on_pool)(struct request *req), int (*after)(struct request *req));
+/* Hand data over to the request. */
+void request_keep(struct request *req, void *data, void (*data_free)(void *data));
+const char *request_header(const struct request *req, const char *name); /* NULL: none */
+int request_json(struct request *req, const char *what, json_t **ret);   /* the body */
+
+/* params.c.  The query, checked against the route's table. */
+int request_params(struct request *req, char *query);
+const char *request_param(const struct request *req, const char *name); /* NULL: not given */
+int64_t request_count(const struct request *req, const char *name, int64_t fallback); /* checked to be in range */
+bool request_switch(const struct request *req, const char *name);
+struct param_rule {
+    enum ty_route_id route;
+    const char *name;
+    enum { PARAM_TEXT, PARAM_COUNT, PARAM_SWITCH } kind;
+    int64_t min, max; /* of a count */
+    const char *help;
+};
+const struct param_rule *param_rule(int n); /* the n-th; NULL after the last */
+
+/* dispatch.c */
+void request_begin(struct request *req, const char *method); /* the head is there: everything that can be refused now is */
+int request_take(struct request *req, const void *bytes, size_t n); /* a piece of the body; negative: close the connection */
+void request_call(struct request *req); /* the request is there whole */
+bool request_too_big_to_swallow(const struct request *req);
+#define X(m, p, r, h, i, o, s) int ty_http_##h(struct request *req, struct reply *reply);
+TY_ROUTES(X)
+#undef X
+
+/* runs.c */
+int run_missing(struct request *req, int r, const char *run); /* the error of a read: returns r */
+
+/* follow.c */
+const char *log_name(const char *asked); /* the log that a name stands for */
+void streams_beat(struct ty_http *h);
+void streams_stop(struct ty_http *h);
+
+/* files.c, blobs.c, datastores.c */
+extern const struct sink file_put_sink, blob_put_sink, data_put_sink;
+int blob_sink_begin(struct request *req);
+int blob_sink_write(struct request *req, const void *bytes, size_t n);
+/* Finish the blob that is being put, on the pool: req->sha; make it last when `sync`. */
+int blob_sink_finish(struct request *req, const char *expect, bool sync);
+
+/* openapi.c: the document, malloc'ed. */
+int openapi_make(char **ret, size_t *n, struct ty_error *err);
+
+/* auth.c */
+int auth_peer(int fd, uid_t *ret); /* who is at the other end of a Unix socket; 0 or a negative errno */
+int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *err);
+void auth_user_name(uid_t uid, char *ret, size_t n);
+#endif

@@ -1,0 +1,236 @@
+/* runs.c - runs: submit, list, show, change, remove; what they logged
+ *
+ * A change is given to sched and the request is held until it is stored.  What the reply shows is read from the
+ * store after that.
+ */
+#include "core/ids.h"
+#include "http/request.h"
+#include "store/store.h"
+#include <errno.h>
+#include <string.h>
+
+#define RUNS_DEFAULT 100
+#define EVENTS_DEFAULT 1000
+#define ROWS_DEFAULT 10000
+
+int run_missing(struct request *req, int r, const char *run)
+{
+    if (r == -ENOENT)
+        return ty_error_set(&req->err, r, "there is no run '%.255s'; `trainyard ps -a` lists all runs", run);
+    errno = -r;
+    return ty_error_set(&req->err, r, "cannot read run '%.255s' from the state folder: %m", run);
+}
+
+static int read_failed(struct request *req, int r, const char *what)
+{
+    errno = -r;
+    return ty_error_set(&req->err, r, "cannot read the %s from the state folder: %m", what);
+}
+
+static int reply_run(struct request *req, struct reply *reply, unsigned status, const char *run, bool with_spec)
+{
+    json_t *j = NULL;
+    int r = ty_store_run(req->http->o.store, run, with_spec, &j);
+
+    if (r < 0)
+        return run_missing(req, r, run);
+    ty_sched_annotate(req->http->o.sched, j);
+    return reply_json(reply, status, j);
+}
+
+/* ---- changes ---- */
+
+static void on_submitted(void *ctx, int r, const char *run, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    if (r == 0) {
+        r = reply_run(req, &req->reply, 201, run, true);
+        err = NULL;
+    }
+    request_changed(req, r, err);
+}
+
+static void on_changed(void *ctx, int r, const char *run, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    if (r == 0) {
+        r = reply_run(req, &req->reply, 200, run, false);
+        err = NULL;
+    }
+    request_changed(req, r, err);
+}
+
+static void on_gone(void *ctx, int r, const char *run, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    (void)run;
+    if (r == 0)
+        r = reply_nothing(&req->reply);
+    request_changed(req, r, err);
+}
+
+int ty_http_run_submit(struct request *req, struct reply *reply)
+{
+    CLEANUP_JSON json_t *spec = NULL;
+    int r = request_json(req, "run spec", &spec);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    request_hold(req);
+    return request_held(req, ty_sched_submit(req->http->o.sched, req->args[0], spec, &req->who, on_submitted, req, &req->err));
+}
+
+int ty_http_run_cancel(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    request_hold(req);
+    return request_held(req, ty_sched_cancel(req->http->o.sched, req->args[0], on_changed, req, &req->err));
+}
+
+int ty_http_run_tag(struct request *req, struct reply *reply)
+{
+    CLEANUP_JSON json_t *change = NULL;
+    int r = request_json(req, "change of tags", &change);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    request_hold(req);
+    return request_held(req, ty_sched_tag(req->http->o.sched, req->args[0], change, on_changed, req, &req->err));
+}
+
+int ty_http_run_delete(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    request_hold(req);
+    return request_held(req, ty_sched_delete(req->http->o.sched, req->args[0], on_gone, req, &req->err));
+}
+
+/* ---- reads ---- */
+
+int ty_http_run_get(struct request *req, struct reply *reply)
+{
+    return reply_run(req, reply, 200, req->args[0], true);
+}
+
+int ty_http_experiment_list(struct request *req, struct reply *reply)
+{
+    json_t *list = NULL;
+    int r = ty_store_experiments(req->http->o.store, &list);
+
+    return r < 0 ? read_failed(req, r, "experiments") : reply_json(reply, 200, json_pack("{s:o}", "experiments", list));
+}
+
+static int check_state(struct request *req, const char *state)
+{
+    CLEANUP_STR struct ty_str known = { 0 };
+
+    if (!state || strcmp(state, "active") == 0 || strcmp(state, "ended") == 0 || ty_run_state_parse(state) >= 0)
+        return 0;
+    for (int i = 0; i < TY_RUN_STATE_COUNT; i++)
+        ty_str_addf(&known, "%s, ", ty_run_state_word(i));
+    return ty_error_set(&req->err, -EINVAL, "the query parameter 'state' is '%.80s'; it can be %sactive or ended", state,
+                        known.text ? known.text : "");
+}
+
+static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
+{
+    const char *given = request_param(req, "tag");
+    char *value;
+    int64_t id;
+    int r;
+
+    *f = (struct ty_run_filter){ .experiment = request_param(req, "experiment"), .target = request_param(req, "target"),
+                                 .state = request_param(req, "state"), .user = request_param(req, "user"),
+                                 .before = request_param(req, "before"),
+                                 .limit = (int)request_count(req, "limit", RUNS_DEFAULT) };
+    if (given) {
+        *tag = strdup(given);
+        if (!*tag)
+            return ty_error_oom(&req->err);
+        value = strchr(*tag, '=');
+        if (value)
+            *value++ = '\0';
+        f->tag = *tag;
+        f->tag_value = value;
+    }
+    if (f->before) {
+        r = ty_store_run_id(req->http->o.store, f->before, &id);
+        if (r < 0)
+            return run_missing(req, r, f->before);
+    }
+    return check_state(req, f->state);
+}
+
+/* The id after which the next page begins: null when nothing is left. */
+static json_t *next_page(struct request *req, const struct ty_run_filter *f, const json_t *runs)
+{
+    const json_t *last = json_array_get(runs, json_array_size(runs) - 1);
+    struct ty_run_filter more = *f;
+    CLEANUP_JSON json_t *rest = NULL;
+
+    if (json_array_size(runs) < (size_t)f->limit)
+        return json_null();
+    more.before = json_string_value(json_object_get(last, "id"));
+    more.limit = 1;
+    if (!more.before || ty_store_runs(req->http->o.store, &more, &rest) < 0 || json_array_size(rest) == 0)
+        return json_null();
+    return json_string(more.before);
+}
+
+int ty_http_run_list(struct request *req, struct reply *reply)
+{
+    CLEANUP_FREE char *tag = NULL;
+    struct ty_run_filter f;
+    CLEANUP_JSON json_t *runs = NULL;
+    json_t *run;
+    size_t i;
+    int r = read_filter(req, &f, &tag);
+
+    if (r < 0)
+        return r;
+    r = ty_store_runs(req->http->o.store, &f, &runs);
+    if (r < 0)
+        return read_failed(req, r, "runs");
+    json_array_foreach(runs, i, run)
+        ty_sched_annotate(req->http->o.sched, run);
+    return reply_json(reply, 200, json_pack("{s:O s:o}", "runs", runs, "next", next_page(req, &f, runs)));
+}
+
+int ty_http_run_events(struct request *req, struct reply *reply)
+{
+    json_t *events = NULL;
+    int64_t id;
+    int r = ty_store_run_id(req->http->o.store, req->args[0], &id);
+
+    if (r < 0)
+        return run_missing(req, r, req->args[0]);
+    r = ty_store_events(req->http->o.store, id, request_count(req, "after", 0),
+                        (int)request_count(req, "limit", EVENTS_DEFAULT), &events);
+    return r < 0 ? read_failed(req, r, "events") : reply_json(reply, 200, json_pack("{s:o}", "events", events));
+}
+
+int ty_http_metrics_get(struct request *req, struct reply *reply)
+{
+    const char *form = request_param(req, "form"), *name = request_param(req, "name");
+    bool rows = form && strcmp(form, "rows") == 0;
+    json_t *found = NULL;
+    int64_t id;
+    int r;
+
+    if (form && !rows && strcmp(form, "azureml") != 0)
+        return ty_error_set(&req->err, -EINVAL, "the query parameter 'form' is '%.80s'; it can be rows or azureml", form);
+    if (!rows && request_param(req, "limit"))
+        return ty_error_set(&req->err, -EINVAL, "the query parameter 'limit' needs form=rows");
+    r = ty_store_run_id(req->http->o.store, req->args[0], &id);
+    if (r < 0)
+        return run_missing(req, r, req->args[0]);
+    r = rows ? ty_store_rows_json(req->http->o.store, id, name, request_count(req, "limit", ROWS_DEFAULT), &found)
+             : ty_store_metrics(req->http->o.store, id, name, &found);
+    return r < 0 ? read_failed(req, r, "metrics")
+                 : reply_json(reply, 200, json_pack("{s:o}", rows ? "rows" : "metrics", found));
+}

@@ -1,0 +1,95 @@
+/* sse.c - server-sent events as bytes */
+#include "http/sse.h"
+#include <errno.h>
+#include <string.h>
+
+#define CURSOR_TEXT_MAX 64
+
+static int parse_part(const char *text, int64_t *ret)
+{
+    int64_t n;
+    int r = ty_parse_i64(text, &n);
+
+    if (r < 0 || n < 0)
+        return -EINVAL;
+    *ret = n;
+    return 0;
+}
+
+int sse_cursor_parse(const char *text, struct sse_cursor *ret)
+{
+    char copy[CURSOR_TEXT_MAX], *colon;
+    struct sse_cursor c;
+
+    if (strlen(text) >= sizeof copy)
+        return -EINVAL;
+    memcpy(copy, text, strlen(text) + 1);
+    colon = strchr(copy, ':');
+    if (!colon)
+        return -EINVAL;
+    *colon = '\0';
+    if (parse_part(copy, &c.seq) < 0 || parse_part(colon + 1, &c.offset) < 0)
+        return -EINVAL;
+    *ret = c;
+    return 0;
+}
+
+static void add_head(struct ty_str *out, const struct sse_cursor *c, const char *event)
+{
+    ty_str_addf(out, "id: %lld:%lld\nevent: %s\ndata: ", (long long)c->seq, (long long)c->offset, event);
+}
+
+void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event, const json_t *data)
+{
+    CLEANUP_FREE char *text = data ? ty_json_text(data) : NULL;
+
+    if (!text) {
+        out->failed = true;
+        return;
+    }
+    add_head(out, c, event);
+    ty_str_add(out, text);
+    ty_str_add(out, "\n\n");
+}
+
+void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state, const json_t *moved, const json_t *why)
+{
+    CLEANUP_JSON json_t *data = json_pack("{s:s s:O? s:O? s:O?}", "state", state, "at", json_object_get(moved, "at"), "why", why,
+                                          "kind", json_object_get(moved, "kind"));
+    static const char *const keys[] = { "at", "why", "kind" };
+
+    for (size_t i = 0; data && i < sizeof keys / sizeof *keys; i++)
+        if (!json_object_get(data, keys[i]))
+            json_object_set_new(data, keys[i], json_null());
+    sse_json(out, c, "state", data);
+}
+
+/* Readers of JSON differ over NUL in a text: such a piece goes as base64. */
+static bool is_text(const char *bytes, size_t n) { return ty_utf8_valid(bytes, n) && !memchr(bytes, '\0', n); }
+
+size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes, size_t n, bool last)
+{
+    size_t whole = ty_utf8_whole(bytes, n);
+    struct sse_cursor after;
+
+    if (whole < n && (whole > 0 || !last))
+        n = whole;
+    if (n == 0)
+        return 0;
+    after = (struct sse_cursor){ .seq = c->seq, .offset = c->offset + (int64_t)n };
+    add_head(out, &after, "log");
+    ty_str_add(out, "{\"name\":");
+    ty_str_add_json(out, name, strlen(name));
+    ty_str_addf(out, ",\"offset\":%lld,", (long long)c->offset);
+    if (is_text(bytes, n)) {
+        ty_str_add(out, "\"text\":");
+        ty_str_add_json(out, bytes, n);
+    } else {
+        ty_str_add(out, "\"base64\":\"");
+        ty_str_add_base64(out, bytes, n);
+        ty_str_add(out, "\"");
+    }
+    ty_str_add(out, "}\n\n");
+    c->offset = after.offset;
+    return n;
+}

@@ -1,0 +1,84 @@
+/* targets.c - compute targets */
+#include "http/request.h"
+#include "store/store.h"
+#include <errno.h>
+
+static int target_missing(struct request *req, int r)
+{
+    if (r == -ENOENT)
+        return ty_error_set(&req->err, r, "there is no compute target '%.80s'; `trainyard status` lists those that exist, and "
+                                          "'local' is this box", req->args[0]);
+    errno = -r;
+    return ty_error_set(&req->err, r, "cannot read the compute target '%.80s' from the state folder: %m", req->args[0]);
+}
+
+int ty_http_target_list(struct request *req, struct reply *reply)
+{
+    json_t *list = NULL, *target;
+    size_t i;
+    int r = ty_store_targets(req->http->o.store, &list);
+
+    if (r < 0) {
+        errno = -r;
+        return ty_error_set(&req->err, r, "cannot read the compute targets from the state folder: %m");
+    }
+    json_array_foreach(list, i, target)
+        ty_sched_annotate_target(req->http->o.sched, target);
+    return reply_json(reply, 200, json_pack("{s:o}", "targets", list));
+}
+
+static int reply_target(struct request *req, struct reply *reply, unsigned status)
+{
+    json_t *j = NULL;
+    int r = ty_store_target(req->http->o.store, req->args[0], &j);
+
+    if (r < 0)
+        return target_missing(req, r);
+    ty_sched_annotate_target(req->http->o.sched, j);
+    return reply_json(reply, status, j);
+}
+
+int ty_http_target_get(struct request *req, struct reply *reply) { return reply_target(req, reply, 200); }
+
+static void on_put(void *ctx, int r, const char *name, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    (void)name;
+    if (r == 0) {
+        r = reply_target(req, &req->reply, req->bytes ? 200 : 201);
+        err = NULL;
+    }
+    request_changed(req, r, err);
+}
+
+static void on_deleted(void *ctx, int r, const char *name, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    (void)name;
+    if (r == 0)
+        r = reply_nothing(&req->reply);
+    request_changed(req, r, err);
+}
+
+int ty_http_target_put(struct request *req, struct reply *reply)
+{
+    CLEANUP_JSON json_t *spec = NULL;
+    CLEANUP_JSON json_t *before = NULL;
+    int r = request_json(req, "target spec", &spec);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    req->bytes = ty_store_target(req->http->o.store, req->args[0], &before) == 0; /* it exists: 200, not 201 */
+    request_hold(req);
+    return request_held(req, ty_sched_target_put(req->http->o.sched, req->args[0], spec, on_put, req, &req->err));
+}
+
+int ty_http_target_delete(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    request_hold(req);
+    return request_held(req, ty_sched_target_delete(req->http->o.sched, req->args[0], on_deleted, req, &req->err));
+}

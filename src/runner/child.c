@@ -1,0 +1,166 @@
+/* child.c - helpers of the runner that do long work */
+#include "runner/child.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READ_MAX (64 * 1024)
+#define LINE_MAX_BYTES (1 << 20)
+
+/* Everything but the standard descriptors and the pipe belongs to the runner: its lock, its stream. */
+static void child_main(pid_t runner, int out, int (*fn)(int out, void *ctx), void *ctx)
+{
+    sigset_t none;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != runner)
+        _exit(1);
+    prctl(PR_SET_NAME, "trainyard-files");
+    signal(SIGTERM, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (dup2(out, 3) < 0 || close_range(4, ~0U, 0) < 0)
+        _exit(1);
+    fcntl(3, F_SETFD, FD_CLOEXEC);
+    _exit(fn(3, ctx) < 0 ? 1 : 0);
+}
+
+int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx, struct ty_error *err)
+{
+    pid_t self = getpid(), pid;
+    int fds[2];
+
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return ty_error_set(err, -errno, "cannot make a pipe: %m");
+    pid = fork();
+    if (pid == 0)
+        child_main(self, fds[1], fn, ctx);
+    close(fds[1]);
+    if (pid < 0) {
+        int r = ty_error_set(err, -errno, "cannot start a process: %m");
+
+        close(fds[0]);
+        return r;
+    }
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    *c = (struct ty_child){ .pid = pid, .fd = fds[0] };
+    return 0;
+}
+
+static int reap(struct ty_child *c)
+{
+    int status = c->status;
+
+    while (!c->reaped && waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    close(c->fd);
+    ty_str_done(&c->in);
+    *c = (struct ty_child)TY_CHILD_INIT;
+    return status;
+}
+
+void ty_child_reaped(struct ty_child *c, pid_t pid, int status)
+{
+    if (pid != c->pid || pid == 0)
+        return;
+    c->reaped = true;
+    c->status = status;
+}
+
+void ty_child_kill(struct ty_child *c)
+{
+    if (c->pid == 0)
+        return;
+    if (!c->reaped)
+        kill(c->pid, SIGKILL);
+    reap(c);
+}
+
+static void lines(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx)
+{
+    char *at = c->in.text, *end;
+
+    while (at && (end = memchr(at, '\n', c->in.len - (size_t)(at - c->in.text)))) {
+        json_t *o = NULL;
+
+        if (ty_json_parse(at, (size_t)(end - at), &o, NULL) == 0)
+            fn(o, ctx);
+        else
+            ty_log(TY_LOG_ERROR, "a helper said something that is not JSON");
+        json_decref(o);
+        at = end + 1;
+    }
+    if (at && at > c->in.text) {
+        c->in.len -= (size_t)(at - c->in.text);
+        memmove(c->in.text, at, c->in.len);
+        c->in.text[c->in.len] = '\0';
+    }
+}
+
+int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed)
+{
+    CLEANUP_FREE char *buf = malloc(READ_MAX);
+    ssize_t n = buf ? read(c->fd, buf, READ_MAX) : -1;
+    int status;
+
+    if (n < 0 && buf && (errno == EAGAIN || errno == EINTR))
+        return 0;
+    if (n > 0) {
+        ty_str_addn(&c->in, buf, (size_t)n);
+        lines(c, fn, ctx);
+        if (!c->in.failed && c->in.len < LINE_MAX_BYTES)
+            return 0;
+        if (!c->reaped)
+            kill(c->pid, SIGKILL); /* out of memory, or a line without an end */
+    }
+    status = reap(c);
+    *failed = n != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    return -EPIPE;
+}
+
+json_t *ty_lossy_text(const char *bytes, size_t n)
+{
+    CLEANUP_STR struct ty_str clean = { 0 }, text = { 0 };
+
+    for (size_t i = 0; i < n;) {
+        const char *nul = memchr(bytes + i, '\0', n - i);
+        size_t run = nul ? (size_t)(nul - bytes) - i : n - i;
+
+        ty_str_addn(&clean, bytes + i, run);
+        i += run;
+        if (nul) {
+            ty_str_add(&clean, "\xef\xbf\xbd");
+            i++;
+        }
+    }
+    ty_str_add_json(&text, clean.text ? clean.text : "", clean.len);
+    return text.failed || clean.failed ? NULL : json_loadb(text.text, text.len, JSON_DECODE_ANY, NULL);
+}
+
+int ty_child_send(int out, const json_t *line)
+{
+    CLEANUP_FREE char *text = ty_json_text(line);
+    CLEANUP_STR struct ty_str s = { 0 };
+
+    if (!text)
+        return -ENOMEM;
+    ty_str_add(&s, text);
+    ty_str_add(&s, "\n");
+    return s.failed ? -ENOMEM : ty_write_all(out, s.text, s.len);
+}
+
+void ty_child_tell(int out, const char *kind, const char *text)
+{
+    CLEANUP_JSON json_t *o = json_pack("{s:s, s:o}", "kind", kind, "text", ty_lossy_text(text, strlen(text)));
+
+    if (o)
+        ty_child_send(out, o);
+}

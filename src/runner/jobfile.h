@@ -1,0 +1,30 @@
+/* jobfile.h - what a job folder says of its job, and how far the job has come (docs/spec/runner-stream.md) */
+#ifndef TY_JOBFILE_H
+#define TY_JOBFILE_H
+#include "core/run_spec.h"
+struct ty_error;
+
+struct ty_jobfile {
+    json_t *json; /* owned; what follows borrows from it, except where it says malloc'ed */
+    struct ty_run_spec *spec; /* owned */
+    char *dir, *work, *tmp, *spool, *log; /* malloc'ed, absolute */
+    const char *run, *token, *socket, *blobs, *home, *workspace, *manifest /* NULL */, *user, *user_home,
+        *python_path /* NULL */;
+    const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore */
+    int64_t attempt, cancel_grace_seconds, log_bytes_max;
+    json_t *warnings; /* array of texts */
+};
+int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err);
+struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j);
+static inline void ty_jobfile_freep(struct ty_jobfile **j) { ty_jobfile_free(*j); }
+
+#define TY_PHASES(X) X(preparing) X(running) X(exited) X(collecting) X(collected)
+#define X(word) TY_PHASE_##word,
+enum ty_phase { TY_PHASE_none, TY_PHASES(X) TY_PHASE_COUNT };
+#undef X
+const char *ty_phase_word(enum ty_phase p); /* "" for none */
+/* Replace the file `phase` at once.  Not synced: after a power cut a run is over anyway. */
+int ty_phase_write(const char *dir, enum ty_phase p);
+/* TY_PHASE_none: no file.  A file with anything else in it counts as `preparing`: the job may have been started. */
+enum ty_phase ty_phase_read(const char *dir);
+#endif

@@ -1,0 +1,396 @@
+/* life.c - prepare -> run -> collect -> deliver
+ *
+ *   preparing   a child unpacks the snapshot and brings the data
+ *   running     the wrapper runs the program
+ *   exited      nothing of the job is left running; the record `exited` is there
+ *   collecting  a child keeps the files
+ *   collected   the record `collected` is there; what remains is delivery
+ *
+ * The word is in the file `phase` before what it names begins: a job is started once at most, whoever is killed when.
+ */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "core/launch_plan.h"
+#include "runner/collect.h"
+#include "runner/prepare.h"
+#include "runner/runner_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MARKED_KILL_US (5 * 1000 * 1000)
+
+static const char *const reasons[TY_ENDING_COUNT] = {
+    [TY_ENDING_SCRIPT] = "script",   [TY_ENDING_CANCEL] = "cancel", [TY_ENDING_TIME_LIMIT] = "time_limit",
+    [TY_ENDING_PREPARE] = "prepare", [TY_ENDING_LOST] = "lost",
+};
+
+static void phase(struct ty_runner *r, enum ty_phase p)
+{
+    int got = ty_phase_write(r->job->dir, p);
+
+    /* Behind `preparing`, the records say how far the job is: the word is for people then. */
+    if (got < 0)
+        ty_log(TY_LOG_WARN, "cannot write the phase '%s': %s", ty_phase_word(p), strerror(-got));
+    r->phase = p;
+}
+
+static const char *program(const struct ty_runner *r) { return r->job->spec->script ? "script" : "command"; }
+
+static void collect(struct ty_runner *r)
+{
+    struct ty_error err;
+
+    phase(r, TY_PHASE_collecting);
+    if (ty_child_start(&r->child, ty_collect, r->job, &err) == 0)
+        return;
+    ty_runner_warning(r, err.text);
+    ty_life_child(r);
+}
+
+static json_t *quote(const struct ty_runner *r)
+{
+    char buf[TY_LOGTAIL_QUOTE];
+    size_t n = ty_logtail_quote(&r->log[TY_LOG_DRIVER], buf);
+
+    return ty_lossy_text(buf, n);
+}
+
+/* Nothing of the job runs any more: say how it ended (status NULL: it never ran, or nobody knows). */
+static void finish(struct ty_runner *r, const int *status, const char *message)
+{
+    bool good = status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
+    json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason", reasons[r->ending]);
+
+    if (status && WIFEXITED(*status))
+        json_object_set_new(o, "exit_code", json_integer(WEXITSTATUS(*status)));
+    else if (status)
+        json_object_set_new(o, "exit_signal", json_integer(WTERMSIG(*status)));
+    if (!good) {
+        json_object_set_new(o, "message", ty_lossy_text(message, strlen(message)));
+        json_object_set_new(o, "log_tail", quote(r));
+    }
+    if (r->ending == TY_ENDING_LOST && r->rebooted)
+        json_object_set_new(o, "rebooted", json_true());
+    r->limit_us = r->kill_us = TY_NEVER;
+    r->rescan = true;
+    r->rows_due_us = r->hold_us = 0;
+    ty_runner_note(r, "%s", message);
+    if (ty_runner_record(r, o) == 0)
+        ty_log(TY_LOG_ERROR, "the record of the job's end could not be made: out of memory");
+    phase(r, TY_PHASE_exited);
+    collect(r);
+}
+
+static void fail(struct ty_runner *r, const char *message)
+{
+    if (r->ending == TY_ENDING_SCRIPT)
+        r->ending = TY_ENDING_PREPARE;
+    finish(r, NULL, r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started" : message);
+}
+
+void ty_life_begin(struct ty_runner *r)
+{
+    int got = ty_phase_write(r->job->dir, TY_PHASE_preparing);
+    struct ty_error err;
+
+    r->phase = TY_PHASE_preparing;
+    ty_runner_note(r, "preparing run %s", r->job->run);
+    if (got < 0) {
+        ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir, strerror(-got));
+        fail(r, err.text);
+    } else if (ty_child_start(&r->child, ty_prepare, r->job, &err) < 0) {
+        fail(r, err.text);
+    }
+}
+
+/* --- running --- */
+
+/* What cannot be said better after a failed exec. */
+static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *err)
+{
+    const struct ty_run_spec *spec = r->job->spec;
+    CLEANUP_FREE char *script = spec->script ? ty_strf("%s/%s", r->job->work, spec->script) : NULL;
+    struct stat st;
+
+    if (spec->script && (!script || stat(script, &st) < 0 || !S_ISREG(st.st_mode)))
+        return ty_error_set(err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
+                            spec->source_directory ? spec->source_directory : "(none)");
+    if (spec->script && access(spec->interpreter, X_OK) < 0)
+        return ty_error_set(err, -errno, "cannot run the interpreter '%s': %m; name one that exists on this machine",
+                            spec->interpreter);
+    if (!argv[0] || !*argv[0])
+        return ty_error_set(err, -EINVAL, "the command of the run is empty");
+    return 0;
+}
+
+static int expand(struct ty_runner *r, char ***env, char ***argv, struct ty_error *err)
+{
+    const struct ty_jobfile *j = r->job;
+    char **places = NULL;
+    int got = ty_prepare_places(j, &places, err);
+    struct ty_launch l = {
+        .spec = j->spec, .run_id = j->run, .attempt = j->attempt, .work_dir = j->work, .job_dir = j->dir,
+        .spool_dir = j->spool, .log_dir = j->log, .tmp_dir = j->tmp, .home = j->home, .user = j->user,
+        .user_home = j->user_home, .python_path = j->python_path, .workspace = j->workspace,
+        .data_dirs = (const char *const *)places, .rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .node_rank = 0,
+    };
+
+    if (got == 0)
+        got = ty_launch_env(&l, env, err);
+    if (got == 0)
+        got = ty_launch_argv(&l, *env, argv, err);
+    if (got == 0)
+        got = check_files(r, *argv, err);
+    ty_strv_free(places);
+    return got;
+}
+
+static void head_log(struct ty_runner *r)
+{
+    CLEANUP_STR struct ty_str head = { 0 };
+    const json_t *text;
+    size_t i;
+
+    json_array_foreach(r->job->warnings, i, text)
+        ty_str_addf(&head, "Warning: %s\n", json_string_value(text) ? json_string_value(text) : "");
+    if (head.len > 0 && write(r->log[TY_LOG_DRIVER].fd, head.text, head.len) < 0)
+        ty_log(TY_LOG_WARN, "cannot write to the log: %m");
+}
+
+static void launch(struct ty_runner *r)
+{
+    CLEANUP_FREE char *log = ty_strf("%s/%s", r->job->log, r->log[TY_LOG_DRIVER].name);
+    CLEANUP_FREE char *command = ty_run_spec_command_line(r->job->spec, 1024);
+    char **env = NULL, **argv = NULL;
+    struct ty_error err = { 0 };
+    int got = log ? expand(r, &env, &argv, &err) : ty_error_oom(&err);
+
+    if (got == 0) {
+        struct ty_launch_spec s = { .job_dir = r->job->dir, .work = r->job->work, .log = log, .argv = argv, .env = env,
+                                    .oom = r->oom, .err = STDERR_FILENO };
+
+        head_log(r);
+        phase(r, TY_PHASE_running);
+        got = ty_rank_start(&s, &r->rank, &err);
+    }
+    ty_strv_free(env);
+    ty_strv_free(argv);
+    if (got < 0)
+        fail(r, err.text);
+    else
+        ty_runner_note(r, "starting: %s", command ? command : "the program");
+}
+
+static void started(struct ty_runner *r, int pid)
+{
+    ty_runner_record(r, json_pack("{s:s, s:i}", "kind", "started", "pid", pid));
+    /* The daemon is told only what would survive a power cut: that this folder's job was started. */
+    if (fsync(r->dir_fd) < 0)
+        ty_log(TY_LOG_WARN, "cannot sync the job folder: %m");
+    if (r->job->spec->max_run_seconds > 0 && r->ending == TY_ENDING_SCRIPT)
+        r->limit_us = r->now_us + r->job->spec->max_run_seconds * 1000000;
+    ty_runner_note(r, "the %s is running as process %d", program(r), pid);
+    if (r->ending != TY_ENDING_SCRIPT)
+        ty_tree_signal(SIGTERM); /* canceled before there was anybody to tell */
+}
+
+static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
+{
+    char how[64];
+
+    ty_status_text(status, how);
+    if (r->ending == TY_ENDING_CANCEL)
+        snprintf(buf, n, "the run was canceled; the %s %s", program(r), how);
+    else if (r->ending == TY_ENDING_TIME_LIMIT)
+        snprintf(buf, n, "the run reached its time limit of %" PRId64 " seconds (max_run_duration_seconds); the %s %s",
+                 r->job->spec->max_run_seconds, program(r), how);
+    else
+        snprintf(buf, n, "the %s %s", program(r), how);
+}
+
+/* The wrapper is gone.  It is the last to go, unless it was killed itself. */
+static void ended(struct ty_runner *r)
+{
+    char text[256], how[64];
+    int killed = SIGKILL; /* as a wait status: killed by it */
+
+    if (ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r) < 0)
+        ty_runner_warning(r, "some processes of the run could not be ended within 5 seconds and may still be there");
+    ty_rank_done(&r->rank);
+    if (r->failure) {
+        fail(r, r->failure);
+    } else if (r->rank_reported || r->ending != TY_ENDING_SCRIPT) {
+        const int *status = r->rank_reported ? &r->rank_status : &killed;
+
+        how_it_ended(r, *status, text, sizeof text);
+        finish(r, status, text);
+    } else {
+        r->ending = TY_ENDING_LOST;
+        snprintf(text, sizeof text, "the process that watched the %s %s; the %s was ended with it", program(r),
+                 ty_status_text(r->wrapper_status, how), program(r));
+        finish(r, NULL, text);
+    }
+}
+
+void ty_life_rank(struct ty_runner *r)
+{
+    struct ty_report rep;
+    int got;
+
+    while ((got = ty_rank_report(&r->rank, &rep)) == 0) {
+        if (rep.kind == TY_REPORT_STARTED) {
+            started(r, rep.value);
+        } else if (rep.kind == TY_REPORT_EXITED) {
+            r->rank_reported = true;
+            r->rank_status = rep.value;
+        } else if (!r->failure) {
+            r->failure = strdup(rep.text);
+        }
+    }
+    if (got == -EPIPE)
+        ended(r);
+}
+
+/* --- the child: preparing or collecting --- */
+
+static void told(json_t *line, void *ctx)
+{
+    struct ty_runner *r = ctx;
+    const char *kind = json_string_value(json_object_get(line, "kind"));
+    const char *text = json_string_value(json_object_get(line, "text"));
+
+    if (!kind)
+        return;
+    if (text && strcmp(kind, "note") == 0)
+        ty_runner_note(r, "%s", text);
+    else if (text && strcmp(kind, "warning") == 0)
+        ty_runner_warning(r, text);
+    else if (text && strcmp(kind, "failed") == 0 && !r->failure)
+        r->failure = strdup(text);
+    else if (strcmp(kind, "artifact") == 0)
+        ty_runner_record(r, json_incref(line));
+}
+
+static void prepared(struct ty_runner *r, bool failed)
+{
+    if (failed || r->ending != TY_ENDING_SCRIPT)
+        fail(r, r->failure ? r->failure : "the process that prepared the run was killed");
+    else
+        launch(r);
+}
+
+static void collected(struct ty_runner *r, bool failed)
+{
+    uint64_t dropped = ty_rows_dropped(r->rows);
+    CLEANUP_FREE char *text = NULL;
+
+    if (failed)
+        ty_runner_warning(r, "the files of the run could not be collected whole: the process that did it was killed");
+    if (dropped > 0 && (text = ty_strf("%" PRIu64 " logged values were dropped: more than %u MiB of them waited to be stored",
+                                       dropped, TY_SPOOL_UNACKED_MAX >> 20)))
+        ty_runner_warning(r, text);
+    ty_runner_note(r, "done");
+    r->collected_seq = ty_runner_record(r, json_pack("{s:s}", "kind", "collected"));
+    r->rescan = true;
+    r->rows_due_us = r->hold_us = 0;
+    phase(r, TY_PHASE_collected);
+}
+
+void ty_life_child(struct ty_runner *r)
+{
+    bool failed = true;
+
+    if (r->child.pid && ty_child_read(&r->child, told, r, &failed) == 0)
+        return;
+    if (r->phase == TY_PHASE_preparing)
+        prepared(r, failed);
+    else
+        collected(r, failed);
+}
+
+/* --- ending it early --- */
+
+static void kill_tree(struct ty_runner *r)
+{
+    ty_runner_note(r, "ending what is left with SIGKILL");
+    r->kill_us = TY_NEVER;
+    /* The wrapper goes too; its line ends, and ended() finds nothing left. */
+    ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
+}
+
+void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
+{
+    if (r->phase > TY_PHASE_running || r->ending != TY_ENDING_SCRIPT)
+        return;
+    r->ending = why;
+    r->limit_us = TY_NEVER;
+    if (r->phase == TY_PHASE_preparing && r->child.pid) {
+        ty_child_kill(&r->child);
+        fail(r, "");
+        return;
+    }
+    ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " seconds",
+                   why == TY_ENDING_CANCEL ? "canceled" : "time limit reached", r->job->cancel_grace_seconds);
+    ty_tree_signal(SIGTERM);
+    ty_tree_signal(SIGCONT);
+    r->kill_us = r->now_us + r->job->cancel_grace_seconds * 1000000;
+}
+
+void ty_life_timers(struct ty_runner *r)
+{
+    if (r->now_us >= r->limit_us)
+        ty_life_cancel(r, TY_ENDING_TIME_LIMIT);
+    if (r->now_us >= r->kill_us)
+        kill_tree(r);
+}
+
+int64_t ty_life_due(const struct ty_runner *r) { return r->limit_us < r->kill_us ? r->limit_us : r->kill_us; }
+
+void ty_life_stop(struct ty_runner *r)
+{
+    ty_child_kill(&r->child);
+    ty_rank_done(&r->rank);
+    ty_tree_kill(TY_TREE_KILL_MS, NULL, NULL);
+}
+
+/* --- after another runner --- */
+
+static void kill_marked(const struct ty_runner *r)
+{
+    int64_t end = ty_mono_us() + MARKED_KILL_US;
+
+    /* Not our children: all that can be done is to look until they are gone. */
+    while (ty_marked_kill("TRAINYARD_JOB", r->job->dir) > 0 && ty_mono_us() < end)
+        usleep(2000);
+}
+
+void ty_life_salvage(struct ty_runner *r, bool exited)
+{
+    char text[128];
+
+    kill_marked(r);
+    if (r->collected_seq) {
+        phase(r, TY_PHASE_collected);
+        return;
+    }
+    if (exited) {
+        collect(r);
+        return;
+    }
+    r->ending = TY_ENDING_LOST;
+    if (r->rebooted)
+        snprintf(text, sizeof text, "the machine was restarted while the run was active");
+    else
+        snprintf(text, sizeof text, "the runner was killed; the %s was ended with it", program(r));
+    finish(r, NULL, text);
+}

@@ -1,0 +1,116 @@
+/* logtail.c - reading a log behind its writer */
+#include "runner/logtail.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BLOCK 4096u
+#define PUNCH_STEP (1u << 20)
+
+int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_path_join(log_dir, name);
+    int fd;
+
+    if (!path)
+        return ty_error_oom(err);
+    fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return ty_error_set(err, -errno, "cannot open the log '%s': %m", path);
+    *t = (struct ty_logtail){ .name = name, .fd = fd, .limit = limit };
+    return 0;
+}
+
+void ty_logtail_done(struct ty_logtail *t)
+{
+    if (t->name)
+        close(t->fd);
+    t->name = NULL;
+}
+
+static uint64_t size_of(const struct ty_logtail *t)
+{
+    struct stat st;
+
+    return fstat(t->fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+void ty_logtail_seek(struct ty_logtail *t, uint64_t stored)
+{
+    t->sent = t->acked = stored;
+}
+
+void ty_logtail_ack(struct ty_logtail *t, uint64_t stored)
+{
+    if (stored > t->acked && stored <= t->sent)
+        t->acked = stored;
+    ty_logtail_trim(t);
+}
+
+/* How many bytes may be sent now. */
+static uint64_t ready(struct ty_logtail *t)
+{
+    uint64_t size = size_of(t), end = size < t->limit ? size : t->limit;
+
+    if (size > t->limit)
+        t->over = true;
+    return end > t->sent ? end - t->sent : 0;
+}
+
+bool ty_logtail_pending(struct ty_logtail *t) { return ready(t) > 0; }
+
+ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *offset)
+{
+    uint64_t n = ready(t);
+    ssize_t got;
+
+    if (t->sent - t->acked >= TY_LOGTAIL_WINDOW)
+        return 0;
+    if (n > cap)
+        n = cap;
+    if (n == 0)
+        return 0;
+    got = pread(t->fd, buf, n, (off_t)t->sent);
+    if (got < 0)
+        return -errno;
+    *offset = t->sent;
+    t->sent += (uint64_t)got;
+    return got;
+}
+
+void ty_logtail_trim(struct ty_logtail *t)
+{
+    uint64_t size = size_of(t), end = t->acked;
+
+    if (t->acked >= t->limit)
+        end = size; /* the rest is never sent */
+    if (end + TY_LOGTAIL_KEEP > size)
+        end = size > TY_LOGTAIL_KEEP ? size - TY_LOGTAIL_KEEP : 0;
+    end &= ~(uint64_t)(BLOCK - 1);
+    if (end < t->punched + PUNCH_STEP)
+        return;
+    /* Where the file system has no holes, the bytes stay until the folder goes. */
+    fallocate(t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)t->punched, (off_t)(end - t->punched));
+    t->punched = end;
+}
+
+size_t ty_logtail_quote(const struct ty_logtail *t, char buf[TY_LOGTAIL_QUOTE])
+{
+    uint64_t size = size_of(t), at = size > TY_LOGTAIL_QUOTE ? size - TY_LOGTAIL_QUOTE : 0;
+    ssize_t n = pread(t->fd, buf, TY_LOGTAIL_QUOTE, (off_t)at);
+    char *line;
+
+    if (n <= 0)
+        return 0;
+    line = at > 0 ? memchr(buf, '\n', (size_t)n) : NULL;
+    if (!line || line + 1 == buf + n)
+        return (size_t)n;
+    n -= line + 1 - buf;
+    memmove(buf, line + 1, (size_t)n);
+    return (size_t)n;
+}

@@ -1,0 +1,6 @@
+/* oom.h - who the kernel kills first when memory runs out: the job, not its runner */
+#ifndef TY_OOM_H
+#define TY_OOM_H
+int ty_oom_get(void);         /* /proc/self/oom_score_adj; 0 when unknown */
+void ty_oom_set(int adjust);  /* where that is allowed: lowering takes a privilege */
+#endif

@@ -1,0 +1,110 @@
+/* prepare.c - from a snapshot to a working directory */
+#include "runner/prepare.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "blob/snapshot.h"
+#include "core/launch_plan.h"
+#include "data/stage.h"
+#include "runner/child.h"
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define MANIFEST_MAX (512 << 20)
+
+static void blobs_freep(struct ty_blobs **b) { ty_blobs_free(*b); }
+static void snapshot_freep(struct ty_snapshot **s) { ty_snapshot_free(*s); }
+
+static int unpack(const struct ty_jobfile *j, int out, struct ty_error *err)
+{
+    CLEANUP(blobs_freep) struct ty_blobs *blobs = NULL;
+    CLEANUP(snapshot_freep) struct ty_snapshot *s = NULL;
+    CLEANUP_FREE char *text = NULL, *note = NULL;
+    char size[16];
+    size_t n;
+    int r = ty_read_file(j->manifest, MANIFEST_MAX, &text, &n);
+
+    if (r < 0) {
+        errno = -r;
+        return ty_error_set(err, r, "cannot read the snapshot's manifest '%s': %m", j->manifest);
+    }
+    r = ty_snapshot_parse(text, n, &s, err);
+    if (r == 0)
+        r = ty_blobs_open(j->blobs, &blobs, err);
+    if (r == 0) {
+        r = FAULT("runner.unpack", -errno, ty_snapshot_unpack(s, blobs, j->work, err));
+        if (r < 0 && err->code == 0)
+            ty_error_set(err, r, "%s", strerror(-r));
+    }
+    if (r < 0)
+        return ty_error_prefix(err, "cannot unpack the snapshot");
+    note = ty_strf("snapshot %.12s unpacked: %zu files, %s", ty_snapshot_id(s), ty_snapshot_files(s),
+                   ty_show_bytes(ty_snapshot_bytes(s), size));
+    if (note)
+        ty_child_tell(out, "note", note);
+    return 0;
+}
+
+static int make_folders(const struct ty_jobfile *j, struct ty_error *err)
+{
+    static const char *const names[] = { "", "outputs", "logs" };
+    int r = 0;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names && r == 0; i++) {
+        CLEANUP_FREE char *path = ty_path_join(j->work, names[i]);
+
+        r = path ? ty_mkdir_p(path, 0700) : -ENOMEM;
+        if (r < 0) {
+            errno = -r;
+            ty_error_set(err, r, "cannot make the folder '%s': %m", path ? path : names[i]);
+        }
+    }
+    return r;
+}
+
+static void warn(const char *text, void *ctx) { ty_child_tell(*(int *)ctx, "warning", text); }
+
+static struct ty_stage stage_of(const struct ty_jobfile *j, int i, int *out)
+{
+    return (struct ty_stage){ .ref = &j->spec->data[i], .dir = j->data_dirs[i], .work = j->work, .tmp = j->tmp,
+                              .warn = out ? warn : NULL, .ctx = out };
+}
+
+int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *err)
+{
+    char **places = calloc((size_t)j->spec->ndata + 1, sizeof *places);
+    int r = places ? 0 : ty_error_oom(err);
+
+    for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
+        struct ty_stage s = stage_of(j, i, NULL);
+
+        r = ty_stage_place(&s, &places[i], err);
+    }
+    if (r < 0) {
+        ty_strv_free(places);
+        return r;
+    }
+    *ret = places;
+    return 0;
+}
+
+int ty_prepare(int out, void *ctx)
+{
+    const struct ty_jobfile *j = ctx;
+    struct ty_error err = { 0 };
+    int r = j->manifest ? unpack(j, out, &err) : 0;
+
+    if (r == 0)
+        r = make_folders(j, &err);
+    for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
+        struct ty_stage s = stage_of(j, i, &out);
+
+        r = ty_stage_in(&s, &err);
+    }
+    if (r < 0)
+        ty_child_tell(out, "failed", err.text);
+    return r;
+}

@@ -1,0 +1,427 @@
+/* runner.c - beginning, waiting for events, ending
+ *
+ * One thread, one poll loop.  A turn: hear what happened, act on it (life.c), write records, send (deliver.c), wait.
+ * Nothing waits for the daemon; work that takes long is done by a child (child.h).
+ */
+#include "runner/runner.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "runner/oom.h"
+#include "runner/runner_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/inotify.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SYNC_RETRY_US (1000 * 1000)
+#define OOM_PROTECT (-500)
+
+static const char *const log_names[TY_LOG_COUNT] = {
+    [TY_LOG_DRIVER] = "azureml-logs/70_driver_log.txt",
+    [TY_LOG_CONTROL] = "azureml-logs/60_control_log.txt",
+};
+
+void ty_runner_note(struct ty_runner *r, const char *fmt, ...)
+{
+    CLEANUP_STR struct ty_str line = { 0 };
+    char time[32];
+    va_list ap;
+
+    ty_str_addf(&line, "%s ", ty_time_iso(ty_wall_us(), time));
+    va_start(ap, fmt);
+    ty_str_addv(&line, fmt, ap);
+    va_end(ap);
+    ty_str_add(&line, "\n");
+    if (!line.failed && write(r->log[TY_LOG_CONTROL].fd, line.text, line.len) < 0)
+        ty_log(TY_LOG_WARN, "cannot write to the control log: %m");
+}
+
+uint64_t ty_runner_record(struct ty_runner *r, json_t *o) { return ty_records_add(r->records, o); }
+
+void ty_runner_warning(struct ty_runner *r, const char *text)
+{
+    ty_runner_note(r, "warning: %s", text);
+    ty_runner_record(r, json_pack("{s:s, s:o}", "kind", "warning", "text", ty_lossy_text(text, strlen(text))));
+}
+
+void ty_runner_reaped(pid_t pid, int status, void *ctx)
+{
+    struct ty_runner *r = ctx;
+
+    ty_child_reaped(&r->child, pid, status);
+    if (pid == r->rank.pid)
+        r->wrapper_status = status;
+}
+
+void ty_runner_reap(struct ty_runner *r)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        ty_runner_reaped(pid, status, r);
+}
+
+/* --- beginning --- */
+
+static int watch_signals(struct ty_runner *r)
+{
+    sigset_t mask;
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigprocmask(SIG_BLOCK, &mask, NULL);
+    r->signals = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    return r->signals < 0 ? -errno : 0;
+}
+
+/* 0; -EWOULDBLOCK: another runner is at work. */
+static int take_lock(struct ty_runner *r, const char *dir)
+{
+    r->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->dir_fd < 0)
+        return -errno;
+    r->lock = openat(r->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (r->lock < 0)
+        return -errno;
+    return flock(r->lock, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+}
+
+static void open_own_log(const struct ty_runner *r)
+{
+    CLEANUP_CLOSE int fd = openat(r->dir_fd, "runner.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd >= 0)
+        dup2(fd, STDERR_FILENO);
+    ty_log_init(STDERR_FILENO, "runner");
+}
+
+/* Say who is at work here, and whether whoever was before lived on another boot. */
+static int sign(struct ty_runner *r, struct ty_proc_id *me)
+{
+    CLEANUP_FREE char *path = ty_path_join(r->job->dir, "runner.id");
+    CLEANUP_FREE char *was = NULL, *now = NULL;
+    CLEANUP_CLOSE int fd = -1;
+    size_t n;
+    int got = ty_proc_identify(getpid(), me);
+
+    if (got < 0)
+        return got;
+    if (!path || !(now = ty_strf("%s %d %" PRIu64 "\n", me->boot, (int)me->pid, me->start)))
+        return -ENOMEM;
+    if (ty_read_file(path, 256, &was, &n) == 0)
+        r->rebooted = !ty_starts_with(was, me->boot);
+    /* Renamed into place without a sync: a reader sees one whole line, and after a power cut it means nothing. */
+    fd = openat(r->dir_fd, ".runner.id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -errno;
+    got = ty_write_all(fd, now, strlen(now));
+    return got < 0 ? got : renameat(r->dir_fd, ".runner.id", r->dir_fd, "runner.id") < 0 ? -errno : 0;
+}
+
+static char *hello(const struct ty_jobfile *j, const struct ty_proc_id *me)
+{
+    CLEANUP_JSON json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:s, s:i, s:I}", "protocol", TY_WIRE_PROTOCOL, "run", j->run,
+                                       "attempt", (json_int_t)j->attempt, "token", j->token, "boot", me->boot, "pid",
+                                       (int)me->pid, "start", (json_int_t)me->start);
+
+    return o ? ty_json_text(o) : NULL;
+}
+
+static void watch_files(struct ty_runner *r)
+{
+    r->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    for (int i = 0; i < TY_LOG_COUNT && r->inotify >= 0; i++) {
+        CLEANUP_FREE char *path = ty_path_join(r->job->log, log_names[i]);
+
+        if (!path || inotify_add_watch(r->inotify, path, IN_MODIFY) < 0) {
+            close(r->inotify);
+            r->inotify = -1;
+        }
+    }
+    if (r->inotify < 0) {
+        ty_log(TY_LOG_WARN, "inotify cannot be used (%m); logs are looked at every 100 ms");
+        return;
+    }
+    r->spool_watch = inotify_add_watch(r->inotify, r->job->spool, IN_CREATE | IN_MOVED_TO);
+}
+
+struct past {
+    bool exited;
+    uint64_t collected;
+};
+
+static void learn(uint64_t seq, const json_t *o, void *ctx)
+{
+    const char *kind = json_string_value(json_object_get(o, "kind"));
+    struct past *p = ctx;
+
+    if (kind && strcmp(kind, "exited") == 0)
+        p->exited = true;
+    if (kind && strcmp(kind, "collected") == 0)
+        p->collected = seq;
+}
+
+static int open_files(struct ty_runner *r, struct past *past, struct ty_error *err)
+{
+    const struct ty_jobfile *j = r->job;
+    CLEANUP_FREE char *records = ty_path_join(j->dir, "records.spool");
+    CLEANUP_FREE char *logs = ty_path_join(j->log, "azureml-logs");
+    const char *const folders[] = { logs, j->spool, j->tmp };
+    int got = records && logs ? 0 : -ENOMEM;
+
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && got == 0; i++)
+        got = ty_mkdir_p(folders[i], 0700);
+    if (got < 0)
+        return ty_error_set(err, got, "cannot make the folders of the job: %s", strerror(-got));
+    for (int i = 0; i < TY_LOG_COUNT && got == 0; i++)
+        got = ty_logtail_open(&r->log[i], j->log, log_names[i], (uint64_t)j->log_bytes_max, err);
+    if (got == 0)
+        got = ty_records_open(records, learn, past, &r->records, err);
+    return got;
+}
+
+static int connect_daemon(struct ty_runner *r, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = NULL;
+    struct ty_proc_id me;
+    int got = sign(r, &me);
+
+    if (got < 0)
+        return ty_error_set(err, got, "cannot write runner.id: %s", strerror(-got));
+    text = hello(r->job, &me);
+    r->stream = text ? ty_stream_new(r->job->socket, text) : NULL;
+    r->rows = ty_rows_new(r->job->spool);
+    return r->stream && r->rows ? 0 : ty_error_oom(err);
+}
+
+static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
+{
+    enum ty_phase before = ty_phase_read(dir);
+    struct past past = { 0 };
+    int got = ty_jobfile_read(dir, &r->job, err);
+
+    if (got == 0)
+        got = open_files(r, &past, err);
+    if (got == 0)
+        got = connect_daemon(r, err);
+    if (got < 0)
+        return got;
+    watch_files(r);
+    r->rescan = true;
+    r->now_us = ty_mono_us();
+    r->phase = before;
+    r->collected_seq = past.collected;
+    if (before == TY_PHASE_none && ty_records_next(r->records) == 1)
+        ty_life_begin(r);
+    else
+        ty_life_salvage(r, past.exited);
+    return 0;
+}
+
+/* --- the loop --- */
+
+static void hear_signals(struct ty_runner *r)
+{
+    struct signalfd_siginfo info;
+
+    while (read(r->signals, &info, sizeof info) == sizeof info)
+        if (info.ssi_signo != SIGCHLD)
+            ty_life_cancel(r, TY_ENDING_CANCEL);
+    ty_runner_reap(r);
+}
+
+static void hear_files(struct ty_runner *r)
+{
+    char buf[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    ssize_t n;
+
+    while ((n = read(r->inotify, buf, sizeof buf)) > 0)
+        for (char *at = buf; at < buf + n;) {
+            const struct inotify_event *e = (const struct inotify_event *)at;
+
+            if (e->wd == r->spool_watch || (e->mask & IN_Q_OVERFLOW)) {
+                r->rescan = true;
+                r->rows_due_us = 0;
+            }
+            at += sizeof *e + e->len;
+        }
+}
+
+static void write_records(struct ty_runner *r)
+{
+    int got;
+
+    if (!ty_records_waiting(r->records) || r->now_us < r->sync_due_us)
+        return;
+    got = ty_records_sync(r->records);
+    r->sync_due_us = 0;
+    if (got < 0) {
+        ty_log(TY_LOG_ERROR, "cannot write records.spool: %s; trying again", strerror(-got));
+        r->sync_due_us = r->now_us + SYNC_RETRY_US;
+    }
+}
+
+static int64_t due(const struct ty_runner *r)
+{
+    int64_t at = ty_deliver_due(r), life = ty_life_due(r);
+
+    if (life < at)
+        at = life;
+    if (r->sync_due_us && r->sync_due_us < at)
+        at = r->sync_due_us;
+    if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running && r->now_us + TY_ROWS_POLL_US < at)
+        at = r->now_us + TY_ROWS_POLL_US;
+    return at;
+}
+
+static int wait_ms(const struct ty_runner *r)
+{
+    int64_t us = due(r) - r->now_us;
+
+    if (us <= 0)
+        return 0;
+    return us > 60 * 1000 * 1000 ? 60 * 1000 : (int)((us + 999) / 1000);
+}
+
+/* Wait for something to happen, and hear it. */
+static void turn(struct ty_runner *r)
+{
+    enum { STREAM, SIGNALS, RANK, CHILD, FILES, N };
+    short events;
+    struct pollfd p[N] = {
+        [STREAM] = { .fd = ty_stream_fd(r->stream, &events) },
+        [SIGNALS] = { .fd = r->signals, .events = POLLIN },
+        [RANK] = { .fd = r->rank.line, .events = POLLIN },
+        [CHILD] = { .fd = r->child.fd, .events = POLLIN },
+        [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
+    };
+
+    p[STREAM].events = events;
+    if (poll(p, N, wait_ms(r)) < 0 && errno != EINTR)
+        ty_log(TY_LOG_ERROR, "poll: %m");
+    r->now_us = ty_mono_us();
+    if (p[SIGNALS].revents)
+        hear_signals(r);
+    if (p[FILES].revents)
+        hear_files(r);
+    if (p[CHILD].revents && r->child.fd == p[CHILD].fd)
+        ty_life_child(r);
+    if (p[RANK].revents && r->rank.line == p[RANK].fd)
+        ty_life_rank(r);
+    ty_life_timers(r);
+}
+
+static bool folder_gone(const struct ty_runner *r)
+{
+    struct stat st;
+
+    return fstat(r->dir_fd, &st) == 0 && st.st_nlink == 0;
+}
+
+static void loop(struct ty_runner *r)
+{
+    while (!r->over) {
+        bool was = ty_stream_connected(r->stream);
+
+        write_records(r);
+        ty_stream_turn(r->stream, r->now_us);
+        ty_deliver_frames(r);
+        ty_deliver_pump(r);
+        ty_stream_turn(r->stream, r->now_us);
+        if (r->over || (!was && !ty_stream_connected(r->stream) && folder_gone(r)))
+            break;
+        turn(r);
+    }
+}
+
+/* --- ending --- */
+
+static void done(struct ty_runner *r)
+{
+    ty_stream_free(r->stream);
+    ty_rows_free(r->rows);
+    ty_records_free(r->records);
+    for (int i = 0; i < TY_LOG_COUNT; i++)
+        ty_logtail_done(&r->log[i]);
+    ty_jobfile_free(r->job);
+    free(r->failure);
+    free(r->buf);
+    for (size_t i = 0; i < 4; i++) {
+        int fd = (const int[]){ r->signals, r->inotify, r->lock, r->dir_fd }[i];
+
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+static void become_runner(struct ty_runner *r)
+{
+    setsid(); /* fails where the daemon has seen to it */
+    if (chdir("/") < 0)
+        ty_log(TY_LOG_WARN, "cannot leave the current folder: %m");
+    umask(0077);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_NAME, "trainyard-run");
+    r->oom = ty_oom_get();
+    if (r->oom > OOM_PROTECT)
+        ty_oom_set(OOM_PROTECT);
+}
+
+int ty_runner_main(const char *job_dir)
+{
+    struct ty_runner r = { .lock = -1, .dir_fd = -1, .signals = -1, .inotify = -1, .spool_watch = -1,
+                           .limit_us = TY_NEVER, .kill_us = TY_NEVER, .child = TY_CHILD_INIT, .rank = TY_RANK_INIT,
+                           .records_acked = 1 };
+    char dir[PATH_MAX];
+    struct ty_error err = { 0 };
+    int got;
+
+    if (!realpath(job_dir, dir)) {
+        ty_log(TY_LOG_ERROR, "cannot find the job folder '%s': %m", job_dir);
+        return 1;
+    }
+    got = take_lock(&r, dir);
+    if (got < 0) {
+        ty_log(TY_LOG_ERROR, "cannot lock the job folder '%s': %s", dir, strerror(-got));
+        done(&r);
+        return got == -EWOULDBLOCK ? TY_RUNNER_BUSY : 1;
+    }
+    become_runner(&r);
+    open_own_log(&r);
+    got = watch_signals(&r);
+    if (got == 0)
+        got = begin(&r, dir, &err);
+    if (got < 0) {
+        ty_log(TY_LOG_ERROR, "%s", err.code ? err.text : strerror(-got));
+        done(&r);
+        return 1;
+    }
+    loop(&r);
+    ty_life_stop(&r);
+    got = ty_rm_rf(dir);
+    if (got < 0)
+        ty_log(TY_LOG_ERROR, "cannot remove the job folder '%s': %s", dir, strerror(-got));
+    done(&r);
+    return 0;
+}

@@ -1,0 +1,84 @@
+/* runner_internal.h - what the parts of a runner share
+ *
+ *   runner.c    begins, waits for events, ends
+ *   life.c      prepare -> run -> collect -> deliver: the only writer of phase and outcome
+ *   deliver.c   what goes to the daemon, and what it answers
+ */
+#ifndef TY_RUNNER_INTERNAL_H
+#define TY_RUNNER_INTERNAL_H
+#include "runner/child.h"
+#include "runner/jobfile.h"
+#include "runner/launch.h"
+#include "runner/logtail.h"
+#include "runner/records.h"
+#include "runner/rows.h"
+#include "runner/stream.h"
+#include <stdbool.h>
+
+#define TY_NEVER INT64_MAX
+#define TY_ROWS_POLL_US (100 * 1000)
+#define TY_LOG_HOLD_US (3 * 1000) /* after a read of a log, before the next: many small writes become one frame */
+#define TY_TREE_KILL_MS 5000
+
+enum ty_log_id { TY_LOG_DRIVER, TY_LOG_CONTROL, TY_LOG_COUNT };
+enum ty_ending { TY_ENDING_SCRIPT, TY_ENDING_CANCEL, TY_ENDING_TIME_LIMIT, TY_ENDING_PREPARE, TY_ENDING_LOST, TY_ENDING_COUNT };
+
+struct ty_runner {
+    struct ty_jobfile *job;
+    struct ty_records *records;
+    struct ty_stream *stream;
+    struct ty_rows *rows;
+    struct ty_logtail log[TY_LOG_COUNT];
+    int lock, dir_fd, signals, inotify, spool_watch; /* inotify -1: none to be had, everything is polled */
+    int oom; /* oom_score_adj as it was */
+    int64_t now_us;
+    bool over; /* leave the loop and remove the folder */
+
+    /* life.c */
+    enum ty_phase phase;
+    enum ty_ending ending; /* why the job ends, as far as it is known */
+    struct ty_child child; /* preparing, or collecting */
+    struct ty_rank rank;
+    bool rank_reported;    /* the status of the program is known */
+    int rank_status, wrapper_status;
+    char *failure;         /* malloc'ed: why the job could not be prepared or started */
+    int64_t limit_us, kill_us; /* when the time limit is reached; when SIGKILL follows SIGTERM */
+    bool rebooted;
+
+    /* deliver.c */
+    uint64_t welcomed; /* the connection that was welcomed */
+    uint64_t records_acked, collected_seq; /* collected_seq 0: not there yet */
+    int64_t hold_us;      /* no log is read before */
+    int64_t rows_due_us;  /* when to look at the row spools */
+    int64_t sync_due_us;  /* records that could not be written are tried again */
+    bool rescan;          /* a spool appeared or was not complete */
+    bool log_limit_told[TY_LOG_COUNT];
+    unsigned char *buf;   /* rows and log bytes on their way */
+};
+
+/* A line in 60_control_log.txt, for users. */
+void ty_runner_note(struct ty_runner *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Add a record; consumed.  It goes to disk in the same turn of the loop. */
+uint64_t ty_runner_record(struct ty_runner *r, json_t *o);
+void ty_runner_warning(struct ty_runner *r, const char *text);
+/* Reap every child that has ended. */
+void ty_runner_reap(struct ty_runner *r);
+void ty_runner_reaped(pid_t pid, int status, void *ctx);
+
+/* life.c.  `exited`: records.spool has that record; `collected`: it has that one too. */
+void ty_life_begin(struct ty_runner *r);
+void ty_life_salvage(struct ty_runner *r, bool exited);
+void ty_life_cancel(struct ty_runner *r, enum ty_ending why);
+void ty_life_child(struct ty_runner *r);  /* the child has something to say */
+void ty_life_rank(struct ty_runner *r);   /* the wrapper has something to say */
+void ty_life_timers(struct ty_runner *r);
+int64_t ty_life_due(const struct ty_runner *r);
+void ty_life_stop(struct ty_runner *r);   /* end everything that was started */
+
+/* deliver.c */
+void ty_deliver_frames(struct ty_runner *r);
+void ty_deliver_pump(struct ty_runner *r);
+int64_t ty_deliver_due(const struct ty_runner *r);
+/* Would news of the files be of any use now?  Without a daemon, or while a log is held back, they need wake nobody. */
+bool ty_deliver_listens(const struct ty_runner *r);
+#endif

@@ -1,0 +1,233 @@
+/* stream.c - connecting, framing and coming back */
+#include "runner/stream.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PING_US (2 * 1000 * 1000)
+#define READ_STEP (16 * 1024)
+#define IN_MAX (TY_WIRE_PAYLOAD_MAX + TY_WIRE_HEAD)
+
+struct ty_stream {
+    char *socket, *hello;
+    int fd;             /* -1: not connected */
+    uint64_t serial;    /* connections so far */
+    int64_t retry_us;   /* when to connect next */
+    int64_t delay_us;   /* before the connection after that */
+    int64_t spoken_us;  /* when something was sent last */
+    struct ty_str out;  /* frames; out.text[out_at..] is not sent yet */
+    size_t out_at;
+    char *in;           /* in[in_at..in_len) is not decoded yet */
+    size_t in_at, in_len, in_cap;
+    bool ended;         /* the daemon closed; what it said before is still to be heard */
+};
+
+struct ty_stream *ty_stream_new(const char *socket, const char *hello)
+{
+    struct ty_stream *s = calloc(1, sizeof *s);
+
+    if (!s)
+        return NULL;
+    s->fd = -1;
+    s->delay_us = TY_STREAM_DELAY_MIN_US;
+    s->socket = strdup(socket);
+    s->hello = strdup(hello);
+    return s->socket && s->hello ? s : ty_stream_free(s);
+}
+
+struct ty_stream *ty_stream_free(struct ty_stream *s)
+{
+    if (!s)
+        return NULL;
+    if (s->fd >= 0)
+        close(s->fd);
+    ty_str_done(&s->out);
+    free(s->in);
+    free(s->socket);
+    free(s->hello);
+    free(s);
+    return NULL;
+}
+
+bool ty_stream_connected(const struct ty_stream *s) { return s->fd >= 0; }
+uint64_t ty_stream_serial(const struct ty_stream *s) { return s->fd >= 0 ? s->serial : 0; }
+bool ty_stream_room(const struct ty_stream *s)
+{
+    return s->fd >= 0 && !s->ended && s->out.len - s->out_at < TY_STREAM_OUT_MAX;
+}
+
+int ty_stream_fd(const struct ty_stream *s, short *events)
+{
+    *events = s->out.len > s->out_at ? POLLIN | POLLOUT : POLLIN;
+    return s->fd;
+}
+
+int64_t ty_stream_due(const struct ty_stream *s)
+{
+    if (s->ended)
+        return 0;
+    return s->fd < 0 ? s->retry_us : s->spoken_us + PING_US;
+}
+
+void ty_stream_progress(struct ty_stream *s) { s->delay_us = TY_STREAM_DELAY_MIN_US; }
+
+void ty_stream_break(struct ty_stream *s, int64_t now_us)
+{
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = -1;
+    s->ended = false;
+    ty_str_done(&s->out);
+    s->out_at = s->in_at = s->in_len = 0;
+    s->retry_us = now_us + s->delay_us;
+    s->delay_us = s->delay_us * 2 < TY_STREAM_DELAY_MAX_US ? s->delay_us * 2 : TY_STREAM_DELAY_MAX_US;
+}
+
+/* A path that is too long for a socket address is reached through its folder's descriptor. */
+static int socket_address(const char *path, struct sockaddr_un *a, int *dirfd)
+{
+    const char *slash = strrchr(path, '/');
+    int n;
+
+    *a = (struct sockaddr_un){ .sun_family = AF_UNIX };
+    if (strlen(path) < sizeof a->sun_path || !slash) {
+        n = snprintf(a->sun_path, sizeof a->sun_path, "%s", path);
+    } else {
+        CLEANUP_FREE char *dir = strndup(path, (size_t)(slash - path));
+
+        *dirfd = dir ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+        if (*dirfd < 0)
+            return dir ? -errno : -ENOMEM;
+        n = snprintf(a->sun_path, sizeof a->sun_path, "/proc/self/fd/%d/%s", *dirfd, slash + 1);
+    }
+    return n > 0 && (size_t)n < sizeof a->sun_path ? 0 : -ENAMETOOLONG;
+}
+
+static void stream_connect(struct ty_stream *s, int64_t now_us)
+{
+    struct ty_frame hello = { .type = TY_FRAME_HELLO, .body = s->hello, .body_len = strlen(s->hello) };
+    CLEANUP_CLOSE int dirfd = -1;
+    struct sockaddr_un a;
+
+    if (socket_address(s->socket, &a, &dirfd) < 0) {
+        ty_stream_break(s, now_us);
+        return;
+    }
+    s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s->fd < 0 || connect(s->fd, (struct sockaddr *)&a, sizeof a) < 0) {
+        ty_stream_break(s, now_us);
+        return;
+    }
+    s->serial++;
+    s->spoken_us = now_us;
+    ty_stream_send(s, &hello);
+}
+
+void ty_stream_send(struct ty_stream *s, const struct ty_frame *f)
+{
+    if (s->fd < 0)
+        return;
+    if (ty_frame_encode(f, &s->out) < 0) {
+        ty_log(TY_LOG_ERROR, "a frame of type %d could not be encoded; connecting again", (int)f->type);
+        ty_stream_break(s, s->spoken_us);
+    }
+}
+
+static bool flush(struct ty_stream *s, int64_t now_us)
+{
+    while (s->out.len > s->out_at) {
+        ssize_t n = send(s->fd, s->out.text + s->out_at, s->out.len - s->out_at, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN;
+        s->spoken_us = now_us;
+        s->out_at += (size_t)n;
+    }
+    s->out_at = s->out.len = 0;
+    if (s->out.cap > TY_STREAM_OUT_MAX / 4)
+        ty_str_done(&s->out);
+    return true;
+}
+
+static bool grow_in(struct ty_stream *s)
+{
+    if (s->in_at > 0) {
+        memmove(s->in, s->in + s->in_at, s->in_len - s->in_at);
+        s->in_len -= s->in_at;
+        s->in_at = 0;
+    }
+    if (s->in_cap - s->in_len >= READ_STEP)
+        return true;
+    char *more = realloc(s->in, s->in_cap + 2 * READ_STEP);
+    if (!more)
+        return false;
+    s->in = more;
+    s->in_cap += 2 * READ_STEP;
+    return true;
+}
+
+/* False: the connection is over. */
+static bool fill(struct ty_stream *s)
+{
+    while (s->in_len - s->in_at < IN_MAX) {
+        ssize_t n;
+
+        if (!grow_in(s))
+            return false;
+        n = recv(s->fd, s->in + s->in_len, s->in_cap - s->in_len, 0);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return errno == EAGAIN;
+        if (n == 0)
+            return false;
+        s->in_len += (size_t)n;
+    }
+    return true;
+}
+
+void ty_stream_turn(struct ty_stream *s, int64_t now_us)
+{
+    static const struct ty_frame ping = { .type = TY_FRAME_PING };
+
+    if (s->fd < 0 && now_us >= s->retry_us)
+        stream_connect(s, now_us);
+    if (s->ended)
+        ty_stream_break(s, now_us);
+    if (s->fd < 0)
+        return;
+    if (now_us >= s->spoken_us + PING_US && s->out.len == s->out_at)
+        ty_stream_send(s, &ping);
+    /* A peer that is gone fails the sending first; what it had said before (REFUSED, RELEASE) is read all the same. */
+    bool sent = flush(s, now_us);
+    s->ended = !fill(s) || !sent;
+    if (s->ended && s->in_len == s->in_at)
+        ty_stream_break(s, now_us);
+}
+
+int ty_stream_next(struct ty_stream *s, struct ty_frame *ret)
+{
+    ptrdiff_t n;
+
+    if (s->fd < 0 || s->in_at == s->in_len)
+        return -EAGAIN;
+    n = ty_frame_decode(s->in + s->in_at, s->in_len - s->in_at, ret);
+    if (n == -EAGAIN)
+        return -EAGAIN;
+    if (n <= 0) {
+        ty_log(TY_LOG_ERROR, "the daemon sent something that is not a frame; connecting again");
+        ty_stream_break(s, s->spoken_us);
+        return -EAGAIN;
+    }
+    s->in_at += (size_t)n;
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* stream.h - the runner's end of the stream to the daemon (docs/spec/runner-stream.md)
+ *
+ * Nothing here waits.  A stream that breaks, for whatever reason, is opened again after a growing delay; what was in
+ * flight is forgotten, because WELCOME says what the daemon has.
+ */
+#ifndef TY_STREAM_H
+#define TY_STREAM_H
+#include "core/wire.h"
+#include <stdbool.h>
+#include <stdint.h>
+struct ty_stream;
+
+#define TY_STREAM_DELAY_MIN_US (50 * 1000)
+#define TY_STREAM_DELAY_MAX_US (2 * 1000 * 1000)
+#define TY_STREAM_OUT_MAX (512 * 1024) /* bytes that wait for the socket; beyond it ty_stream_room is false */
+
+/* `hello`: the JSON of HELLO.  Both are copied.  NULL: out of memory. */
+struct ty_stream *ty_stream_new(const char *socket, const char *hello);
+struct ty_stream *ty_stream_free(struct ty_stream *s);
+/* The descriptor to wait for, or -1 while there is no connection; *events as for poll(2). */
+int ty_stream_fd(const struct ty_stream *s, short *events);
+/* When to call ty_stream_turn without an event: monotonic microseconds. */
+int64_t ty_stream_due(const struct ty_stream *s);
+/* Connect, read, write and ping as far as goes without waiting. */
+void ty_stream_turn(struct ty_stream *s, int64_t now_us);
+/* The next frame from the daemon, valid until the next ty_stream_turn; -EAGAIN: none. */
+int ty_stream_next(struct ty_stream *s, struct ty_frame *ret);
+bool ty_stream_connected(const struct ty_stream *s);
+/* The number of the present connection, from 1; 0: there is none. */
+uint64_t ty_stream_serial(const struct ty_stream *s);
+bool ty_stream_room(const struct ty_stream *s);
+/* Queue a frame; a failure breaks the stream. */
+void ty_stream_send(struct ty_stream *s, const struct ty_frame *f);
+/* The daemon stored something: the next delay starts small again. */
+void ty_stream_progress(struct ty_stream *s);
+void ty_stream_break(struct ty_stream *s, int64_t now_us);
+#endif

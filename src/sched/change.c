@@ -1,0 +1,224 @@
+/* change.c - changes that people ask for: cancel, tag, artifact, delete; compute targets
+ *
+ * A run that has ended is not in the table of live runs.  To change it, it is loaded into the table, changed like any other,
+ * and dropped again when the change is stored: two changes at once number their events one after the other.
+ */
+#include "base/clock.h"
+#include "base/str.h"
+#include "sched/sched_internal.h"
+#include "target/jobdir.h"
+#include "track/follow.h"
+#include <errno.h>
+#include <string.h>
+
+struct loading {
+    struct ty_sched *sched;
+    struct live *live;
+    struct ty_error *err;
+};
+
+static int load(const struct ty_active_run *a, void *ctx)
+{
+    struct loading *w = ctx;
+
+    w->live = live_add(w->sched, a, w->err);
+    return w->live ? 0 : -EIO;
+}
+
+static int load_live(struct ty_sched *s, const char *run, struct live **ret, struct ty_error *err)
+{
+    struct loading w = { .sched = s, .live = live_find(s, run), .err = err };
+    int r = w.live ? 0 : ty_store_with_run(s->o.store, run, load, &w);
+
+    if (r == -ENOENT)
+        return ty_error_set(err, r, "there is no run '%s'; `trainyard ps -a` lists all runs", run);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read run '%s' from the state folder", run);
+    *ret = w.live;
+    return 0;
+}
+
+int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *data = json_pack("{s:s}", "reason", "user");
+    struct ty_error none = { 0 };
+    struct ty_unit *u;
+    struct live *l;
+    int r = load_live(s, run, &l, err);
+
+    if (r < 0)
+        return r;
+    u = ty_unit_new();
+    if (run_event(l, u, TY_EV_CANCEL, 0, data) < 0) {
+        ty_unit_free(u);
+        run_act(l); /* it was loaded for this only */
+        done(ctx, 0, run, &none);
+        return 0;
+    }
+    run_commit(l, u, done, ctx);
+    return 0;
+}
+
+static int check_change(const json_t *change, struct ty_error *err)
+{
+    static const char *const known[] = { "set", "remove", NULL };
+    const json_t *set = json_object_get(change, "set"), *remove = json_object_get(change, "remove");
+    const char *key;
+    json_t *value;
+    size_t i;
+
+    if (!json_is_object(change))
+        return ty_error_set(err, -EINVAL, "a change of tags is not a JSON object");
+    if (ty_json_only(change, "a change of tags", known, err) < 0)
+        return err->code;
+    if ((set && !json_is_object(set)) || (remove && !json_is_array(remove)))
+        return ty_error_set(err, -EINVAL, "in a change of tags, 'set' is an object and 'remove' a list");
+    json_object_foreach((json_t *)set, key, value)
+        if (!*key || strlen(key) > 1024 || !(json_is_string(value) || json_is_null(value)))
+            return ty_error_set(err, -EINVAL, "tag '%.80s': a key has 1 to 1024 bytes, a value is text or null", key);
+    json_array_foreach(remove, i, value)
+        if (!json_is_string(value))
+            return ty_error_set(err, -EINVAL, "in a change of tags, 'remove' lists keys");
+    return 0;
+}
+
+int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
+                 struct ty_error *err)
+{
+    struct ty_unit *u;
+    struct live *l;
+    const char *key;
+    json_t *value;
+    size_t i;
+    int r = check_change(change, err);
+
+    if (r == 0)
+        r = load_live(s, run, &l, err);
+    if (r < 0)
+        return r;
+    u = ty_unit_new();
+    json_object_foreach(json_object_get(change, "set"), key, value)
+        run_note(l, u, TY_NOTE_TAGGED, json_pack("{s:s s:O}", "key", key, "value", value));
+    json_array_foreach(json_object_get(change, "remove"), i, value)
+        run_note(l, u, TY_NOTE_UNTAGGED, json_pack("{s:O}", "key", value));
+    run_commit(l, u, done, ctx);
+    return 0;
+}
+
+int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha, uint64_t bytes,
+                      ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct ty_unit *u;
+    struct live *l;
+    int r = load_live(s, run, &l, err);
+
+    if (r < 0)
+        return r;
+    u = ty_unit_new();
+    run_note(l, u, TY_NOTE_ARTIFACT,
+             json_pack("{s:s s:s s:I}", "path", path, "sha256", sha, "bytes", (json_int_t)bytes));
+    run_commit(l, u, done, ctx);
+    return 0;
+}
+
+/* ---- delete ---- */
+
+static void on_deleted(void *ctx, int r)
+{
+    struct waiter *w = ctx;
+    struct ty_error err = { 0 };
+
+    if (r < 0) {
+        errno = -r;
+        ty_error_set(&err, r, "cannot remove run '%s': %m", w->run);
+        if (ty_store_failed(w->sched->o.store))
+            recover_soon(w->sched);
+    }
+    ty_follow_notify(w->sched->o.hub, w->run);
+    w->done(w->ctx, r, w->run, &err);
+    free(w->run);
+    free(w);
+}
+
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct ty_unit *u;
+    struct waiter *w;
+    struct live *l;
+    int64_t id;
+    int r = load_live(s, run, &l, err);
+
+    if (r < 0)
+        return r;
+    if (!ty_run_state_ended(l->run.state) || l->units > 0 || l->job)
+        return ty_error_set(err, -EBUSY, "run '%s' is %s; cancel it first (`trainyard cancel %s`), or wait for its end", run,
+                            ty_run_state_word(l->run.state), run);
+    id = l->id;
+    w = calloc(1, sizeof *w);
+    if (!w || !(w->run = strdup(run))) {
+        free(w);
+        return ty_error_oom(err);
+    }
+    live_drop(l);
+    *w = (struct waiter){ .sched = s, .done = done, .ctx = ctx, .run = w->run };
+    u = ty_unit_new();
+    ty_unit_run_delete(u, id);
+    ty_store_commit(s->o.store, u, on_deleted, w);
+    return 0;
+}
+
+/* ---- targets ---- */
+
+static int target_commit(struct ty_sched *s, const char *name, struct ty_unit *u, ty_sched_done done, void *ctx,
+                         struct ty_error *err)
+{
+    struct waiter *w = calloc(1, sizeof *w);
+
+    if (!w || !(w->run = strdup(name))) {
+        free(w);
+        ty_unit_free(u);
+        return ty_error_oom(err);
+    }
+    *w = (struct waiter){ .sched = s, .done = done, .ctx = ctx, .run = w->run };
+    ty_store_commit(s->o.store, u, on_deleted, w);
+    return 0;
+}
+
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
+                        struct ty_error *err)
+{
+    CLEANUP_FREE char *text = ty_json_text(spec);
+    struct ty_unit *u;
+    int r = ty_check_target_name(name, err);
+
+    if (r == 0)
+        r = target_add(s, name, spec, err);
+    if (r < 0)
+        return r;
+    if (!text)
+        return ty_error_oom(err);
+    u = ty_unit_new();
+    ty_unit_target_put(u, name, text, ty_wall_us());
+    r = target_commit(s, name, u, done, ctx, err);
+    place(s); /* more nodes may be there now */
+    return r;
+}
+
+int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct target *t = target_find(s, name);
+    struct ty_unit *u;
+
+    if (!t)
+        return ty_error_set(err, -ENOENT, "there is no compute target '%s'", name);
+    if (strcmp(name, "local") == 0)
+        return ty_error_set(err, -EINVAL, "'local' is this box and cannot be removed");
+    for (const struct live *l = s->runs; l; l = l->hh.next)
+        if (strcmp(l->spec->target, name) == 0)
+            return ty_error_set(err, -EBUSY, "compute target '%s' has runs that have not ended, '%s' for one; cancel them "
+                                             "first, or wait", name, l->name);
+    target_drop(s, t);
+    u = ty_unit_new();
+    ty_unit_target_delete(u, name);
+    return target_commit(s, name, u, done, ctx, err);
+}

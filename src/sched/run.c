@@ -1,0 +1,439 @@
+/* run.c - one run: its events, what follows from them, and what its runner says
+ *
+ *   run_event    applies an event to the run in memory and adds it to a unit (pure, but for the unit)
+ *   run_commit   gives the unit to the store
+ *   run_act      called when it is stored: does what the state asks for.  Idempotent: called again after
+ *                a restart of the daemon, or after the store had failed, it does no harm
+ */
+#include "base/clock.h"
+#include "base/conf.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "core/launch_plan.h"
+#include "sched/sched_internal.h"
+#include "target/jobdir.h"
+#include "track/follow.h"
+#include "track/ingest.h"
+#include <errno.h>
+#include <string.h>
+
+#define RUNNER_BUSY 3 /* exit code of a runner that found another one in the job folder */
+
+int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us, const json_t *data)
+{
+    const json_t *code = json_object_get(data, "exit_code"), *sig = json_object_get(data, "exit_signal");
+    struct ty_event_note note = {
+        .at_us = at_us ? at_us : ty_wall_us(),
+        .exit_code = json_is_integer(code) ? (int)json_integer_value(code) : -1,
+        .exit_signal = (int)json_integer_value(sig),
+    };
+    int r = ty_run_apply(&l->run, ev, &note);
+
+    if (r < 0)
+        return r;
+    ty_unit_event(u, l->id, ++l->seq, note.at_us, ty_run_event_word(ev), data, &l->run);
+    return 0;
+}
+
+void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data)
+{
+    ty_unit_event(u, l->id, ++l->seq, ty_wall_us(), ty_note_word(note), data, &l->run);
+    json_decref(data);
+}
+
+static void unit_back(struct live *l, int r, int64_t seq)
+{
+    l->units--;
+    if (r == 0)
+        l->stored_seq = seq;
+    else if (ty_store_failed(l->sched->o.store))
+        recover_soon(l->sched);
+}
+
+static void on_stored(void *ctx, int r)
+{
+    struct waiter *w = ctx;
+    struct ty_error err = { 0 };
+
+    unit_back(w->live, r, w->seq);
+    if (r < 0) {
+        errno = -r;
+        ty_error_set(&err, r, r == -ENOSPC ? "cannot store the change of run '%s': %m; free some space, for example "
+                                             "with `trainyard gc`"
+                                           : "cannot store the change of run '%s': %m", w->run);
+    } else {
+        ty_follow_notify(w->sched->o.hub, w->run);
+    }
+    if (w->done)
+        w->done(w->ctx, r, w->run, &err);
+    run_act(w->live);
+    free(w->run);
+    free(w);
+}
+
+void run_commit(struct live *l, struct ty_unit *u, ty_sched_done done, void *ctx)
+{
+    struct waiter *w = calloc(1, sizeof *w);
+    struct ty_error err = { 0 };
+
+    if (!w || !(w->run = strdup(l->name))) {
+        free(w);
+        ty_unit_free(u);
+        ty_error_oom(&err);
+        if (done)
+            done(ctx, -ENOMEM, l->name, &err);
+        recover_soon(l->sched); /* the event was applied in memory, but will not be stored */
+        return;
+    }
+    *w = (struct waiter){ .sched = l->sched, .live = l, .done = done, .ctx = ctx, .run = w->run,
+                          .seq = l->seq };
+    l->units++;
+    ty_store_commit(l->sched->o.store, u, on_stored, w);
+}
+
+/* ---- acting ---- */
+
+/* Canceled before any runner was started: nothing has to end, so the two last events follow at once. */
+static void finish_unstarted(struct live *l)
+{
+    struct ty_unit *u = ty_unit_new();
+
+    run_event(l, u, TY_EV_EXITED_BAD, 0, NULL);
+    run_event(l, u, TY_EV_COLLECTED, 0, NULL);
+    run_commit(l, u, NULL, NULL);
+}
+
+static void act_cancel(struct live *l)
+{
+    struct target *t = target_find(l->sched, l->spec->target);
+
+    if (!l->launched)
+        finish_unstarted(l);
+    else if (!ty_ingest_cancel(l->sched->ingest, l->name) && l->job && t)
+        t->kind->cancel(l->job);
+}
+
+void run_act(struct live *l)
+{
+    struct ty_sched *s = l->sched;
+
+    if (l->forgotten && !l->units) {
+        live_drop(l);
+        return;
+    }
+    if (l->stored_seq != l->seq || s->stopping || s->recovering)
+        return;
+    if (ty_run_state_ended(l->run.state)) {
+        bool was_placed = l->placed;
+
+        l->placed = false;
+        if (!l->job && !l->units)
+            live_drop(l);
+        if (was_placed)
+            place(s);
+    } else if (l->run.state == TY_RUN_CANCEL_REQUESTED) {
+        act_cancel(l);
+    } else if (l->run.state == TY_RUN_QUEUED && !l->placed) {
+        place(s);
+    }
+}
+
+void run_lost(struct live *l, const char *code, const char *message)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
+    CLEANUP_JSON json_t *data = json_pack("{s:{s:s s:s s:n}}", "error", "code", code, "message", message, "log_tail");
+    struct ty_unit *u = ty_unit_new();
+
+    if (dir)
+        ty_marked_kill("TRAINYARD_JOB", dir);
+    ty_jobdir_remove(l->sched->o.home, l->name);
+    run_event(l, u, TY_EV_LOST, 0, data);
+    run_event(l, u, TY_EV_COLLECTED, 0, NULL);
+    run_commit(l, u, NULL, NULL);
+}
+
+/* ---- the runner's process ---- */
+
+static void runner_ended(void *ctx, int code)
+{
+    struct live *l = ctx;
+    struct target *t = target_find(l->sched, l->spec->target);
+    struct ty_error err = { 0 };
+
+    l->job = t->kind->free(l->job);
+    if (ty_run_state_ended(l->run.state)) {
+        ty_jobdir_remove(l->sched->o.home, l->name);
+        run_act(l);
+        return;
+    }
+    if (code != 0)
+        ty_log(TY_LOG_WARN, "the runner of %s has ended (%d) before its run; its job folder is taken up again", l->name,
+               code);
+    if (code != RUNNER_BUSY)
+        l->salvages++;
+    if (l->salvages > SALVAGES_MAX)
+        run_lost(l, "RunnerLost", "the runner was killed, and so were those that were to take its job up");
+    else if (run_start_job(l, &err) < 0)
+        ty_log(TY_LOG_WARN, "%s; tried again soon", err.text);
+}
+
+static int make_job_folder(struct live *l, struct ty_error *err)
+{
+    struct ty_sched *s = l->sched;
+    char **dirs = NULL;
+    int r = data_dirs(s, l->spec, &dirs, err);
+
+    if (r < 0)
+        return r;
+    struct ty_jobdir j = {
+        .home = s->o.home,
+        .run = l->name,
+        .token = l->token,
+        .user = l->user,
+        .attempt = l->run.attempt,
+        .spec = l->spec->json,
+        .snapshot = l->spec->snapshot,
+        .data_dirs = (const char *const *)dirs,
+        .ndata = l->spec->ndata,
+        .python_path = s->o.python_path,
+        .cancel_grace_seconds = ty_conf_number(s->o.conf, "run.cancel_grace_seconds"),
+        .log_bytes_max = ty_conf_number(s->o.conf, "limits.log_bytes"),
+        .warnings = l->warnings,
+    };
+    r = ty_jobdir_make(&j, s->o.blobs, err);
+    ty_strv_free(dirs);
+    return r;
+}
+
+/* Start the runner of a placed run, or take up the one that lives.  On an error `trouble` says why, and
+ * the retry timer comes back to it. */
+int run_start_job(struct live *l, struct ty_error *err)
+{
+    struct target *t = target_find(l->sched, l->spec->target);
+    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
+    struct ty_job_start how = { .loop = l->sched->o.loop, .agent = l->sched->o.agent, .job_dir = dir,
+                                .ended = runner_ended, .ctx = l };
+    int r = 0;
+
+    if (!dir || !t)
+        return ty_error_oom(err);
+    if (l->launched && !ty_jobdir_exists(l->sched->o.home, l->name)) {
+        run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
+        return 0;
+    }
+    if (!l->launched)
+        r = make_job_folder(l, err);
+    if (r == 0) {
+        l->launched = true;
+        l->heard_us = ty_mono_us();
+        r = t->kind->start(&how, &l->job, err);
+    }
+    free(l->trouble);
+    l->trouble = r < 0 ? strdup(err->text) : NULL;
+    if (r < 0)
+        retry_soon(l->sched);
+    keep_ticking(l->sched);
+    return r;
+}
+
+void run_check_silence(struct live *l, int64_t now_us)
+{
+    struct target *t = target_find(l->sched, l->spec->target);
+    int64_t silent = now_us - l->heard_us;
+    struct ty_unit *u;
+
+    if (!l->job || silent < SILENT_US)
+        return;
+    if (silent > NODE_LOST_US)
+        t->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
+    if (l->stored_seq != l->seq || (l->run.state != TY_RUN_RUNNING && l->run.state != TY_RUN_FINALIZING))
+        return;
+    CLEANUP_JSON json_t *data = json_pack("{s:I}", "seconds", (json_int_t)(silent / 1000000));
+    u = ty_unit_new();
+    run_event(l, u, TY_EV_SILENT, 0, data);
+    run_commit(l, u, NULL, NULL);
+}
+
+/* ---- what the runner says ---- */
+
+static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id, struct ty_error *err)
+{
+    struct live *l = live_find(ctx, run);
+
+    if (!l || ty_run_state_ended(l->run.state))
+        return ty_error_set(err, -ENOENT, "run '%s' is not known here, or has ended", run);
+    if (attempt != l->run.attempt || !l->token || strcmp(token, l->token) != 0)
+        return ty_error_set(err, -EACCES, "this is not the runner of run '%s'", run);
+    *run_id = l->id;
+    return 0;
+}
+
+static bool on_cancel_wanted(void *ctx, const char *run)
+{
+    struct live *l = live_find(ctx, run);
+
+    return l && l->run.state == TY_RUN_CANCEL_REQUESTED;
+}
+
+static void on_heard(void *ctx, const char *run)
+{
+    struct live *l = live_find(ctx, run);
+    struct ty_unit *u;
+
+    if (!l)
+        return;
+    CLEANUP_JSON json_t *data = json_pack("{s:I}", "seconds", (json_int_t)((ty_mono_us() - l->heard_us) / 1000000));
+    l->heard_us = ty_mono_us();
+    if (l->run.state != TY_RUN_NOT_RESPONDING)
+        return;
+    u = ty_unit_new();
+    run_event(l, u, TY_EV_HEARD, 0, data);
+    run_commit(l, u, NULL, NULL);
+}
+
+/* {"exit_code" | "exit_signal", "error": {...}} from an `exited` record. */
+static json_t *exit_data(const char *code, const json_t *record)
+{
+    json_t *data = json_object(), *v;
+    const char *message = json_string_value(json_object_get(record, "message"));
+
+    if ((v = json_object_get(record, "exit_code")))
+        json_object_set(data, "exit_code", v);
+    if ((v = json_object_get(record, "exit_signal")))
+        json_object_set(data, "exit_signal", v);
+    if (code)
+        json_object_set_new(data, "error",
+                            json_pack("{s:s s:s s:O?}", "code", code, "message", message ? message : code, "log_tail",
+                                      json_object_get(record, "log_tail")));
+    return data;
+}
+
+static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record, bool limit)
+{
+    CLEANUP_JSON json_t *why = json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user", "message",
+                                         limit ? json_object_get(record, "message") : NULL);
+    CLEANUP_JSON json_t *data = exit_data(NULL, record);
+
+    if (l->run.state != TY_RUN_CANCEL_REQUESTED)
+        run_event(l, u, TY_EV_CANCEL, at_us, why);
+    run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
+}
+
+static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
+{
+    const char *reason = json_string_value(json_object_get(record, "reason"));
+    bool bad = json_object_get(record, "exit_signal") || json_integer_value(json_object_get(record, "exit_code")) != 0;
+    CLEANUP_JSON json_t *data = NULL;
+
+    if (!reason)
+        reason = "script";
+    if (strcmp(reason, "time_limit") == 0 || strcmp(reason, "cancel") == 0) {
+        exited_by_limit(l, u, at_us, record, *reason == 't');
+    } else if (strcmp(reason, "prepare") == 0) {
+        data = exit_data("PreparationFailed", record);
+        run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
+    } else if (strcmp(reason, "lost") == 0) {
+        data = exit_data(l->rebooted ? "Rebooted" : "RunnerLost", record);
+        if (l->rebooted)
+            json_object_set_new(json_object_get(data, "error"), "message",
+                                json_string("the machine was restarted while the run was going on"));
+        run_event(l, u, TY_EV_LOST, at_us, data);
+    } else if (bad) {
+        data = exit_data(json_object_get(record, "exit_signal") ? "ScriptKilled" : "ScriptFailed", record);
+        run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
+    } else {
+        data = exit_data(NULL, record);
+        run_event(l, u, TY_EV_EXITED_OK, at_us, data);
+    }
+}
+
+static void record_collected(struct live *l, struct ty_unit *u, int64_t at_us)
+{
+    if (l->run.state != TY_RUN_FINALIZING)
+        run_event(l, u, TY_EV_LOST, at_us, NULL);
+    run_event(l, u, TY_EV_COLLECTED, at_us, NULL);
+}
+
+static json_t *pick(const json_t *record, const char *a, const char *b, const char *c)
+{
+    const char *const keys[] = { a, b, c };
+    json_t *o = json_object();
+
+    for (size_t i = 0; i < 3; i++)
+        if (keys[i] && json_object_get(record, keys[i]))
+            json_object_set(o, keys[i], json_object_get(record, keys[i]));
+    return o;
+}
+
+static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record, struct ty_error *err)
+{
+    struct live *l = live_find(ctx, run);
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    int64_t at_us = json_integer_value(json_object_get(record, "at_us"));
+
+    if (!l || !kind)
+        return ty_error_set(err, -EINVAL, "the record has no kind, or its run is gone");
+    if (strcmp(kind, "started") == 0) {
+        CLEANUP_JSON json_t *data = pick(record, "pid", NULL, NULL);
+        run_event(l, u, TY_EV_STARTED, at_us, data);
+    } else if (strcmp(kind, "exited") == 0) {
+        record_exited(l, u, at_us, record);
+    } else if (strcmp(kind, "warning") == 0) {
+        run_note(l, u, TY_NOTE_WARNED, pick(record, "text", NULL, NULL));
+    } else if (strcmp(kind, "artifact") == 0) {
+        run_note(l, u, TY_NOTE_ARTIFACT, pick(record, "path", "sha256", "bytes"));
+    } else if (strcmp(kind, "collected") == 0) {
+        record_collected(l, u, at_us);
+    } else {
+        return ty_error_set(err, -EINVAL, "no record has the kind '%s'", kind);
+    }
+    return 0;
+}
+
+static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property, const char *key, const json_t *value)
+{
+    struct live *l = live_find(ctx, run);
+
+    if (l)
+        run_note(l, u, property ? TY_NOTE_PROPERTY : TY_NOTE_TAGGED,
+                 json_pack("{s:s s:O}", "key", key, "value", value));
+}
+
+static int64_t on_queued(void *ctx, const char *run)
+{
+    struct live *l = live_find(ctx, run);
+
+    if (!l)
+        return 0;
+    l->units++;
+    return l->seq;
+}
+
+static void on_unit(void *ctx, const char *run, int r, int64_t seq)
+{
+    struct live *l = live_find(ctx, run);
+
+    if (!l)
+        return;
+    unit_back(l, r, seq);
+    run_act(l);
+}
+
+int run_open_ingest(struct ty_sched *s, struct ty_error *err)
+{
+    static const struct ty_ingest_ops ops = {
+        .hello = on_hello,
+        .cancel_wanted = on_cancel_wanted,
+        .record = on_record,
+        .note = on_note,
+        .queued = on_queued,
+        .stored = on_unit,
+        .heard = on_heard,
+    };
+    struct ty_ingest_options o = { .loop = s->o.loop, .listen_fd = s->o.runner_fd, .store = s->o.store, .hub = s->o.hub,
+                                   .ops = &ops, .ctx = s };
+
+    return ty_ingest_open(&o, &s->ingest, err);
+}

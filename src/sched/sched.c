@@ -1,0 +1,494 @@
+/* sched.c - the table of live runs: taking it up, placing runs on slots, recovering from a failed store
+ *
+ * Placement is all or nothing, in order of submission: the head of the queue is never overtaken by a run that
+ * wants the same CPU slots; one that waits for a node of its own target lets runs of other targets pass.
+ */
+#include "base/clock.h"
+#include "base/conf.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "sched/sched_internal.h"
+#include "target/jobdir.h"
+#include "track/ingest.h"
+#include <errno.h>
+#include <string.h>
+
+/* ---- targets ---- */
+
+struct target *target_find(struct ty_sched *s, const char *name)
+{
+    struct target *t;
+
+    HASH_FIND_STR(s->targets, name, t);
+    return t;
+}
+
+void target_drop(struct ty_sched *s, struct target *t)
+{
+    HASH_DEL(s->targets, t);
+    ty_target_spec_free(t->spec);
+    free(t->name);
+    free(t);
+}
+
+int target_add(struct ty_sched *s, const char *name, const json_t *json, struct ty_error *err)
+{
+    struct ty_target_spec *spec = NULL;
+    struct target *t = target_find(s, name);
+    int r = ty_target_spec_parse(json, &spec, err);
+
+    if (r < 0)
+        return r;
+    if (!t) {
+        t = calloc(1, sizeof *t);
+        if (!t || !(t->name = strdup(name))) {
+            free(t);
+            ty_target_spec_free(spec);
+            return ty_error_oom(err);
+        }
+        HASH_ADD_KEYPTR(hh, s->targets, t->name, strlen(t->name), t);
+    }
+    ty_target_spec_free(t->spec);
+    t->spec = spec;
+    t->kind = ty_target_kind(spec->kind);
+    return 0;
+}
+
+static int load_targets(struct ty_sched *s, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *list = NULL;
+    size_t i;
+    json_t *t;
+    int r = ty_store_targets(s->o.store, &list);
+
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read the compute targets from the state folder");
+    json_array_foreach(list, i, t) {
+        const char *name = json_string_value(json_object_get(t, "name"));
+
+        r = target_add(s, name, json_object_get(t, "spec"), err);
+        if (r < 0)
+            return ty_error_prefix(err, "compute target '%s'", name);
+    }
+    if (target_find(s, "local"))
+        return 0;
+    CLEANUP_JSON json_t *local = json_pack("{s:s}", "kind", "local");
+    struct ty_unit *u = ty_unit_new();
+
+    ty_unit_target_put(u, "local", "{\"kind\":\"local\"}", ty_wall_us());
+    ty_store_commit(s->o.store, u, NULL, NULL);
+    return target_add(s, "local", local, err);
+}
+
+static void put_default_datastore(struct ty_sched *s)
+{
+    CLEANUP_JSON json_t *known = NULL;
+    CLEANUP_FREE char *root = ty_path_join(s->o.home, "data/workspaceblobstore");
+    CLEANUP_STR struct ty_str config = { 0 };
+    struct ty_unit *u;
+
+    if (!root || ty_store_datastore(s->o.store, "workspaceblobstore", &known) == 0)
+        return;
+    ty_mkdir_p(root, 0700);
+    ty_str_add(&config, "{\"root\":");
+    ty_str_add_json(&config, root, strlen(root));
+    ty_str_add(&config, "}");
+    u = ty_unit_new();
+    ty_unit_datastore_put(u, "workspaceblobstore", "file", config.text, ty_wall_us());
+    ty_store_commit(s->o.store, u, NULL, NULL);
+}
+
+/* ---- live runs ---- */
+
+struct live *live_find(struct ty_sched *s, const char *name)
+{
+    struct live *l;
+
+    HASH_FIND_STR(s->runs, name, l);
+    return l;
+}
+
+static void live_free(struct live *l)
+{
+    ty_run_spec_free(l->spec);
+    json_decref(l->warnings);
+    free(l->trouble);
+    free(l->token);
+    free(l->user);
+    free(l->name);
+    free(l);
+}
+
+void live_drop(struct live *l)
+{
+    HASH_DEL(l->sched->runs, l);
+    live_free(l);
+}
+
+struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *spec = NULL;
+    struct live *l = calloc(1, sizeof *l);
+
+    if (!l) {
+        ty_error_oom(err);
+        return NULL;
+    }
+    l->sched = s;
+    l->id = a->row.id;
+    l->run = a->row.run;
+    l->seq = l->stored_seq = a->last_seq;
+    l->name = strdup(a->row.name);
+    l->token = strdup(a->row.token ? a->row.token : "");
+    l->user = strdup(a->row.user ? a->row.user : "");
+    if (!l->name || !l->token || !l->user || ty_json_parse(a->row.spec, strlen(a->row.spec), &spec, err) < 0 ||
+        ty_run_spec_parse(spec, &l->spec, err) < 0) {
+        live_free(l);
+        return NULL;
+    }
+    l->warnings = json_deep_copy(l->spec->warnings);
+    HASH_ADD_KEYPTR(hh, s->runs, l->name, strlen(l->name), l);
+    return l;
+}
+
+/* ---- placing ---- */
+
+int nodes_in_use(struct ty_sched *s, const char *target)
+{
+    int n = 0;
+
+    for (struct live *l = s->runs; l; l = l->hh.next)
+        n += l->placed && strcmp(l->spec->target, target) == 0;
+    return n;
+}
+
+static int cpus_in_use(const struct ty_sched *s)
+{
+    int n = 0;
+
+    for (const struct live *l = s->runs; l; l = l->hh.next)
+        n += l->placed ? l->spec->cpus : 0;
+    return n;
+}
+
+static bool waits(const struct live *l)
+{
+    return l->run.state == TY_RUN_QUEUED && !l->placed && l->stored_seq == l->seq;
+}
+
+enum fit { FITS, NO_NODE, NO_CPU };
+
+static enum fit fit(struct ty_sched *s, const struct live *l, int cpus_used)
+{
+    const struct target *t = target_find(s, l->spec->target);
+
+    if (t && t->spec->max_nodes > 0 && nodes_in_use(s, t->name) >= t->spec->max_nodes)
+        return NO_NODE;
+    return cpus_used + l->spec->cpus > s->cpus ? NO_CPU : FITS;
+}
+
+void place(struct ty_sched *s)
+{
+    struct live *next;
+    int used = cpus_in_use(s);
+
+    if (s->stopping || s->recovering)
+        return;
+    for (struct live *l = s->runs; l; l = next) {
+        struct ty_error err = { 0 };
+        enum fit f;
+
+        next = l->hh.next;
+        if (!waits(l))
+            continue;
+        f = fit(s, l, used);
+        if (f == NO_CPU)
+            return;
+        if (f == NO_NODE)
+            continue;
+        l->placed = true;
+        used += l->spec->cpus;
+        if (run_start_job(l, &err) < 0) {
+            ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
+            if (!l->launched) {
+                l->placed = false;
+                used -= l->spec->cpus;
+            }
+        }
+    }
+}
+
+/* ---- what people are told ---- */
+
+static int queue_place(struct ty_sched *s, const struct live *l)
+{
+    int n = 1;
+
+    for (const struct live *o = s->runs; o && o != l; o = o->hh.next)
+        n += waits(o);
+    return n;
+}
+
+static void say_why(struct ty_sched *s, const struct live *l, struct ty_str *why)
+{
+    const struct target *t = target_find(s, l->spec->target);
+    int used = cpus_in_use(s), ahead = queue_place(s, l) - 1;
+
+    if (l->trouble)
+        ty_str_addf(why, "%s; tried again every 2 seconds", l->trouble);
+    else if (fit(s, l, used) == NO_NODE)
+        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name, nodes_in_use(s, t->name),
+                    t->spec->max_nodes);
+    else if (fit(s, l, used) == NO_CPU)
+        ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)", l->spec->cpus,
+                    l->spec->cpus == 1 ? "" : "s", used, s->cpus);
+    else
+        ty_str_add(why, "waits for its turn");
+    if (ahead > 0)
+        ty_str_addf(why, ", behind %d other run%s", ahead, ahead == 1 ? "" : "s");
+}
+
+void ty_sched_annotate(struct ty_sched *s, json_t *run)
+{
+    const char *name = json_string_value(json_object_get(run, "id"));
+    const struct live *l = name ? live_find(s, name) : NULL;
+    CLEANUP_STR struct ty_str why = { 0 };
+
+    if (l && (waits(l) || (l->trouble && !l->job))) {
+        say_why(s, l, &why);
+        json_object_set_new(run, "why", json_string(why.text));
+        json_object_set_new(run, "queue_place", json_integer(queue_place(s, l)));
+    } else {
+        json_object_set_new(run, "why", json_null());
+        json_object_set_new(run, "queue_place", json_null());
+    }
+}
+
+void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
+{
+    const char *name = json_string_value(json_object_get(target, "name"));
+    const struct target *t = name ? target_find(s, name) : NULL;
+    int max = t && t->spec->max_nodes > 0 ? t->spec->max_nodes : s->cpus;
+    int used = t ? nodes_in_use(s, t->name) : 0;
+
+    json_object_set_new(target, "nodes",
+                        json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle", max > used ? max - used : 0));
+    json_object_set_new(target, "cpus", json_integer(s->cpus));
+    json_object_set_new(target, "gpus", json_integer(ty_target_gpus()));
+}
+
+void ty_sched_status(struct ty_sched *s, json_t *status)
+{
+    int active = 0, queued = 0;
+
+    for (const struct live *l = s->runs; l; l = l->hh.next) {
+        active += !ty_run_state_ended(l->run.state);
+        queued += waits(l);
+    }
+    json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));
+    json_object_set_new(status, "slots", json_pack("{s:i s:i}", "cpus", s->cpus, "used", cpus_in_use(s)));
+}
+
+/* ---- time ---- */
+
+static void on_tick(uv_timer_t *t)
+{
+    struct ty_sched *s = t->data;
+    int64_t now = ty_mono_us(), gap = now - s->last_tick_us;
+    bool watching = false;
+
+    s->last_tick_us = now;
+    for (struct live *l = s->runs, *next; l; l = next) {
+        next = l->hh.next;
+        if (gap > 3 * TICK_MS * 1000) /* it was this daemon that did not listen */
+            l->heard_us += gap;
+        watching |= l->job != NULL;
+        run_check_silence(l, now);
+    }
+    if (!watching)
+        uv_timer_stop(t);
+}
+
+/* Ticks only while a runner is watched: an idle daemon sleeps. */
+void keep_ticking(struct ty_sched *s)
+{
+    if (!uv_is_active((uv_handle_t *)&s->tick)) {
+        s->last_tick_us = ty_mono_us();
+        uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
+    }
+}
+
+/* Runs whose runner could not be started are tried again. */
+static void on_retry(uv_timer_t *t)
+{
+    struct ty_sched *s = t->data;
+
+    for (struct live *l = s->runs, *next; l; l = next) {
+        struct ty_error err = { 0 };
+
+        next = l->hh.next;
+        if (l->launched && l->placed && !l->job && !ty_run_state_ended(l->run.state))
+            run_start_job(l, &err);
+    }
+    place(s);
+}
+
+void retry_soon(struct ty_sched *s) { uv_timer_start(&s->retry, on_retry, RETRY_MS, 0); }
+
+/* ---- recovering ---- */
+
+static int reload(const struct ty_active_run *a, void *ctx)
+{
+    struct live *l = live_find(ctx, a->row.name);
+
+    if (l) {
+        l->run = a->row.run;
+        l->seq = l->stored_seq = a->last_seq;
+    }
+    return 0;
+}
+
+/* Everything in memory may be ahead of the store: read it again, then let the store write.  Runs whose submission failed were
+ * dropped by their waiter. */
+static void on_recover(uv_timer_t *t)
+{
+    struct ty_sched *s = t->data;
+
+    for (const struct live *l = s->runs; l; l = l->hh.next)
+        if (l->units > 0) {
+            uv_timer_start(t, on_recover, 50, 0);
+            return;
+        }
+    if (ty_store_each_active(s->o.store, reload, s) < 0 || ty_store_resume(s->o.store) < 0) {
+        uv_timer_start(t, on_recover, 1000, 0);
+        return;
+    }
+    s->recovering = false;
+    for (struct live *l = s->runs, *next; l; l = next) {
+        next = l->hh.next;
+        run_act(l);
+    }
+    place(s);
+}
+
+void recover_soon(struct ty_sched *s)
+{
+    if (s->recovering || s->stopping)
+        return;
+    s->recovering = true;
+    uv_timer_start(&s->recover, on_recover, 200, 0);
+}
+
+/* ---- life cycle ---- */
+
+static bool boot_changed(struct ty_sched *s, const char *run)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(s->o.home, run);
+    CLEANUP_FREE char *path = dir ? ty_path_join(dir, "runner.id") : NULL;
+    CLEANUP_FREE char *text = NULL;
+    struct ty_proc_id self;
+    size_t n;
+
+    if (!path || ty_read_file(path, 256, &text, &n) < 0 || ty_proc_identify(getpid(), &self) < 0)
+        return false;
+    return strncmp(text, self.boot, strlen(self.boot)) != 0;
+}
+
+static int take_up(const struct ty_active_run *a, void *ctx)
+{
+    struct ty_sched *s = ctx;
+    struct ty_error err = { 0 };
+    struct live *l = live_add(s, a, &err);
+
+    if (!l) {
+        ty_log(TY_LOG_ERROR, "run %s cannot be taken up: %s", a->row.name, err.text);
+        return 0;
+    }
+    l->launched = l->placed = ty_jobdir_exists(s->o.home, l->name);
+    l->rebooted = l->launched && boot_changed(s, l->name);
+    return 0;
+}
+
+static void resume_run(struct live *l)
+{
+    struct ty_error err = { 0 };
+
+    if (l->launched && run_start_job(l, &err) < 0)
+        ty_log(TY_LOG_WARN, "run %s: %s", l->name, err.text);
+    else if (!l->launched && l->run.state != TY_RUN_QUEUED && l->run.state != TY_RUN_CANCEL_REQUESTED)
+        run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
+    else
+        run_act(l);
+}
+
+static void init_timers(struct ty_sched *s)
+{
+    uv_timer_t *const timers[] = { &s->tick, &s->retry, &s->recover };
+
+    for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
+        uv_timer_init(s->o.loop, timers[i]);
+        timers[i]->data = s;
+    }
+}
+
+int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struct ty_error *err)
+{
+    struct ty_sched *s = calloc(1, sizeof *s);
+    int r;
+
+    if (!s)
+        return ty_error_oom(err);
+    s->o = *o;
+    s->cpus = (int)ty_conf_number(o->conf, "sched.cpus");
+    if (s->cpus <= 0)
+        s->cpus = ty_target_cpus();
+    init_timers(s);
+    r = run_open_ingest(s, err);
+    if (r < 0)
+        return r; /* the daemon ends: the process gives everything back */
+    r = load_targets(s, err);
+    if (r < 0)
+        return r;
+    put_default_datastore(s);
+    if (ty_store_each_active(o->store, take_up, s) < 0)
+        return ty_error_set(err, -EIO, "cannot read the runs from the state folder");
+    keep_open(s);
+    for (struct live *l = s->runs, *next; l; l = next) {
+        next = l->hh.next;
+        resume_run(l);
+    }
+    place(s);
+    *ret = s;
+    return 0;
+}
+
+void ty_sched_stop(struct ty_sched *s)
+{
+    if (s->stopping)
+        return;
+    s->stopping = true;
+    ty_ingest_stop(s->ingest);
+    for (struct live *l = s->runs; l; l = l->hh.next)
+        if (l->job)
+            l->job = target_find(s, l->spec->target)->kind->free(l->job);
+    keep_close(s);
+    uv_close((uv_handle_t *)&s->tick, NULL);
+    uv_close((uv_handle_t *)&s->retry, NULL);
+    uv_close((uv_handle_t *)&s->recover, NULL);
+}
+
+struct ty_sched *ty_sched_free(struct ty_sched *s)
+{
+    struct live *l, *next;
+    struct target *t, *tnext;
+
+    HASH_ITER(hh, s->runs, l, next)
+        live_drop(l);
+    HASH_ITER(hh, s->targets, t, tnext)
+        target_drop(s, t);
+    ty_ingest_free(s->ingest);
+    free(s);
+    return NULL;
+}

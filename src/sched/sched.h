@@ -1,0 +1,63 @@
+/* sched.h - the direction: which runs there are, which one is next, and what has to be done for it
+ *
+ * One table of live runs (those that have not ended), one writer of their state: ty_sched_event().  It applies
+ * the event, queues it for the store, and only when it is stored acts on the new state, idempotently, so that acting again after
+ * a restart is harmless.  Loop thread only.
+ */
+#ifndef TY_SCHED_H
+#define TY_SCHED_H
+#include "base/json.h"
+#include <stdint.h>
+#include <uv.h>
+struct ty_blobs;
+struct ty_conf;
+struct ty_error;
+struct ty_follow_hub;
+struct ty_sched;
+struct ty_store;
+
+struct ty_sched_options {
+    uv_loop_t *loop;
+    struct ty_store *store;
+    struct ty_blobs *blobs;
+    const struct ty_conf *conf;
+    struct ty_follow_hub *hub;
+    const char *home;        /* the state folder */
+    const char *agent;       /* absolute path of trainyard-agent */
+    const char *python_path; /* folder with our Python packages, or NULL */
+    int runner_fd;           /* listening Unix socket for runners; taken over */
+};
+/* Load the runs that had not ended and take up each where it is. */
+int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struct ty_error *err);
+/* Stop placing and listening; runners go on by themselves. */
+void ty_sched_stop(struct ty_sched *s);
+struct ty_sched *ty_sched_free(struct ty_sched *s); /* after the loop has run its close callbacks */
+
+struct ty_user { int64_t uid; const char *name; };
+/* The answer to a change, once it is stored (r 0) or refused (negative, and a sentence).  `run` is the user's id. */
+typedef void (*ty_sched_done)(void *ctx, int r, const char *run, const struct ty_error *err);
+
+/* Each returns 0 when done will be called later, or a negative errno and a sentence at once (then done is not called).
+ * submit: body as in docs/spec/run-spec.md; -EINVAL refused, -ENOENT unknown target, snapshot, datastore, -EUSERS queue full. */
+int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *spec, const struct ty_user *who,
+                    ty_sched_done done, void *ctx, struct ty_error *err);
+int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err); /* ended: 0 and done(0) */
+int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
+                 struct ty_error *err); /* change: TAG_CHANGE */
+int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha, uint64_t bytes,
+                      ty_sched_done done, void *ctx, struct ty_error *err);
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err); /* -EBUSY: not ended */
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
+                        struct ty_error *err);
+int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err);
+/* Remove what nothing refers to and what retention says; *report (GC_REPORT) belongs to the callee of done's ctx. */
+int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,
+                struct ty_error *err);
+
+/* Add "why" and "queue_place" to a RUN. */
+void ty_sched_annotate(struct ty_sched *s, json_t *run);
+/* Add "nodes", "cpus" and "gpus" to a TARGET. */
+void ty_sched_annotate_target(struct ty_sched *s, json_t *target);
+/* Add "runs" {"active","queued"} and "slots" to a STATUS. */
+void ty_sched_status(struct ty_sched *s, json_t *status);
+#endif

@@ -1,0 +1,113 @@
+/* sched_internal.h - what the files of this folder share
+ *
+ *   sched.c    the table of live runs, opening, placing
+ *   run.c      one run: its events, what follows from them, what its runner says
+ *   submit.c   from a run spec to a live run
+ *   change.c   cancel, tag, artifact, delete; targets
+ *   keep.c     garbage collection, retention
+ */
+#ifndef TY_SCHED_INTERNAL_H
+#define TY_SCHED_INTERNAL_H
+#include "base/error.h"
+#include "core/run_event.h"
+#include "core/run_spec.h"
+#include "core/target_spec.h"
+#include "sched/sched.h"
+#include "store/store.h"
+#include "target/target.h"
+#include <uthash.h>
+
+#define SALVAGES_MAX 3           /* times that a dead runner's job is taken up again before it is given up */
+#define SILENT_US (10 * 1000000) /* without a word from the runner: NotResponding */
+#define NODE_LOST_US (60 * 1000000)
+#define TICK_MS 1000
+#define RETRY_MS 2000 /* after a runner could not be started */
+
+/* A run that has not ended, or that has changes on their way to the store. */
+struct live {
+    struct ty_sched *sched;
+    char *name, *token;
+    int64_t id;
+    struct ty_run run;       /* after every event that was queued */
+    int64_t seq;             /* of the last event queued */
+    struct ty_run_spec *spec;
+    json_t *warnings;        /* array of texts, for the log's first lines */
+    char *user;
+    int units;               /* on their way to the store */
+    int64_t stored_seq;      /* of the last event stored: only then is the state acted on */
+    bool placed;             /* holds its slots */
+    bool launched;           /* a runner was started for it: its job folder is not made twice */
+    bool rebooted;           /* since its runner was started */
+    struct ty_job *job;      /* its runner, while one is watched */
+    int salvages;
+    char *trouble;           /* why its runner could not be started; tried again */
+    bool forgotten;          /* its submission could not be stored: dropped by run_act */
+    int64_t heard_us;        /* monotonic */
+    UT_hash_handle hh;       /* by name; iteration is in order of submission */
+};
+
+struct target {
+    char *name;
+    struct ty_target_spec *spec;
+    const struct ty_target_kind *kind;
+    UT_hash_handle hh;
+};
+
+struct ty_sched {
+    struct ty_sched_options o;
+    struct live *runs;
+    struct target *targets;
+    struct ty_ingest *ingest;
+    uv_timer_t tick, retry, recover, daily;
+    int cpus;
+    int64_t last_tick_us;
+    bool recovering; /* the store failed: everything is read again soon */
+    bool gc_going;
+    bool stopping;
+};
+
+/* A change that somebody waits for. */
+struct waiter {
+    struct ty_sched *sched;
+    struct live *live;
+    ty_sched_done done;
+    void *ctx;
+    char *run;
+    int64_t seq; /* of the unit's last event */
+};
+
+/* sched.c */
+struct live *live_find(struct ty_sched *s, const char *name);
+struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct ty_error *err);
+void live_drop(struct live *l); /* when it has ended and nothing of it is on its way */
+void place(struct ty_sched *s);
+void recover_soon(struct ty_sched *s);
+void keep_ticking(struct ty_sched *s);
+void retry_soon(struct ty_sched *s);
+struct target *target_find(struct ty_sched *s, const char *name);
+int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
+void target_drop(struct ty_sched *s, struct target *t);
+int nodes_in_use(struct ty_sched *s, const char *target);
+
+/* run.c */
+/* Apply the event and add it to the unit.  -EPROTO when it cannot follow: then nothing was added. */
+int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us /* 0: now */, const json_t *data);
+void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data /* taken over */);
+/* Commit a unit of this run; done may be NULL. */
+void run_commit(struct live *l, struct ty_unit *u, ty_sched_done done, void *ctx);
+/* Do what the stored state asks for; idempotent. */
+void run_act(struct live *l);
+int run_start_job(struct live *l, struct ty_error *err);
+int run_open_ingest(struct ty_sched *s, struct ty_error *err);
+/* Give up on a run whose runner cannot be brought back. */
+void run_lost(struct live *l, const char *code, const char *message);
+void run_check_silence(struct live *l, int64_t now_us);
+
+/* submit.c */
+/* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
+int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
+
+/* keep.c */
+void keep_open(struct ty_sched *s); /* clears leftovers of ended runs, starts the daily round */
+void keep_close(struct ty_sched *s);
+#endif

@@ -1,0 +1,119 @@
+/* store.h - what the daemon keeps: the event log and the tables that follow from it, in SQLite
+ *
+ * One writer thread owns the only writing connection.  The loop composes units; a unit is stored whole or not
+ * at all.  Units join the open transaction; it commits when the queue is empty or after STORE_BATCH_MS, and
+ * only then are the callbacks told, in order, on the loop (ty_store_deliver).  Reads are done on the loop, from a second
+ * connection, and see only what is committed: nobody is told what could still be lost.
+ *
+ * When a commit fails (a full disk), every unit of the batch and everything queued behind it fails with
+ * the same code, because it may rest on what was not stored; the store stays refusing until ty_store_resume().
+ * The caller reloads what it knows from the tables first.
+ */
+#ifndef TY_STORE_H
+#define TY_STORE_H
+#include "base/json.h"
+#include "core/row.h"
+#include "core/run_event.h"
+#include <stdint.h>
+struct ty_error;
+struct ty_store;
+struct ty_unit;
+
+/* `wake` is called on the writer thread when callbacks wait.  Opens <home>/state.db (migrating it forward), log files below
+ * <home>/logs.  -EROFS, -ENOSPC, -EPROTO (made by a newer version) and so on, with a sentence. */
+int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct ty_store **ret, struct ty_error *err);
+/* Commit what is queued, deliver all callbacks, close. */
+struct ty_store *ty_store_close(struct ty_store *st);
+void ty_store_deliver(struct ty_store *st); /* run waiting callbacks; loop thread only */
+int ty_store_resume(struct ty_store *st);   /* after a failure was delivered: accept units again */
+int ty_store_failed(const struct ty_store *st); /* 0, or the negative errno that it refuses with */
+
+/* What a run may hold; 0: no limit.  Rows beyond the first two are dropped and counted by the store.  Tags and artifacts are
+ * events, which cannot be dropped: who composes them asks ty_store_is_full() first. */
+enum ty_store_limit { TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS, TY_STORE_TAGS, TY_STORE_ARTIFACTS };
+struct ty_store_limits {
+    int64_t metric_keys, metric_rows, tags, artifacts;
+};
+void ty_store_limits(struct ty_store *st, const struct ty_store_limits *limits);
+/* Rows of the run that were dropped because of that limit, so far; kept across restarts. */
+int64_t ty_store_dropped(struct ty_store *st, int64_t run_id, enum ty_store_limit what);
+bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit what); /* TAGS or ARTIFACTS */
+
+/* Units.  Additions are sticky: a failed one makes the commit fail with -ENOMEM.  The texts are copied. */
+struct ty_unit *ty_unit_new(void); /* NULL: out of memory; a NULL unit is accepted everywhere and fails on commit */
+void ty_unit_free(struct ty_unit *u); /* a unit that is not committed after all */
+typedef void (*ty_unit_done)(void *ctx, int r); /* on the loop: 0 once it is stored, or a negative errno */
+/* Queue the unit and take it over.  done (may be NULL) is always called exactly once. */
+void ty_store_commit(struct ty_store *st, struct ty_unit *u, ty_unit_done done, void *ctx);
+
+struct ty_run_row {
+    int64_t id;            /* given by ty_store_next_id */
+    const char *name;      /* the id that users see */
+    const char *experiment, *display_name, *target, *user, *command_line, *snapshot, *token; /* NULL where none */
+    int64_t uid;
+    const char *spec;      /* JSON text */
+    struct ty_run run;
+};
+int64_t ty_store_next_id(struct ty_store *st); /* monotonic, never used again */
+void ty_unit_run_add(struct ty_unit *u, const struct ty_run_row *row);
+/* The event, and what follows from it in the tables: run holds the state after it (for notes: unchanged), and
+ * the data's error, text, tags, properties and artifacts go to their tables. */
+void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
+                   const struct ty_run *run);
+void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);        /* with everything that belongs to it, log files too */
+void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
+/* Append log bytes at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
+void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,
+                 size_t n);
+/* Rows (encoded, as in row.h), from number `first` of `writer` on; known ones are skipped, a gap fails with -EPROTO.
+ * TAG and PROPERTY rows are not stored here: the caller made events of them. */
+void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first, uint32_t count, const void *rows, size_t n);
+void ty_unit_target_put(struct ty_unit *u, const char *name, const char *spec_json, int64_t at_us);
+void ty_unit_target_delete(struct ty_unit *u, const char *name);
+void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us); /* again: touched */
+void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us);
+
+/* Reads.  0 or -ENOENT, -ENOMEM, -EIO; json results are new references, in the shapes of docs/spec/http-api.md. */
+int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret);
+int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret); /* RUN */
+struct ty_run_filter {
+    const char *experiment, *target, *state /* or "active", "ended" */, *user; /* NULL: any */
+    const char *tag, *tag_value;                /* key exists / equals; NULL: any */
+    const char *before;                         /* run name: older than this one; NULL: from the newest */
+    int limit;                                  /* 1..1000 */
+};
+int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret);   /* RUNS: array */
+int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret); /* EVENTS: array */
+int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);  /* "metrics" of METRICS: Azure's shapes */
+int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
+int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
+int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
+int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint64_t *bytes);
+char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
+int ty_store_experiments(struct ty_store *st, json_t **ret);
+int ty_store_targets(struct ty_store *st, json_t **ret);                               /* [{"name","spec","created"}] */
+int ty_store_target(struct ty_store *st, const char *name, json_t **ret);
+int ty_store_datastores(struct ty_store *st, json_t **ret);
+int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
+bool ty_store_snapshot_has(struct ty_store *st, const char *id);
+/* What the stream of a run wants next: {"record_next": n, "logs": {..}, "rows": {..}}. */
+int ty_store_resume_point(struct ty_store *st, int64_t run_id, json_t **ret);
+/* Each run that has not ended, oldest first; a negative return of fn stops. */
+struct ty_active_run {
+    struct ty_run_row row;
+    int64_t last_seq;
+    uint64_t record_next;
+};
+int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx);
+/* The same for one run, ended or not, by its name: fn's result, or -ENOENT. */
+int ty_store_with_run(struct ty_store *st, const char *name, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx);
+/* Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
+int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
+/* Snapshots that no run refers to and that are older than before_us are forgotten. */
+void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us);
+/* Names of ended runs that ended before `before_us` (state NULL: any end); array of texts. */
+int ty_store_ended_before(struct ty_store *st, int64_t before_us, const char *state, int limit, json_t **ret);
+/* Replay each run's events and compare with its row: number of runs that differ (named in *err), or negative. */
+int ty_store_check(struct ty_store *st, int64_t *runs, struct ty_error *err);
+int ty_store_counts(struct ty_store *st, json_t **ret); /* {"runs": n, "active": n, "db_bytes": n} */
+#endif

@@ -1,0 +1,173 @@
+/* store_list.c - the list of runs
+ *
+ * The statement is composed from the filter, with the index that answers it named in it: SQLite keeps no statistics
+ * here, and a page must cost the same with a thousand runs and with a million.  Each index ends in the run's
+ * id, so a page is read in order and stops after `limit` rows.
+ */
+#include "base/clock.h"
+#include "base/str.h"
+#include "store/store_internal.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LIMIT_MAX 1000
+
+static bool state_is(const struct ty_run_filter *f, const char *word)
+{
+    return f->state && strcmp(f->state, word) == 0;
+}
+
+static bool by_state(const struct ty_run_filter *f)
+{
+    return f->state && !state_is(f, "active") && !state_is(f, "ended");
+}
+
+/* The table to walk: the narrowest index first. */
+static const char *source(const struct ty_run_filter *f)
+{
+    if (f->tag)
+        return f->tag_value ? "tag t INDEXED BY tag_by_value CROSS JOIN run r ON r.id = t.run"
+                            : "tag t INDEXED BY tag_by_key CROSS JOIN run r ON r.id = t.run";
+    if (state_is(f, "active"))
+        return "run r INDEXED BY run_active";
+    if (f->experiment)
+        return by_state(f) ? "run r INDEXED BY run_by_experiment_state" : "run r INDEXED BY run_by_experiment";
+    if (f->target)
+        return "run r INDEXED BY run_by_target";
+    if (f->user)
+        return "run r INDEXED BY run_by_user";
+    return by_state(f) ? "run r INDEXED BY run_by_state" : "run r NOT INDEXED";
+}
+
+static void compose(const struct ty_run_filter *f, struct ty_str *s)
+{
+    const char *id = f->tag ? "t.run" : "r.id";
+
+    ty_str_addf(s, "SELECT " SQL_RUN_COLUMNS " FROM %s WHERE 1", source(f));
+    if (f->tag)
+        ty_str_add(s, " AND t.key = :tag");
+    if (f->tag && f->tag_value)
+        ty_str_add(s, " AND t.value = :tag_value");
+    if (f->experiment)
+        ty_str_add(s, " AND r.experiment = :experiment");
+    if (f->target)
+        ty_str_add(s, " AND r.target = :target");
+    if (f->user)
+        ty_str_add(s, " AND r.user = :user");
+    if (state_is(f, "active") || state_is(f, "ended"))
+        ty_str_addf(s, " AND r.active = %d", state_is(f, "active"));
+    if (by_state(f))
+        ty_str_add(s, " AND r.state = :state");
+    if (f->before)
+        ty_str_addf(s, " AND %s < :before", id);
+    ty_str_addf(s, " ORDER BY %s DESC LIMIT :limit", id);
+}
+
+static void bind_text(sqlite3_stmt *q, const char *name, const char *value)
+{
+    int i = sqlite3_bind_parameter_index(q, name);
+
+    if (i > 0)
+        sqlite3_bind_text(q, i, value, -1, SQLITE_STATIC);
+}
+
+static void bind_number(sqlite3_stmt *q, const char *name, int64_t value)
+{
+    int i = sqlite3_bind_parameter_index(q, name);
+
+    if (i > 0)
+        sqlite3_bind_int64(q, i, value);
+}
+
+static void bind_filter(sqlite3_stmt *q, const struct ty_run_filter *f, int64_t before)
+{
+    bind_text(q, ":experiment", f->experiment);
+    bind_text(q, ":target", f->target);
+    bind_text(q, ":user", f->user);
+    bind_text(q, ":state", f->state);
+    bind_text(q, ":tag", f->tag);
+    bind_text(q, ":tag_value", f->tag_value);
+    bind_number(q, ":before", before);
+    bind_number(q, ":limit", f->limit < 1 ? 1 : f->limit > LIMIT_MAX ? LIMIT_MAX : f->limit);
+}
+
+static int collect(struct ty_store *st, sqlite3_stmt *q, json_t *runs)
+{
+    int r;
+
+    while ((r = store_step(q)) == 1)
+        if (store_push(runs, store_run_json(st, q)) < 0)
+            return -ENOMEM;
+    return r;
+}
+
+static void finalizep(sqlite3_stmt **q)
+{
+    sqlite3_finalize(*q);
+}
+
+int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret)
+{
+    CLEANUP(finalizep) sqlite3_stmt *q = NULL;
+    CLEANUP_STR struct ty_str sql = { 0 };
+    CLEANUP_JSON json_t *runs = json_array();
+    int64_t before = 0;
+    int r = f->before ? ty_store_run_id(st, f->before, &before) : 0;
+
+    if (r < 0)
+        return r;
+    compose(f, &sql);
+    if (sql.failed || !runs)
+        return -ENOMEM;
+    r = store_errno(st->reader.db, sqlite3_prepare_v2(st->reader.db, sql.text, -1, &q, NULL));
+    if (r < 0)
+        return r;
+    bind_filter(q, f, before);
+    r = collect(st, q, runs);
+    if (r < 0)
+        return r;
+    *ret = TAKE(runs);
+    return 0;
+}
+
+int ty_store_experiments(struct ty_store *st, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_experiments, "");
+    CLEANUP_JSON json_t *a = json_array();
+    int r;
+
+    while ((r = store_step(q)) == 1)
+        if (store_push(a, json_pack("{s:o s:I s:o}", "name", store_json_text(q, 0), "runs",
+                                    (json_int_t)sqlite3_column_int64(q, 1), "last", store_json_time(q, 2))) < 0)
+            return -ENOMEM;
+    if (r < 0)
+        return r;
+    *ret = TAKE(a);
+    return 0;
+}
+
+static int64_t file_bytes(const char *path, const char *suffix)
+{
+    CLEANUP_FREE char *name = ty_strf("%s%s", path, suffix);
+    struct stat sb;
+
+    return name && stat(name, &sb) == 0 ? (int64_t)sb.st_size : 0;
+}
+
+int ty_store_counts(struct ty_store *st, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_counts, "");
+    int r = store_step(q);
+    json_t *j;
+
+    if (r <= 0)
+        return r < 0 ? r : -EIO;
+    j = json_pack("{s:I s:I s:I}", "runs", (json_int_t)sqlite3_column_int64(q, 0), "active",
+                  (json_int_t)sqlite3_column_int64(q, 1), "db_bytes",
+                  (json_int_t)(file_bytes(st->path, "") + file_bytes(st->path, "-wal")));
+    if (!j)
+        return -ENOMEM;
+    *ret = j;
+    return 0;
+}

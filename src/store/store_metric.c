@@ -1,0 +1,474 @@
+/* store_metric.c - what the writers of a run logged, in the order in which each writer logged it
+ *
+ * Key (run, writer, seq): a writer is one process of one attempt, seq counts from 0.  The table `writer` knows the
+ * next number of each, so a batch that is sent twice changes nothing and a gap is noticed.  Names are interned: a
+ * row holds a small number, and `metric_key` its text, once per run.
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/str.h"
+#include "store/metric_shape.h"
+#include "store/store_internal.h"
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+struct op_rows {
+    struct op op;
+    int64_t run;
+    uint32_t writer, count;
+    uint64_t first;
+    const char *bytes;
+    size_t n;
+};
+
+/* One unit's rows on their way into the tables. */
+struct pass {
+    struct ty_store *st;
+    const struct op_rows *o;
+    int64_t keys, rows; /* of the run, before this unit and during it; -1: not asked for yet */
+    int64_t added;
+    int64_t dropped[2]; /* by TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS */
+};
+
+/* ---- names ---- */
+
+static struct key_slot *slot_of(struct ty_store *st, int64_t run, const char *name, size_t n)
+{
+    uint64_t h = 14695981039346656037u ^ (uint64_t)run;
+
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)name[i]) * 1099511628211u;
+    return &st->keys[(h ^ h >> 32) % STORE_KEY_SLOTS];
+}
+
+static void slot_clear(struct key_slot *s)
+{
+    free(s->name);
+    *s = (struct key_slot){ 0 };
+}
+
+void store_keys_forget(struct ty_store *st)
+{
+    for (int i = 0; i < STORE_KEY_SLOTS; i++)
+        slot_clear(&st->keys[i]);
+}
+
+/* The cache is a help only: without memory it stays empty. */
+static void slot_fill(struct key_slot *s, int64_t run, const char *name, size_t n, int64_t key)
+{
+    slot_clear(s);
+    s->name = malloc(n ? n : 1);
+    if (!s->name)
+        return;
+    memcpy(s->name, name, n);
+    s->len = n;
+    s->run = run;
+    s->key = key;
+}
+
+/* A name that can be a key of a JSON object. */
+static char *clean_name(const char *name, size_t n)
+{
+    CLEANUP_JSON json_t *text = store_json_lossy(name, n);
+    size_t len = json_string_length(text);
+    char *copy = text ? malloc(len + 1) : NULL;
+
+    if (!copy)
+        return NULL;
+    memcpy(copy, json_string_value(text), len + 1);
+    for (size_t i = 0; i < len; i++)
+        if (copy[i] == '\0')
+            copy[i] = '?';
+    return copy;
+}
+
+/* 0 and its number; -ENOSPC is the disk's, and 1 says that the run has no room for another name. */
+static int make_key(struct pass *p, const char *name, int64_t *ret)
+{
+    int64_t limit = atomic_load(&p->st->limit_keys);
+    int r = 0;
+
+    if (p->keys < 0)
+        r = store_get_i64(&p->st->writer, &p->keys, STMT_metric_keys, "i", p->o->run);
+    if (r < 0)
+        return r;
+    if (limit > 0 && p->keys >= limit)
+        return 1;
+    r = store_exec(&p->st->writer, STMT_metric_key_add, "iti", p->o->run, name, p->keys + 1);
+    if (r == 0)
+        *ret = ++p->keys;
+    return r;
+}
+
+static int find_key(struct pass *p, const char *name, size_t n, int64_t *ret)
+{
+    struct key_slot *s = slot_of(p->st, p->o->run, name, n);
+    CLEANUP_FREE char *text = NULL;
+    int64_t key = 0;
+    int r;
+
+    if (s->run == p->o->run && s->len == n && memcmp(s->name, name, n) == 0) {
+        *ret = s->key;
+        return 0;
+    }
+    text = clean_name(name, n);
+    if (!text)
+        return -ENOMEM;
+    r = store_get_i64(&p->st->writer, &key, STMT_metric_key_get, "it", p->o->run, text);
+    if (r == -ENOENT)
+        r = make_key(p, text, &key);
+    if (r != 0)
+        return r;
+    slot_fill(s, p->o->run, name, n, key);
+    *ret = key;
+    return 0;
+}
+
+/* ---- storing ---- */
+
+static const char *float_word(double d)
+{
+    return isnan(d) ? "NaN" : d > 0 ? "Infinity" : "-Infinity";
+}
+
+/* Numbers as SQLite's own (it has no NaN: that is kept as a word, the row's kind tells it from a text). */
+static int bind_value(sqlite3_stmt *q, int i, const struct ty_row *row)
+{
+    double d;
+    int64_t n;
+
+    if (row->kind == TY_ROW_DOUBLE && row->value_len == sizeof d) {
+        memcpy(&d, row->value, sizeof d);
+        return isfinite(d) ? sqlite3_bind_double(q, i, d) : sqlite3_bind_text(q, i, float_word(d), -1, SQLITE_STATIC);
+    }
+    if (row->kind == TY_ROW_INT && row->value_len == sizeof n) {
+        memcpy(&n, row->value, sizeof n);
+        return sqlite3_bind_int64(q, i, n);
+    }
+    if (row->kind == TY_ROW_DOUBLE || row->kind == TY_ROW_INT)
+        return SQLITE_MISMATCH;
+    return sqlite3_bind_text64(q, i, row->value_len ? row->value : "", row->value_len, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static int insert_row(struct pass *p, uint64_t seq, int64_t key, const struct ty_row *row)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&p->st->writer, STMT_metric_put, "iiii", p->o->run, (int64_t)p->o->writer,
+                                               (int64_t)seq, key);
+    int rc;
+
+    sqlite3_bind_int(q, 5, row->kind);
+    if (row->step == TY_ROW_NO_STEP)
+        sqlite3_bind_null(q, 6);
+    else
+        sqlite3_bind_int64(q, 6, row->step);
+    sqlite3_bind_int64(q, 7, row->at_us);
+    if (bind_value(q, 8, row) != SQLITE_OK)
+        return -EPROTO;
+    rc = FAULT("store.row", -1, sqlite3_step(q));
+    return store_errno(p->st->writer.db, rc);
+}
+
+static int put_row(struct pass *p, uint64_t seq, const struct ty_row *row)
+{
+    int64_t limit = atomic_load(&p->st->limit_rows), key;
+    int r = 0;
+
+    if (limit > 0 && p->rows < 0)
+        r = store_get_i64(&p->st->writer, &p->rows, STMT_metric_rows, "i", p->o->run);
+    if (r < 0)
+        return r;
+    if (limit > 0 && p->rows + p->added >= limit) {
+        p->dropped[TY_STORE_METRIC_ROWS]++;
+        return 0;
+    }
+    r = find_key(p, row->name, row->name_len, &key);
+    if (r == 1) {
+        p->dropped[TY_STORE_METRIC_KEYS]++;
+        return 0;
+    }
+    if (r == 0)
+        r = insert_row(p, seq, key, row);
+    p->added += r == 0;
+    return r;
+}
+
+static bool is_metric(enum ty_row_kind kind)
+{
+    return kind != TY_ROW_TAG && kind != TY_ROW_PROPERTY;
+}
+
+static int put_rows(struct pass *p, uint64_t next)
+{
+    const struct op_rows *o = p->o;
+    const char *at = o->bytes;
+    size_t left = o->n;
+    uint64_t seq = o->first;
+    int r = 0;
+
+    while (r == 0 && left > 0) {
+        struct ty_row row;
+        ptrdiff_t used = ty_row_decode(at, left, &row);
+
+        if (used <= 0)
+            return -EPROTO;
+        at += used;
+        left -= (size_t)used;
+        if (row.kind == TY_ROW_PAD)
+            continue;
+        if (seq >= next && is_metric(row.kind))
+            r = put_row(p, seq, &row);
+        seq++;
+    }
+    return r < 0 ? r : seq == o->first + o->count ? 0 : -EPROTO;
+}
+
+static int count_dropped(struct pass *p)
+{
+    int r = 0;
+
+    for (int64_t what = 0; what < 2 && r == 0; what++)
+        if (p->dropped[what] > 0)
+            r = store_exec(&p->st->writer, STMT_dropped_add, "iii", p->o->run, what, p->dropped[what]);
+    return r;
+}
+
+static int apply_rows(struct ty_store *st, const struct op *op)
+{
+    const struct op_rows *o = (const struct op_rows *)op;
+    struct pass p = { .st = st, .o = o, .keys = -1, .rows = -1 };
+    int64_t next = 0;
+    int r = store_get_i64(&st->writer, &next, STMT_writer_get, "ii", o->run, (int64_t)o->writer);
+
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (o->first > (uint64_t)next)
+        return -EPROTO;
+    if (o->first + o->count <= (uint64_t)next)
+        return 0;
+    r = put_rows(&p, (uint64_t)next);
+    if (r == 0)
+        r = store_exec(&st->writer, STMT_writer_put, "iiii", o->run, (int64_t)o->writer, (int64_t)(o->first + o->count),
+                       p.added);
+    return r < 0 ? r : count_dropped(&p);
+}
+
+void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first, uint32_t count, const void *rows, size_t n)
+{
+    struct op_rows *o = unit_op(u, sizeof *o, apply_rows);
+
+    if (!o)
+        return;
+    o->run = run_id;
+    o->writer = writer;
+    o->first = first;
+    o->count = count;
+    o->bytes = unit_bytes(u, rows, n);
+    o->n = n;
+    u->rows += count;
+}
+
+/* ---- limits ---- */
+
+void ty_store_limits(struct ty_store *st, const struct ty_store_limits *limits)
+{
+    atomic_store(&st->limit_keys, limits->metric_keys);
+    atomic_store(&st->limit_rows, limits->metric_rows);
+    atomic_store(&st->limit_tags, limits->tags);
+    atomic_store(&st->limit_artifacts, limits->artifacts);
+}
+
+int64_t ty_store_dropped(struct ty_store *st, int64_t run_id, enum ty_store_limit what)
+{
+    int64_t n = 0;
+
+    store_get_i64(&st->reader, &n, STMT_dropped_get, "ii", run_id, (int64_t)what);
+    return n;
+}
+
+bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit what)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_tallies, "i", run_id);
+    int64_t limit = atomic_load(what == TY_STORE_TAGS ? &st->limit_tags : &st->limit_artifacts);
+
+    return limit > 0 && store_step(q) == 1 && sqlite3_column_int64(q, what == TY_STORE_TAGS ? 0 : 1) >= limit;
+}
+
+/* ---- reading ---- */
+
+struct series {
+    char *name;
+    struct ty_metric_point *points;
+    size_t n, room;
+};
+struct reading {
+    struct series *series; /* by key, from 1; [0] is not used */
+    size_t n;
+};
+
+static void reading_done(struct reading *g)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        for (size_t k = 0; k < g->series[i].n; k++)
+            json_decref(g->series[i].points[k].value);
+        free(g->series[i].points);
+        free(g->series[i].name);
+    }
+    free(g->series);
+}
+
+static json_t *value_of(sqlite3_stmt *q, enum ty_row_kind kind)
+{
+    switch (kind) {
+    case TY_ROW_INT:
+        return json_integer(sqlite3_column_int64(q, 6));
+    case TY_ROW_DOUBLE:
+        if (sqlite3_column_type(q, 6) != SQLITE_TEXT)
+            return json_real(sqlite3_column_double(q, 6));
+        return json_pack("{s:s}", "$float", store_text(q, 6));
+    case TY_ROW_TEXT:
+        return store_json_text(q, 6);
+    default:
+        return store_json_value(q, 6);
+    }
+}
+
+static int add_point(struct series *s, sqlite3_stmt *q)
+{
+    struct ty_metric_point *p;
+
+    if (s->n == s->room) {
+        size_t room = s->room ? s->room * 2 : 16;
+
+        p = realloc(s->points, room * sizeof *p);
+        if (!p)
+            return -ENOMEM;
+        s->points = p;
+        s->room = room;
+    }
+    p = &s->points[s->n];
+    p->writer = (uint32_t)sqlite3_column_int64(q, 1);
+    p->seq = (uint64_t)sqlite3_column_int64(q, 2);
+    p->kind = (enum ty_row_kind)sqlite3_column_int(q, 3);
+    p->at_us = sqlite3_column_int64(q, 5);
+    p->value = value_of(q, p->kind);
+    if (!p->value)
+        return -ENOMEM;
+    s->n++;
+    return 0;
+}
+
+static int read_names(struct ty_store *st, int64_t run, struct reading *g)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_metric_names, "i", run);
+    int r;
+
+    while ((r = store_step(q)) == 1) {
+        size_t key = (size_t)sqlite3_column_int64(q, 0);
+        struct series *grown = key >= g->n ? realloc(g->series, (key + 1) * sizeof *grown) : g->series;
+
+        if (!grown)
+            return -ENOMEM;
+        g->series = grown;
+        if (key >= g->n) {
+            memset(grown + g->n, 0, (key + 1 - g->n) * sizeof *grown);
+            g->n = key + 1;
+        }
+        grown[key].name = strdup(store_text(q, 1));
+        if (!grown[key].name)
+            return -ENOMEM;
+    }
+    return r;
+}
+
+/* The rows of the run, or of one name; *ret stays NULL when there are none.  Without names there is no run: rows may still
+ * wait to be swept. */
+static int select_rows(struct ty_store *st, int64_t run, const char *name, int64_t limit, const struct reading *g,
+                       sqlite3_stmt **ret)
+{
+    int64_t key;
+    int r;
+
+    if (g->n == 0)
+        return 0;
+    if (!name) {
+        *ret = store_bind(&st->reader, STMT_metric_all, "ii", run, limit);
+        return 0;
+    }
+    r = store_get_i64(&st->reader, &key, STMT_metric_name_key, "it", run, name);
+    if (r == 0)
+        *ret = store_bind(&st->reader, STMT_metric_one, "iii", run, limit, key);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int read_points(struct ty_store *st, int64_t run, const char *name, struct reading *g)
+{
+    CLEANUP_RESET sqlite3_stmt *q = NULL;
+    int r = select_rows(st, run, name, -1, g, &q);
+
+    while (r == 0 && q && (r = store_step(q)) == 1) {
+        size_t key = (size_t)sqlite3_column_int64(q, 0);
+
+        r = key < g->n ? add_point(&g->series[key], q) : -EIO;
+    }
+    return r;
+}
+
+static int shape_all(struct reading *g, json_t *metrics)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        struct series *s = &g->series[i];
+
+        if (s->n == 0)
+            continue;
+        ty_metric_order(s->points, s->n);
+        if (json_object_set_new(metrics, s->name, ty_metric_shape(s->name, s->points, s->n)) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret)
+{
+    CLEANUP(reading_done) struct reading g = { 0 };
+    CLEANUP_JSON json_t *metrics = json_object();
+    int r = metrics ? read_names(st, run_id, &g) : -ENOMEM;
+
+    if (r == 0)
+        r = read_points(st, run_id, name, &g);
+    if (r == 0)
+        r = shape_all(&g, metrics);
+    if (r < 0)
+        return r;
+    *ret = TAKE(metrics);
+    return 0;
+}
+
+static json_t *row_json(sqlite3_stmt *q, const struct reading *g)
+{
+    size_t key = (size_t)sqlite3_column_int64(q, 0);
+    enum ty_row_kind kind = (enum ty_row_kind)sqlite3_column_int(q, 3);
+
+    return json_pack("{s:o s:s s:o s:o s:o s:I s:I}", "name", key < g->n ? json_string(g->series[key].name) : NULL, "kind",
+                     ty_row_kind_word(kind), "step",
+                     sqlite3_column_type(q, 4) == SQLITE_NULL ? json_null() : json_integer(sqlite3_column_int64(q, 4)), "at",
+                     store_json_time(q, 5), "value", value_of(q, kind), "writer", (json_int_t)sqlite3_column_int64(q, 1), "seq",
+                     (json_int_t)sqlite3_column_int64(q, 2));
+}
+
+int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret)
+{
+    CLEANUP(reading_done) struct reading g = { 0 };
+    CLEANUP_JSON json_t *rows = json_array();
+    CLEANUP_RESET sqlite3_stmt *q = NULL;
+    int r = rows ? read_names(st, run_id, &g) : -ENOMEM;
+
+    if (r == 0)
+        r = select_rows(st, run_id, name, limit > 0 ? limit : -1, &g, &q);
+    while (r == 0 && q && (r = store_step(q)) == 1)
+        r = store_push(rows, row_json(q, &g));
+    if (r < 0)
+        return r;
+    *ret = TAKE(rows);
+    return 0;
+}

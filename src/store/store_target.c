@@ -1,0 +1,134 @@
+/* store_target.c - compute targets and datastores */
+#include "store/store_internal.h"
+#include <errno.h>
+
+struct op_named {
+    struct op op;
+    const char *name, *kind, *json;
+    int64_t at_us;
+};
+
+static struct op_named *named_op(struct ty_unit *u, int (*apply)(struct ty_store *st, const struct op *op), const char *name,
+                                 const char *kind, const char *json, int64_t at_us)
+{
+    struct op_named *o = unit_op(u, sizeof *o, apply);
+
+    if (!o)
+        return NULL;
+    o->name = unit_text(u, name);
+    o->kind = unit_text(u, kind);
+    o->json = unit_text(u, json);
+    o->at_us = at_us;
+    return o;
+}
+
+static int apply_target_put(struct ty_store *st, const struct op *op)
+{
+    const struct op_named *o = (const struct op_named *)op;
+
+    return store_exec(&st->writer, STMT_target_put, "tti", o->name, o->json, o->at_us);
+}
+
+void ty_unit_target_put(struct ty_unit *u, const char *name, const char *spec_json, int64_t at_us)
+{
+    named_op(u, apply_target_put, name, NULL, spec_json, at_us);
+}
+
+static int apply_target_delete(struct ty_store *st, const struct op *op)
+{
+    return store_exec(&st->writer, STMT_target_delete, "t", ((const struct op_named *)op)->name);
+}
+
+void ty_unit_target_delete(struct ty_unit *u, const char *name)
+{
+    named_op(u, apply_target_delete, name, NULL, NULL, 0);
+}
+
+static int apply_datastore_put(struct ty_store *st, const struct op *op)
+{
+    const struct op_named *o = (const struct op_named *)op;
+
+    return store_exec(&st->writer, STMT_datastore_put, "ttti", o->name, o->kind, o->json, o->at_us);
+}
+
+void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us)
+{
+    named_op(u, apply_datastore_put, name, kind, config_json, at_us);
+}
+
+/* ---- reading ---- */
+
+static json_t *target_json(sqlite3_stmt *q)
+{
+    return json_pack("{s:o s:o s:o}", "name", store_json_text(q, 0), "spec", store_json_value(q, 1), "created",
+                     store_json_time(q, 2));
+}
+
+/* The configuration's keys stand beside the others; the datastore that was made first is the default. */
+static json_t *datastore_json(sqlite3_stmt *q)
+{
+    CLEANUP_JSON json_t *config = store_json_value(q, 2);
+    CLEANUP_JSON json_t *j = json_pack("{s:o s:o}", "name", store_json_text(q, 0), "kind", store_json_text(q, 1));
+
+    if (!config || !j || (json_is_object(config) && json_object_update_missing(j, config) < 0) ||
+        (!json_object_get(j, "default") && json_object_set_new(j, "default", json_boolean(sqlite3_column_int(q, 4))) < 0) ||
+        json_object_set_new(j, "created", store_json_time(q, 3)) < 0)
+        return NULL;
+    return TAKE(j);
+}
+
+static int list(sqlite3_stmt *q, json_t *(*row)(sqlite3_stmt *q), json_t **ret)
+{
+    CLEANUP_JSON json_t *a = json_array();
+    int r;
+
+    while ((r = store_step(q)) == 1)
+        if (store_push(a, row(q)) < 0)
+            return -ENOMEM;
+    if (r < 0)
+        return r;
+    *ret = TAKE(a);
+    return 0;
+}
+
+static int one(sqlite3_stmt *q, json_t *(*row)(sqlite3_stmt *q), json_t **ret)
+{
+    int r = store_step(q);
+    json_t *j;
+
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    j = row(q);
+    if (!j)
+        return -ENOMEM;
+    *ret = j;
+    return 0;
+}
+
+int ty_store_targets(struct ty_store *st, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_targets, "");
+
+    return list(q, target_json, ret);
+}
+
+int ty_store_target(struct ty_store *st, const char *name, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_target_one, "t", name);
+
+    return one(q, target_json, ret);
+}
+
+int ty_store_datastores(struct ty_store *st, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_datastores, "");
+
+    return list(q, datastore_json, ret);
+}
+
+int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_datastore_one, "t", name);
+
+    return one(q, datastore_json, ret);
+}

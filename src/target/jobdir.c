@@ -1,0 +1,122 @@
+/* jobdir.c - making and removing job folders */
+#include "target/jobdir.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "blob/blob.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *ty_jobdir_path(const char *home, const char *run) { return ty_strf("%s/jobs/%s", home, run); }
+
+bool ty_jobdir_exists(const char *home, const char *run)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(home, run);
+
+    return dir && access(dir, F_OK) == 0;
+}
+
+int ty_jobdir_remove(const char *home, const char *run)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(home, run);
+
+    return dir ? ty_rm_rf(dir) : -ENOMEM;
+}
+
+static const char *user_home(void)
+{
+    const struct passwd *pw = getpwuid(getuid());
+
+    return pw && pw->pw_dir && *pw->pw_dir ? pw->pw_dir : "/";
+}
+
+static json_t *data_dirs(const struct ty_jobdir *j)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < j->ndata; i++)
+        json_array_append_new(list, json_string(j->data_dirs[i]));
+    return list;
+}
+
+/* `dir` is where the folder will lie in the end, not where it is being made. */
+static char *job_json(const struct ty_jobdir *j, const char *dir)
+{
+    CLEANUP_JSON json_t *o = NULL;
+    CLEANUP_FREE char *socket = ty_path_join(j->home, "runner.sock");
+    CLEANUP_FREE char *blobs = ty_path_join(j->home, "blobs");
+    CLEANUP_FREE char *manifest = j->snapshot ? ty_path_join(dir, "manifest") : NULL;
+
+    if (!socket || !blobs || (j->snapshot && !manifest))
+        return NULL;
+    o = json_pack("{s:i s:s s:i s:s s:s s:s s:s s:s s:O s:s? s:o s:s s:s s:s? s:I s:I s:O}", "version", 1, "run", j->run,
+                  "attempt", j->attempt, "token", j->token, "socket", socket, "blobs", blobs, "home", j->home,
+                  "workspace", "trainyard", "spec", j->spec, "manifest", manifest, "data_dirs", data_dirs(j), "user",
+                  j->user, "user_home", user_home(), "python_path", j->python_path, "cancel_grace_seconds",
+                  (json_int_t)j->cancel_grace_seconds, "log_bytes_max", (json_int_t)j->log_bytes_max, "warnings",
+                  j->warnings);
+    return o ? ty_json_text(o) : NULL;
+}
+
+static int put_manifest(struct ty_blobs *blobs, const char *sha, const char *dir)
+{
+    CLEANUP_FREE char *path = ty_path_join(dir, "manifest");
+    CLEANUP_CLOSE int from = ty_blob_open(blobs, sha);
+    CLEANUP_CLOSE int to = -1;
+
+    if (!path)
+        return -ENOMEM;
+    if (from < 0)
+        return from;
+    to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (to < 0)
+        return -errno;
+    return ty_copy_fd(from, to);
+}
+
+static int put_job_json(const struct ty_jobdir *j, const char *tmp, const char *dir)
+{
+    CLEANUP_FREE char *text = job_json(j, dir);
+    CLEANUP_FREE char *path = ty_path_join(tmp, "job.json");
+    CLEANUP_CLOSE int fd = -1;
+
+    if (!text || !path)
+        return -ENOMEM;
+    /* The folder appears whole, by rename below; a power cut ends the run anyway: nothing is synced here. */
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    return ty_write_all(fd, text, strlen(text));
+}
+
+int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_error *err)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(j->home, j->run);
+    CLEANUP_FREE char *tmp = ty_strf("%s/jobs/.new-%s", j->home, j->run);
+    int r;
+
+    if (!dir || !tmp)
+        return ty_error_oom(err);
+    if (access(dir, F_OK) == 0)
+        return 0;
+    r = ty_rm_rf(tmp);
+    if (r == 0)
+        r = ty_mkdir_p(tmp, 0700);
+    if (r == 0)
+        r = put_job_json(j, tmp, dir);
+    if (r == 0 && j->snapshot)
+        r = put_manifest(blobs, j->snapshot, tmp);
+    if (r == 0 && rename(tmp, dir) < 0)
+        r = -errno;
+    if (r < 0) {
+        ty_rm_rf(tmp);
+        errno = -r;
+        return ty_error_set(err, r, "cannot make the job folder '%s': %m", dir);
+    }
+    return 0;
+}

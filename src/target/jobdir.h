@@ -1,0 +1,26 @@
+/* jobdir.h - the folder in which a job lives on its first node (docs/spec/runner-stream.md) */
+#ifndef TY_JOBDIR_H
+#define TY_JOBDIR_H
+#include "base/json.h"
+#include <stdbool.h>
+struct ty_blobs;
+struct ty_error;
+
+struct ty_jobdir {
+    const char *home;        /* state folder */
+    const char *run, *token, *user;
+    int attempt;
+    const json_t *spec;      /* run spec */
+    const char *snapshot;    /* NULL: none */
+    const char *const *data_dirs; /* one per data reference, absolute */
+    int ndata;
+    const char *python_path; /* NULL: none */
+    int64_t cancel_grace_seconds, log_bytes_max;
+    const json_t *warnings;  /* array */
+};
+char *ty_jobdir_path(const char *home, const char *run); /* malloc'ed; NULL: out of memory */
+bool ty_jobdir_exists(const char *home, const char *run);
+/* Make the folder, whole or not at all; 0 when it exists already. */
+int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_error *err);
+int ty_jobdir_remove(const char *home, const char *run);
+#endif

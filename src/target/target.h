@@ -1,0 +1,41 @@
+/* target.h - where jobs run: one table of kinds behind one vtable
+ *
+ * A target starts a runner for a job folder and says when that runner has ended; what the runner
+ * has to tell comes over its stream (track/ingest.h).  Starting is taking up: when a runner of that folder lives, it is
+ * watched instead, so that the daemon may call start again after its own restart.
+ */
+#ifndef TY_TARGET_H
+#define TY_TARGET_H
+#include "core/run_spec.h"
+#include "core/target_spec.h"
+#include <uv.h>
+struct ty_error;
+struct ty_job;
+struct ty_str;
+
+/* The runner is gone: `code` is its exit code, or -1 where it cannot be known (a signal, or not our child). */
+typedef void (*ty_job_ended)(void *ctx, int code);
+
+struct ty_job_start {
+    uv_loop_t *loop;
+    const char *agent;   /* path of trainyard-agent */
+    const char *job_dir; /* absolute, made by ty_jobdir_make */
+    ty_job_ended ended;  /* called once, on the loop, unless the job is freed first */
+    void *ctx;
+};
+
+struct ty_target_kind {
+    const char *name;
+    /* May this run be placed here?  -EINVAL and a sentence; or 0, and a warning for the user in *warning (else empty). */
+    int (*check)(const struct ty_target_spec *target, const struct ty_run_spec *run, struct ty_str *warning,
+                 struct ty_error *err);
+    int (*start)(const struct ty_job_start *how, struct ty_job **ret, struct ty_error *err);
+    void (*cancel)(struct ty_job *job); /* ask the runner to end the job */
+    void (*kill)(struct ty_job *job);   /* end the runner itself, at once */
+    struct ty_job *(*free)(struct ty_job *job); /* stop watching; the runner goes on */
+};
+const struct ty_target_kind *ty_target_kind(const char *name); /* NULL: no such kind */
+
+int ty_target_cpus(void); /* of this box: what the process may use */
+int ty_target_gpus(void); /* that NVML finds; 0 without a driver */
+#endif

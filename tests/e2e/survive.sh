@@ -1,0 +1,58 @@
+#!/bin/bash
+# The daemon is killed with -9 in the middle of a run, and comes back.
+. "$(dirname "$0")/lib.sh"
+
+cat > count.sh <<'X'
+i=1
+while [ $i -le 60 ]; do echo "line $i"; i=$((i + 1)); sleep 0.05; done
+mkdir -p outputs; echo done > outputs/result
+X
+run=$(trainyard submit -q -- sh count.sh)
+check "the run starts" until_true 20 in_state "$run" Running
+pid=$(daemon_pid)
+runner=$(runner_pid "$run")
+kill -9 "$pid"
+check "the daemon is dead" until_true 5 gone "$pid"
+check "the runner lives on" test -d "/proc/$runner"
+check "the next call starts a daemon, and the run is waited for" trainyard wait "$run"
+[ "$(daemon_pid)" != "$pid" ] && ok "it is another daemon" || not_ok "it is another daemon"
+equal "no line is lost, none is doubled" "$(seq -f 'line %g' 60)" "$(trainyard logs "$run")"
+equal "the state is true" Completed "$(state_of "$run")"
+has "the outputs came" "$(trainyard artifacts ls "$run")" "outputs/result"
+check "the job folder is gone" until_true 5 test ! -e "$TRAINYARD_HOME/jobs/$run"
+
+run=$(trainyard submit -q -- sh -c 'sleep 0.3; echo late; exit 5')
+check "a second run starts" until_true 20 in_state "$run" Running
+kill -9 "$(daemon_pid)"
+check "it ends while no daemon is there" until_true 20 grep -qE '^(collected|exited)' "$TRAINYARD_HOME/jobs/$run/phase"
+exits "its true end is told afterwards" 5 trainyard wait --exit-status "$run"
+equal "with its log" late "$(trainyard logs "$run")"
+
+trainyard run -- sh count.sh > followed.txt 2>/dev/null &
+follower=$!
+check "a followed run starts" until_true 20 in_state @last Running
+until_true 5 grep -q 'line 5' followed.txt
+kill -9 "$(daemon_pid)"
+wait $follower
+equal "the follower's exit code is the job's" 0 $?
+equal "the follower saw each line once" "$(seq -f 'line %g' 60)" "$(cat followed.txt)"
+
+run=$(trainyard submit -q -- sh -c 'echo before; sleep 100')
+check "a third run starts" until_true 20 in_state "$run" Running
+kill -9 "$(runner_pid "$run")"
+check "a run whose runner was killed ends as Failed" until_true 10 in_state "$run" Failed
+has "...and the error names the runner" "$(trainyard show "$run" --json | field error)" "runner"
+equal "...and its log is kept" before "$(trainyard logs "$run")"
+check "...and nothing of it is left" until_true 5 test -z "$(strays)"
+
+run=$(trainyard submit -q -- sh -c 'mkdir outputs; echo x > outputs/half; sleep 100')
+check "a fourth run starts" until_true 20 in_state "$run" Running
+until_true 5 test -e "$TRAINYARD_HOME/jobs/$run/work/outputs/half"
+pid=$(daemon_pid); runner=$(runner_pid "$run")
+kill -9 "$pid" "$runner"
+until_true 5 gone "$pid"
+export TRAINYARD_TEST_BOOT_ID=00000000-1111-2222-3333-444444444444
+trainyard up 2>/dev/null
+check "after a reboot the run is told as Failed" until_true 10 in_state "$run" Failed
+has "...because the machine was restarted" "$(trainyard show "$run" --json | field error)" "restarted"
+has "...with the outputs it had" "$(trainyard artifacts ls "$run")" "outputs/half"

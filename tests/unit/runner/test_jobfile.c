@@ -1,0 +1,110 @@
+/* test_jobfile.c - job.json and the phase file */
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "runner/jobfile.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define TEXTS "\"run\":\"r\",\"token\":\"t\",\"socket\":\"/s\",\"blobs\":\"/b\",\"home\":\"/h\",\"workspace\":\"w\",\"user\":\"u\",\"user_home\":\"/\""
+#define SPEC "\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"]}"
+
+static int set_up(void **state)
+{
+    char *dir = strdup("/tmp/ty-jobfile-XXXXXX");
+
+    assert_non_null(mkdtemp(dir));
+    *state = dir;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    ty_rm_rf(*state);
+    free(*state);
+    return 0;
+}
+
+static int read_text(const char *dir, const char *text, struct ty_jobfile **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_path_join(dir, "job.json");
+
+    assert_int_equal(ty_write_file(path, text, strlen(text), 0600), 0);
+    return ty_jobfile_read(dir, ret, err);
+}
+
+static void test_whole(void **state)
+{
+    CLEANUP(ty_jobfile_freep) struct ty_jobfile *j = NULL;
+    CLEANUP_FREE char *work = ty_path_join(*state, "work");
+    struct ty_error err = { 0 };
+
+    if (read_text(*state, "{\"version\":1,\"attempt\":2,\"manifest\":null,\"log_bytes_max\":10,\"warnings\":[\"a\"],\"data_dirs\":[]," TEXTS "," SPEC "}", &j, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(j->run, "r");
+    assert_string_equal(j->work, work);
+    assert_int_equal(j->attempt, 2);
+    assert_int_equal(j->log_bytes_max, 10);
+    assert_null(j->manifest);
+    assert_null(j->python_path);
+    assert_int_equal(json_array_size(j->warnings), 1);
+    assert_string_equal(j->spec->command[0], "/bin/true");
+}
+
+static void test_refused(void **state)
+{
+    static const struct { const char *text, *says; } bad[] = {
+        { "{", "" },
+        { "{" TEXTS "," SPEC "}", "version" },
+        { "{\"version\":2," TEXTS "," SPEC "}", "version" },
+        { "{\"version\":1," TEXTS "}", "" },
+        { "{\"version\":1,\"run\":\"r\"," SPEC "}", "token" },
+        { "{\"version\":1,\"attempt\":0," TEXTS "," SPEC "}", "attempt" },
+        { "{\"version\":1," TEXTS ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
+          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}", "data_dirs" },
+        { "{\"version\":1,\"data_dirs\":[\"relative\"]," TEXTS ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
+          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}", "data_dirs" },
+    };
+    struct ty_jobfile *j = NULL;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct ty_error err = { 0 };
+
+        assert_true(read_text(*state, bad[i].text, &j, &err) < 0);
+        assert_null(j);
+        if (!strstr(err.text, bad[i].says))
+            fail_msg("'%s' should name '%s'", err.text, bad[i].says);
+    }
+    struct ty_error err = { 0 };
+    assert_int_equal(ty_jobfile_read("/no/such", &j, &err), -ENOENT);
+}
+
+static void test_phase(void **state)
+{
+    CLEANUP_FREE char *path = ty_path_join(*state, "phase");
+
+    assert_int_equal(ty_phase_read(*state), TY_PHASE_none);
+    for (enum ty_phase p = TY_PHASE_preparing; p < TY_PHASE_COUNT; p++) {
+        assert_int_equal(ty_phase_write(*state, p), 0);
+        assert_int_equal(ty_phase_read(*state), p);
+    }
+    assert_string_equal(ty_phase_word(TY_PHASE_collected), "collected");
+    assert_int_equal(ty_write_file(path, "", 0, 0600), 0); /* as a power cut may leave it: never start again */
+    assert_int_equal(ty_phase_read(*state), TY_PHASE_preparing);
+    assert_int_equal(ty_phase_write("/no/such", TY_PHASE_running), -ENOENT);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_phase, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
