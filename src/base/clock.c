@@ -23,8 +23,8 @@ int64_t ty_mono_us(void)
 
 const char *ty_time_iso(int64_t wall_us, char buf[32])
 {
-    int64_t fraction = (wall_us % 1000000 + 1000000) % 1000000;
-    time_t seconds = (time_t)((wall_us - fraction) / 1000000);
+    int64_t fraction = wall_us % 1000000;
+    time_t seconds = (time_t)(wall_us / 1000000) - (fraction < 0);
     struct tm tm;
     size_t n;
 
@@ -32,6 +32,8 @@ const char *ty_time_iso(int64_t wall_us, char buf[32])
         snprintf(buf, 32, "0000-00-00T00:00:00.000000Z");
         return buf;
     }
+    if (fraction < 0)
+        fraction += 1000000;
     n = strftime(buf, 32, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(buf + n, 32 - n, ".%06dZ", (int)fraction);
     return buf;

@@ -120,7 +120,8 @@ static int read_seconds(const char *text, int64_t *ret)
 
 static int read_bool(const char *text, int64_t *ret)
 {
-    static const char *const yes[] = { "true", "yes", "on", "1", NULL }, *const no[] = { "false", "no", "off", "0", NULL };
+    static const char *const yes[] = { "true", "yes", "on", "1", NULL };
+    static const char *const no[] = { "false", "no", "off", "0", NULL };
 
     for (int i = 0; yes[i]; i++)
         if (strcasecmp(text, yes[i]) == 0 || strcasecmp(text, no[i]) == 0) {
@@ -169,11 +170,13 @@ static int unknown_option(const char *key, const char *origin, struct ty_error *
     known[OPTION_COUNT] = NULL;
     near = ty_nearest(key, known);
     if (near)
-        return ty_error_set(err, -ENOENT, "%s: there is no option '%s'; did you mean '%s'?", origin, key, near);
+        return ty_error_set(err, -ENOENT, "%s: there is no option '%s'; did you mean '%s'?", origin,
+                            key, near);
     return ty_error_set(err, -ENOENT, "%s: there is no option '%s'", origin, key);
 }
 
-int ty_conf_set(struct ty_conf *c, const char *key, const char *value, const char *origin, struct ty_error *err)
+int ty_conf_set(struct ty_conf *c, const char *key, const char *value, const char *origin,
+                struct ty_error *err)
 {
     CLEANUP_FREE char *text = NULL, *from = NULL;
     const struct kind *kind;
@@ -236,7 +239,8 @@ static int name_line(struct file *f, int line)
     if (ty_starts_with(text, f->path))
         text += strlen(f->path);
     rest = strdup(text);
-    return ty_error_set(f->err, f->r, "configuration file '%s', line %d%s", f->path, line, rest ? rest : "");
+    return ty_error_set(f->err, f->r, "configuration file '%s', line %d%s", f->path, line,
+                        rest ? rest : "");
 }
 
 static int apply_file(struct ty_conf *c, const char *path, struct ty_error *err)
@@ -248,16 +252,20 @@ static int apply_file(struct ty_conf *c, const char *path, struct ty_error *err)
     if (r == -ENOENT || r == -ENOTDIR)
         return 0;
     if (r < 0)
-        return ty_error_set(err, r, "cannot read the configuration file '%s': %s", path, strerror(-r));
+        return ty_error_set(err, r, "cannot read the configuration file '%s': %s", path,
+                            strerror(-r));
     line = ini_parse_string(text, accept_line, NULL);
     if (line > 0)
-        return ty_error_set(err, -EINVAL, "configuration file '%s', line %d: it is neither '[section]' nor 'key = value'",
-                            path, line);
+        return ty_error_set(
+            err, -EINVAL,
+            "configuration file '%s', line %d: it is neither '[section]' nor 'key = value'", path,
+            line);
     line = ini_parse_string(text, take_line, &f);
     return f.r < 0 ? name_line(&f, line) : 0;
 }
 
-static int apply_named(struct ty_conf *c, const char *folder, const char *rest, struct ty_error *err)
+static int apply_named(struct ty_conf *c, const char *folder, const char *rest,
+                       struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_path_join(folder, rest);
 
@@ -312,8 +320,8 @@ static int apply_environment(struct ty_conf *c, struct ty_error *err)
             continue;
         r = ty_conf_set(c, options[i].key, value, "environment", err);
         if (r < 0)
-            return ty_error_set(err, r, "environment variable %s must be %s, not '%s'", name, kind_of(&options[i])->form,
-                                value);
+            return ty_error_set(err, r, "environment variable %s must be %s, not '%s'", name,
+                                kind_of(&options[i])->form, value);
     }
     return 0;
 }

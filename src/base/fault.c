@@ -16,7 +16,7 @@ static struct {
     char name[64];  /* "": every point counts */
     int at, visits; /* at 0: never */
     int error;
-    bool onwards;   /* not that visit alone, but every later one too */
+    bool onwards; /* not that visit alone, but every later one too */
 } orders;
 
 static const struct {
@@ -64,7 +64,8 @@ bool ty_fault_hit(const char *name)
         read_environment();
     if (!orders.name[0] || strcmp(orders.name, name) == 0) {
         orders.visits++;
-        hit = orders.at > 0 && (orders.visits == orders.at || (orders.onwards && orders.visits > orders.at));
+        hit = orders.at > 0 &&
+              (orders.visits == orders.at || (orders.onwards && orders.visits > orders.at));
         error = orders.error;
     }
     pthread_mutex_unlock(&lock);

@@ -15,12 +15,12 @@
 #include <sys/syscall.h>
 
 enum {
-    COPY_CHUNK = 1 << 30,        /* bytes in one copy_file_range(2) */
-    OPEN_TRIES = 32,             /* openat2(2) gives EAGAIN while somebody renames beside it */
-    WALK_DEPTH_MAX = 200,        /* folders in folders: one descriptor each */
-    WALK_NAMES_MAX = 10000000,   /* in one folder */
-    REMOVE_DEPTH_MAX = 64,       /* deeper folders are first moved to the top */
-    REMOVE_PASSES_MAX = 1000,    /* over one folder that keeps being filled */
+    COPY_CHUNK = 1 << 30,      /* bytes in one copy_file_range(2) */
+    OPEN_TRIES = 32,           /* openat2(2) gives EAGAIN while somebody renames beside it */
+    WALK_DEPTH_MAX = 200,      /* folders in folders: one descriptor each */
+    WALK_NAMES_MAX = 10000000, /* in one folder */
+    REMOVE_DEPTH_MAX = 64,     /* deeper folders are first moved to the top */
+    REMOVE_PASSES_MAX = 1000,  /* over one folder that keeps being filled */
 };
 
 /* ---- paths ---- */
@@ -505,8 +505,8 @@ static int read_names(DIR *dir, struct names *names)
 
 static int walk_error(struct walk *w, int code, const char *doing)
 {
-    return ty_error_set(w->err, code, "cannot %s '%s%s%s': %s", doing, w->dir, w->rel[0] ? "/" : "", w->rel,
-                        strerror(-code));
+    return ty_error_set(w->err, code, "cannot %s '%s%s%s': %s", doing, w->dir, w->rel[0] ? "/" : "",
+                        w->rel, strerror(-code));
 }
 
 static int walk_folder(struct walk *w, int fd, size_t len, int depth);
@@ -523,8 +523,9 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, size_t len, i
     if (r != 0 || !S_ISDIR(st.st_mode))
         return r < 0 ? r : 0;
     if (depth == WALK_DEPTH_MAX)
-        return ty_error_set(w->err, -ELOOP, "cannot read '%s/%s': folders are nested more than %d deep", w->dir, w->rel,
-                            WALK_DEPTH_MAX);
+        return ty_error_set(w->err, -ELOOP,
+                            "cannot read '%s/%s': folders are nested more than %d deep", w->dir,
+                            w->rel, WALK_DEPTH_MAX);
     fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : walk_error(w, -errno, "read the folder");
@@ -554,7 +555,8 @@ static int walk_folder(struct walk *w, int fd, size_t len, int depth)
     return r;
 }
 
-int ty_walk(const char *dir, int (*fn)(const char *rel, const struct stat *st, void *ctx), void *ctx, struct ty_error *err)
+int ty_walk(const char *dir, int (*fn)(const char *rel, const struct stat *st, void *ctx),
+            void *ctx, struct ty_error *err)
 {
     struct walk *w = calloc(1, sizeof *w);
     int fd, r;

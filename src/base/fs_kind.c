@@ -16,6 +16,7 @@
 enum { FUSE_TYPE = 0x65735546, MOUNTS_MAX = 4 << 20 };
 
 /* f_type of statfs(2). */
+/* clang-format off */
 static const struct {
     uint32_t type;
     const char *kind;
@@ -25,12 +26,13 @@ static const struct {
     { 0x01021997, "9p" },     { 0x47504653, "gpfs" },   { 0x19830326, "beegfs" }, { 0x20030528, "pvfs2" },
     { 0x73757245, "coda" },   { 0x564c, "ncp" },        { 0xaad7aaea, "panfs" },
 };
+/* clang-format on */
 
 /* Types of FUSE in /proc/self/mountinfo that reach over a network, without "fuse."; others are local. */
 static const char *const fuse_network[] = {
-    "sshfs", "s3fs",  "rclone",     "goofys",  "gcsfuse",   "blobfuse", "blobfuse2", "ceph",   "ceph-fuse", "glusterfs",
-    "mfs",   "davfs", "curlftpfs",  "juicefs", "mount-s3",  "hdfs",     "fuse_dfs",  "lizardfs", "cvmfs2",  "seaweedfs",
-    NULL,
+    "sshfs",    "s3fs",      "rclone",    "goofys",   "gcsfuse", "blobfuse",  "blobfuse2",
+    "ceph",     "ceph-fuse", "glusterfs", "mfs",      "davfs",   "curlftpfs", "juicefs",
+    "mount-s3", "hdfs",      "fuse_dfs",  "lizardfs", "cvmfs2",  "seaweedfs", NULL,
 };
 
 /* Cut `path` down to what exists; "." when nothing of a relative path does. */
@@ -94,7 +96,8 @@ static bool declared_network(const char *path)
     const char *prefix = getenv("TRAINYARD_TEST_NETWORK_FS");
     size_t n = prefix ? strlen(prefix) : 0;
 
-    return n > 0 && strncmp(path, prefix, n) == 0 && (path[n] == 0 || path[n] == '/' || prefix[n - 1] == '/');
+    return n > 0 && strncmp(path, prefix, n) == 0 &&
+           (path[n] == 0 || path[n] == '/' || prefix[n - 1] == '/');
 }
 
 const char *ty_fs_network_kind(const char *path)

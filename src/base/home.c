@@ -25,7 +25,9 @@ static int absolute(const char *path, char **ret, struct ty_error *err)
     char *full;
 
     if (path[0] != '/' && !here)
-        return ty_error_set(err, -errno, "cannot find the state folder '%s': the working directory is gone: %m", path);
+        return ty_error_set(err, -errno,
+                            "cannot find the state folder '%s': the working directory is gone: %m",
+                            path);
     full = here ? ty_path_join(here, path) : strdup(path);
     if (!full)
         return ty_error_oom(err);
@@ -44,7 +46,8 @@ static char *user_folder(void)
 
     if (home)
         return strdup(home);
-    if (getpwuid_r(getuid(), &entry, buf, sizeof buf, &found) == 0 && found && found->pw_dir && found->pw_dir[0] == '/')
+    if (getpwuid_r(getuid(), &entry, buf, sizeof buf, &found) == 0 && found && found->pw_dir &&
+        found->pw_dir[0] == '/')
         return strdup(found->pw_dir);
     return NULL;
 }
@@ -62,8 +65,9 @@ int ty_home(char **ret, struct ty_error *err)
     } else {
         user = user_folder();
         if (!user)
-            return ty_error_set(err, -ENOENT,
-                                "cannot find a state folder: neither TRAINYARD_HOME nor HOME is set; set TRAINYARD_HOME");
+            return ty_error_set(
+                err, -ENOENT,
+                "cannot find a state folder: neither TRAINYARD_HOME nor HOME is set; set TRAINYARD_HOME");
         path = ty_path_join(user, ".local/state/trainyard");
     }
     return path ? absolute(path, ret, err) : ty_error_oom(err);

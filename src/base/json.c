@@ -34,17 +34,20 @@ static bool too_deep(const char *text, size_t n)
 
 int ty_json_parse(const char *text, size_t n, json_t **ret, struct ty_error *err)
 {
-    json_error_t why;
+    json_error_t why = { .line = 1 };
     json_t *j;
 
     if (too_deep(text, n))
-        return ty_error_set(err, -EINVAL, "cannot read the JSON text: it is nested more than %d deep", DEPTH_MAX);
+        return ty_error_set(err, -EINVAL,
+                            "cannot read the JSON text: it is nested more than %d deep", DEPTH_MAX);
+    if (n > 0 && memchr(text, 0, n))
+        return ty_error_set(err, -EINVAL, "cannot read the JSON text: it holds a NUL byte");
     j = FAULT("json.parse", NULL, json_loadb(text, n, JSON_REJECT_DUPLICATES, &why));
-    if (!j && errno == ENOMEM && json_error_code(&why) == json_error_out_of_memory)
+    if (!j && json_error_code(&why) == json_error_out_of_memory)
         return ty_error_oom(err);
     if (!j)
-        return ty_error_set(err, -EINVAL, "cannot read the JSON text: line %d, column %d: %s", why.line, why.column,
-                            why.text);
+        return ty_error_set(err, -EINVAL, "cannot read the JSON text: line %d, column %d: %s",
+                            why.line, why.column, why.text);
     *ret = j;
     return 0;
 }
@@ -59,21 +62,25 @@ char *ty_json_text(const json_t *j)
 static const char *type_word(const json_t *v)
 {
     static const char *const words[] = {
-        [JSON_OBJECT] = "an object",        [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
-        [JSON_INTEGER] = "a whole number",  [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
-        [JSON_FALSE] = "false",             [JSON_NULL] = "null",
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",
+        [JSON_STRING] = "a string",  [JSON_INTEGER] = "a whole number",
+        [JSON_REAL] = "a number",    [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",      [JSON_NULL] = "null",
     };
 
     return v ? words[json_typeof(v)] : "nothing";
 }
 
-static int wrong_type(const char *what, const char *key, const char *wanted, const json_t *v, struct ty_error *err)
+static int wrong_type(const char *what, const char *key, const char *wanted, const json_t *v,
+                      struct ty_error *err)
 {
-    return ty_error_set(err, -EINVAL, "%s: '%s' must be %s, not %s", what, key, wanted, type_word(v));
+    return ty_error_set(err, -EINVAL, "%s: '%s' must be %s, not %s", what, key, wanted,
+                        type_word(v));
 }
 
 /* 1 and the value, 0 when it is missing or null, or -EINVAL when o is no object. */
-static int look_up(const json_t *o, const char *what, const char *key, json_t **ret, struct ty_error *err)
+static int look_up(const json_t *o, const char *what, const char *key, json_t **ret,
+                   struct ty_error *err)
 {
     json_t *v;
 
@@ -86,7 +93,8 @@ static int look_up(const json_t *o, const char *what, const char *key, json_t **
     return 1;
 }
 
-int ty_json_get_str(const json_t *o, const char *what, const char *key, const char **ret, struct ty_error *err)
+int ty_json_get_str(const json_t *o, const char *what, const char *key, const char **ret,
+                    struct ty_error *err)
 {
     json_t *v;
     int r = look_up(o, what, key, &v, err);
@@ -99,8 +107,8 @@ int ty_json_get_str(const json_t *o, const char *what, const char *key, const ch
     return 0;
 }
 
-int ty_json_get_i64(const json_t *o, const char *what, const char *key, int64_t min, int64_t max, int64_t *ret,
-                    struct ty_error *err)
+int ty_json_get_i64(const json_t *o, const char *what, const char *key, int64_t min, int64_t max,
+                    int64_t *ret, struct ty_error *err)
 {
     json_t *v;
     int64_t n;
@@ -112,14 +120,17 @@ int ty_json_get_i64(const json_t *o, const char *what, const char *key, int64_t 
         return wrong_type(what, key, "a whole number", v, err);
     n = json_integer_value(v);
     if (n < min)
-        return ty_error_set(err, -EINVAL, "%s: '%s' must be at least %" PRId64 ", not %" PRId64, what, key, min, n);
+        return ty_error_set(err, -EINVAL, "%s: '%s' must be at least %" PRId64 ", not %" PRId64,
+                            what, key, min, n);
     if (n > max)
-        return ty_error_set(err, -EINVAL, "%s: '%s' must be at most %" PRId64 ", not %" PRId64, what, key, max, n);
+        return ty_error_set(err, -EINVAL, "%s: '%s' must be at most %" PRId64 ", not %" PRId64,
+                            what, key, max, n);
     *ret = n;
     return 0;
 }
 
-int ty_json_get_bool(const json_t *o, const char *what, const char *key, bool *ret, struct ty_error *err)
+int ty_json_get_bool(const json_t *o, const char *what, const char *key, bool *ret,
+                     struct ty_error *err)
 {
     json_t *v;
     int r = look_up(o, what, key, &v, err);
@@ -132,7 +143,8 @@ int ty_json_get_bool(const json_t *o, const char *what, const char *key, bool *r
     return 0;
 }
 
-int ty_json_get_strings(const json_t *o, const char *what, const char *key, json_t **ret, struct ty_error *err)
+int ty_json_get_strings(const json_t *o, const char *what, const char *key, json_t **ret,
+                        struct ty_error *err)
 {
     const char *name;
     json_t *v, *item;
@@ -142,10 +154,10 @@ int ty_json_get_strings(const json_t *o, const char *what, const char *key, json
         return r;
     if (!json_is_object(v))
         return wrong_type(what, key, "an object of strings", v, err);
-    json_object_foreach(v, name, item)
+    json_object_foreach (v, name, item)
         if (!json_is_string(item))
-            return ty_error_set(err, -EINVAL, "%s: '%s' in '%s' must be a string, not %s", what, name, key,
-                                type_word(item));
+            return ty_error_set(err, -EINVAL, "%s: '%s' in '%s' must be a string, not %s", what,
+                                name, key, type_word(item));
     *ret = v;
     return 0;
 }
@@ -160,15 +172,18 @@ static char *list_known(const char *const *known)
     return ty_str_take(&s);
 }
 
-static int unknown_key(const char *what, const char *key, const char *const *known, struct ty_error *err)
+static int unknown_key(const char *what, const char *key, const char *const *known,
+                       struct ty_error *err)
 {
     const char *near = ty_nearest(key, known);
     CLEANUP_FREE char *list = NULL;
 
     if (near)
-        return ty_error_set(err, -EINVAL, "%s: there is no key '%s'; did you mean '%s'?", what, key, near);
+        return ty_error_set(err, -EINVAL, "%s: there is no key '%s'; did you mean '%s'?", what, key,
+                            near);
     list = list_known(known);
-    return ty_error_set(err, -EINVAL, "%s: there is no key '%s'; it knows %s", what, key, list ? list : "others");
+    return ty_error_set(err, -EINVAL, "%s: there is no key '%s'; it knows %s", what, key,
+                        list ? list : "others");
 }
 
 int ty_json_only(const json_t *o, const char *what, const char *const *known, struct ty_error *err)
@@ -180,8 +195,7 @@ int ty_json_only(const json_t *o, const char *what, const char *const *known, st
 
     if (r < 0)
         return r;
-    json_object_foreach((json_t *)o, key, item)
-    {
+    json_object_foreach ((json_t *)o, key, item) {
         const char *const *k = known;
 
         while (*k && strcmp(*k, key) != 0)

@@ -20,8 +20,8 @@
 enum {
     STAT_MAX_BYTES = 4096,
     ENVIRON_MAX_BYTES = 8 << 20,
-    PROCS_MAX = 1 << 22,   /* the kernel's own limit of pids */
-    MARK_PASSES_MAX = 50,  /* ty_marked_kill: a process may fork while it is looked for */
+    PROCS_MAX = 1 << 22,  /* the kernel's own limit of pids */
+    MARK_PASSES_MAX = 50, /* ty_marked_kill: a process may fork while it is looked for */
     PAUSE_MIN_US = 500,
     PAUSE_MAX_US = 20000,
 };
@@ -45,15 +45,17 @@ static void procs_done(struct procs *p)
 
 /* ---- who is who ---- */
 
+/* State, parent and start time: fields 3, 4 and 22 of /proc/PID/stat. */
+#define STAT_FIELDS                                                                                \
+    ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64
+
 /* The command's name stands in parentheses and may hold anything, parentheses too. */
 static int parse_stat(const char *text, struct proc *ret)
 {
     const char *after = strrchr(text, ')');
     int parent;
 
-    if (!after || sscanf(after,
-                         ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
-                         &ret->state, &parent, &ret->start) != 3)
+    if (!after || sscanf(after, STAT_FIELDS, &ret->state, &parent, &ret->start) != 3)
         return -ESRCH;
     ret->parent = parent;
     return 0;
@@ -202,7 +204,8 @@ static int procs_scan(struct procs *all)
     if (!dir)
         return -errno;
     while ((e = readdir(dir))) {
-        if (!isdigit((unsigned char)e->d_name[0]) || read_proc((pid_t)strtol(e->d_name, NULL, 10), &p) < 0)
+        if (!isdigit((unsigned char)e->d_name[0]) ||
+            read_proc((pid_t)strtol(e->d_name, NULL, 10), &p) < 0)
             continue;
         r = procs_add(all, &p);
         if (r < 0)
@@ -316,7 +319,8 @@ static int marked_pass(const char *mark, struct procs *seen)
     for (size_t i = 0; i < all.n; i++) {
         const struct proc *p = &all.list[i];
 
-        if (p->pid == getpid() || is_dead(p->state) || procs_have(seen, p) || !is_marked(p->pid, mark, strlen(mark)))
+        if (p->pid == getpid() || is_dead(p->state) || procs_have(seen, p) ||
+            !is_marked(p->pid, mark, strlen(mark)))
             continue;
         if (signal_found(p, SIGKILL) < 0)
             continue;

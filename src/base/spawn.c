@@ -98,7 +98,8 @@ static _Noreturn void child(const struct ty_spawn *spec, int pipe_fd)
 
     setsid();
     default_signals();
-    pipe_fd = fcntl(pipe_fd, F_DUPFD_CLOEXEC, HIGH_FD); /* it may be 0, 1 or 2 when those were closed */
+    /* It may be 0, 1 or 2 when those were closed. */
+    pipe_fd = fcntl(pipe_fd, F_DUPFD_CLOEXEC, HIGH_FD);
     report.error = -arrange_fds(spec, pipe_fd);
     if (!report.error && spec->cwd && chdir(spec->cwd) < 0) {
         report.step = STEP_CWD;
@@ -123,15 +124,20 @@ static int explain(const struct ty_spawn *spec, const struct report *report, str
 
     errno = report->error;
     if (report->step == STEP_CWD)
-        return ty_error_set(err, -errno, "cannot start '%s' in the folder '%s': %m", spec->argv[0], spec->cwd);
-    if (report->step == STEP_EXEC && errno == ENOENT && spec->argv[0][0] == '/' && stat(spec->argv[0], &st) == 0)
-        return ty_error_set(err, -ENOENT,
-                            "cannot start '%s': the interpreter that its first line names, or its loader, is not there",
-                            spec->argv[0]);
+        return ty_error_set(err, -errno, "cannot start '%s' in the folder '%s': %m", spec->argv[0],
+                            spec->cwd);
+    if (report->step == STEP_EXEC && errno == ENOENT && spec->argv[0][0] == '/' &&
+        stat(spec->argv[0], &st) == 0)
+        return ty_error_set(
+            err, -ENOENT,
+            "cannot start '%s': the interpreter that its first line names, or its loader, is not there",
+            spec->argv[0]);
     errno = report->error;
     if (report->step == STEP_EXEC && errno == ENOEXEC)
-        return ty_error_set(err, -ENOEXEC, "cannot start '%s': it is no program, and no script that begins with '#!'",
-                            spec->argv[0]);
+        return ty_error_set(
+            err, -ENOEXEC,
+            "cannot start '%s': it is no program, and no script that begins with '#!'",
+            spec->argv[0]);
     return ty_error_set(err, -errno, "cannot start '%s': %m", spec->argv[0]);
 }
 

@@ -133,8 +133,8 @@ static size_t utf8_char(const unsigned char *s, size_t n)
     for (size_t i = 1; i < width; i++)
         if ((s[i] & 0xc0) != 0x80)
             return 0;
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
-        (s[0] == 0xf4 && s[1] > 0x8f))
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
         return 0;
     return width;
 }
@@ -203,8 +203,8 @@ void ty_str_add_json(struct ty_str *s, const char *text, size_t n)
 void ty_str_add_url(struct ty_str *s, const char *text, bool keep_slash)
 {
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-        bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
-                     strchr("-._~", *c) || (*c == '/' && keep_slash);
+        bool plain = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                     (*c >= '0' && *c <= '9') || strchr("-._~", *c) || (*c == '/' && keep_slash);
 
         if (plain)
             ty_str_addn(s, c, 1);
@@ -220,7 +220,8 @@ void ty_str_add_base64(struct ty_str *s, const void *bytes, size_t n)
 
     for (size_t at = 0; at < n; at += 3) {
         size_t have = n - at < 3 ? n - at : 3;
-        unsigned v = (unsigned)b[at] << 16 | (have > 1 ? (unsigned)b[at + 1] << 8 : 0) | (have > 2 ? b[at + 2] : 0);
+        unsigned v = (unsigned)b[at] << 16 | (have > 1 ? (unsigned)b[at + 1] << 8 : 0) |
+                     (have > 2 ? b[at + 2] : 0);
         char four[4] = { digits[v >> 18], digits[v >> 12 & 63], '=', '=' };
 
         if (have > 1)
@@ -325,7 +326,8 @@ int ty_parse_bytes(const char *s, uint64_t *ret)
     if (!isdigit((unsigned char)*s))
         return -EINVAL;
     for (; isdigit((unsigned char)*s); s++)
-        if (__builtin_mul_overflow(whole, 10, &whole) || __builtin_add_overflow(whole, (uint64_t)(*s - '0'), &whole))
+        if (__builtin_mul_overflow(whole, 10, &whole) ||
+            __builtin_add_overflow(whole, (uint64_t)(*s - '0'), &whole))
             return -ERANGE;
     if (*s == '.' && !isdigit((unsigned char)s[1]))
         return -EINVAL;
@@ -340,7 +342,8 @@ int ty_parse_bytes(const char *s, uint64_t *ret)
     unit = byte_unit(s);
     if (unit == 0)
         return -EINVAL;
-    if (__builtin_mul_overflow(whole, unit, &whole) || __builtin_add_overflow(whole, unit * part / scale, &whole))
+    if (__builtin_mul_overflow(whole, unit, &whole) ||
+        __builtin_add_overflow(whole, unit * part / scale, &whole))
         return -ERANGE;
     *ret = whole;
     return 0;

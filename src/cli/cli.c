@@ -53,14 +53,15 @@ int ty_cli_fail(const struct ty_cli *cli, const struct ty_error *err)
 
 int ty_cli_usage(const struct ty_cli *cli, const char *fmt, ...)
 {
+    CLEANUP_STR struct ty_str text = { 0 };
     va_list ap;
 
     fflush(stdout);
-    fputs("trainyard: ", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    ty_str_addv(&text, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "; see 'trainyard %s%s--help'\n", cli->command ? cli->command->name : "", cli->command ? " " : "");
+    fprintf(stderr, "trainyard: %s%s 'trainyard %s%s--help'\n", text.text ? text.text : fmt,
+            text.text && ty_ends_with(text.text, "?") ? " See" : "; see", cli->command ? cli->command->name : "", cli->command ? " " : "");
     return cli->own_failure ? cli->own_failure : TY_EXIT_USAGE;
 }
 

@@ -32,6 +32,16 @@ static int confirm(struct ty_cli *cli, char **ids)
     return yes ? TY_EXIT_OK : TY_EXIT_FAILED;
 }
 
+static bool named_before(char **ids, int n)
+{
+    int i;
+
+    for (i = 0; i < n; i++)
+        if (!strcmp(ids[i], ids[n]))
+            return true;
+    return false;
+}
+
 static int run(struct ty_cli *cli)
 {
     char **ids = calloc((size_t)cli->nargs, sizeof *ids);
@@ -45,7 +55,7 @@ static int run(struct ty_cli *cli)
     for (i = 0; i < cli->nargs && code == TY_EXIT_OK; i++) {
         struct ty_call call = { .args = { ids[i] } };
 
-        if (i > 0 && !strcmp(ids[i], ids[i - 1]))
+        if (named_before(ids, i))
             continue;
         if (ty_client_run_delete(cli->client, &call, NULL, &err) < 0)
             code = ty_cli_fail(cli, &err);

@@ -14,7 +14,7 @@ static void print_options(const struct ty_cli_option *o)
         if (o->letter)
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
         snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-        printf("%-*s  %s\n", COLUMN, left, o->help);
+        printf("%-*s%s%s\n", COLUMN, left, strlen(left) < COLUMN ? "  " : "\n                                ", o->help);
     }
 }
 

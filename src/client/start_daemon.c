@@ -13,6 +13,7 @@
 #include "client/start_daemon.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/conf.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
@@ -23,7 +24,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -41,42 +41,23 @@ extern char **environ;
 /* The caller's working directory is no part of a state folder's name. */
 static int absolute(const char *path, char **ret, struct ty_error *err)
 {
-    char cwd[PATH_MAX];
+    char cwd[PATH_MAX], *full;
+    size_t n;
 
     if (path[0] != '/' && !getcwd(cwd, sizeof cwd))
         return ty_error_set(err, -errno, "cannot find the state folder '%s': the working directory is gone: %m", path);
-    *ret = path[0] == '/' ? strdup(path) : ty_path_join(cwd, path);
-    return *ret ? 0 : ty_error_oom(err);
+    full = path[0] == '/' ? strdup(path) : ty_path_join(cwd, path);
+    if (!full)
+        return ty_error_oom(err);
+    for (n = strlen(full); n > 1 && full[n - 1] == '/'; n--)
+        full[n - 1] = '\0';
+    *ret = full;
+    return 0;
 }
 
 int ty_client_find_home(const char *home, char **ret, struct ty_error *err)
 {
-    CLEANUP_FREE char *path = NULL;
-    const char *base;
-
-    if (!home || !*home)
-        home = getenv("TRAINYARD_HOME");
-    if (home && *home)
-        return absolute(home, ret, err);
-    base = getenv("XDG_STATE_HOME");
-    if (base && base[0] == '/') {
-        path = ty_strf("%s/trainyard", base);
-    } else {
-        base = getenv("HOME");
-        if (!base || !*base) {
-            const struct passwd *pw = getpwuid(geteuid());
-
-            base = pw ? pw->pw_dir : NULL;
-        }
-        if (!base || base[0] != '/')
-            return ty_error_set(err, -ENOENT, "cannot find the state folder: neither TRAINYARD_HOME, XDG_STATE_HOME nor HOME "
-                                              "names a folder; set TRAINYARD_HOME");
-        path = ty_strf("%s/.local/state/trainyard", base);
-    }
-    if (!path)
-        return ty_error_oom(err);
-    *ret = TAKE(path);
-    return 0;
+    return home && *home ? absolute(home, ret, err) : ty_home(ret, err);
 }
 
 /* sun_path holds 107 bytes; a longer path is reached through a descriptor of its folder, which *dir keeps open. */
@@ -322,9 +303,9 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
     char line[LINE_MAX_BYTES];
     int r;
 
-    r = ty_daemon_find(daemon, &program, err);
-    if (r == 0)
-        r = spawn(program, home, &from, err);
+    if (ty_daemon_find(daemon, &program, err) < 0)
+        return err ? err->code = -ECONNREFUSED : -ECONNREFUSED;
+    r = spawn(program, home, &from, err);
     if (r < 0)
         return r;
     r = read_word(from, line);

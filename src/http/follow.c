@@ -52,7 +52,7 @@ static void stream_resume(struct stream *s)
 {
     if (s->suspended) {
         s->suspended = false;
-        MHD_resume_connection(s->conn);
+        server_resume(s->http, s->conn);
     }
 }
 
@@ -79,7 +79,7 @@ void streams_stop(struct ty_http *h)
 static void drop_dead(struct ty_http *h)
 {
     for (struct stream *s = h->streams; s; s = s->next) {
-        struct pollfd p = { .fd = s->fd, .events = POLLRDHUP };
+        struct pollfd p = { .fd = s->fd }; /* a client that closed its sending side alone still reads */
 
         if (s->suspended && poll(&p, 1, 0) > 0) {
             ty_follow_remove(h->o.hub, &s->follower);
@@ -93,7 +93,7 @@ static void drop_dead(struct ty_http *h)
 
 static bool is_waiting(enum ty_run_state state) { return !ty_run_state_ended(state) && state != TY_RUN_RUNNING; }
 
-/* Why the run waits, if it does: malloc'ed by jansson, NULL for no reason. */
+/* Why the run waits, if it does: a new reference, or NULL. */
 static json_t *read_why(struct stream *s)
 {
     CLEANUP_JSON json_t *run = NULL;

@@ -73,7 +73,7 @@ void request_answer(struct request *req, int r, const struct ty_error *err)
         reply_error(&req->reply, r, sentence(req, r, err), req->plain);
     if (req->conn && req->suspended) {
         req->suspended = false;
-        MHD_resume_connection(req->conn);
+        server_resume(req->http, req->conn);
     }
 }
 

@@ -129,6 +129,9 @@ struct param_rule {
 };
 const struct param_rule *param_rule(int n); /* the n-th; NULL after the last */
 
+/* server.c */
+void server_resume(struct ty_http *h, struct MHD_Connection *conn);
+
 /* dispatch.c */
 void request_begin(struct request *req, const char *method); /* the head is there: everything that can be refused now is */
 int request_take(struct request *req, const void *bytes, size_t n); /* a piece of the body; negative: close the connection */

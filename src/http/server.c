@@ -219,6 +219,15 @@ static void drive(struct ty_http *h)
 }
 
 static void on_due(uv_timer_t *t) { drive(t->data); }
+
+/* Without a thread of its own the library does not notice a resumed connection by itself: it is driven once more. */
+void server_resume(struct ty_http *h, struct MHD_Connection *conn)
+{
+    MHD_resume_connection(conn);
+    if (!h->closed)
+        uv_timer_start(&h->due, on_due, 0, 0);
+}
+
 static void on_beat(uv_timer_t *t) { streams_beat(t->data); }
 
 static void on_readable(uv_poll_t *p, int status, int events)

@@ -56,11 +56,7 @@ void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state
 {
     CLEANUP_JSON json_t *data = json_pack("{s:s s:O? s:O? s:O?}", "state", state, "at", json_object_get(moved, "at"), "why", why,
                                           "kind", json_object_get(moved, "kind"));
-    static const char *const keys[] = { "at", "why", "kind" };
 
-    for (size_t i = 0; data && i < sizeof keys / sizeof *keys; i++)
-        if (!json_object_get(data, keys[i]))
-            json_object_set_new(data, keys[i], json_null());
     sse_json(out, c, "state", data);
 }
 

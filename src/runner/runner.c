@@ -348,7 +348,7 @@ static void loop(struct ty_runner *r)
         ty_stream_turn(r->stream, r->now_us);
         ty_deliver_frames(r);
         ty_deliver_pump(r);
-        ty_stream_turn(r->stream, r->now_us);
+        ty_stream_flush(r->stream, r->now_us);
         if (r->over || (!was && !ty_stream_connected(r->stream) && folder_gone(r)))
             break;
         turn(r);

@@ -214,6 +214,12 @@ void ty_stream_turn(struct ty_stream *s, int64_t now_us)
         ty_stream_break(s, now_us);
 }
 
+void ty_stream_flush(struct ty_stream *s, int64_t now_us)
+{
+    if (s->fd >= 0 && !s->ended)
+        (void)flush(s, now_us);
+}
+
 int ty_stream_next(struct ty_stream *s, struct ty_frame *ret)
 {
     ptrdiff_t n;

@@ -23,6 +23,8 @@ int ty_stream_fd(const struct ty_stream *s, short *events);
 int64_t ty_stream_due(const struct ty_stream *s);
 /* Connect, read, write and ping as far as goes without waiting. */
 void ty_stream_turn(struct ty_stream *s, int64_t now_us);
+/* Write as far as goes; a failure shows in the next turn, after what the daemon had said before. */
+void ty_stream_flush(struct ty_stream *s, int64_t now_us);
 /* The next frame from the daemon, valid until the next ty_stream_turn; -EAGAIN: none. */
 int ty_stream_next(struct ty_stream *s, struct ty_frame *ret);
 bool ty_stream_connected(const struct ty_stream *s);

@@ -34,9 +34,9 @@ static const char *source(const struct ty_run_filter *f)
     if (f->experiment)
         return by_state(f) ? "run r INDEXED BY run_by_experiment_state" : "run r INDEXED BY run_by_experiment";
     if (f->target)
-        return "run r INDEXED BY run_by_target";
+        return by_state(f) ? "run r INDEXED BY run_by_target_state" : "run r INDEXED BY run_by_target";
     if (f->user)
-        return "run r INDEXED BY run_by_user";
+        return by_state(f) ? "run r INDEXED BY run_by_user_state" : "run r INDEXED BY run_by_user";
     return by_state(f) ? "run r INDEXED BY run_by_state" : "run r NOT INDEXED";
 }
 

@@ -26,11 +26,17 @@ static int put_run(struct ty_store *st, const struct ty_run_row *row)
                       (int64_t)run->exit_signal, run->created_us, run->started_us, run->ended_us);
 }
 
-/* A deleted run of that name may have left a log folder: it must not be taken for this one's. */
+/* A deleted run of that name may have left a log folder: it must not be taken for this one's.  While the deletion is not
+ * committed the folder has to stay, and the name is not free. */
 static int clear_name(struct ty_store *st, const char *name)
 {
     int64_t there;
-    int r = store_get_i64(&st->writer, &there, STMT_garbage_named, "t", name);
+    int r;
+
+    for (const struct doomed *d = st->doomed; d; d = d->next)
+        if (strcmp(d->name, name) == 0)
+            return -EEXIST;
+    r = store_get_i64(&st->writer, &there, STMT_garbage_named, "t", name);
 
     if (r == -ENOENT)
         return 0;

@@ -38,8 +38,10 @@ CREATE TABLE run (
 CREATE INDEX run_by_experiment ON run(experiment, id);
 CREATE INDEX run_by_experiment_state ON run(experiment, state, id);
 CREATE INDEX run_by_target ON run(target, id);
+CREATE INDEX run_by_target_state ON run(target, state, id);
 CREATE INDEX run_by_state ON run(state, id);
 CREATE INDEX run_by_user ON run(user, id);
+CREATE INDEX run_by_user_state ON run(user, state, id);
 CREATE INDEX run_by_snapshot ON run(snapshot) WHERE snapshot IS NOT NULL;
 CREATE INDEX run_active ON run(id) WHERE active = 1;
 CREATE INDEX run_ended ON run(ended_us) WHERE active = 0;

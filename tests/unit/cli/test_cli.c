@@ -21,7 +21,7 @@ static void usage_error(struct captured c, int code, const char *part)
     assert_string_equal(c.out, "");
     assert_true(ty_starts_with(c.err, "trainyard: "));
     assert_non_null(strstr(c.err, part));
-    assert_non_null(strstr(c.err, "; see 'trainyard "));
+    assert_non_null(strstr(c.err, "ee 'trainyard "));
     assert_ptr_equal(strchr(c.err, '\n'), c.err + strlen(c.err) - 1);
     captured_done(&c);
 }

@@ -112,6 +112,8 @@ static void on_hello(struct fake *f, const struct ty_frame *in)
     say_json(f, TY_FRAME_WELCOME,
              json_pack("{s:i, s:i, s:o, s:o, s:b}", "protocol", 1, "record_next", (int)json_array_size(f->records) + 1, "logs",
                        logs, "rows", rows, "cancel", f->cancel));
+    if (fake_record(f, "collected", 0) && !f->hold)
+        say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
 }
 
 static void on_record(struct fake *f, const struct ty_frame *in)

@@ -22,6 +22,9 @@
 #define RUN "first_1700000000_0badcafe"
 #define PATIENCE_US (20 * 1000 * 1000)
 
+static struct job alive; /* a copy of the one that was made last; no home: it is done */
+static pid_t runner;     /* the one that was started last; 0: it has ended */
+
 char *job_file(const struct job *j, const char *name) { return ty_path_join(j->dir, name); }
 json_t *job_spec(struct job *j) { return json_object_get(j->json, "spec"); }
 
@@ -82,6 +85,7 @@ void job_make(struct job *j, const char *command, const char *script)
         put_snapshot(j, script);
     }
     fake_open(&j->fake, socket);
+    alive = *j;
 }
 
 void job_write(struct job *j)
@@ -112,12 +116,16 @@ void job_start(struct job *j, const char *fault, const char *boot)
     assert_int_equal(j->runner, 0);
     if (ty_spawn(&s, &j->runner, &err) < 0)
         fail_msg("%s", err.text);
+    runner = j->runner;
 }
 
 bool job_over(struct job *j)
 {
-    if (j->runner && waitpid(j->runner, &j->status, WNOHANG) == j->runner)
+    if (j->runner && waitpid(j->runner, &j->status, WNOHANG) == j->runner) {
+        if (runner == j->runner)
+            runner = 0;
         j->runner = 0;
+    }
     return j->runner == 0;
 }
 
@@ -206,12 +214,30 @@ int64_t job_number(const struct job *j, const char *kind, int n, const char *key
     return json_is_integer(v) ? json_integer_value(v) : -1;
 }
 
+int job_clean(void **state)
+{
+    (void)state;
+    if (!alive.home[0])
+        return 0;
+    ty_marked_kill("TRAINYARD_JOB", alive.dir);
+    if (runner) {
+        kill(runner, SIGKILL);
+        waitpid(runner, NULL, 0);
+    }
+    ty_rm_rf(alive.home); /* memory and descriptors of a test that failed are left to the end of the process */
+    alive.home[0] = '\0';
+    runner = 0;
+    return 0;
+}
+
 void job_done(struct job *j)
 {
     if (j->runner) {
         kill(j->runner, SIGKILL);
         waitpid(j->runner, NULL, 0);
     }
+    alive.home[0] = '\0';
+    runner = 0;
     ty_marked_kill("TRAINYARD_JOB", j->dir);
     fake_done(&j->fake);
     ty_rm_rf(j->home);

@@ -35,4 +35,6 @@ const char *job_text(const struct job *j, const char *kind, int n, const char *k
 int64_t job_number(const struct job *j, const char *kind, int n, const char *key);   /* -1: none */
 char *job_file(const struct job *j, const char *name); /* path in the job folder; malloc'ed */
 void job_done(struct job *j); /* ends what is left, by its id */
+/* The teardown of every test: what a test that failed did not get to. */
+int job_clean(void **state);
 #endif

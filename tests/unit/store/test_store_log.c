@@ -34,7 +34,7 @@ static void test_each_byte_once(void **state)
 
     assert_int_equal(put(k, id, "x", DRIVER, 0, "one\n"), 0);
     assert_int_equal(put(k, id, "x", DRIVER, 0, "one\n"), 0);
-    assert_int_equal(put(k, id, "x", DRIVER, 2, "e\ntwo\n"), 0);
+    assert_int_equal(put(k, id, "x", DRIVER, 2, "E\ntwo\n"), 0); /* what is stored stays */
     assert_int_equal(put(k, id, "x", DRIVER, 9, "gap"), -EPROTO);
     assert_int_equal(put(k, id, "x", "other", 1, "gap"), -EPROTO);
     assert_int_equal(put(k, id, "x", "empty", 0, ""), 0);
@@ -134,12 +134,16 @@ static void test_a_new_run_of_a_deleted_name_starts_empty(void **state)
     struct kit *k = *state;
     struct ty_unit *u = ty_unit_new();
     struct ty_run run;
-    int64_t id = kit_run(k, "x", "e", NULL);
+    int64_t id = kit_run(k, "x", "e", NULL), old = id;
 
     assert_int_equal(put(k, id, "x", DRIVER, 0, "old bytes"), 0);
     ty_unit_run_delete(u, id);
     kit_add_run(k, u, "x", "e", &id, &run);
+    assert_int_equal(kit_commit(k, u), -EEXIST); /* not before the deletion is stored */
+    u = ty_unit_new();
+    ty_unit_run_delete(u, old);
     assert_int_equal(kit_commit(k, u), 0);
+    id = kit_run(k, "x", "e", NULL);
     assert_int_equal(put(k, id, "x", DRIVER, 0, "new"), 0);
     log_is(k, id, "x", DRIVER, "new");
     kit_close(k);

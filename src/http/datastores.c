@@ -1,0 +1,180 @@
+/* datastores.c - datastores and their files
+ *
+ * The bytes of an upload are written while they come in; making them last, and walking folders, is work for the pool.
+ */
+#include "data/datastore.h"
+#include "http/request.h"
+#include "store/store.h"
+#include <errno.h>
+#include <string.h>
+
+#define DEFAULT_NAME "workspaceblobstore"
+#define LIST_MAX 100000 /* files in one answer: docs/spec/http-api.md */
+
+static int datastore_missing(struct request *req, int r)
+{
+    if (r == -ENOENT)
+        return ty_error_set(&req->err, r, "there is no datastore '%.80s'; the default one is '" DEFAULT_NAME "'", req->args[0]);
+    errno = -r;
+    return ty_error_set(&req->err, r, "cannot read the datastore '%.80s' from the state folder: %m", req->args[0]);
+}
+
+static void add_default(json_t *datastore)
+{
+    const char *name = json_string_value(json_object_get(datastore, "name"));
+
+    json_object_set_new(datastore, "default", json_boolean(name && strcmp(name, DEFAULT_NAME) == 0));
+}
+
+int ty_http_datastore_list(struct request *req, struct reply *reply)
+{
+    json_t *list = NULL, *datastore;
+    size_t i;
+    int r = ty_store_datastores(req->http->o.store, &list);
+
+    if (r < 0) {
+        errno = -r;
+        return ty_error_set(&req->err, r, "cannot read the datastores from the state folder: %m");
+    }
+    json_array_foreach(list, i, datastore)
+        add_default(datastore);
+    return reply_json(reply, 200, json_pack("{s:o}", "datastores", list));
+}
+
+int ty_http_datastore_get(struct request *req, struct reply *reply)
+{
+    json_t *j = NULL;
+    int r = ty_store_datastore(req->http->o.store, req->args[0], &j);
+
+    if (r < 0)
+        return datastore_missing(req, r);
+    add_default(j);
+    return reply_json(reply, 200, j);
+}
+
+/* ---- its files ---- */
+
+/* What the request has at work. */
+struct work {
+    struct ty_datastore *store;
+    struct ty_data_put *put; /* NULL: none */
+    json_t *files;           /* NULL: none */
+};
+
+static void work_free(void *data)
+{
+    struct work *w = data;
+
+    ty_data_put_abort(w->put);
+    ty_datastore_free(w->store);
+    json_decref(w->files);
+    free(w);
+}
+
+/* Open the datastore of the request; req->data is its struct work. */
+static int open_store(struct request *req, struct work **ret)
+{
+    CLEANUP_JSON json_t *j = NULL;
+    struct ty_datastore *d = NULL;
+    struct work *w;
+    int r = ty_store_datastore(req->http->o.store, req->args[0], &j);
+
+    if (r < 0)
+        return datastore_missing(req, r);
+    r = ty_datastore_open(req->args[0], json_string_value(json_object_get(j, "kind")),
+                          json_string_value(json_object_get(j, "root")), &d, &req->err);
+    if (r < 0)
+        return r;
+    w = calloc(1, sizeof *w);
+    if (!w) {
+        ty_datastore_free(d);
+        return ty_error_oom(&req->err);
+    }
+    w->store = d;
+    request_keep(req, w, work_free);
+    *ret = w;
+    return 0;
+}
+
+static json_t *file_json(const char *path, uint64_t bytes)
+{
+    return json_pack("{s:s s:I s:s s:n}", "path", path, "bytes", (json_int_t)bytes, "kind", "data", "sha256");
+}
+
+static int on_file(const char *path, uint64_t bytes, void *ctx)
+{
+    struct work *w = ctx;
+
+    if (json_array_size(w->files) == LIST_MAX)
+        return -EFBIG;
+    return json_array_append_new(w->files, file_json(path, bytes)) < 0 ? -ENOMEM : 0;
+}
+
+static int list_files(struct request *req)
+{
+    struct work *w = req->data;
+    int r = ty_datastore_list(w->store, request_param(req, "prefix"), on_file, w, &req->err);
+
+    if (r == -EFBIG)
+        return ty_error_set(&req->err, r, "datastore '%s' has more than %d files there, the most that one answer lists; give a "
+                                          "longer prefix", req->args[0], LIST_MAX);
+    return r < 0 ? r : reply_json(&req->reply, 200, json_pack("{s:o}", "files", TAKE(w->files)));
+}
+
+int ty_http_data_list(struct request *req, struct reply *reply)
+{
+    struct work *w;
+    int r = open_store(req, &w);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    w->files = json_array();
+    return w->files ? request_work(req, list_files, NULL) : ty_error_oom(&req->err);
+}
+
+int ty_http_data_get(struct request *req, struct reply *reply)
+{
+    uint64_t offset = (uint64_t)request_count(req, "offset", 0), bytes;
+    CLEANUP_CLOSE int fd = -1;
+    struct work *w;
+    int r = open_store(req, &w);
+
+    if (r == 0)
+        r = ty_datastore_read(w->store, req->args[1], &fd, &bytes, &req->err);
+    if (r < 0)
+        return r;
+    if (offset > bytes)
+        return ty_error_set(&req->err, -EINVAL, "'%.200s' has %llu bytes; the offset %llu is behind its end", req->args[1],
+                            (unsigned long long)bytes, (unsigned long long)offset);
+    return reply_fd(reply, TAKE_FD(fd), offset, bytes - offset, "application/octet-stream");
+}
+
+static int data_put_begin(struct request *req)
+{
+    struct work *w;
+    int r = open_store(req, &w);
+
+    return r < 0 ? r : ty_datastore_put(w->store, req->args[1], request_switch(req, "overwrite"), &w->put, &req->err);
+}
+
+static int data_put_write(struct request *req, const void *bytes, size_t n)
+{
+    return ty_data_put_write(((struct work *)req->data)->put, bytes, n, &req->err);
+}
+
+const struct sink data_put_sink = { .begin = data_put_begin, .write = data_put_write };
+
+static int finish_file(struct request *req)
+{
+    struct work *w = req->data;
+    int r = ty_data_put_finish(TAKE(w->put), &req->err);
+
+    return r < 0 ? r : reply_json(&req->reply, 201, file_json(req->args[1], req->received));
+}
+
+int ty_http_data_put(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    return request_work(req, finish_file, NULL);
+}
