@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define EXPERIMENT_MAX 36
+#define EXPERIMENT_MIN 3
 
 static bool runnable(const char *path)
 {
@@ -98,7 +99,7 @@ void ty_submit_experiment(const char *dir, char ret[37])
     while (n > 0 && ret[n - 1] == '-')
         n--;
     ret[n] = '\0';
-    if (n == 0)
+    if (n < EXPERIMENT_MIN)
         snprintf(ret, EXPERIMENT_MAX + 1, "default");
 }
 

@@ -15,11 +15,16 @@ cd "$T/project" || exit 1
 
 # The processes whose environment names a job folder of this test.
 strays() {
-    for e in /proc/[0-9]*/environ; do
-        if tr '\0' '\n' < "$e" 2>/dev/null | grep -q "^TRAINYARD_JOB=$TRAINYARD_HOME"; then
-            p=${e#/proc/}; echo "${p%/environ}"
-        fi
-    done
+    $PY - "TRAINYARD_JOB=$TRAINYARD_HOME/" <<'X'
+import os, sys
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open("/proc/%s/environ" % pid, "rb") as f:
+            if any(v.startswith(sys.argv[1].encode()) for v in f.read().split(b"\0")):
+                print(pid)
+    except OSError:
+        pass
+X
 }
 daemon_pid() { trainyard status --json 2>/dev/null | field pid; }
 # The value of a top-level key of a JSON object on standard input ("" for null).
