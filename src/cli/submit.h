@@ -26,7 +26,7 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
 /* The program that `word` names, as the specification has it: looked up on PATH, absolute, or relative inside `dir` (NULL: no
  * snapshot).  malloc'ed; -ENOENT. */
 int ty_submit_program(const char *word, const char *dir, char **ret, struct ty_error *err);
-/* A valid experiment name made of a folder's name, in ret[37]; "default" when nothing is left of it. */
+/* A valid experiment name made of a folder's name, in ret[37]; "default" when too little is left of it. */
 void ty_submit_experiment(const char *dir, char ret[37]);
 /* "NAME=STORE[/PATH][:MODE]" into `refs`. */
 int ty_submit_data(const char *text, json_t *refs, struct ty_error *err);

@@ -24,7 +24,7 @@ static void child_main(pid_t runner, int out, int (*fn)(int out, void *ctx), voi
     if (getppid() != runner)
         _exit(1);
     prctl(PR_SET_NAME, "trainyard-files");
-    signal(SIGTERM, SIG_DFL);
+    signal(SIGTERM, SIG_IGN); /* meant for the job, whose processes are all signalled */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(out, 3) < 0 || close_range(4, ~0U, 0) < 0)

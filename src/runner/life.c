@@ -65,6 +65,15 @@ static json_t *quote(const struct ty_runner *r)
     return ty_lossy_text(buf, n);
 }
 
+/* Everything that descends from the runner ends, the helper that syncs too; it is started again when it is needed. */
+static int kill_all(struct ty_runner *r)
+{
+    int got = ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
+
+    ty_child_kill(&r->syncer);
+    return got;
+}
+
 /* Nothing of the job runs any more: say how it ended (status NULL: it never ran, or nobody knows). */
 static void finish(struct ty_runner *r, const int *status, const char *message)
 {
@@ -194,9 +203,6 @@ static void launch(struct ty_runner *r)
 static void started(struct ty_runner *r, int pid)
 {
     ty_runner_record(r, json_pack("{s:s, s:i}", "kind", "started", "pid", pid));
-    /* The daemon is told only what would survive a power cut: that this folder's job was started. */
-    if (fsync(r->dir_fd) < 0)
-        ty_log(TY_LOG_WARN, "cannot sync the job folder: %m");
     if (r->job->spec->max_run_seconds > 0 && r->ending == TY_ENDING_SCRIPT)
         r->limit_us = r->now_us + r->job->spec->max_run_seconds * 1000000;
     ty_runner_note(r, "the %s is running as process %d", program(r), pid);
@@ -224,7 +230,7 @@ static void ended(struct ty_runner *r)
     char text[256], how[64];
     int killed = SIGKILL; /* as a wait status: killed by it */
 
-    if (ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r) < 0)
+    if (kill_all(r) < 0)
         ty_runner_warning(r, "some processes of the run could not be ended within 5 seconds and may still be there");
     ty_rank_done(&r->rank);
     if (r->failure) {
@@ -325,7 +331,7 @@ static void kill_tree(struct ty_runner *r)
     ty_runner_note(r, "ending what is left with SIGKILL");
     r->kill_us = TY_NEVER;
     /* The wrapper goes too; its line ends, and ended() finds nothing left. */
-    ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
+    kill_all(r);
 }
 
 void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
@@ -360,7 +366,7 @@ void ty_life_stop(struct ty_runner *r)
 {
     ty_child_kill(&r->child);
     ty_rank_done(&r->rank);
-    ty_tree_kill(TY_TREE_KILL_MS, NULL, NULL);
+    kill_all(r);
 }
 
 /* --- after another runner --- */

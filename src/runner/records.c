@@ -1,7 +1,7 @@
 /* records.c - records.spool: one line "<seq> <json>\n" a record
  *
- * Appended and synced in groups.  A write that fails half-way is cut off again, so that the file is whole lines
- * at all times except after a power cut, and then only its end is torn.
+ * Appended in groups.  A write that fails half-way is cut off again, so that the file is whole lines at all times
+ * except after a power cut, and then only its end is torn.
  */
 #include "runner/records.h"
 #include "base/cleanup.h"
@@ -19,9 +19,9 @@
 struct ty_records {
     int fd;
     uint64_t next;      /* number of the next record added */
-    off_t size;         /* whole lines on disk */
-    struct ty_str wait; /* lines that are not on disk yet */
-    bool unsynced;      /* written, but fsync failed */
+    off_t size;         /* whole lines in the file */
+    struct ty_str wait; /* lines that are not written yet */
+    off_t synced;       /* of that, on disk for good */
     /* Sending: window[0..window_len) is the file's content from window_at on. */
     char window[TY_RECORD_MAX];
     size_t window_len;
@@ -149,28 +149,28 @@ uint64_t ty_records_add(struct ty_records *r, json_t *o)
     return r->wait.failed ? 0 : r->next++;
 }
 
-bool ty_records_waiting(const struct ty_records *r) { return r->wait.len > 0 || r->unsynced; }
+bool ty_records_waiting(const struct ty_records *r) { return r->wait.len > 0; }
+bool ty_records_unsynced(const struct ty_records *r) { return r->synced < r->size; }
+uint64_t ty_records_mark(const struct ty_records *r) { return (uint64_t)r->size; }
 uint64_t ty_records_next(const struct ty_records *r) { return r->next; }
 
-int ty_records_sync(struct ty_records *r)
+int ty_records_write(struct ty_records *r)
 {
-    int got;
+    int got = 0;
 
-    if (r->wait.len > 0) {
+    if (r->wait.len > 0)
         got = FAULT("runner.record", -errno, ty_pwrite_all(r->fd, r->wait.text, r->wait.len, r->size));
-        if (got < 0) {
-            if (ftruncate(r->fd, r->size) < 0)
-                return -errno;
-            return got;
-        }
-        r->unsynced = true;
-        r->size += (off_t)r->wait.len;
-        ty_str_done(&r->wait);
-    }
-    if (r->unsynced && fdatasync(r->fd) < 0)
-        return -errno;
-    r->unsynced = false;
+    if (got < 0)
+        return ftruncate(r->fd, r->size) < 0 ? -errno : got;
+    r->size += (off_t)r->wait.len;
+    ty_str_done(&r->wait);
     return 0;
+}
+
+void ty_records_synced(struct ty_records *r, uint64_t mark)
+{
+    if ((off_t)mark > r->synced && (off_t)mark <= r->size)
+        r->synced = (off_t)mark;
 }
 
 int ty_records_seek(struct ty_records *r, uint64_t seq)
@@ -194,7 +194,7 @@ int ty_records_peek(struct ty_records *r, uint64_t *seq, const char **json, size
 {
     const char *line, *text;
 
-    if (r->unsynced || r->send_at >= r->size)
+    if (r->send_at >= r->synced)
         return -EAGAIN;
     line = line_here(r);
     text = line ? line_json(r, line) : NULL;

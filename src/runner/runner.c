@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "runner/oom.h"
 #include "runner/runner_internal.h"
+#include "runner/sync.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -29,7 +30,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SYNC_RETRY_US (1000 * 1000)
+#define WRITE_RETRY_US (1000 * 1000)
 #define OOM_PROTECT (-500)
 
 static const char *const log_names[TY_LOG_COUNT] = {
@@ -65,6 +66,7 @@ void ty_runner_reaped(pid_t pid, int status, void *ctx)
     struct ty_runner *r = ctx;
 
     ty_child_reaped(&r->child, pid, status);
+    ty_child_reaped(&r->syncer, pid, status);
     if (pid == r->rank.pid)
         r->wrapper_status = status;
 }
@@ -268,18 +270,43 @@ static void hear_files(struct ty_runner *r)
         }
 }
 
+static void write_failed(struct ty_runner *r, const char *why)
+{
+    ty_log(TY_LOG_ERROR, "cannot write records.spool: %s; trying again", why);
+    r->write_due_us = r->now_us + WRITE_RETRY_US;
+}
+
+/* Added records are written at once, and synced by a child: then they may be sent. */
 static void write_records(struct ty_runner *r)
 {
+    struct ty_error err;
     int got;
 
-    if (!ty_records_waiting(r->records) || r->now_us < r->sync_due_us)
+    if (r->now_us < r->write_due_us)
         return;
-    got = ty_records_sync(r->records);
-    r->sync_due_us = 0;
-    if (got < 0) {
-        ty_log(TY_LOG_ERROR, "cannot write records.spool: %s; trying again", strerror(-got));
-        r->sync_due_us = r->now_us + SYNC_RETRY_US;
-    }
+    r->write_due_us = 0;
+    got = ty_records_write(r->records);
+    if (got < 0)
+        write_failed(r, strerror(-got));
+    if (got < 0 || r->syncer.pid || !ty_records_unsynced(r->records))
+        return;
+    r->sync_mark = ty_records_mark(r->records);
+    if (ty_child_start(&r->syncer, ty_sync, r->job->dir, &err) < 0)
+        write_failed(r, err.text);
+}
+
+static void no_lines(json_t *line, void *ctx) { (void)line, (void)ctx; }
+
+static void hear_syncer(struct ty_runner *r)
+{
+    bool failed = false;
+
+    if (ty_child_read(&r->syncer, no_lines, NULL, &failed) == 0)
+        return;
+    if (failed)
+        write_failed(r, "the disk did not take it");
+    else
+        ty_records_synced(r->records, r->sync_mark);
 }
 
 static int64_t due(const struct ty_runner *r)
@@ -288,8 +315,8 @@ static int64_t due(const struct ty_runner *r)
 
     if (life < at)
         at = life;
-    if (r->sync_due_us && r->sync_due_us < at)
-        at = r->sync_due_us;
+    if (r->write_due_us && r->write_due_us < at)
+        at = r->write_due_us;
     if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running && r->now_us + TY_ROWS_POLL_US < at)
         at = r->now_us + TY_ROWS_POLL_US;
     return at;
@@ -307,13 +334,14 @@ static int wait_ms(const struct ty_runner *r)
 /* Wait for something to happen, and hear it. */
 static void turn(struct ty_runner *r)
 {
-    enum { STREAM, SIGNALS, RANK, CHILD, FILES, N };
+    enum { STREAM, SIGNALS, RANK, CHILD, SYNCER, FILES, N };
     short events;
     struct pollfd p[N] = {
         [STREAM] = { .fd = ty_stream_fd(r->stream, &events) },
         [SIGNALS] = { .fd = r->signals, .events = POLLIN },
         [RANK] = { .fd = r->rank.line, .events = POLLIN },
         [CHILD] = { .fd = r->child.fd, .events = POLLIN },
+        [SYNCER] = { .fd = r->syncer.fd, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
     };
 
@@ -325,6 +353,8 @@ static void turn(struct ty_runner *r)
         hear_signals(r);
     if (p[FILES].revents)
         hear_files(r);
+    if (p[SYNCER].revents && r->syncer.fd == p[SYNCER].fd)
+        hear_syncer(r);
     if (p[CHILD].revents && r->child.fd == p[CHILD].fd)
         ty_life_child(r);
     if (p[RANK].revents && r->rank.line == p[RANK].fd)
@@ -391,7 +421,7 @@ static void become_runner(struct ty_runner *r)
 int ty_runner_main(const char *job_dir)
 {
     struct ty_runner r = { .lock = -1, .dir_fd = -1, .signals = -1, .inotify = -1, .spool_watch = -1,
-                           .limit_us = TY_NEVER, .kill_us = TY_NEVER, .child = TY_CHILD_INIT, .rank = TY_RANK_INIT,
+                           .limit_us = TY_NEVER, .kill_us = TY_NEVER, .child = TY_CHILD_INIT, .syncer = TY_CHILD_INIT, .rank = TY_RANK_INIT,
                            .records_acked = 1 };
     char dir[PATH_MAX];
     struct ty_error err = { 0 };

@@ -34,6 +34,11 @@ struct ty_runner {
     int64_t now_us;
     bool over; /* leave the loop and remove the folder */
 
+    /* records on their way to the disk */
+    struct ty_child syncer;
+    uint64_t sync_mark;   /* up to where it syncs */
+    int64_t write_due_us; /* what failed is not tried again before; 0: nothing failed */
+
     /* life.c */
     enum ty_phase phase;
     enum ty_ending ending; /* why the job ends, as far as it is known */
@@ -50,7 +55,6 @@ struct ty_runner {
     uint64_t records_acked, collected_seq; /* collected_seq 0: not there yet */
     int64_t hold_us;      /* no log is read before */
     int64_t rows_due_us;  /* when to look at the row spools */
-    int64_t sync_due_us;  /* records that could not be written are tried again */
     bool rescan;          /* a spool appeared or was not complete */
     bool log_limit_told[TY_LOG_COUNT];
     unsigned char *buf;   /* rows and log bytes on their way */

@@ -30,8 +30,8 @@ static int load_live(struct ty_sched *s, const char *run, struct live **ret, str
     struct loading w = { .sched = s, .live = live_find(s, run), .err = err };
     int r = w.live ? 0 : ty_store_with_run(s->o.store, run, load, &w);
 
-    if (r == -ENOENT)
-        return ty_error_set(err, r, "there is no run '%s'; `trainyard ps -a` lists all runs", run);
+    if (r == -ENOENT || (r == 0 && w.live->gone))
+        return ty_error_set(err, -ENOENT, "there is no run '%s'; `trainyard ps -a` lists all runs", run);
     if (r < 0)
         return ty_error_set(err, r, "cannot read run '%s' from the state folder", run);
     *ret = w.live;
@@ -150,7 +150,7 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
 
     if (r < 0)
         return r;
-    if (!ty_run_state_ended(l->run.state) || l->units > 0 || l->job)
+    if (!ty_run_state_ended(l->run.state) || l->units > 0)
         return ty_error_set(err, -EBUSY, "run '%s' is %s; cancel it first (`trainyard cancel %s`), or wait for its end", run,
                             ty_run_state_word(l->run.state), run);
     id = l->id;
@@ -159,7 +159,9 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
         free(w);
         return ty_error_oom(err);
     }
-    live_drop(l);
+    l->gone = true; /* its runner may still be clearing away: dropped when that has ended */
+    if (!l->job)
+        live_drop(l);
     *w = (struct waiter){ .sched = s, .done = done, .ctx = ctx, .run = w->run };
     u = ty_unit_new();
     ty_unit_run_delete(u, id);

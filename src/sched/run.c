@@ -260,8 +260,11 @@ void run_check_silence(struct live *l, int64_t now_us)
 
 static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id, struct ty_error *err)
 {
-    struct live *l = live_find(ctx, run);
+    struct ty_sched *s = ctx;
+    struct live *l = live_find(s, run);
 
+    if (s->recovering || (l && l->stored_seq != l->seq)) /* what is in memory may not come true */
+        return ty_error_set(err, -EAGAIN, "the state of run '%s' is being stored", run);
     if (!l || ty_run_state_ended(l->run.state))
         return ty_error_set(err, -ENOENT, "run '%s' is not known here, or has ended", run);
     if (attempt != l->run.attempt || !l->token || strcmp(token, l->token) != 0)

@@ -370,7 +370,7 @@ static void on_recover(uv_timer_t *t)
         next = l->hh.next;
         run_act(l);
     }
-    place(s);
+    on_retry(&s->retry); /* what could not be done while nothing could be stored */
 }
 
 void recover_soon(struct ty_sched *s)

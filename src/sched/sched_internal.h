@@ -41,6 +41,7 @@ struct live {
     struct ty_job *job;      /* its runner, while one is watched */
     int salvages;
     char *trouble;           /* why its runner could not be started; tried again */
+    bool gone;               /* deleted */
     bool forgotten;          /* its submission could not be stored: dropped by run_act */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */

@@ -14,7 +14,10 @@ json_t *ty_metric_double(double value)
 {
     if (isfinite(value))
         return json_real(value);
-    return json_pack("{s:s}", "$float", isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
+    return json_pack("{s:s}", "$float",
+                     isnan(value) ? "NaN"
+                     : value > 0  ? "Infinity"
+                                  : "-Infinity");
 }
 
 /* ---- order ---- */
@@ -53,7 +56,7 @@ static int add_items(json_t *list, const json_t *items)
     size_t i;
     json_t *item;
 
-    json_array_foreach((json_t *)items, i, item)
+    json_array_foreach ((json_t *)items, i, item)
         if (json_array_append(list, item) < 0)
             return -1;
     return 0;
@@ -74,7 +77,7 @@ static int add_columns(json_t *columns, json_t *cells, bool table)
     const char *name;
     json_t *value;
 
-    json_object_foreach(cells, name, value) {
+    json_object_foreach (cells, name, value) {
         json_t *c = column(columns, name);
         int r = table && json_is_array(value) ? add_items(c, value) : json_array_append(c, value);
 
@@ -114,7 +117,7 @@ static json_t *only_row(const json_t *columns)
     const char *name;
     json_t *values;
 
-    json_object_foreach((json_t *)columns, name, values)
+    json_object_foreach ((json_t *)columns, name, values)
         if (json_object_set(row, name, json_array_get(values, 0)) < 0)
             return json_decref(row), NULL;
     return row;

@@ -25,9 +25,11 @@ struct ty_metric_point {
 };
 
 json_t *ty_metric_double(double value); /* a new reference */
-/* Sort points, given by (writer, seq), by time, then writer, then seq.  A writer's own order is never changed: when its
- * clock steps back, its later points take the time of the latest before them (at_us is raised). */
+/* Sort points, given by (writer, seq), by time, then writer, then seq.  A writer's own order is
+ * never changed: when its clock steps back, its later points take the time of the latest before
+ * them (at_us is raised). */
 void ty_metric_order(struct ty_metric_point *points, size_t n);
-/* The value of the metric `name` from its points in order; n >= 1.  A new reference; NULL: out of memory. */
+/* The value of the metric `name` from its points in order; n >= 1.  A new reference; NULL: out
+ * of memory. */
 json_t *ty_metric_shape(const char *name, const struct ty_metric_point *points, size_t n);
 #endif

@@ -1,7 +1,7 @@
 /* store.c - opening, migrating and closing the store; statements and what SQLite's codes mean
  *
- * Two connections to one file in WAL mode: the writer thread's, with synchronous=FULL, and the loop's, which
- * only reads.  A reader never waits for the writer and never makes it wait.
+ * Two connections to one file in WAL mode: the writer thread's, with synchronous=FULL, and the
+ * loop's, which only reads.  A reader never waits for the writer and never makes it wait.
  */
 #include "base/clock.h"
 #include "base/error.h"
@@ -38,15 +38,20 @@ static int io_errno(sqlite3 *db, int rc)
         return -EISDIR;
     if (e == EDQUOT)
         return -ENOSPC;
-    return e == ENOSPC || e == EROFS || e == EACCES || e == EPERM || e == ENOTDIR || e == EMFILE || e == ENFILE ? -e : -EIO;
+    return e == ENOSPC || e == EROFS || e == EACCES || e == EPERM || e == ENOTDIR || e == EMFILE ||
+                   e == ENFILE
+               ? -e
+               : -EIO;
 }
 
 static int constraint_errno(int rc)
 {
     if (rc == SQLITE_CONSTRAINT_FOREIGNKEY)
         return -ENOENT;
-    return rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_ROWID ? -EEXIST
-                                                                                                            : -EINVAL;
+    return rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE ||
+                   rc == SQLITE_CONSTRAINT_ROWID
+               ? -EEXIST
+               : -EINVAL;
 }
 
 int store_errno(sqlite3 *db, int rc)
@@ -149,7 +154,8 @@ static int prepare(struct conn *c, bool writes)
 {
     for (int i = 0; i < STMT_COUNT; i++)
         if (statements[i].writes == writes) {
-            int rc = sqlite3_prepare_v3(c->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT, &c->q[i], NULL);
+            int rc = sqlite3_prepare_v3(c->db, statements[i].sql, -1, SQLITE_PREPARE_PERSISTENT,
+                                        &c->q[i], NULL);
 
             if (rc != SQLITE_OK)
                 return store_errno(c->db, rc);
@@ -189,8 +195,9 @@ static int get_number(sqlite3 *db, const char *sql, int64_t *ret)
 
 static int open_conn(struct conn *c, const char *path, const char *pragmas)
 {
-    int rc = FAULT("store.open", -1,
-                   sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
+    int rc =
+        FAULT("store.open", -1,
+              sqlite3_open_v2(path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL));
 
     if (rc != SQLITE_OK)
         return store_errno(c->db, rc);
@@ -201,8 +208,8 @@ static int open_conn(struct conn *c, const char *path, const char *pragmas)
     return exec(c->db, pragmas);
 }
 
-/* The file exists before SQLite sees it: so it is for the owner's eyes only from birth, and the system's own
- * reason is known when it cannot be written. */
+/* The file exists before SQLite sees it: so it is for the owner's eyes only from birth, and the
+ * system's own reason is known when it cannot be written. */
 static int make_file(const char *path)
 {
     CLEANUP_CLOSE int fd = FAULT("store.open", -1, open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -240,14 +247,17 @@ static int migrate(struct ty_store *st, struct ty_error *err)
     if (r < 0)
         return r;
     if (tables > 0 && app != STORE_APPLICATION_ID)
-        return ty_error_set(err, -EPROTO,
-                            "cannot open the state file '%s': it is a database of another program; move it away, or set "
-                            "TRAINYARD_HOME to another folder", st->path);
+        return ty_error_set(
+            err, -EPROTO,
+            "cannot open the state file '%s': it is a database of another program; move it away, or set "
+            "TRAINYARD_HOME to another folder",
+            st->path);
     if (version > store_version)
-        return ty_error_set(err, -EPROTO,
-                            "cannot open the state file '%s': a newer Trainyard made it (version %lld of its tables, this "
-                            "program knows %d); install the newer one again, or set TRAINYARD_HOME to another folder",
-                            st->path, (long long)version, store_version);
+        return ty_error_set(
+            err, -EPROTO,
+            "cannot open the state file '%s': a newer Trainyard made it (version %lld of its tables, this "
+            "program knows %d); install the newer one again, or set TRAINYARD_HOME to another folder",
+            st->path, (long long)version, store_version);
     for (; version < store_version && r == 0; version++)
         r = migrate_one(db, (int)version + 1);
     return r;
@@ -255,10 +265,11 @@ static int migrate(struct ty_store *st, struct ty_error *err)
 
 static int open_writer(struct ty_store *st, struct ty_error *err)
 {
-    int r = open_conn(&st->writer, st->path,
-                      "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                      "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 0;"
-                      "PRAGMA journal_size_limit = 67108864");
+    int r = open_conn(
+        &st->writer, st->path,
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 0;"
+        "PRAGMA journal_size_limit = 67108864");
 
     if (r == 0)
         r = migrate(st, err);
@@ -267,7 +278,9 @@ static int open_writer(struct ty_store *st, struct ty_error *err)
 
 static int open_reader(struct ty_store *st)
 {
-    int r = open_conn(&st->reader, st->path, "PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY");
+    int r =
+        open_conn(&st->reader, st->path,
+                  "PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY");
 
     return r < 0 ? r : prepare(&st->reader, false);
 }
@@ -287,22 +300,36 @@ static int open_error(const char *path, int r, struct ty_error *err)
         return r;
     switch (r) {
     case -EROFS:
-        return ty_error_set(err, r, "cannot write the state file '%s': it lies on a read-only file system; set TRAINYARD_HOME "
-                                    "to a folder that can be written", path);
+        return ty_error_set(
+            err, r,
+            "cannot write the state file '%s': it lies on a read-only file system; set TRAINYARD_HOME "
+            "to a folder that can be written",
+            path);
     case -ENOSPC:
-        return ty_error_set(err, r, "cannot open the state file '%s': the disk is full; free some space and try again", path);
+        return ty_error_set(
+            err, r,
+            "cannot open the state file '%s': the disk is full; free some space and try again",
+            path);
     case -EBADMSG:
-        return ty_error_set(err, r, "cannot read the state file '%s': it is damaged; put a backup in its place, or move it "
-                                    "away together with the files '-wal' and '-shm' beside it and start with an empty one",
-                            path);
+        return ty_error_set(
+            err, r,
+            "cannot read the state file '%s': it is damaged; put a backup in its place, or move it "
+            "away together with the files '-wal' and '-shm' beside it and start with an empty one",
+            path);
     case -EBUSY:
-        return ty_error_set(err, r, "cannot open the state file '%s': another program holds it locked; end that program and "
-                                    "try again", path);
+        return ty_error_set(
+            err, r,
+            "cannot open the state file '%s': another program holds it locked; end that program and "
+            "try again",
+            path);
     case -ENOMEM:
         return ty_error_oom(err);
     default:
-        return ty_error_set(err, r, "cannot open the state file '%s': %s; check the folder, or set TRAINYARD_HOME to another "
-                                    "one", path, strerror(-r));
+        return ty_error_set(
+            err, r,
+            "cannot open the state file '%s': %s; check the folder, or set TRAINYARD_HOME to another "
+            "one",
+            path, strerror(-r));
     }
 }
 
@@ -346,7 +373,8 @@ static struct ty_store *store_free(struct ty_store *st)
     return NULL;
 }
 
-int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct ty_store **ret, struct ty_error *err)
+int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct ty_store **ret,
+                  struct ty_error *err)
 {
     struct ty_store *st = calloc(1, sizeof *st);
     int r;

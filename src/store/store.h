@@ -7,7 +7,8 @@
  *
  * When a commit fails (a full disk), every unit of the batch and everything queued behind it fails with
  * the same code, because it may rest on what was not stored; the store stays refusing until ty_store_resume().
- * The caller reloads what it knows from the tables first.
+ * The caller reloads what it knows from the tables first.  A unit for which there was no memory counts as such a failure.
+ * -EPROTO, -EEXIST, -ENOENT and -EINVAL are a unit's own: nothing of it is stored, and the others go on.
  */
 #ifndef TY_STORE_H
 #define TY_STORE_H
@@ -43,7 +44,7 @@ bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit w
 struct ty_unit *ty_unit_new(void); /* NULL: out of memory; a NULL unit is accepted everywhere and fails on commit */
 void ty_unit_free(struct ty_unit *u); /* a unit that is not committed after all */
 typedef void (*ty_unit_done)(void *ctx, int r); /* on the loop: 0 once it is stored, or a negative errno */
-/* Queue the unit and take it over.  done (may be NULL) is always called exactly once. */
+/* Queue the unit and take it over.  done (may be NULL) is always called exactly once; with -ESHUTDOWN once close has begun. */
 void ty_store_commit(struct ty_store *st, struct ty_unit *u, ty_unit_done done, void *ctx);
 
 struct ty_run_row {
@@ -60,7 +61,8 @@ void ty_unit_run_add(struct ty_unit *u, const struct ty_run_row *row);
  * the data's error, text, tags, properties and artifacts go to their tables. */
 void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
                    const struct ty_run *run);
-void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);        /* with everything that belongs to it, log files too */
+/* With everything that belongs to it, log files too.  A run that is not there is no error. */
+void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);
 void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
 /* Append log bytes at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
 void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,

@@ -1,4 +1,5 @@
-/* store_artifact.c - what of a run lies in files: artifacts, logs, snapshots, and the blobs that these refer to */
+/* store_artifact.c - what of a run lies in files: artifacts, logs, snapshots, and the blobs that
+ * these refer to */
 #include "base/str.h"
 #include "store/store_internal.h"
 #include <errno.h>
@@ -17,7 +18,8 @@ static int apply_snapshot_put(struct ty_store *st, const struct op *op)
     return store_exec(&st->writer, STMT_snapshot_put, "tiii", o->id, o->files, o->bytes, o->at_us);
 }
 
-void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us)
+void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes,
+                          int64_t at_us)
 {
     struct op_snapshot *o = unit_op(u, sizeof *o, apply_snapshot_put);
 
@@ -31,7 +33,8 @@ void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uin
 
 static int apply_prune(struct ty_store *st, const struct op *op)
 {
-    return store_exec(&st->writer, STMT_snapshots_prune, "i", ((const struct op_snapshot *)op)->at_us);
+    return store_exec(&st->writer, STMT_snapshots_prune, "i",
+                      ((const struct op_snapshot *)op)->at_us);
 }
 
 void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us)
@@ -49,7 +52,8 @@ bool ty_store_snapshot_has(struct ty_store *st, const char *id)
     return store_get_i64(&st->reader, &one, STMT_snapshot_has, "t", id) == 0;
 }
 
-int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx)
+int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx),
+                       void *ctx)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_blobs, "");
     int r;
@@ -70,8 +74,8 @@ int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret)
 
     while ((r = store_step(q)) == 1)
         if (store_push(a, json_pack("{s:o s:I s:o s:o}", "path", store_json_text(q, 0), "bytes",
-                                    (json_int_t)sqlite3_column_int64(q, 1), "kind", store_json_text(q, 2), "sha256",
-                                    store_json_text(q, 3))) < 0)
+                                    (json_int_t)sqlite3_column_int64(q, 1), "kind",
+                                    store_json_text(q, 2), "sha256", store_json_text(q, 3))) < 0)
             return -ENOMEM;
     if (r < 0)
         return r;
@@ -79,7 +83,8 @@ int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret)
     return 0;
 }
 
-int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes)
+int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65],
+                      uint64_t *bytes)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_artifact_get, "it", run_id, path);
     int r = store_step(q);

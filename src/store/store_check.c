@@ -12,7 +12,8 @@ static int replay(struct ty_store *st, int64_t run, struct ty_run_view *v, struc
     while ((r = store_step(q)) == 1) {
         CLEANUP_JSON json_t *data = store_json_value(q, 3);
 
-        r = data ? ty_run_view_apply(v, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1), store_text(q, 2), data, err)
+        r = data ? ty_run_view_apply(v, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+                                     store_text(q, 2), data, err)
                  : -ENOMEM;
         if (r < 0)
             break;
@@ -30,9 +31,10 @@ static json_t *artifacts(struct ty_store *st, int64_t run)
     while ((r = store_step(q)) == 1) {
         CLEANUP_JSON json_t *path = store_json_text(q, 0);
 
-        if (!path || json_object_set_new(o, json_string_value(path),
-                                         json_pack("{s:o s:I}", "sha256", store_json_text(q, 1), "bytes",
-                                                   (json_int_t)sqlite3_column_int64(q, 2))) < 0)
+        if (!path ||
+            json_object_set_new(o, json_string_value(path),
+                                json_pack("{s:o s:I}", "sha256", store_json_text(q, 1), "bytes",
+                                          (json_int_t)sqlite3_column_int64(q, 2))) < 0)
             return NULL;
     }
     return r < 0 ? NULL : TAKE(o);
@@ -40,8 +42,9 @@ static json_t *artifacts(struct ty_store *st, int64_t run)
 
 static bool same_run(const struct ty_run *a, const struct ty_run *b)
 {
-    return a->state == b->state && a->outcome == b->outcome && a->heard == b->heard && a->attempt == b->attempt &&
-           a->exit_code == b->exit_code && a->exit_signal == b->exit_signal && a->created_us == b->created_us &&
+    return a->state == b->state && a->outcome == b->outcome && a->heard == b->heard &&
+           a->attempt == b->attempt && a->exit_code == b->exit_code &&
+           a->exit_signal == b->exit_signal && a->created_us == b->created_us &&
            a->started_us == b->started_us && a->ended_us == b->ended_us;
 }
 
@@ -92,7 +95,8 @@ static int check_one(struct ty_store *st, sqlite3_stmt *q, struct ty_error *err)
     if (!what)
         return 0;
     if (err && err->code == 0)
-        ty_error_set(err, -EBADMSG, "the events of run '%s' and its row in the tables differ: %s", store_text(q, 1), what);
+        ty_error_set(err, -EBADMSG, "the events of run '%s' and its row in the tables differ: %s",
+                     store_text(q, 1), what);
     return 1;
 }
 

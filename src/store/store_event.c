@@ -1,8 +1,8 @@
 /* store_event.c - events, and what follows from them in the tables
  *
- * The event log is the truth; the other tables are its fold, kept so that it need not be read.  What an event
- * means is decided on the loop, where its data is JSON: the writer thread only binds texts.  The fold must be
- * the one of ty_run_view_apply(): ty_store_check() compares.
+ * The event log is the truth; the other tables are its fold, kept so that it need not be read.
+ * What an event means is decided on the loop, where its data is JSON: the writer thread only
+ * binds texts.  The fold must be the one of ty_run_view_apply(): ty_store_check() compares.
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -14,10 +14,10 @@ struct op_event {
     struct op op;
     int64_t run, seq, at_us;
     const char *kind, *data;
-    bool moves;         /* the state; otherwise a note */
+    bool moves; /* the state; otherwise a note */
     struct ty_run after;
     bool has_error;
-    const char *error;  /* JSON; NULL: none any more */
+    const char *error; /* JSON; NULL: none any more */
 };
 struct op_note {
     struct op op;
@@ -32,16 +32,17 @@ static int move_run(struct ty_store *st, const struct op_event *o)
 {
     const struct ty_run *run = &o->after;
 
-    return store_exec(&st->writer, STMT_run_move, "iitttiiiiiii", o->run, o->seq, ty_run_state_word(run->state),
-                      ty_run_state_word(run->outcome), ty_run_state_word(run->heard),
-                      (int64_t)!ty_run_state_ended(run->state), (int64_t)run->attempt, (int64_t)run->exit_code,
-                      (int64_t)run->exit_signal, run->created_us, run->started_us, run->ended_us);
+    return store_exec(&st->writer, STMT_run_move, "iitttiiiiiii", o->run, o->seq,
+                      ty_run_state_word(run->state), ty_run_state_word(run->outcome),
+                      ty_run_state_word(run->heard), (int64_t)!ty_run_state_ended(run->state),
+                      (int64_t)run->attempt, (int64_t)run->exit_code, (int64_t)run->exit_signal,
+                      run->created_us, run->started_us, run->ended_us);
 }
 
 static int put_event(struct ty_store *st, const struct op_event *o)
 {
-    CLEANUP_RESET sqlite3_stmt *q =
-        store_bind(&st->writer, STMT_event_add, "iiitt", o->run, o->seq, o->at_us, o->kind, o->data);
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->writer, STMT_event_add, "iiitt", o->run, o->seq,
+                                               o->at_us, o->kind, o->data);
     int rc = FAULT("store.event", -1, sqlite3_step(q));
 
     return store_errno(st->writer.db, rc);
@@ -64,13 +65,14 @@ static int check_place(struct ty_store *st, const struct op_event *o, bool *acti
 static int apply_event(struct ty_store *st, const struct op *op)
 {
     const struct op_event *o = (const struct op_event *)op;
-    bool active;
+    bool active = false;
     int r = check_place(st, o, &active);
 
     if (r == 0)
         r = put_event(st, o);
     if (r == 0)
-        r = o->moves ? move_run(st, o) : store_exec(&st->writer, STMT_run_note, "ii", o->run, o->seq);
+        r = o->moves ? move_run(st, o)
+                     : store_exec(&st->writer, STMT_run_note, "ii", o->run, o->seq);
     if (r == 0 && o->has_error)
         r = store_exec(&st->writer, STMT_run_error, "it", o->run, o->error);
     if (r == 0 && o->moves && active && ty_run_state_ended(o->after.state))
@@ -79,14 +81,16 @@ static int apply_event(struct ty_store *st, const struct op *op)
 }
 
 /* Insert, else change; the count in the run's row follows. */
-static int put_counted(struct ty_store *st, int added, enum stmt change, enum stmt count, const struct op_note *o)
+static int put_counted(struct ty_store *st, int added, enum stmt change, enum stmt count,
+                       const struct op_note *o)
 {
     if (added < 0)
         return added;
     if (sqlite3_changes(st->writer.db) > 0)
         return store_exec(&st->writer, count, "ii", o->run, (int64_t)1);
-    return change == STMT_tag_change ? store_exec(&st->writer, change, "itt", o->run, o->key, o->value)
-                                     : store_exec(&st->writer, change, "itti", o->run, o->key, o->value, o->bytes);
+    return change == STMT_tag_change
+               ? store_exec(&st->writer, change, "itt", o->run, o->key, o->value)
+               : store_exec(&st->writer, change, "itti", o->run, o->key, o->value, o->bytes);
 }
 
 static int remove_tag(struct ty_store *st, const struct op_note *o)
@@ -106,15 +110,18 @@ static int apply_note(struct ty_store *st, const struct op *op)
     case TY_NOTE_WARNED:
         return store_exec(&st->writer, STMT_warning_add, "iit", o->run, o->seq, o->value);
     case TY_NOTE_TAGGED:
-        return put_counted(st, store_exec(&st->writer, STMT_tag_add, "itt", o->run, o->key, o->value), STMT_tag_change,
-                           STMT_run_tags, o);
+        return put_counted(st,
+                           store_exec(&st->writer, STMT_tag_add, "itt", o->run, o->key, o->value),
+                           STMT_tag_change, STMT_run_tags, o);
     case TY_NOTE_UNTAGGED:
         return remove_tag(st, o);
     case TY_NOTE_PROPERTY:
         return store_exec(&st->writer, STMT_property_add, "itt", o->run, o->key, o->value);
     case TY_NOTE_ARTIFACT:
-        return put_counted(st, store_exec(&st->writer, STMT_artifact_add, "itti", o->run, o->key, o->value, o->bytes),
-                           STMT_artifact_change, STMT_run_artifacts, o);
+        return put_counted(
+            st,
+            store_exec(&st->writer, STMT_artifact_add, "itti", o->run, o->key, o->value, o->bytes),
+            STMT_artifact_change, STMT_run_artifacts, o);
     default:
         return -EINVAL;
     }
@@ -127,7 +134,8 @@ static const char *text_of(const json_t *data, const char *key)
     return json_string_value(json_object_get(data, key));
 }
 
-static void add_note(struct ty_unit *u, enum ty_note note, int64_t run, int64_t seq, const json_t *data)
+static void add_note(struct ty_unit *u, enum ty_note note, int64_t run, int64_t seq,
+                     const json_t *data)
 {
     struct op_note *o = unit_op(u, sizeof *o, apply_note);
 
@@ -137,12 +145,14 @@ static void add_note(struct ty_unit *u, enum ty_note note, int64_t run, int64_t 
     o->run = run;
     o->seq = seq;
     o->key = unit_text(u, text_of(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
-    o->value = unit_text(u, text_of(data, note == TY_NOTE_WARNED ? "text" : note == TY_NOTE_ARTIFACT ? "sha256" : "value"));
+    o->value = unit_text(u, text_of(data, note == TY_NOTE_WARNED     ? "text"
+                                          : note == TY_NOTE_ARTIFACT ? "sha256"
+                                                                     : "value"));
     o->bytes = json_integer_value(json_object_get(data, "bytes"));
 }
 
-/* What the event makes of the run's error, as in ty_run_view_apply(): 1 and a new reference; -1: it is gone; 0: it stays.
- * 1 with NULL: out of memory. */
+/* What the event makes of the run's error, as in ty_run_view_apply(): 1 and a new reference; -1:
+ * it is gone; 0: it stays. 1 with NULL: out of memory. */
 static int error_of(enum ty_run_event ev, const json_t *data, json_t **ret)
 {
     json_t *error = json_object_get(data, "error");
@@ -155,14 +165,16 @@ static int error_of(enum ty_run_event ev, const json_t *data, json_t **ret)
         return 1;
     }
     if (ev == TY_EV_CANCEL && message) {
-        *ret = json_pack("{s:s s:s s:n}", "code", reason && strcmp(reason, "time_limit") == 0 ? "TimeLimit" : "Canceled",
+        *ret = json_pack("{s:s s:s s:n}", "code",
+                         reason && strcmp(reason, "time_limit") == 0 ? "TimeLimit" : "Canceled",
                          "message", message, "log_tail");
         return 1;
     }
     return 0;
 }
 
-static void add_error(struct ty_unit *u, struct op_event *o, enum ty_run_event ev, const json_t *data)
+static void add_error(struct ty_unit *u, struct op_event *o, enum ty_run_event ev,
+                      const json_t *data)
 {
     CLEANUP_JSON json_t *error = NULL;
     CLEANUP_FREE char *text = NULL;
@@ -177,8 +189,8 @@ static void add_error(struct ty_unit *u, struct op_event *o, enum ty_run_event e
     o->error = unit_text(u, text);
 }
 
-void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
-                   const struct ty_run *run)
+void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us, const char *kind,
+                   const json_t *data, const struct ty_run *run)
 {
     CLEANUP_FREE char *text = data ? ty_json_text(data) : strdup("{}");
     enum ty_run_event ev = ty_run_event_parse(kind);
@@ -206,13 +218,16 @@ void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us
 
 int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_event_list, "iii", run_id, after_seq, (int64_t)limit);
+    CLEANUP_RESET sqlite3_stmt *q =
+        store_bind(&st->reader, STMT_event_list, "iii", run_id, after_seq, (int64_t)limit);
     CLEANUP_JSON json_t *a = json_array();
     int r;
 
     while ((r = store_step(q)) == 1)
-        if (store_push(a, json_pack("{s:I s:o s:o s:o}", "seq", (json_int_t)sqlite3_column_int64(q, 0), "at",
-                                    store_json_time(q, 1), "kind", store_json_text(q, 2), "data", store_json_value(q, 3))) < 0)
+        if (store_push(a,
+                       json_pack("{s:I s:o s:o s:o}", "seq", (json_int_t)sqlite3_column_int64(q, 0),
+                                 "at", store_json_time(q, 1), "kind", store_json_text(q, 2), "data",
+                                 store_json_value(q, 3))) < 0)
             return -ENOMEM;
     if (r < 0)
         return r;

@@ -13,8 +13,8 @@
  *   store_artifact.c files, snapshots, blobs
  *   store_target.c   compute targets, datastores
  *
- * An operation is composed on the loop (ty_unit_*) and applied on the writer thread: both halves stand side by
- * side in the file of their subject.
+ * An operation is composed on the loop (ty_unit_*) and applied on the writer thread: both halves
+ * stand side by side in the file of their subject.
  */
 #ifndef TY_STORE_INTERNAL_H
 #define TY_STORE_INTERNAL_H
@@ -26,9 +26,9 @@
 
 #define STORE_BATCH_MS 5
 #define STORE_BATCH_ROWS 20000
-#define STORE_WAL_PAGES 1000       /* of 4 KiB: a checkpoint is tried */
-#define STORE_WAL_PAGES_MAX 16384  /* and from here on, insisted upon */
-#define STORE_BUSY_MS 5000         /* another program holds the database */
+#define STORE_WAL_PAGES 1000      /* of 4 KiB: a checkpoint is tried */
+#define STORE_WAL_PAGES_MAX 16384 /* and from here on, insisted upon */
+#define STORE_BUSY_MS 5000        /* another program holds the database */
 #define STORE_LOG_FDS 64
 #define STORE_LOG_NAME_MAX 1024
 #define STORE_SWEEP_ROWS 10000
@@ -48,7 +48,8 @@ struct conn {
 
 struct op {
     struct op *next;
-    /* 0; -EPROTO, -EEXIST, -ENOENT or -EINVAL, which fail the unit alone; anything else fails the batch. */
+    /* 0; -EPROTO, -EEXIST, -ENOENT or -EINVAL, which fail the unit alone; anything else fails
+     * the batch. */
     int (*apply)(struct ty_store *st, const struct op *op);
 };
 struct ty_unit {
@@ -62,8 +63,10 @@ struct ty_unit {
     ty_unit_done done;
     void *ctx;
 };
-/* A zeroed operation of `size` bytes (struct op first) at the end of the unit; NULL: nothing more can be added. */
-void *unit_op(struct ty_unit *u, size_t size, int (*apply)(struct ty_store *st, const struct op *op));
+/* A zeroed operation of `size` bytes (struct op first) at the end of the unit; NULL: nothing
+ * more can be added. */
+void *unit_op(struct ty_unit *u, size_t size,
+              int (*apply)(struct ty_store *st, const struct op *op));
 /* A copy that lives as long as the unit; NULL gives NULL. */
 const char *unit_text(struct ty_unit *u, const char *text);
 const void *unit_bytes(struct ty_unit *u, const void *bytes, size_t n);
@@ -108,12 +111,12 @@ struct ty_store {
     /* the writer thread's */
     struct conn writer;
     pthread_t thread;
-    bool threaded;          /* the thread was started */
-    uint64_t failed_epoch;  /* units up to this one fail with failed_code */
+    bool threaded;         /* the thread was started */
+    uint64_t failed_epoch; /* units up to this one fail with failed_code */
     int failed_code;
     int wal_pages, checkpoint_at;
-    bool sweep;             /* deleted runs may have left something */
-    struct doomed *doomed;  /* runs that the open batch deletes */
+    bool sweep;            /* deleted runs may have left something */
+    struct doomed *doomed; /* runs that the open batch deletes */
     struct log_fd log_fds[STORE_LOG_FDS];
     uint64_t tick;
     struct key_slot keys[STORE_KEY_SLOTS];
@@ -122,7 +125,8 @@ struct ty_store {
 /* ---- statements ---- */
 
 int store_errno(sqlite3 *db, int rc); /* 0 or the negative errno that an SQLite code stands for */
-/* Reset, bind and give the statement.  A letter of `types` per argument: i int64_t, t const char * (NULL: null). */
+/* Reset, bind and give the statement.  A letter of `types` per argument: i for int64_t, t for
+ * a text (NULL: null). */
 sqlite3_stmt *store_bind(struct conn *c, enum stmt id, const char *types, ...);
 /* 1: a row; 0: no more; negative errno. */
 int store_step(sqlite3_stmt *q);
@@ -137,24 +141,29 @@ static inline void store_resetp(sqlite3_stmt **q)
 }
 #define CLEANUP_RESET CLEANUP(store_resetp)
 
-static inline const char *store_text(sqlite3_stmt *q, int column) { return (const char *)sqlite3_column_text(q, column); }
-json_t *store_json_text(sqlite3_stmt *q, int column);  /* a string, or null; what is no UTF-8 becomes U+FFFD */
-json_t *store_json_time(sqlite3_stmt *q, int column);  /* ISO 8601; 0 is null */
-json_t *store_json_value(sqlite3_stmt *q, int column); /* parsed; null is null, what cannot be parsed is a string */
+static inline const char *store_text(sqlite3_stmt *q, int column)
+{
+    return (const char *)sqlite3_column_text(q, column);
+}
+json_t *store_json_text(sqlite3_stmt *q,
+                        int column); /* a string, or null; what is no UTF-8 becomes U+FFFD */
+json_t *store_json_time(sqlite3_stmt *q, int column); /* ISO 8601; 0 is null */
+json_t *store_json_value(sqlite3_stmt *q,
+                         int column); /* parsed; null is null, what cannot be parsed is a string */
 json_t *store_json_lossy(const char *text, size_t n);
 /* Append to the array, taking `value` over; -ENOMEM when either is NULL. */
 int store_push(json_t *array, json_t *value);
 
 /* ---- across files ---- */
 
-bool store_is_logical(int r); /* fails its unit, not the batch */
 void store_keys_forget(struct ty_store *st);
 /* store_run.c */
 int store_doom(struct ty_store *st, int64_t run, const char *name);
 /* Forget those that were added after `until` was the newest; NULL: all. */
 void store_doomed_forget(struct ty_store *st, const struct doomed *until);
 json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q); /* a row of SQL_RUN_COLUMNS */
-int store_run_read(sqlite3_stmt *q, int column, struct ty_run *ret); /* state ... ended_us, nine columns */
+int store_run_read(sqlite3_stmt *q, int column,
+                   struct ty_run *ret); /* state ... ended_us, nine columns */
 json_t *store_pairs(struct ty_store *st, enum stmt id, int64_t run); /* {key: text or null} */
 json_t *store_texts(struct ty_store *st, enum stmt id, int64_t run); /* [text] */
 /* store_log.c */

@@ -1,8 +1,9 @@
 /* store_list.c - the list of runs
  *
- * The statement is composed from the filter, with the index that answers it named in it: SQLite keeps no statistics
- * here, and a page must cost the same with a thousand runs and with a million.  Each index ends in the run's
- * id, so a page is read in order and stops after `limit` rows.
+ * The statement is composed from the filter, with the index that answers it named in it: SQLite
+ * keeps no statistics here, and a page must cost the same with a thousand runs and with a
+ * million.  Each index ends in the run's id, so a page is read in order and stops after `limit`
+ * rows.
  */
 #include "base/clock.h"
 #include "base/str.h"
@@ -32,9 +33,11 @@ static const char *source(const struct ty_run_filter *f)
     if (state_is(f, "active"))
         return "run r INDEXED BY run_active";
     if (f->experiment)
-        return by_state(f) ? "run r INDEXED BY run_by_experiment_state" : "run r INDEXED BY run_by_experiment";
+        return by_state(f) ? "run r INDEXED BY run_by_experiment_state"
+                           : "run r INDEXED BY run_by_experiment";
     if (f->target)
-        return by_state(f) ? "run r INDEXED BY run_by_target_state" : "run r INDEXED BY run_by_target";
+        return by_state(f) ? "run r INDEXED BY run_by_target_state"
+                           : "run r INDEXED BY run_by_target";
     if (f->user)
         return by_state(f) ? "run r INDEXED BY run_by_user_state" : "run r INDEXED BY run_by_user";
     return by_state(f) ? "run r INDEXED BY run_by_state" : "run r NOT INDEXED";
@@ -139,7 +142,8 @@ int ty_store_experiments(struct ty_store *st, json_t **ret)
 
     while ((r = store_step(q)) == 1)
         if (store_push(a, json_pack("{s:o s:I s:o}", "name", store_json_text(q, 0), "runs",
-                                    (json_int_t)sqlite3_column_int64(q, 1), "last", store_json_time(q, 2))) < 0)
+                                    (json_int_t)sqlite3_column_int64(q, 1), "last",
+                                    store_json_time(q, 2))) < 0)
             return -ENOMEM;
     if (r < 0)
         return r;

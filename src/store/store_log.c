@@ -2,10 +2,11 @@
  *
  *   <home>/logs/<run name>/<log>      the bytes; the table `log` says how many of them are stored
  *
- * Bytes are written before the commit that counts them, at the offset that the table says: what lies beyond the
- * stored size came from a commit that failed, is never read, and is overwritten.  Bytes reach the disk with the
- * run's last event (store_log_sync); should the machine lose power before, store_log_recover() sets the stored size
- * back to what the file has, and the runner, which keeps its copy until then, sends the rest again.
+ * Bytes are written before the commit that counts them, at the offset that the table says: what
+ * lies beyond the stored size came from a commit that failed, is never read, and is
+ * overwritten.  Bytes reach the disk with the run's last event (store_log_sync); should the
+ * machine lose power before, store_log_recover() sets the stored size back to what the file has,
+ * and the runner, which keeps its copy until then, sends the rest again.
  */
 #include "base/fault.h"
 #include "base/fs.h"
@@ -42,7 +43,8 @@ void store_log_close(struct ty_store *st, int64_t run)
             slot_close(&st->log_fds[i]);
 }
 
-/* A full disk or a system without descriptors is everybody's trouble; a name that cannot be a file is its own. */
+/* A full disk or a system without descriptors is everybody's trouble; a name that cannot be a
+ * file is its own. */
 static int file_errno(int e)
 {
     if (e == EDQUOT)
@@ -54,8 +56,8 @@ static int file_errno(int e)
 
 static bool names_ok(const char *run_name, const char *log)
 {
-    return run_name && log && ty_path_is_inside(run_name) && !strchr(run_name, '/') && ty_path_is_inside(log) &&
-           strlen(log) <= STORE_LOG_NAME_MAX;
+    return run_name && log && ty_path_is_inside(run_name) && !strchr(run_name, '/') &&
+           ty_path_is_inside(log) && strlen(log) <= STORE_LOG_NAME_MAX;
 }
 
 static char *path_of(const struct ty_store *st, const char *run_name, const char *log)
@@ -120,8 +122,9 @@ static int write_bytes(struct ty_store *st, const struct op_log *o, uint64_t ski
 
     if (r < 0)
         return r;
-    r = FAULT("store.log", -errno,
-              ty_pwrite_all(fd, (const char *)o->bytes + skip, o->n - skip, (off_t)(o->offset + skip)));
+    r = FAULT(
+        "store.log", -errno,
+        ty_pwrite_all(fd, (const char *)o->bytes + skip, o->n - skip, (off_t)(o->offset + skip)));
     return r < 0 ? file_errno(-r) : 0;
 }
 
@@ -141,12 +144,13 @@ static int apply_log(struct ty_store *st, const struct op *op)
         return -EPROTO;
     if (r == 0 && end <= have)
         return 0;
-    r = store_exec(&st->writer, STMT_log_put, "iti", o->run, o->log, (int64_t)end); /* first: is there such a run? */
+    r = store_exec(&st->writer, STMT_log_put, "iti", o->run, o->log,
+                   (int64_t)end); /* first: is there such a run? */
     return r < 0 ? r : write_bytes(st, o, have - o->offset);
 }
 
-void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,
-                 size_t n)
+void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log,
+                 uint64_t offset, const void *bytes, size_t n)
 {
     struct op_log *o = unit_op(u, sizeof *o, apply_log);
 
@@ -278,7 +282,8 @@ static json_t *numbers(struct ty_store *st, enum stmt id, int64_t run)
     while ((r = store_step(q)) == 1) {
         CLEANUP_JSON json_t *key = store_json_text(q, 0);
 
-        if (!key || json_object_set_new(o, json_string_value(key), json_integer(sqlite3_column_int64(q, 1))) < 0)
+        if (!key || json_object_set_new(o, json_string_value(key),
+                                        json_integer(sqlite3_column_int64(q, 1))) < 0)
             return NULL;
     }
     return r < 0 ? NULL : TAKE(o);
@@ -293,7 +298,8 @@ int ty_store_resume_point(struct ty_store *st, int64_t run_id, json_t **ret)
     if (r <= 0)
         return r < 0 ? r : -ENOENT;
     j = json_pack("{s:I s:o s:o}", "record_next", (json_int_t)sqlite3_column_int64(q, 0), "logs",
-                  numbers(st, STMT_resume_logs, run_id), "rows", numbers(st, STMT_resume_rows, run_id));
+                  numbers(st, STMT_resume_logs, run_id), "rows",
+                  numbers(st, STMT_resume_rows, run_id));
     if (!j)
         return -ENOMEM;
     *ret = j;

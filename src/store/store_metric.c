@@ -1,8 +1,9 @@
 /* store_metric.c - what the writers of a run logged, in the order in which each writer logged it
  *
- * Key (run, writer, seq): a writer is one process of one attempt, seq counts from 0.  The table `writer` knows the
- * next number of each, so a batch that is sent twice changes nothing and a gap is noticed.  Names are interned: a
- * row holds a small number, and `metric_key` its text, once per run.
+ * Key (run, writer, seq): a writer is one process of one attempt, seq counts from 0.  The table
+ * `writer` knows the next number of each, so a batch that is sent twice changes nothing and a
+ * gap is noticed.  Names are interned: a row holds a small number, and `metric_key` its text,
+ * once per run.
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -132,7 +133,8 @@ static const char *float_word(double d)
     return isnan(d) ? "NaN" : d > 0 ? "Infinity" : "-Infinity";
 }
 
-/* Numbers as SQLite's own (it has no NaN: that is kept as a word, the row's kind tells it from a text). */
+/* Numbers as SQLite's own (it has no NaN: that is kept as a word, the row's kind tells it from a
+ * text). */
 static int bind_value(sqlite3_stmt *q, int i, const struct ty_row *row)
 {
     double d;
@@ -140,7 +142,8 @@ static int bind_value(sqlite3_stmt *q, int i, const struct ty_row *row)
 
     if (row->kind == TY_ROW_DOUBLE && row->value_len == sizeof d) {
         memcpy(&d, row->value, sizeof d);
-        return isfinite(d) ? sqlite3_bind_double(q, i, d) : sqlite3_bind_text(q, i, float_word(d), -1, SQLITE_STATIC);
+        return isfinite(d) ? sqlite3_bind_double(q, i, d)
+                           : sqlite3_bind_text(q, i, float_word(d), -1, SQLITE_STATIC);
     }
     if (row->kind == TY_ROW_INT && row->value_len == sizeof n) {
         memcpy(&n, row->value, sizeof n);
@@ -148,13 +151,14 @@ static int bind_value(sqlite3_stmt *q, int i, const struct ty_row *row)
     }
     if (row->kind == TY_ROW_DOUBLE || row->kind == TY_ROW_INT)
         return SQLITE_MISMATCH;
-    return sqlite3_bind_text64(q, i, row->value_len ? row->value : "", row->value_len, SQLITE_STATIC, SQLITE_UTF8);
+    return sqlite3_bind_text64(q, i, row->value_len ? row->value : "", row->value_len,
+                               SQLITE_STATIC, SQLITE_UTF8);
 }
 
 static int insert_row(struct pass *p, uint64_t seq, int64_t key, const struct ty_row *row)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&p->st->writer, STMT_metric_put, "iiii", p->o->run, (int64_t)p->o->writer,
-                                               (int64_t)seq, key);
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&p->st->writer, STMT_metric_put, "iiii", p->o->run,
+                                               (int64_t)p->o->writer, (int64_t)seq, key);
     int rc;
 
     sqlite3_bind_int(q, 5, row->kind);
@@ -229,7 +233,8 @@ static int count_dropped(struct pass *p)
 
     for (int64_t what = 0; what < 2 && r == 0; what++)
         if (p->dropped[what] > 0)
-            r = store_exec(&p->st->writer, STMT_dropped_add, "iii", p->o->run, what, p->dropped[what]);
+            r = store_exec(&p->st->writer, STMT_dropped_add, "iii", p->o->run, what,
+                           p->dropped[what]);
     return r;
 }
 
@@ -248,12 +253,13 @@ static int apply_rows(struct ty_store *st, const struct op *op)
         return 0;
     r = put_rows(&p, (uint64_t)next);
     if (r == 0)
-        r = store_exec(&st->writer, STMT_writer_put, "iiii", o->run, (int64_t)o->writer, (int64_t)(o->first + o->count),
-                       p.added);
+        r = store_exec(&st->writer, STMT_writer_put, "iiii", o->run, (int64_t)o->writer,
+                       (int64_t)(o->first + o->count), p.added);
     return r < 0 ? r : count_dropped(&p);
 }
 
-void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first, uint32_t count, const void *rows, size_t n)
+void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first,
+                  uint32_t count, const void *rows, size_t n)
 {
     struct op_rows *o = unit_op(u, sizeof *o, apply_rows);
 
@@ -291,7 +297,8 @@ bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit w
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_tallies, "i", run_id);
     int64_t limit = atomic_load(what == TY_STORE_TAGS ? &st->limit_tags : &st->limit_artifacts);
 
-    return limit > 0 && store_step(q) == 1 && sqlite3_column_int64(q, what == TY_STORE_TAGS ? 0 : 1) >= limit;
+    return limit > 0 && store_step(q) == 1 &&
+           sqlite3_column_int64(q, what == TY_STORE_TAGS ? 0 : 1) >= limit;
 }
 
 /* ---- reading ---- */
@@ -365,7 +372,8 @@ static int read_names(struct ty_store *st, int64_t run, struct reading *g)
 
     while ((r = store_step(q)) == 1) {
         size_t key = (size_t)sqlite3_column_int64(q, 0);
-        struct series *grown = key >= g->n ? realloc(g->series, (key + 1) * sizeof *grown) : g->series;
+        struct series *grown =
+            key >= g->n ? realloc(g->series, (key + 1) * sizeof *grown) : g->series;
 
         if (!grown)
             return -ENOMEM;
@@ -381,10 +389,10 @@ static int read_names(struct ty_store *st, int64_t run, struct reading *g)
     return r;
 }
 
-/* The rows of the run, or of one name; *ret stays NULL when there are none.  Without names there is no run: rows may still
- * wait to be swept. */
-static int select_rows(struct ty_store *st, int64_t run, const char *name, int64_t limit, const struct reading *g,
-                       sqlite3_stmt **ret)
+/* The rows of the run, or of one name; *ret stays NULL when there are none.  Without names there
+ * is no run: rows may still wait to be swept. */
+static int select_rows(struct ty_store *st, int64_t run, const char *name, int64_t limit,
+                       const struct reading *g, sqlite3_stmt **ret)
 {
     int64_t key;
     int r;
@@ -449,14 +457,18 @@ static json_t *row_json(sqlite3_stmt *q, const struct reading *g)
     size_t key = (size_t)sqlite3_column_int64(q, 0);
     enum ty_row_kind kind = (enum ty_row_kind)sqlite3_column_int(q, 3);
 
-    return json_pack("{s:o s:s s:o s:o s:o s:I s:I}", "name", key < g->n ? json_string(g->series[key].name) : NULL, "kind",
-                     ty_row_kind_word(kind), "step",
-                     sqlite3_column_type(q, 4) == SQLITE_NULL ? json_null() : json_integer(sqlite3_column_int64(q, 4)), "at",
-                     store_json_time(q, 5), "value", value_of(q, kind), "writer", (json_int_t)sqlite3_column_int64(q, 1), "seq",
-                     (json_int_t)sqlite3_column_int64(q, 2));
+    return json_pack(
+        "{s:o s:s s:o s:o s:o s:I s:I}", "name",
+        key < g->n ? json_string(g->series[key].name) : NULL, "kind", ty_row_kind_word(kind),
+        "step",
+        sqlite3_column_type(q, 4) == SQLITE_NULL ? json_null()
+                                                 : json_integer(sqlite3_column_int64(q, 4)),
+        "at", store_json_time(q, 5), "value", value_of(q, kind), "writer",
+        (json_int_t)sqlite3_column_int64(q, 1), "seq", (json_int_t)sqlite3_column_int64(q, 2));
 }
 
-int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret)
+int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit,
+                       json_t **ret)
 {
     CLEANUP(reading_done) struct reading g = { 0 };
     CLEANUP_JSON json_t *rows = json_array();

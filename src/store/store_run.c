@@ -1,8 +1,9 @@
 /* store_run.c - runs: added, deleted, and read one by one
  *
- * A deleted run's row takes with it, by foreign key, everything small.  Its log folder is removed after the commit
- * and its metric rows are swept in steps by the writer thread; the table `garbage` remembers both across a
- * crash.  Ids are never used again, so what is not yet swept belongs to nobody.
+ * A deleted run's row takes with it, by foreign key, everything small.  Its log folder is
+ * removed after the commit and its metric rows are swept in steps by the writer thread; the
+ * table `garbage` remembers both across a crash.  Ids are never used again, so what is not yet
+ * swept belongs to nobody.
  */
 #include "store/store_internal.h"
 #include <errno.h>
@@ -19,15 +20,20 @@ static int put_run(struct ty_store *st, const struct ty_run_row *row)
 {
     const struct ty_run *run = &row->run;
 
-    return store_exec(&st->writer, STMT_run_add, "ittttt" "ittt" "tttiiiiiii", row->id, row->name, row->experiment,
-                      row->display_name, row->target, row->user, row->uid, row->command_line, row->snapshot, row->token,
-                      ty_run_state_word(run->state), ty_run_state_word(run->outcome), ty_run_state_word(run->heard),
-                      (int64_t)!ty_run_state_ended(run->state), (int64_t)run->attempt, (int64_t)run->exit_code,
-                      (int64_t)run->exit_signal, run->created_us, run->started_us, run->ended_us);
+    return store_exec(&st->writer, STMT_run_add,
+                      "ittttt"
+                      "ittt"
+                      "tttiiiiiii",
+                      row->id, row->name, row->experiment, row->display_name, row->target,
+                      row->user, row->uid, row->command_line, row->snapshot, row->token,
+                      ty_run_state_word(run->state), ty_run_state_word(run->outcome),
+                      ty_run_state_word(run->heard), (int64_t)!ty_run_state_ended(run->state),
+                      (int64_t)run->attempt, (int64_t)run->exit_code, (int64_t)run->exit_signal,
+                      run->created_us, run->started_us, run->ended_us);
 }
 
-/* A deleted run of that name may have left a log folder: it must not be taken for this one's.  While the deletion is not
- * committed the folder has to stay, and the name is not free. */
+/* A deleted run of that name may have left a log folder: it must not be taken for this one's.
+ * While the deletion is not committed the folder has to stay, and the name is not free. */
 static int clear_name(struct ty_store *st, const char *name)
 {
     int64_t there;
@@ -209,17 +215,18 @@ json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q)
 {
     int64_t id = sqlite3_column_int64(q, 0);
 
-    return json_pack("{s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n}",
-                     "id", store_json_text(q, 1), "number", (json_int_t)sqlite3_column_int64(q, 2),
-                     "experiment", store_json_text(q, 3), "display_name", store_json_text(q, 4),
-                     "state", store_json_text(q, 5), "attempt", (json_int_t)sqlite3_column_int64(q, 6),
-                     "target", store_json_text(q, 7), "user", store_json_text(q, 8), "command_line", store_json_text(q, 9),
-                     "snapshot", store_json_text(q, 10), "created", store_json_time(q, 11),
-                     "started", store_json_time(q, 12), "ended", store_json_time(q, 13),
-                     "exit_code", number_unless(sqlite3_column_int64(q, 14), -1),
-                     "exit_signal", number_unless(sqlite3_column_int64(q, 15), 0), "error", store_json_value(q, 16),
-                     "warnings", store_texts(st, STMT_warning_list, id), "tags", store_pairs(st, STMT_tag_list, id),
-                     "properties", store_pairs(st, STMT_property_list, id), "why", "queue_place");
+    return json_pack(
+        "{s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n}",
+        "id", store_json_text(q, 1), "number", (json_int_t)sqlite3_column_int64(q, 2), "experiment",
+        store_json_text(q, 3), "display_name", store_json_text(q, 4), "state",
+        store_json_text(q, 5), "attempt", (json_int_t)sqlite3_column_int64(q, 6), "target",
+        store_json_text(q, 7), "user", store_json_text(q, 8), "command_line", store_json_text(q, 9),
+        "snapshot", store_json_text(q, 10), "created", store_json_time(q, 11), "started",
+        store_json_time(q, 12), "ended", store_json_time(q, 13), "exit_code",
+        number_unless(sqlite3_column_int64(q, 14), -1), "exit_signal",
+        number_unless(sqlite3_column_int64(q, 15), 0), "error", store_json_value(q, 16), "warnings",
+        store_texts(st, STMT_warning_list, id), "tags", store_pairs(st, STMT_tag_list, id),
+        "properties", store_pairs(st, STMT_property_list, id), "why", "queue_place");
 }
 
 int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret)
@@ -251,7 +258,8 @@ int store_run_read(sqlite3_stmt *q, int column, struct ty_run *ret)
         .ended_us = sqlite3_column_int64(q, column + 8),
     };
 
-    if (run.state == TY_RUN_STATE_INVALID || run.outcome == TY_RUN_STATE_INVALID || run.heard == TY_RUN_STATE_INVALID)
+    if (run.state == TY_RUN_STATE_INVALID || run.outcome == TY_RUN_STATE_INVALID ||
+        run.heard == TY_RUN_STATE_INVALID)
         return -EIO;
     *ret = run;
     return 0;
@@ -260,17 +268,25 @@ int store_run_read(sqlite3_stmt *q, int column, struct ty_run *ret)
 static int read_active(sqlite3_stmt *q, struct ty_active_run *a)
 {
     *a = (struct ty_active_run){
-        .row = { .id = sqlite3_column_int64(q, 0), .name = store_text(q, 1), .experiment = store_text(q, 2),
-                 .display_name = store_text(q, 3), .target = store_text(q, 4), .user = store_text(q, 5),
-                 .command_line = store_text(q, 6), .snapshot = store_text(q, 7), .token = store_text(q, 8),
-                 .uid = sqlite3_column_int64(q, 9), .spec = store_text(q, 10) },
+        .row = { .id = sqlite3_column_int64(q, 0),
+                 .name = store_text(q, 1),
+                 .experiment = store_text(q, 2),
+                 .display_name = store_text(q, 3),
+                 .target = store_text(q, 4),
+                 .user = store_text(q, 5),
+                 .command_line = store_text(q, 6),
+                 .snapshot = store_text(q, 7),
+                 .token = store_text(q, 8),
+                 .uid = sqlite3_column_int64(q, 9),
+                 .spec = store_text(q, 10) },
         .last_seq = sqlite3_column_int64(q, 20),
         .record_next = (uint64_t)sqlite3_column_int64(q, 21),
     };
     return store_run_read(q, 11, &a->row.run);
 }
 
-static int each(sqlite3_stmt *q, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx, int *count)
+static int each(sqlite3_stmt *q, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx,
+                int *count)
 {
     struct ty_active_run a;
     int r;
@@ -286,7 +302,8 @@ static int each(sqlite3_stmt *q, int (*fn)(const struct ty_active_run *a, void *
     return r;
 }
 
-int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx)
+int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_run *a, void *ctx),
+                         void *ctx)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_active_list, "");
     int count = 0;
@@ -294,7 +311,8 @@ int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_r
     return each(q, fn, ctx, &count);
 }
 
-int ty_store_with_run(struct ty_store *st, const char *name, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx)
+int ty_store_with_run(struct ty_store *st, const char *name,
+                      int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_active_one, "t", name);
     struct ty_active_run a;
@@ -307,9 +325,11 @@ int ty_store_with_run(struct ty_store *st, const char *name, int (*fn)(const str
     return r < 0 ? r : fn(&a, ctx);
 }
 
-int ty_store_ended_before(struct ty_store *st, int64_t before_us, const char *state, int limit, json_t **ret)
+int ty_store_ended_before(struct ty_store *st, int64_t before_us, const char *state, int limit,
+                          json_t **ret)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_ended_before, "iti", before_us, state, (int64_t)limit);
+    CLEANUP_RESET sqlite3_stmt *q =
+        store_bind(&st->reader, STMT_ended_before, "iti", before_us, state, (int64_t)limit);
     CLEANUP_JSON json_t *a = json_array();
     int r;
 

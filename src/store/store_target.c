@@ -8,8 +8,10 @@ struct op_named {
     int64_t at_us;
 };
 
-static struct op_named *named_op(struct ty_unit *u, int (*apply)(struct ty_store *st, const struct op *op), const char *name,
-                                 const char *kind, const char *json, int64_t at_us)
+static struct op_named *named_op(struct ty_unit *u,
+                                 int (*apply)(struct ty_store *st, const struct op *op),
+                                 const char *name, const char *kind, const char *json,
+                                 int64_t at_us)
 {
     struct op_named *o = unit_op(u, sizeof *o, apply);
 
@@ -51,7 +53,8 @@ static int apply_datastore_put(struct ty_store *st, const struct op *op)
     return store_exec(&st->writer, STMT_datastore_put, "ttti", o->name, o->kind, o->json, o->at_us);
 }
 
-void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us)
+void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind,
+                           const char *config_json, int64_t at_us)
 {
     named_op(u, apply_datastore_put, name, kind, config_json, at_us);
 }
@@ -60,18 +63,21 @@ void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind
 
 static json_t *target_json(sqlite3_stmt *q)
 {
-    return json_pack("{s:o s:o s:o}", "name", store_json_text(q, 0), "spec", store_json_value(q, 1), "created",
-                     store_json_time(q, 2));
+    return json_pack("{s:o s:o s:o}", "name", store_json_text(q, 0), "spec", store_json_value(q, 1),
+                     "created", store_json_time(q, 2));
 }
 
-/* The configuration's keys stand beside the others; the datastore that was made first is the default. */
+/* The configuration's keys stand beside the others; the datastore that was made first is the
+ * default. */
 static json_t *datastore_json(sqlite3_stmt *q)
 {
     CLEANUP_JSON json_t *config = store_json_value(q, 2);
-    CLEANUP_JSON json_t *j = json_pack("{s:o s:o}", "name", store_json_text(q, 0), "kind", store_json_text(q, 1));
+    CLEANUP_JSON json_t *j =
+        json_pack("{s:o s:o}", "name", store_json_text(q, 0), "kind", store_json_text(q, 1));
 
     if (!config || !j || (json_is_object(config) && json_object_update_missing(j, config) < 0) ||
-        (!json_object_get(j, "default") && json_object_set_new(j, "default", json_boolean(sqlite3_column_int(q, 4))) < 0) ||
+        (!json_object_get(j, "default") &&
+         json_object_set_new(j, "default", json_boolean(sqlite3_column_int(q, 4))) < 0) ||
         json_object_set_new(j, "created", store_json_time(q, 3)) < 0)
         return NULL;
     return TAKE(j);

@@ -1,7 +1,7 @@
 /* unit.c - the memory of a unit
  *
- * An arena of chunks holds the operations and copies of what they were given, so that composing one costs a
- * few allocations, and the whole goes at once on the other thread.
+ * An arena of chunks holds the operations and copies of what they were given, so that composing
+ * one costs a few allocations, and the whole goes at once on the other thread.
  */
 #include "store/store_internal.h"
 #include <string.h>
@@ -62,7 +62,8 @@ static void *arena_take(struct ty_unit *u, size_t n)
     return p;
 }
 
-void *unit_op(struct ty_unit *u, size_t size, int (*apply)(struct ty_store *st, const struct op *op))
+void *unit_op(struct ty_unit *u, size_t size,
+              int (*apply)(struct ty_store *st, const struct op *op))
 {
     struct op *op = u && !u->failed ? arena_take(u, size) : NULL;
 

@@ -1,8 +1,9 @@
 /* writer.c - the writer thread: batches, failures, delivery, checkpoints, sweeping
  *
- * The loop pushes units on `todo`; this thread applies each inside a savepoint of the open transaction and
- * commits when nothing is left to do, or when the batch is old or large enough.  Then the units go to `done`, in
- * the order in which they came, and the loop is woken.  Three kinds of failure:
+ * The loop pushes units on `todo`; this thread applies each inside a savepoint of the open
+ * transaction and commits when nothing is left to do, or when the batch is old or large enough.
+ * Then the units go to `done`, in the order in which they came, and the loop is woken.  Three
+ * kinds of failure:
  *
  *   a unit's own      a gap, a duplicate, an unknown run: its savepoint is undone; the others go on
  *   the batch's       a full disk, an I/O error: the transaction is undone, all its units fail with that code,
@@ -10,8 +11,8 @@
  *                     the epoch of the failure (or an earlier one); ty_store_resume() starts a new epoch
  *   housekeeping's    checkpoints and sweeps are tried again later: nothing rests on them
  *
- * Log bytes are written before the commit.  When it fails they lie beyond the stored size, where nobody reads, and
- * the next writer of that offset overwrites them.
+ * Log bytes are written before the commit.  When it fails they lie beyond the stored size, where
+ * nobody reads, and the next writer of that offset overwrites them.
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -30,7 +31,7 @@ struct batch {
 
 /* ---- on the writer thread ---- */
 
-bool store_is_logical(int r)
+static bool is_logical(int r)
 {
     return r == -EPROTO || r == -EEXIST || r == -ENOENT || r == -EINVAL;
 }
@@ -67,7 +68,7 @@ static int apply_unit(struct ty_store *st, struct ty_unit *u)
     if (r < 0)
         return r;
     u->result = apply_ops(st, u);
-    if (store_is_logical(u->result))
+    if (is_logical(u->result))
         return undo_unit(st, before);
     return u->result < 0 ? u->result : store_exec(&st->writer, STMT_unit_keep, "");
 }
@@ -136,20 +137,24 @@ static void batch_add(struct ty_store *st, struct batch *b, struct ty_unit *u)
     b->rows += 1 + u->rows;
     if (b->failed == 0)
         b->failed = apply_unit(st, u);
-    if (b->failed < 0 || b->rows >= STORE_BATCH_ROWS || ty_mono_us() - b->since_us >= STORE_BATCH_MS * 1000)
+    if (b->failed < 0 || b->rows >= STORE_BATCH_ROWS ||
+        ty_mono_us() - b->since_us >= STORE_BATCH_MS * 1000)
         batch_end(st, b);
 }
 
-/* After a commit: its frames are in the log; move them into the database file while nobody waits for a reply. */
+/* After a commit: its frames are in the log; move them into the database file while nobody waits
+ * for a reply. */
 static void checkpoint(struct ty_store *st)
 {
-    int mode = st->wal_pages >= STORE_WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+    int mode = st->wal_pages >= STORE_WAL_PAGES_MAX ? SQLITE_CHECKPOINT_RESTART
+                                                    : SQLITE_CHECKPOINT_PASSIVE;
     int in_log = 0, moved = 0;
 
     if (st->wal_pages < st->checkpoint_at)
         return;
     sqlite3_wal_checkpoint_v2(st->writer.db, NULL, mode, &in_log, &moved);
-    st->checkpoint_at = in_log >= 0 && in_log == moved ? STORE_WAL_PAGES : st->wal_pages + STORE_WAL_PAGES;
+    st->checkpoint_at =
+        in_log >= 0 && in_log == moved ? STORE_WAL_PAGES : st->wal_pages + STORE_WAL_PAGES;
     st->wal_pages = 0;
 }
 
@@ -195,7 +200,8 @@ static void sweep(struct ty_store *st)
     if (!sqlite3_get_autocommit(st->writer.db))
         store_exec(&st->writer, STMT_rollback, "");
     if (r < 0)
-        st->sweep = false; /* all done, or the disk is full: then the next deletion or start takes it up */
+        st->sweep =
+            false; /* all done, or the disk is full: then the next deletion or start takes it up */
 }
 
 static void *writer_main(void *arg)

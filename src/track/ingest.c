@@ -489,6 +489,7 @@ static int on_hello(struct conn *c, const struct ty_frame *f)
     CLEANUP_JSON json_t *o = NULL;
     const char *run = NULL, *token = NULL;
     int64_t protocol = 0, attempt = 1, run_id;
+    int r;
 
     if (ty_json_parse(f->body, f->body_len, &o, &err) < 0 ||
         ty_json_get_i64(o, "HELLO", "protocol", 1, INT32_MAX, &protocol, &err) < 0 ||
@@ -500,10 +501,13 @@ static int on_hello(struct conn *c, const struct ty_frame *f)
         refuse(c, "this daemon is older than the runner: it does not know its protocol");
         return 0;
     }
-    if (c->in->o.ops->hello(c->in->o.ctx, run, token, attempt, &run_id, &err) < 0) {
+    r = c->in->o.ops->hello(c->in->o.ctx, run, token, attempt, &run_id, &err);
+    if (r == -EAGAIN)
+        conn_close(c);
+    else if (r < 0)
         refuse(c, err.text);
+    if (r < 0)
         return 0;
-    }
     c->stream = stream_get(c->in, run, run_id);
     if (!c->stream)
         return -ENOMEM;

@@ -18,7 +18,8 @@ struct ty_store;
 struct ty_unit;
 
 struct ty_ingest_ops {
-    /* May this runner speak for that run?  0 and the run's number, or a negative errno and the sentence of REFUSED. */
+    /* May this runner speak for that run?  0 and the run's number; -EAGAIN: it shall come back later; else a negative errno
+     * and the sentence of REFUSED. */
     int (*hello)(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id, struct ty_error *err);
     bool (*cancel_wanted)(void *ctx, const char *run);
     /* Add what the record means to the unit that stores it; a malformed one is -EINVAL. */

@@ -86,7 +86,7 @@ static void test_program(void **state)
 static void test_experiment(void **state)
 {
     static const struct { const char *folder, *name; } table[] = {
-        { "my-pytorch_proj1", "my-pytorch_proj1" }, { "My Project (2)", "My-Project-2" }, { "--x", "x" }, { "_x", "x" },
+        { "my-pytorch_proj1", "my-pytorch_proj1" }, { "My Project (2)", "My-Project-2" }, { "--xyz", "xyz" }, { "_xyz", "xyz" }, { "ab", "default" },
         { "h\xc3\xa9llo", "h-llo" }, { "\xe5\xa4\xa7", "default" }, { "...", "default" },
         { "a123456789b123456789c123456789d123456789", "a123456789b123456789c123456789d12345" },
     };
@@ -167,7 +167,7 @@ static void test_spec(void **state)
     assert_int_equal(SPEC(&json, &err, "--dir", dir, "--target", "box", "--name", "a name", "--env", "GIVEN", "--env", "SEED=1=2", "--cpus", "3",
                           "--gpu", "--tag", "k=v", "--tag", "bare", "--max-run-duration", "1h30m", "--data", "in=store/x:download",
                           "--expand", "--", "./go.sh", "-x", "$AZUREML_DATAREFERENCE_in"), 0);
-    json_object_set_new(json, "experiment", json_string("e"));
+    json_object_set_new(json, "experiment", json_string("exp"));
     if (ty_run_spec_parse(json, &spec, &err) < 0)
         fail_msg("%s", err.text);
     assert_string_equal(spec->command[0], "go.sh");

@@ -53,7 +53,6 @@ int64_t kit_run(struct kit *k, const char *name);
 void kit_event(struct kit *k, const char *name, enum ty_run_event ev);
 void kit_note(struct kit *k, const char *name, int count);
 void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes, size_t n);
-void kit_artifact(struct kit *k, const char *name, const char *path, const char *sha, uint64_t bytes);
 
 /* One connection. */
 struct client {

@@ -45,6 +45,15 @@ static int tear_down(void **state)
 
 static uint64_t add(struct box *b, int n) { return ty_records_add(b->r, json_pack("{s:s, s:i}", "kind", "x", "n", n)); }
 
+static int sync_all(struct box *b)
+{
+    int r = ty_records_write(b->r);
+
+    if (r == 0)
+        ty_records_synced(b->r, ty_records_mark(b->r));
+    return r;
+}
+
 /* Everything that may be sent from here on must be the numbers from..to. */
 static void assert_sends(struct box *b, uint64_t from, uint64_t to)
 {
@@ -75,8 +84,14 @@ static void test_only_what_is_on_disk_is_sent(void **state)
     assert_int_equal(add(b, 2), 2);
     assert_true(ty_records_waiting(b->r));
     assert_sends(b, 1, 0);
-    assert_int_equal(ty_records_sync(b->r), 0);
+    assert_int_equal(ty_records_write(b->r), 0);
     assert_false(ty_records_waiting(b->r));
+    assert_true(ty_records_unsynced(b->r));
+    assert_sends(b, 1, 0);
+    ty_records_synced(b->r, ty_records_mark(b->r) + 1); /* more than there is: not believed */
+    assert_sends(b, 1, 0);
+    assert_int_equal(sync_all(b), 0);
+    assert_false(ty_records_unsynced(b->r));
     assert_sends(b, 1, 2);
     assert_int_equal(ty_records_seek(b->r, 2), 0);
     assert_sends(b, 2, 2);
@@ -94,9 +109,9 @@ static void test_many(void **state)
     for (int i = 1; i <= 5000; i++) {
         assert_int_equal(add(b, i), i);
         if (i % 37 == 0)
-            assert_int_equal(ty_records_sync(b->r), 0);
+            assert_int_equal(sync_all(b), 0);
     }
-    assert_int_equal(ty_records_sync(b->r), 0);
+    assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 5000);
     assert_int_equal(ty_records_seek(b->r, 4321), 0);
     assert_sends(b, 4321, 5000);
@@ -108,10 +123,10 @@ static void test_full_disk(void **state)
 
     assert_int_equal(add(b, 1), 1);
     ty_fault_arm("runner.record", 1, ENOSPC);
-    assert_int_equal(ty_records_sync(b->r), -ENOSPC);
+    assert_int_equal(sync_all(b), -ENOSPC);
     assert_true(ty_records_waiting(b->r));
     assert_int_equal(add(b, 2), 2);
-    assert_int_equal(ty_records_sync(b->r), 0);
+    assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 2);
 }
 
@@ -155,14 +170,16 @@ static void test_torn_end(void **state)
 
     for (int i = 1; i <= 3; i++) {
         if (i == 3) {
-            assert_int_equal(ty_records_sync(b->r), 0);
+            assert_int_equal(sync_all(b), 0);
             assert_int_equal(stat(b->path, &two), 0);
         }
         add(b, i);
     }
-    assert_int_equal(ty_records_sync(b->r), 0);
+    assert_int_equal(sync_all(b), 0);
     assert_int_equal(stat(b->path, &three), 0);
     reopen(b, 3);
+    assert_true(ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
+    assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 3);
     for (off_t size = three.st_size - 1; size >= two.st_size; size -= 5) {
         assert_int_equal(truncate(b->path, size), 0);
@@ -172,8 +189,10 @@ static void test_torn_end(void **state)
         reopen(b, 2);
     }
     assert_int_equal(add(b, 3), 3);
-    assert_int_equal(ty_records_sync(b->r), 0);
+    assert_int_equal(sync_all(b), 0);
     reopen(b, 3);
+    assert_true(ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
+    assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 3);
     assert_int_equal(ty_records_each("/no/such", count, &n), -ENOENT);
 }

@@ -339,6 +339,65 @@ static void test_runner_killed(void **state)
     job_done(&j);
 }
 
+/* The log must be a piece of "ready\n", "line 0\n", "line 1\n", ... from its beginning. */
+static void assert_in_order(const struct job *j)
+{
+    const struct ty_str *log = fake_log(&j->fake, "70_driver_log.txt");
+    CLEANUP_FREE char *lines = counted(), *all = ty_strf("ready\n%s", lines);
+
+    assert_true(log->len <= strlen(all));
+    if (log->len > 0)
+        assert_memory_equal(log->text, all, log->len);
+}
+
+static void assert_unique_artifacts(const struct job *j)
+{
+    CLEANUP_JSON json_t *seen = json_object();
+
+    for (int i = 0; fake_record(&j->fake, "artifact", i); i++) {
+        assert_null(json_object_get(seen, job_text(j, "artifact", i, "path")));
+        json_object_set_new(seen, job_text(j, "artifact", i, "path"), json_true());
+    }
+    if (strcmp(job_text(j, "exited", 0, "reason"), "script") == 0)
+        assert_int_equal(json_object_size(seen), 40);
+}
+
+/* Runners killed at random moments of their lives, up to three on one job, with connections that break as well. */
+static void test_killed_at_any_moment(void **state)
+{
+    unsigned seed = 20261123;
+
+    (void)state;
+    for (int round = 0; round < 12; round++) {
+        struct job j;
+
+        job_make(&j, "echo ready; for i in 1 2 3 4 5 6 7 8 9 10; do for k in 1 2 3 4; do echo $i > outputs/$i.$k; done; done; "
+                     COUNTING, NULL);
+        j.fake.break_every = round % 2 ? 3 : 0;
+        job_write(&j);
+        for (int kills = round % 3; ; kills--) {
+            job_start(&j, NULL, NULL);
+            if (kills < 0)
+                break;
+            int64_t end = ty_mono_us() + rand_r(&seed) % 150000;
+            while (ty_mono_us() < end && !job_over(&j))
+                fake_turn(&j.fake, 1);
+            if (job_over(&j))
+                break;
+            kill_runner(&j);
+        }
+        job_until(&j, job_over);
+        assert_int_equal(job_processes(&j), 0);
+        assert_true(job_collected(&j));
+        assert_null(fake_record(&j.fake, "started", 1));
+        assert_null(fake_record(&j.fake, "exited", 1));
+        assert_null(fake_record(&j.fake, "collected", 1));
+        assert_in_order(&j);
+        assert_unique_artifacts(&j);
+        job_done(&j);
+    }
+}
+
 static void test_reboot(void **state)
 {
     struct job j;
@@ -501,6 +560,7 @@ int main(void)
         cmocka_unit_test_teardown(test_log_limit, job_clean),
         cmocka_unit_test_teardown(test_refused, job_clean),
         cmocka_unit_test_teardown(test_runner_killed, job_clean),
+        cmocka_unit_test_teardown(test_killed_at_any_moment, job_clean),
         cmocka_unit_test_teardown(test_reboot, job_clean),
         cmocka_unit_test_teardown(test_killed_after_the_end, job_clean),
         cmocka_unit_test_teardown(test_second_runner, job_clean),

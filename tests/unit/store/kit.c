@@ -80,20 +80,23 @@ int kit_commit(struct kit *k, struct ty_unit *u)
     return r;
 }
 
-void kit_event(struct ty_unit *u, int64_t id, int64_t seq, enum ty_run_event ev, const char *data, struct ty_run *run)
+void kit_event(struct ty_unit *u, int64_t id, int64_t seq, enum ty_run_event ev, const char *data,
+               struct ty_run *run)
 {
     CLEANUP_JSON json_t *d = json_loads(data ? data : "{}", 0, NULL);
     const json_t *code = json_object_get(d, "exit_code");
     struct ty_event_note note = { .at_us = T0 + seq,
                                   .exit_code = code ? (int)json_integer_value(code) : -1,
-                                  .exit_signal = (int)json_integer_value(json_object_get(d, "exit_signal")) };
+                                  .exit_signal =
+                                      (int)json_integer_value(json_object_get(d, "exit_signal")) };
 
     assert_non_null(d);
     assert_int_equal(ty_run_apply(run, ev, &note), 0);
     ty_unit_event(u, id, seq, note.at_us, ty_run_event_word(ev), d, run);
 }
 
-void kit_note(struct ty_unit *u, int64_t id, int64_t seq, enum ty_note note, const char *data, const struct ty_run *run)
+void kit_note(struct ty_unit *u, int64_t id, int64_t seq, enum ty_note note, const char *data,
+              const struct ty_run *run)
 {
     CLEANUP_JSON json_t *d = json_loads(data, 0, NULL);
 
@@ -101,11 +104,19 @@ void kit_note(struct ty_unit *u, int64_t id, int64_t seq, enum ty_note note, con
     ty_unit_event(u, id, seq, T0 + seq, ty_note_word(note), d, run);
 }
 
-void kit_add_run(struct kit *k, struct ty_unit *u, const char *name, const char *experiment, int64_t *id, struct ty_run *run)
+void kit_add_run(struct kit *k, struct ty_unit *u, const char *name, const char *experiment,
+                 int64_t *id, struct ty_run *run)
 {
-    struct ty_run_row row = { .id = ty_store_next_id(k->st), .name = name, .experiment = experiment, .target = "local",
-                              .user = "ann", .uid = 1000, .command_line = "python3 train.py", .token = "secret",
-                              .spec = "{\"version\":1}", .run = TY_RUN_INIT };
+    struct ty_run_row row = { .id = ty_store_next_id(k->st),
+                              .name = name,
+                              .experiment = experiment,
+                              .target = "local",
+                              .user = "ann",
+                              .uid = 1000,
+                              .command_line = "python3 train.py",
+                              .token = "secret",
+                              .spec = "{\"version\":1}",
+                              .run = TY_RUN_INIT };
 
     ty_unit_run_add(u, &row);
     *run = row.run;
@@ -135,10 +146,16 @@ void kit_json_is(json_t *have, const char *text)
         fail_msg("got %s, expected %s", shown ? shown : "nothing", text);
 }
 
-void kit_row(struct ty_str *s, enum ty_row_kind kind, const char *name, int64_t at_us, const void *value, size_t n)
+void kit_row(struct ty_str *s, enum ty_row_kind kind, const char *name, int64_t at_us,
+             const void *value, size_t n)
 {
-    struct ty_row row = { .kind = kind, .step = TY_ROW_NO_STEP, .at_us = at_us, .name = name, .name_len = strlen(name),
-                          .value = value, .value_len = n };
+    struct ty_row row = { .kind = kind,
+                          .step = TY_ROW_NO_STEP,
+                          .at_us = at_us,
+                          .name = name,
+                          .name_len = strlen(name),
+                          .value = value,
+                          .value_len = n };
     CLEANUP_FREE char *bytes = calloc(1, ty_row_size(&row));
 
     assert_int_equal(ty_row_encode(&row, bytes), 0);

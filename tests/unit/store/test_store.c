@@ -1,6 +1,7 @@
-/* test_store.c - opening: what cannot be opened is refused with a sentence, and nothing is left behind */
-#include "kit.h"
+/* test_store.c - opening: what cannot be opened is refused with a sentence, and nothing is left
+ * behind */
 #include "base/fs.h"
+#include "kit.h"
 #include <sqlite3.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -126,8 +127,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_files_are_private), T(test_a_newer_version_is_refused), T(test_a_stranger_is_refused),
-        T(test_a_damaged_file_is_refused), T(test_a_folder_in_its_place_is_refused),
+        T(test_files_are_private),
+        T(test_a_newer_version_is_refused),
+        T(test_a_stranger_is_refused),
+        T(test_a_damaged_file_is_refused),
+        T(test_a_folder_in_its_place_is_refused),
 #ifdef TY_FAULTS
         T(test_every_failure_of_opening_is_clean),
 #endif

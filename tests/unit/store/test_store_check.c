@@ -25,8 +25,10 @@ static void test_each_difference_is_found_and_named(void **state)
         { "UPDATE property SET value = 'other'", "UPDATE property SET value = 'v'", "properties" },
         { "UPDATE artifact SET bytes = 2", "UPDATE artifact SET bytes = 1", "artifacts" },
         { "UPDATE warning SET text = 'other'", "UPDATE warning SET text = 'w'", "warnings" },
-        { "UPDATE event SET seq = 7 WHERE seq = 3", "UPDATE event SET seq = 3 WHERE seq = 7", "event" },
-        { "UPDATE event SET kind = 'exited_ok' WHERE seq = 3", "UPDATE event SET kind = 'property' WHERE seq = 3", "exited_ok" },
+        { "UPDATE event SET seq = 7 WHERE seq = 3", "UPDATE event SET seq = 3 WHERE seq = 7",
+          "event" },
+        { "UPDATE event SET kind = 'exited_ok' WHERE seq = 3",
+          "UPDATE event SET kind = 'property' WHERE seq = 3", "exited_ok" },
     };
     struct kit *k = *state;
     struct ty_unit *u = ty_unit_new();
@@ -35,7 +37,8 @@ static void test_each_difference_is_found_and_named(void **state)
 
     kit_note(u, id, 2, TY_NOTE_TAGGED, "{\"key\": \"k\", \"value\": \"v\"}", &run);
     kit_note(u, id, 3, TY_NOTE_PROPERTY, "{\"key\": \"k\", \"value\": \"v\"}", &run);
-    kit_note(u, id, 4, TY_NOTE_ARTIFACT, "{\"path\": \"p\", \"sha256\": \"s\", \"bytes\": 1}", &run);
+    kit_note(u, id, 4, TY_NOTE_ARTIFACT, "{\"path\": \"p\", \"sha256\": \"s\", \"bytes\": 1}",
+             &run);
     kit_note(u, id, 5, TY_NOTE_WARNED, "{\"text\": \"w\"}", &run);
     assert_int_equal(kit_commit(k, u), 0);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -55,7 +58,8 @@ static void test_each_difference_is_found_and_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_each_difference_is_found_and_named, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_each_difference_is_found_and_named, kit_setup,
+                                        kit_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

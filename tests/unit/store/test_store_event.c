@@ -26,8 +26,10 @@ static void test_notes_reach_their_tables(void **state)
     kit_note(u, id, 7, TY_NOTE_PROPERTY, "{\"key\": \"p\", \"value\": \"first\"}", &run);
     kit_note(u, id, 8, TY_NOTE_PROPERTY, "{\"key\": \"p\", \"value\": \"second\"}", &run);
     kit_note(u, id, 9, TY_NOTE_WARNED, "{\"text\": \"no GPU\"}", &run);
-    kit_note(u, id, 10, TY_NOTE_ARTIFACT, "{\"path\": \"outputs/m\", \"sha256\": \"aa\", \"bytes\": 1}", &run);
-    kit_note(u, id, 11, TY_NOTE_ARTIFACT, "{\"path\": \"outputs/m\", \"sha256\": \"bb\", \"bytes\": 2}", &run);
+    kit_note(u, id, 10, TY_NOTE_ARTIFACT,
+             "{\"path\": \"outputs/m\", \"sha256\": \"aa\", \"bytes\": 1}", &run);
+    kit_note(u, id, 11, TY_NOTE_ARTIFACT,
+             "{\"path\": \"outputs/m\", \"sha256\": \"bb\", \"bytes\": 2}", &run);
     assert_int_equal(kit_commit(k, u), 0);
     run_has(k, "x", "tags", "{\"a\": \"2\"}");
     run_has(k, "x", "properties", "{\"p\": \"first\"}");
@@ -46,11 +48,15 @@ static void test_the_error_of_a_run(void **state)
     int64_t id = kit_run(k, "x", "e", &run);
 
     kit_event(u, id, 2, TY_EV_PREPARE, NULL, &run);
-    kit_event(u, id, 3, TY_EV_CANCEL, "{\"reason\": \"time_limit\", \"message\": \"over 5 s\"}", &run);
+    kit_event(u, id, 3, TY_EV_CANCEL, "{\"reason\": \"time_limit\", \"message\": \"over 5 s\"}",
+              &run);
     assert_int_equal(kit_commit(k, u), 0);
-    run_has(k, "x", "error", "{\"code\": \"TimeLimit\", \"message\": \"over 5 s\", \"log_tail\": null}");
+    run_has(k, "x", "error",
+            "{\"code\": \"TimeLimit\", \"message\": \"over 5 s\", \"log_tail\": null}");
     u = ty_unit_new();
-    kit_event(u, id, 4, TY_EV_EXITED_BAD, "{\"exit_signal\": 9, \"error\": {\"code\": \"ScriptKilled\", \"message\": \"m\"}}", &run);
+    kit_event(u, id, 4, TY_EV_EXITED_BAD,
+              "{\"exit_signal\": 9, \"error\": {\"code\": \"ScriptKilled\", \"message\": \"m\"}}",
+              &run);
     assert_int_equal(kit_commit(k, u), 0);
     run_has(k, "x", "error", "{\"code\": \"ScriptKilled\", \"message\": \"m\"}");
     run_has(k, "x", "exit_signal", "9");
@@ -70,7 +76,8 @@ static void test_requeued_forgets_the_error(void **state)
     kit_event(u, id, 2, TY_EV_PREPARE, NULL, &run);
     kit_event(u, id, 3, TY_EV_READY, NULL, &run);
     kit_event(u, id, 4, TY_EV_STARTED, "{\"pid\": 7}", &run);
-    kit_event(u, id, 5, TY_EV_SILENT, "{\"seconds\": 10, \"error\": {\"code\": \"c\", \"message\": \"m\"}}", &run);
+    kit_event(u, id, 5, TY_EV_SILENT,
+              "{\"seconds\": 10, \"error\": {\"code\": \"c\", \"message\": \"m\"}}", &run);
     kit_event(u, id, 6, TY_EV_REQUEUED, NULL, &run);
     assert_int_equal(kit_commit(k, u), 0);
     run_has(k, "x", "error", "null");
@@ -101,19 +108,25 @@ static void test_the_order_is_kept(void **state)
     assert_int_equal(kit_commit(k, u), -ENOENT);
     assert_int_equal(ty_store_failed(k->st), 0);
     assert_int_equal(ty_store_events(k->st, id, 1, 100, &j), 0);
-    kit_json_is(j, "[{\"seq\": 2, \"at\": \"2026-05-28T20:26:40.000002Z\", \"kind\": \"warned\", \"data\": {\"text\": \"w\"}}, "
-                   "{\"seq\": 3, \"at\": \"2026-05-28T20:26:40.000003Z\", \"kind\": \"warned\", \"data\": {\"text\": \"w\"}}]");
+    kit_json_is(
+        j,
+        "[{\"seq\": 2, \"at\": \"2026-05-28T20:26:40.000002Z\", \"kind\": \"warned\", \"data\": {\"text\": \"w\"}}, "
+        "{\"seq\": 3, \"at\": \"2026-05-28T20:26:40.000003Z\", \"kind\": \"warned\", \"data\": {\"text\": \"w\"}}]");
     assert_int_equal(ty_store_events(k->st, id, 0, 1, &j), 0);
-    kit_json_is(j, "[{\"seq\": 1, \"at\": \"2026-05-28T20:26:40.000001Z\", \"kind\": \"submitted\", "
-                   "\"data\": {\"target\": \"local\", \"user\": \"ann\"}}]");
+    kit_json_is(j,
+                "[{\"seq\": 1, \"at\": \"2026-05-28T20:26:40.000001Z\", \"kind\": \"submitted\", "
+                "\"data\": {\"target\": \"local\", \"user\": \"ann\"}}]");
 }
 
 static void test_malformed_notes_fail_their_unit(void **state)
 {
     static const struct {
         const char *kind, *data;
-    } bad[] = { { "warned", "{}" },   { "tagged", "{\"value\": \"v\"}" }, { "property", "{\"key\": \"k\"}" },
-                { "artifact", "{\"path\": \"p\"}" }, { "untold", "{}" } };
+    } bad[] = { { "warned", "{}" },
+                { "tagged", "{\"value\": \"v\"}" },
+                { "property", "{\"key\": \"k\"}" },
+                { "artifact", "{\"path\": \"p\"}" },
+                { "untold", "{}" } };
     struct kit *k = *state;
     struct ty_run run;
     int64_t id = kit_run(k, "x", "e", &run);
@@ -138,7 +151,8 @@ static void test_tallies_against_limits(void **state)
 
     kit_note(u, id, 2, TY_NOTE_TAGGED, "{\"key\": \"a\"}", &run);
     kit_note(u, id, 3, TY_NOTE_TAGGED, "{\"key\": \"a\"}", &run);
-    kit_note(u, id, 4, TY_NOTE_ARTIFACT, "{\"path\": \"p\", \"sha256\": \"a\", \"bytes\": 1}", &run);
+    kit_note(u, id, 4, TY_NOTE_ARTIFACT, "{\"path\": \"p\", \"sha256\": \"a\", \"bytes\": 1}",
+             &run);
     assert_int_equal(kit_commit(k, u), 0);
     assert_false(ty_store_is_full(k->st, id, TY_STORE_ARTIFACTS)); /* no limit yet */
     ty_store_limits(k->st, &limits);
@@ -158,9 +172,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_notes_reach_their_tables),     T(test_the_error_of_a_run), T(test_requeued_forgets_the_error),
-        T(test_the_order_is_kept),            T(test_malformed_notes_fail_their_unit),
-        T(test_tallies_against_limits),
+        T(test_notes_reach_their_tables),        T(test_the_error_of_a_run),
+        T(test_requeued_forgets_the_error),      T(test_the_order_is_kept),
+        T(test_malformed_notes_fail_their_unit), T(test_tallies_against_limits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

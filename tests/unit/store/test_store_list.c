@@ -1,4 +1,5 @@
-/* test_store_list.c - the list of runs, filter by filter, and that none of them walks the whole table */
+/* test_store_list.c - the list of runs, filter by filter, and that none of them walks the whole
+ * table */
 #include "kit.h"
 #include "store/store_internal.h"
 
@@ -18,7 +19,8 @@ static void tag(struct kit *k, int64_t id, int64_t seq, const char *data, const 
     assert_int_equal(kit_commit(k, u), 0);
 }
 
-/* a1 Starting, tag best=1; b1 Canceled, tag best; a2 Failed; a3 Starting, target gpu, user bob, tag best=2 */
+/* a1 Starting, tag best=1; b1 Canceled, tag best; a2 Failed; a3 Starting, target gpu, user bob,
+ * tag best=2 */
 static void four_runs(struct kit *k)
 {
     struct ty_run run;
@@ -33,7 +35,11 @@ static void four_runs(struct kit *k)
     id = kit_run(k, "a2", "a", &run);
     end(k, id, TY_EV_LOST, &run);
     u = ty_unit_new();
-    row = (struct ty_run_row){ .id = ty_store_next_id(k->st), .name = "a3", .experiment = "a", .target = "gpu", .user = "bob",
+    row = (struct ty_run_row){ .id = ty_store_next_id(k->st),
+                               .name = "a3",
+                               .experiment = "a",
+                               .target = "gpu",
+                               .user = "bob",
                                .run = TY_RUN_INIT };
     ty_unit_run_add(u, &row);
     kit_event(u, row.id, 1, TY_EV_SUBMITTED, NULL, &row.run);
@@ -51,8 +57,9 @@ static void list_is(struct kit *k, struct ty_run_filter f, const char *want)
     if (!f.limit)
         f.limit = 100;
     assert_int_equal(ty_store_runs(k->st, &f, &runs), 0);
-    json_array_foreach(runs, i, run)
-        snprintf(have + strlen(have), sizeof have - strlen(have), "%s ", json_string_value(json_object_get(run, "id")));
+    json_array_foreach (runs, i, run)
+        snprintf(have + strlen(have), sizeof have - strlen(have), "%s ",
+                 json_string_value(json_object_get(run, "id")));
     assert_string_equal(have, want);
 }
 
@@ -70,7 +77,8 @@ static void test_filters(void **state)
     list_is(k, (struct ty_run_filter){ .experiment = "a" }, "a3 a2 a1 ");
     list_is(k, (struct ty_run_filter){ .experiment = "a", .before = "a2" }, "a1 ");
     list_is(k, (struct ty_run_filter){ .experiment = "a", .state = "Failed" }, "a2 ");
-    list_is(k, (struct ty_run_filter){ .experiment = "a", .state = "active", .user = "ann" }, "a1 ");
+    list_is(k, (struct ty_run_filter){ .experiment = "a", .state = "active", .user = "ann" },
+            "a1 ");
     list_is(k, (struct ty_run_filter){ .state = "active" }, "a3 a1 ");
     list_is(k, (struct ty_run_filter){ .state = "ended" }, "a2 b1 ");
     list_is(k, (struct ty_run_filter){ .state = "Canceled" }, "b1 ");
@@ -94,12 +102,20 @@ static int count_steps(void *ctx)
 static void test_no_filter_walks_the_table(void **state)
 {
     static const struct ty_run_filter filters[] = {
-        { .limit = 5 }, { .experiment = "rare", .limit = 5 }, { .state = "Canceled", .limit = 5 },
-        { .state = "Failed", .limit = 5 }, { .state = "active", .limit = 5 }, { .target = "nowhere", .limit = 5 },
-        { .user = "nobody", .limit = 5 }, { .tag = "rare", .limit = 5 }, { .tag = "common", .tag_value = "2", .limit = 5 },
+        { .limit = 5 },
+        { .experiment = "rare", .limit = 5 },
+        { .state = "Canceled", .limit = 5 },
+        { .state = "Failed", .limit = 5 },
+        { .state = "active", .limit = 5 },
+        { .target = "nowhere", .limit = 5 },
+        { .user = "nobody", .limit = 5 },
+        { .tag = "rare", .limit = 5 },
+        { .tag = "common", .tag_value = "2", .limit = 5 },
         { .tag = "common", .limit = 5 },
         { .experiment = "many", .state = "Failed", .limit = 5 },
-        { .user = "ann", .state = "Failed", .limit = 5 }, { .target = "local", .state = "Failed", .limit = 5 }, { .before = "r1", .limit = 5 },
+        { .user = "ann", .state = "Failed", .limit = 5 },
+        { .target = "local", .state = "Failed", .limit = 5 },
+        { .before = "r1", .limit = 5 },
     };
     struct kit *k = *state;
     struct ty_unit *u = ty_unit_new();
@@ -146,7 +162,8 @@ static void test_experiments_and_counts(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_filters), T(test_no_filter_walks_the_table), T(test_experiments_and_counts) };
+    const struct CMUnitTest tests[] = { T(test_filters), T(test_no_filter_walks_the_table),
+                                        T(test_experiments_and_counts) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,12 @@
 /* test_store_log.c - log bytes: once each, without gaps, beside the tables and never ahead of them */
-#include "kit.h"
 #include "base/fs.h"
+#include "kit.h"
 #include <sys/stat.h>
 
 #define DRIVER "azureml-logs/70_driver_log.txt"
 
-static int put(struct kit *k, int64_t id, const char *run, const char *log, uint64_t offset, const char *text)
+static int put(struct kit *k, int64_t id, const char *run, const char *log, uint64_t offset,
+               const char *text)
 {
     struct ty_unit *u = ty_unit_new();
 
@@ -82,7 +83,8 @@ static void test_lost_bytes_are_asked_for_again(void **state)
     struct kit *k = *state;
     struct ty_unit *u = ty_unit_new();
     struct ty_run run;
-    int64_t id = kit_run(k, "x", "e", NULL), gone = kit_run(k, "y", "e", NULL), ended = kit_run(k, "z", "e", &run);
+    int64_t id = kit_run(k, "x", "e", NULL), gone = kit_run(k, "y", "e", NULL),
+            ended = kit_run(k, "z", "e", &run);
     CLEANUP_FREE char *path = NULL;
     CLEANUP_FREE char *path_y = NULL;
     CLEANUP_FREE char *path_z = NULL;
@@ -123,7 +125,8 @@ static void test_many_logs(void **state)
             char name[32];
 
             snprintf(name, sizeof name, "logs/rank_%d.txt", i);
-            assert_int_equal(put(k, id, "x", name, (uint64_t)round * 4, round ? "more" : "some"), 0);
+            assert_int_equal(put(k, id, "x", name, (uint64_t)round * 4, round ? "more" : "some"),
+                             0);
         }
     log_is(k, id, "x", "logs/rank_0.txt", "somemore");
     log_is(k, id, "x", "logs/rank_149.txt", "somemore");
@@ -155,8 +158,11 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_each_byte_once), T(test_names_that_lead_out_are_refused),
-        T(test_what_lies_beyond_the_stored_size_is_overwritten), T(test_lost_bytes_are_asked_for_again), T(test_many_logs),
+        T(test_each_byte_once),
+        T(test_names_that_lead_out_are_refused),
+        T(test_what_lies_beyond_the_stored_size_is_overwritten),
+        T(test_lost_bytes_are_asked_for_again),
+        T(test_many_logs),
         T(test_a_new_run_of_a_deleted_name_starts_empty),
     };
 

@@ -6,7 +6,8 @@
     for (int i_ = (first); i_ < (first) + (count); i_++) \
     kit_row_double(&(s), name, T0 + i_, i_)
 
-static int rows(struct kit *k, int64_t id, uint32_t writer, uint64_t first, uint32_t count, const struct ty_str *s)
+static int rows(struct kit *k, int64_t id, uint32_t writer, uint64_t first, uint32_t count,
+                const struct ty_str *s)
 {
     struct ty_unit *u = ty_unit_new();
 
@@ -32,8 +33,8 @@ static void test_each_row_once(void **state)
     DOUBLES(a, "loss", 0, 3);
     DOUBLES(b, "loss", 2, 3);
     assert_int_equal(rows(k, id, 0, 0, 3, &a), 0);
-    assert_int_equal(rows(k, id, 0, 0, 3, &a), 0);  /* the same again */
-    assert_int_equal(rows(k, id, 0, 2, 3, &b), 0);  /* overlapping */
+    assert_int_equal(rows(k, id, 0, 0, 3, &a), 0);       /* the same again */
+    assert_int_equal(rows(k, id, 0, 2, 3, &b), 0);       /* overlapping */
     assert_int_equal(rows(k, id, 0, 6, 3, &a), -EPROTO); /* a gap */
     assert_int_equal(rows(k, id, 0, 5, 4, &a), -EPROTO); /* fewer rows than announced */
     assert_int_equal(rows(k, id, 0, 5, 2, &a), -EPROTO); /* more */
@@ -80,10 +81,12 @@ static void test_every_kind(void **state)
     kit_row_double(&s, "zero", T0 + 1, -0.0);
     kit_row_double(&s, "na\xffme", T0, 1);
     assert_int_equal(rows(k, id, 0, 0, 14, &s), 0);
-    metrics_are(k, id, NULL, "{\"int\": -9007199254740993, \"text\": \"NaN\", \"bytes\": \"a\xef\xbf\xbd\", \"list\": [1, \"a\"], "
-                             "\"row\": {\"c\": 1}, \"table\": {\"c\": [1]}, \"broken\": \"[1,\", \"nan\": {\"$float\": \"NaN\"}, "
-                             "\"inf\": [{\"$float\": \"Infinity\"}, {\"$float\": \"-Infinity\"}], \"zero\": -0.0, "
-                             "\"na\xef\xbf\xbdme\": 1.0}");
+    metrics_are(
+        k, id, NULL,
+        "{\"int\": -9007199254740993, \"text\": \"NaN\", \"bytes\": \"a\xef\xbf\xbd\", \"list\": [1, \"a\"], "
+        "\"row\": {\"c\": 1}, \"table\": {\"c\": [1]}, \"broken\": \"[1,\", \"nan\": {\"$float\": \"NaN\"}, "
+        "\"inf\": [{\"$float\": \"Infinity\"}, {\"$float\": \"-Infinity\"}], \"zero\": -0.0, "
+        "\"na\xef\xbf\xbdme\": 1.0}");
     metrics_are(k, id, "int", "{\"int\": -9007199254740993}");
     metrics_are(k, id, "none", "{}");
     metrics_are(k, id, "tag", "{}");
@@ -102,13 +105,17 @@ static void test_rows_as_json(void **state)
     assert_int_equal(rows(k, id, 0, 0, 3, &s), 0);
     assert_int_equal(rows(k, id, 7, 0, 1, &t), 0);
     assert_int_equal(ty_store_rows_json(k->st, id, NULL, 1, &j), 0);
-    kit_json_is(j, "[{\"name\": \"loss\", \"kind\": \"double\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000000Z\", "
-                   "\"value\": 0.0, \"writer\": 0, \"seq\": 0}]");
+    kit_json_is(
+        j,
+        "[{\"name\": \"loss\", \"kind\": \"double\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000000Z\", "
+        "\"value\": 0.0, \"writer\": 0, \"seq\": 0}]");
     assert_int_equal(ty_store_rows_json(k->st, id, "note", 0, &j), 0);
-    kit_json_is(j, "[{\"name\": \"note\", \"kind\": \"text\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000005Z\", "
-                   "\"value\": \"hi\", \"writer\": 0, \"seq\": 2}, "
-                   "{\"name\": \"note\", \"kind\": \"text\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000001Z\", "
-                   "\"value\": \"ho\", \"writer\": 7, \"seq\": 0}]");
+    kit_json_is(
+        j,
+        "[{\"name\": \"note\", \"kind\": \"text\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000005Z\", "
+        "\"value\": \"hi\", \"writer\": 0, \"seq\": 2}, "
+        "{\"name\": \"note\", \"kind\": \"text\", \"step\": null, \"at\": \"2026-05-28T20:26:40.000001Z\", "
+        "\"value\": \"ho\", \"writer\": 7, \"seq\": 0}]");
     metrics_are(k, id, "note", "{\"note\": [\"ho\", \"hi\"]}");
 }
 
@@ -133,7 +140,8 @@ static void test_limits_drop_and_count(void **state)
     assert_int_equal(rows(k, id, 1, 0, 4, &t), 0);
     metrics_are(k, id, NULL, "{\"a\": [0.0, 1.0], \"b\": [0.0, 7.0, 8.0]}");
     assert_int_equal(ty_store_dropped(k->st, id, TY_STORE_METRIC_ROWS), 2);
-    assert_int_equal(ty_store_resume_point(k->st, id, &j), 0); /* what was dropped is not sent again */
+    assert_int_equal(ty_store_resume_point(k->st, id, &j),
+                     0); /* what was dropped is not sent again */
     kit_json_is(j, "{\"record_next\": 1, \"logs\": {}, \"rows\": {\"0\": 5, \"1\": 4}}");
     kit_close(k);
     assert_int_equal(kit_open(k, NULL), 0);
@@ -182,8 +190,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_each_row_once), T(test_a_malformed_batch_stores_nothing), T(test_every_kind), T(test_rows_as_json),
-        T(test_limits_drop_and_count), T(test_names_of_a_failed_unit_are_forgotten), T(test_many_names),
+        T(test_each_row_once),
+        T(test_a_malformed_batch_stores_nothing),
+        T(test_every_kind),
+        T(test_rows_as_json),
+        T(test_limits_drop_and_count),
+        T(test_names_of_a_failed_unit_are_forgotten),
+        T(test_many_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

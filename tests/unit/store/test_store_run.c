@@ -9,12 +9,14 @@ static void test_a_run_as_json(void **state)
 
     kit_run(k, "first_1", "first", NULL);
     assert_int_equal(ty_store_run(k->st, "first_1", true, &run), 0);
-    kit_json_is(run, "{\"id\": \"first_1\", \"number\": 1, \"experiment\": \"first\", \"display_name\": null, "
-                     "\"state\": \"Starting\", \"attempt\": 1, \"target\": \"local\", \"user\": \"ann\", "
-                     "\"command_line\": \"python3 train.py\", \"snapshot\": null, \"created\": \"2026-05-28T20:26:40.000001Z\", "
-                     "\"started\": null, \"ended\": null, \"exit_code\": null, \"exit_signal\": null, \"error\": null, "
-                     "\"warnings\": [], \"tags\": {}, \"properties\": {}, \"why\": null, \"queue_place\": null, "
-                     "\"spec\": {\"version\": 1}}");
+    kit_json_is(
+        run,
+        "{\"id\": \"first_1\", \"number\": 1, \"experiment\": \"first\", \"display_name\": null, "
+        "\"state\": \"Starting\", \"attempt\": 1, \"target\": \"local\", \"user\": \"ann\", "
+        "\"command_line\": \"python3 train.py\", \"snapshot\": null, \"created\": \"2026-05-28T20:26:40.000001Z\", "
+        "\"started\": null, \"ended\": null, \"exit_code\": null, \"exit_signal\": null, \"error\": null, "
+        "\"warnings\": [], \"tags\": {}, \"properties\": {}, \"why\": null, \"queue_place\": null, "
+        "\"spec\": {\"version\": 1}}");
     assert_int_equal(ty_store_run(k->st, "first_2", true, &run), -ENOENT);
 }
 
@@ -79,8 +81,8 @@ static int count_active(const struct ty_active_run *a, void *ctx)
     assert_string_equal(a->row.spec, "{\"version\":1}");
     assert_string_equal(a->row.token, "secret");
     assert_int_equal(a->row.uid, 1000);
-    snprintf(names + strlen(names), 64 - strlen(names), "%s:%s:%d:%d ", a->row.name, ty_run_state_word(a->row.run.state),
-             (int)a->last_seq, (int)a->record_next);
+    snprintf(names + strlen(names), 64 - strlen(names), "%s:%s:%d:%d ", a->row.name,
+             ty_run_state_word(a->row.run.state), (int)a->last_seq, (int)a->record_next);
     return strcmp(a->row.name, "stop") == 0 ? -ECANCELED : 0;
 }
 
@@ -160,13 +162,15 @@ static void test_deletion_takes_everything(void **state)
     assert_false(log_folder(k, "x"));
     assert_true(log_folder(k, "y"));
     assert_int_equal(ty_store_run(k->st, "x", false, &j), -ENOENT);
-    assert_int_equal(ty_store_log_size(k->st, id, "azureml-logs/70_driver_log.txt", &bytes), -ENOENT);
+    assert_int_equal(ty_store_log_size(k->st, id, "azureml-logs/70_driver_log.txt", &bytes),
+                     -ENOENT);
     assert_int_equal(ty_store_events(k->st, id, 0, 100, &events), 0);
     assert_int_equal(json_array_size(events), 0);
     assert_int_equal(ty_store_metrics(k->st, id, NULL, &j), 0);
     kit_json_is(j, "{}");
     assert_int_equal(ty_store_experiments(k->st, &experiments), 0);
-    assert_int_equal(json_integer_value(json_object_get(json_array_get(experiments, 0), "runs")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(experiments, 0), "runs")),
+                     1);
     assert_int_equal(ty_store_metrics(k->st, kept, NULL, &j), 0);
     kit_json_is(j, "{\"loss\": [0.0, 1.0, 2.0]}");
 }

@@ -22,7 +22,9 @@ static void test_targets(void **state)
     assert_int_equal(kit_commit(k, u), 0);
     assert_int_equal(ty_store_target(k->st, "box", &j), -ENOENT);
     assert_int_equal(ty_store_targets(k->st, &j), 0);
-    kit_json_is(j, "[{\"name\": \"local\", \"spec\": {\"kind\": \"local\"}, \"created\": \"2026-05-28T20:26:40.000000Z\"}]");
+    kit_json_is(
+        j,
+        "[{\"name\": \"local\", \"spec\": {\"kind\": \"local\"}, \"created\": \"2026-05-28T20:26:40.000000Z\"}]");
 }
 
 static void test_datastores(void **state)
@@ -35,8 +37,10 @@ static void test_datastores(void **state)
     ty_unit_datastore_put(u, "b", "file", "{\"root\":\"/b\",\"name\":\"not this\"}", T0);
     assert_int_equal(kit_commit(k, u), 0);
     assert_int_equal(ty_store_datastore(k->st, "workspaceblobstore", &j), 0);
-    kit_json_is(j, "{\"name\": \"workspaceblobstore\", \"kind\": \"file\", \"root\": \"/a\", \"default\": true, "
-                   "\"created\": \"2026-05-28T20:26:40.000000Z\"}");
+    kit_json_is(
+        j,
+        "{\"name\": \"workspaceblobstore\", \"kind\": \"file\", \"root\": \"/a\", \"default\": true, "
+        "\"created\": \"2026-05-28T20:26:40.000000Z\"}");
     assert_int_equal(ty_store_datastore(k->st, "none", &j), -ENOENT);
     assert_int_equal(ty_store_datastores(k->st, &j), 0);
     assert_int_equal(json_array_size(j), 2);

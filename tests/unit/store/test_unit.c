@@ -86,7 +86,8 @@ static void test_units_without_memory(void **state)
         kit_pump(k, &r[i]);
         assert_int_equal(r[i], -ENOMEM);
     }
-    assert_int_equal(ty_store_failed(k->st), -ENOMEM); /* later units may rest on it: the caller reads again */
+    assert_int_equal(ty_store_failed(k->st),
+                     -ENOMEM); /* later units may rest on it: the caller reads again */
     assert_int_equal(ty_store_resume(k->st), 0);
     ty_unit_target_put(u, "t", "{}", 1);
     assert_int_equal(kit_commit(k, u), 0);

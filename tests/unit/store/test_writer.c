@@ -1,7 +1,8 @@
-/* test_writer.c - batches: all or nothing, failures that reach exactly the units that they must, and kill -9 */
-#include "kit.h"
+/* test_writer.c - batches: all or nothing, failures that reach exactly the units that they must,
+ * and kill -9 */
 #include "base/clock.h"
 #include "base/fs.h"
+#include "kit.h"
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -22,7 +23,8 @@ static void test_callbacks_come_in_order(void **state)
         struct ty_unit *u = ty_unit_new();
 
         r[i] = NOT_YET;
-        kit_note(u, id, i % 2 ? 1 : 2 + i / 2, TY_NOTE_WARNED, "{\"text\": \"w\"}", &run); /* each second one: known */
+        kit_note(u, id, i % 2 ? 1 : 2 + i / 2, TY_NOTE_WARNED, "{\"text\": \"w\"}",
+                 &run); /* each second one: known */
         ty_store_commit(k->st, u, kit_done, &r[i]);
     }
     kit_pump(k, &r[199]);
@@ -163,13 +165,15 @@ static void has_steps(struct kit *k, int64_t id, const char *run_name, int n)
             *p = ' ';
         assert_int_equal(ty_parse_i64(text + i * 8 + strspn(text + i * 8, " "), &line), 0);
         assert_int_equal(line, i);
-        assert_int_equal((int)json_real_value(json_object_get(json_array_get(rows, (size_t)i), "value")), i);
+        assert_int_equal(
+            (int)json_real_value(json_object_get(json_array_get(rows, (size_t)i), "value")), i);
     }
     assert_int_equal(ty_store_check(k->st, &runs, NULL), 0);
 }
 
 #ifdef TY_FAULTS
-/* Break each point on its own; what was queued meanwhile fails too; after resume the same is sent again from the start. */
+/* Break each point on its own; what was queued meanwhile fails too; after resume the same is
+ * sent again from the start. */
 static void test_each_failure_of_a_batch_and_resuming(void **state)
 {
     static const char *const points[] = { "store.commit", "store.log", "store.row", "store.event" };
@@ -188,14 +192,16 @@ static void test_each_failure_of_a_batch_and_resuming(void **state)
         for (int n = 0; n < 20; n++) {
             r[n] = NOT_YET;
             ty_store_commit(k->st, step(id, name, n, &run), kit_done, &r[n]);
-            if (n % 4 == 0) /* sometimes one by one: with store.commit the third commit has to come */
+            if (n % 4 ==
+                0) /* sometimes one by one: with store.commit the third commit has to come */
                 kit_pump(k, &r[n]);
         }
         kit_pump(k, &r[19]);
         for (int n = 0; n < 20; n++) {
             if (r[n] < 0 && failed < 0)
                 failed = n;
-            assert_int_equal(r[n], failed < 0 ? 0 : -errors[i % 3]); /* from the first one on: all */
+            assert_int_equal(r[n],
+                             failed < 0 ? 0 : -errors[i % 3]); /* from the first one on: all */
         }
         assert_true(failed >= 0);
         assert_int_equal(ty_store_failed(k->st), -errors[i % 3]);
@@ -222,7 +228,8 @@ static void test_units_of_the_failed_epoch_fail_after_resume(void **state)
     until = ty_mono_us() + 20000000;
     while (!ty_store_failed(k->st) && ty_mono_us() < until)
         poll(NULL, 0, 1);
-    ty_store_commit(k->st, step(id, "x", 0, &run), kit_done, &r[1]); /* failed already, but this is not delivered yet */
+    ty_store_commit(k->st, step(id, "x", 0, &run), kit_done,
+                    &r[1]); /* failed already, but this is not delivered yet */
     assert_int_equal(ty_store_resume(k->st), 0);
     ty_store_commit(k->st, step(id, "x", 0, &run), kit_done, &r[2]);
     kit_pump(k, &r[2]);
@@ -293,7 +300,8 @@ static void tell(void *ctx, int r)
         _exit(3);
 }
 
-/* The child: steps from `from` on, in bursts, telling each one that was acknowledged, until it is killed. */
+/* The child: steps from `from` on, in bursts, telling each one that was acknowledged, until it
+ * is killed. */
 static void child(struct kit *k, int64_t id, int from, const struct ty_run *run)
 {
     if (kit_open(k, NULL) < 0)
@@ -312,8 +320,10 @@ static void child(struct kit *k, int64_t id, int from, const struct ty_run *run)
     _exit(4);
 }
 
-/* Start a child, kill it after some acknowledgements and a random moment more; the last that it told, or from - 1. */
-static int run_and_kill(struct kit *k, int64_t id, int from, const struct ty_run *run, unsigned *seed)
+/* Start a child, kill it after some acknowledgements and a random moment more; the last that it
+ * told, or from - 1. */
+static int run_and_kill(struct kit *k, int64_t id, int from, const struct ty_run *run,
+                        unsigned *seed)
 {
     struct timespec more = { .tv_nsec = rand_r(seed) % 20000000 };
     int fds[2], n, last = from - 1, wanted = rand_r(seed) % 40, status;
@@ -373,12 +383,18 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_callbacks_come_in_order), T(test_a_failed_unit_leaves_nothing), T(test_an_undone_deletion_keeps_the_logs),
-        T(test_close_stores_and_tells_everything), T(test_a_unit_that_comes_after_close_began_is_told),
+        T(test_callbacks_come_in_order),
+        T(test_a_failed_unit_leaves_nothing),
+        T(test_an_undone_deletion_keeps_the_logs),
+        T(test_close_stores_and_tells_everything),
+        T(test_a_unit_that_comes_after_close_began_is_told),
 #ifdef TY_FAULTS
-        T(test_each_failure_of_a_batch_and_resuming), T(test_units_of_the_failed_epoch_fail_after_resume),
+        T(test_each_failure_of_a_batch_and_resuming),
+        T(test_units_of_the_failed_epoch_fail_after_resume),
 #endif
-        T(test_files_that_cannot_grow), T(test_the_log_of_writes_stays_bounded), T(test_killed_at_random_moments),
+        T(test_files_that_cannot_grow),
+        T(test_the_log_of_writes_stays_bounded),
+        T(test_killed_at_random_moments),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

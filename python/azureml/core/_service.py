@@ -1,0 +1,53 @@
+"""The one way from the SDK to the service: a client for the state folder, and errors turned into the SDK's classes."""
+import warnings
+from contextlib import contextmanager
+from typing import Iterator, Optional, Set, Type
+
+from azureml.exceptions import AuthenticationException, AzureMLException, ServiceException, UserErrorException
+from trainyard import context, errors
+from trainyard.client import Client
+
+_client: Optional[Client] = None
+_warned: Set[str] = set()
+
+
+def client() -> Client:
+    """The client of this process. Inside a job it never starts a daemon, which would die with the job."""
+    global _client
+    if _client is None:
+        _client = Client(start=context.current() is None)
+    return _client
+
+
+@contextmanager
+def sdk_errors(user: Type[AzureMLException] = UserErrorException, doing: str = "") -> Iterator[None]:
+    """Raise the SDK's errors for the service's: `user` for the user's mistakes, ServiceException for the service's troubles.
+
+    doing: put before the text.
+    """
+    try:
+        yield
+    except errors.Forbidden as error:
+        raise AuthenticationException(doing + str(error), error) from error
+    except (errors.NotFound, errors.Refused, errors.Conflict, errors.TooLarge, errors.TooMany) as error:
+        raise user(doing + str(error), error) from error
+    except errors.TrainyardError as error:
+        raise ServiceException(doing + str(error), error) from error
+
+
+def warn_once(key: str, text: str, stacklevel: int = 3) -> None:
+    """Warn (UserWarning) the first time that `key` comes up in this process."""
+    if key not in _warned:
+        _warned.add(key)
+        warnings.warn(text, UserWarning, stacklevel=stacklevel + 1)
+
+
+def cloud_only(name: str, given: bool) -> None:
+    """Warn once that a parameter which means something only in the cloud has no effect here."""
+    if given:
+        warn_once("cloud:" + name, "%s means something only in the Azure cloud; it has no effect here" % name, stacklevel=5)
+
+
+def later(what: str, instead: str) -> UserErrorException:
+    """The error for what a later release brings."""
+    return UserErrorException("%s comes with a later release of Trainyard; %s" % (what, instead))

@@ -1,0 +1,2 @@
+"""The version of the SDK whose interface this is."""
+VERSION = "1.60.0"

@@ -1,0 +1,17 @@
+"""Errors of the SDK. ``except`` clauses of scripts name these classes."""
+from azureml.exceptions._azureml_exception import (
+    ActivityFailedException,
+    AuthenticationException,
+    AzureMLException,
+    ComputeTargetException,
+    ExperimentExecutionException,
+    RunEnvironmentException,
+    ServiceException,
+    SnapshotException,
+    UserErrorException,
+)
+
+__all__ = [
+    "ActivityFailedException", "AuthenticationException", "AzureMLException", "ComputeTargetException",
+    "ExperimentExecutionException", "RunEnvironmentException", "ServiceException", "SnapshotException", "UserErrorException",
+]

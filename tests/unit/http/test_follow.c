@@ -1,0 +1,206 @@
+/* test_follow.c - following a run */
+#include "kit.h"
+#include "store/store.h"
+#include "track/follow.h"
+#include <string.h>
+
+#define LOG "azureml-logs/70_driver_log.txt"
+
+static struct client *follow(struct kit *k, const char *run, const char *query, const char *headers)
+{
+    struct client *c = client_open(k);
+
+    client_sendf(c, "GET /api/v1/runs/%s/follow?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n", run, query,
+                 headers ? headers : "");
+    return c;
+}
+
+static void run_to_its_end(struct kit *k, const char *run)
+{
+    static const enum ty_run_event events[] = { TY_EV_PREPARE, TY_EV_READY, TY_EV_STARTED, TY_EV_EXITED_OK, TY_EV_COLLECTED };
+
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        kit_event(k, run, events[i]);
+}
+
+/* The order of things in what came. */
+static void check_order(const struct client *c, const char *const *texts)
+{
+    const char *at = c->in.text;
+
+    for (; *texts; texts++) {
+        at = strstr(at, *texts);
+        if (!at)
+            fail_msg("'%s' is missing or too early in: %s", *texts, c->in.text);
+        at += strlen(*texts);
+    }
+}
+
+static void test_whole_life(void **state)
+{
+    static const char *const order[] = {
+        "text/event-stream", "id: 1:0\nevent: state\ndata: {\"state\":\"Starting\"", "\"why\":null,\"kind\":\"submitted\"}",
+        "id: 2:0\nevent: state\ndata: {\"state\":\"Preparing\"", "\"state\":\"Queued\"", "\"why\":\"waits for 1 CPU slot\",\"kind\":\"ready\"",
+        "id: 4:0\nevent: state\ndata: {\"state\":\"Running\"",
+        "id: 4:6\nevent: log\ndata: {\"name\":\"" LOG "\",\"offset\":0,\"text\":\"hello\\n\"}",
+        "id: 4:7\nevent: log", "\"offset\":6,\"text\":\"x\"}", "id: 4:9\nevent: log", "\"offset\":7,\"text\":\"\xc3\xa9\"}",
+        "\"state\":\"Finalizing\"", "\"state\":\"Completed\"", "id: 6:10\nevent: log", "\"base64\":\"ww==\"", "event: end\ndata: {\"id\":\"first_1\"",
+        NULL };
+    struct kit *k = *state;
+    struct client *c;
+
+    kit_run(k, "first_1");
+    c = follow(k, "first_1", "log=" LOG, NULL);
+    client_until(c, "Starting");
+    kit_event(k, "first_1", TY_EV_PREPARE);
+    client_until(c, "Preparing");
+    kit_event(k, "first_1", TY_EV_READY);
+    client_until(c, "Queued");
+    kit_event(k, "first_1", TY_EV_STARTED);
+    client_until(c, "Running");
+    kit_log(k, "first_1", LOG, 0, "hello\n", 6);
+    client_until(c, "hello");
+    kit_log(k, "first_1", LOG, 6, "x\xc3", 2);
+    client_until(c, "id: 4:7");
+    kit_log(k, "first_1", LOG, 8, "\xa9", 1);
+    client_until(c, "id: 4:9");
+    kit_event(k, "first_1", TY_EV_EXITED_OK);
+    kit_log(k, "first_1", LOG, 9, "\xc3", 1); /* its rest never comes */
+    kit_event(k, "first_1", TY_EV_COLLECTED);
+    client_eof(c);
+    check_order(c, order);
+    client_close(c);
+}
+
+/* One that ended long ago: everything comes at once, also a log of many pieces. */
+static void test_ended_run(void **state)
+{
+    struct kit *k = *state;
+    struct answer a;
+    char *big = malloc(300000);
+    size_t pieces = 0;
+
+    memset(big, 'b', 300000);
+    kit_run(k, "first_1");
+    kit_log(k, "first_1", LOG, 0, big, 300000);
+    kit_note(k, "first_1", 450); /* more than one page of events */
+    run_to_its_end(k, "first_1");
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=user_logs%2fstd_log.txt", NULL, NULL, 0);
+    assert_int_equal(a.status, 200);
+    for (const char *at = a.body; (at = strstr(at, "event: log\n")); at++)
+        pieces++;
+    assert_true(pieces >= 5);
+    assert_non_null(strstr(a.body, "\"name\":\"user_logs/std_log.txt\",\"offset\":0,"));
+    assert_non_null(strstr(a.body, "id: 456:300000\nevent: end\n"));
+    assert_null(strstr(a.body, "Preparing")); /* the present state, not the way to it */
+    assert_non_null(strstr(a.body, "{\"state\":\"Completed\""));
+    answer_done(&a);
+    free(big);
+}
+
+static void test_resume(void **state)
+{
+    struct kit *k = *state;
+    struct answer a, b;
+
+    kit_run(k, "first_1");
+    kit_log(k, "first_1", LOG, 0, "hello\n", 6);
+    run_to_its_end(k, "first_1");
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=" LOG "&after=0:0", "Last-Event-ID: 4:2\r\n", NULL, 0);
+    assert_int_equal(a.status, 200);
+    assert_null(strstr(a.body, "Running")); /* event 4, seen */
+    assert_non_null(strstr(a.body, "\"offset\":2,\"text\":\"llo\\n\""));
+    assert_non_null(strstr(a.body, "Completed"));
+    answer_done(&a);
+    b = ask(k, "GET", "/api/v1/runs/first_1/follow?log=" LOG "&after=6:6", NULL, NULL, 0);
+    assert_null(strstr(b.body, "event: state"));
+    assert_null(strstr(b.body, "event: log"));
+    assert_non_null(strstr(b.body, "event: end"));
+    answer_done(&b);
+}
+
+static void test_no_log(void **state)
+{
+    struct kit *k = *state;
+    struct answer a;
+
+    kit_run(k, "first_1");
+    kit_log(k, "first_1", LOG, 0, "hello\n", 6);
+    run_to_its_end(k, "first_1");
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=", NULL, NULL, 0);
+    assert_null(strstr(a.body, "event: log"));
+    assert_non_null(strstr(a.body, "event: end"));
+    answer_done(&a);
+    a = ask(k, "HEAD", "/api/v1/runs/first_1/follow", NULL, NULL, 0);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(a.len, 0);
+    answer_done(&a);
+}
+
+static void test_refused(void **state)
+{
+    kit_run(*state, "first_1");
+    expect(*state, "GET", "/api/v1/runs/nobody/follow", NULL, 404, "there is no run 'nobody'");
+    expect(*state, "GET", "/api/v1/runs/first_1/follow?log=../x", NULL, 400, "'../x' cannot be the name of a log");
+    expect(*state, "GET", "/api/v1/runs/first_1/follow?after=12", NULL, 400, "'12' is not the id of an event");
+}
+
+static void test_removed_run_ends_the_stream(void **state)
+{
+    struct kit *k = *state;
+    struct client *c;
+
+    kit_run(k, "first_1");
+    kit_event(k, "first_1", TY_EV_PREPARE);
+    c = follow(k, "first_1", "log=" LOG, NULL);
+    client_until(c, "Preparing");
+    k->sched.hold = false;
+    kit_event(k, "first_1", TY_EV_READY);
+    client_until(c, "Queued");
+    {
+        int64_t id;
+        struct ty_unit *u = ty_unit_new();
+
+        assert_int_equal(ty_store_run_id(k->store, "first_1", &id), 0);
+        ty_unit_run_delete(u, id);
+        ty_store_commit(k->store, u, NULL, NULL);
+        kit_run(k, "other_1"); /* is stored after it */
+    }
+    expect(k, "GET", "/api/v1/runs/first_1", NULL, 404, "no run 'first_1'");
+    ty_follow_notify(k->hub, "first_1");
+    client_eof(c);
+    assert_null(strstr(c->in.text, "event: end"));
+    client_close(c);
+}
+
+static void test_too_many(void **state)
+{
+    struct client *c[3];
+
+    kit_run(*state, "first_1");
+    for (int i = 0; i < 3; i++) {
+        c[i] = follow(*state, "first_1", "log=", NULL);
+        client_until(c[i], "Starting");
+    }
+    expect(*state, "GET", "/api/v1/runs/first_1/follow", NULL, 429, "limits.followers");
+    client_close(c[1]); /* its place is free as soon as somebody wants it */
+    c[1] = follow(*state, "first_1", "log=", NULL);
+    client_until(c[1], "Starting");
+    for (int i = 0; i < 3; i++)
+        client_close(c[i]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole_life, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_ended_run, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_resume, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_too_many, kit_open, kit_close),
+    };
+
+    return cmocka_run_group_tests_name("follow", tests, NULL, NULL);
+}
