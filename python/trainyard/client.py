@@ -10,8 +10,8 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
-from urllib.parse import urlencode
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
+from urllib.parse import unquote, urlencode
 
 from trainyard import _core
 from trainyard.follow import Follow
@@ -105,6 +105,15 @@ class Client:
         tell = None if progress is None else lambda *numbers: progress(Upload(*numbers))
         with self._connection() as connection:
             return connection.snapshot(os.fspath(directory), max_bytes, max_files, tell)
+
+    def manifest(self, snapshot: str) -> Set[str]:
+        """The paths of the files and links in a snapshot."""
+        paths = set()
+        for line in self._call("snapshot_get", snapshot).decode("utf-8", "replace").splitlines()[1:]:
+            kind, _, _, _, path = line.split(" ", 4)
+            if kind != "d":
+                paths.add(unquote(path.split(" -> ")[0] if kind == "l" else path))
+        return paths
 
     def submit(self, experiment: str, spec: Mapping[str, Any]) -> Record:
         """Submit a run (spec: docs/spec/run-spec.md) and return RUN. It is stored when this returns."""

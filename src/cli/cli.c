@@ -3,10 +3,10 @@
 #include "base/cleanup.h"
 #include "base/conf.h"
 #include "base/str.h"
-#include <trainyard/client.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
+#include <trainyard/client.h>
 #include <unistd.h>
 
 #define WORDS_MAX 128 /* commands, or options of one command, that a typo is compared with */
@@ -47,7 +47,8 @@ int ty_cli_exit_of(int code)
 int ty_cli_fail(const struct ty_cli *cli, const struct ty_error *err)
 {
     fflush(stdout);
-    fprintf(stderr, "trainyard: %s\n", err->text[0] ? err->text : strerror(err->code < 0 ? -err->code : EIO));
+    fprintf(stderr, "trainyard: %s\n",
+            err->text[0] ? err->text : strerror(err->code < 0 ? -err->code : EIO));
     return cli->own_failure ? cli->own_failure : ty_cli_exit_of(err->code);
 }
 
@@ -61,7 +62,8 @@ int ty_cli_usage(const struct ty_cli *cli, const char *fmt, ...)
     ty_str_addv(&text, fmt, ap);
     va_end(ap);
     fprintf(stderr, "trainyard: %s%s 'trainyard %s%s--help'\n", text.text ? text.text : fmt,
-            text.text && ty_ends_with(text.text, "?") ? " See" : "; see", cli->command ? cli->command->name : "", cli->command ? " " : "");
+            text.text && ty_ends_with(text.text, "?") ? " See" : "; see",
+            cli->command ? cli->command->name : "", cli->command ? " " : "");
     return cli->own_failure ? cli->own_failure : TY_EXIT_USAGE;
 }
 
@@ -87,15 +89,20 @@ const char *ty_cli_value(const struct ty_cli *cli, const char *option)
     return NULL;
 }
 
-bool ty_cli_flag(const struct ty_cli *cli, const char *option) { return ty_cli_value(cli, option) != NULL; }
+bool ty_cli_flag(const struct ty_cli *cli, const char *option)
+{
+    return ty_cli_value(cli, option) != NULL;
+}
 
 /* Seconds with at most six decimals, and nothing after them. */
 static int parse_plain_seconds(const char *s, int64_t *ret)
 {
-    size_t whole = strspn(s, "0123456789"), decimals = s[whole] == '.' ? strspn(s + whole + 1, "0123456789") : 0, i;
+    size_t whole = strspn(s, "0123456789"),
+           decimals = s[whole] == '.' ? strspn(s + whole + 1, "0123456789") : 0, i;
     int64_t us = 0, unit = 100000;
 
-    if (whole == 0 || whole > 11 || decimals > 6 || (s[whole] == '.' && !decimals) || s[whole + (decimals ? decimals + 1 : 0)])
+    if (whole == 0 || whole > 11 || decimals > 6 || (s[whole] == '.' && !decimals) ||
+        s[whole + (decimals ? decimals + 1 : 0)])
         return -EINVAL;
     for (i = 0; i < whole; i++)
         us = us * 10 + (s[i] - '0') * INT64_C(1000000);
@@ -107,7 +114,10 @@ static int parse_plain_seconds(const char *s, int64_t *ret)
 
 int ty_cli_parse_time(const char *s, int64_t *ret)
 {
-    static const struct { char unit; int64_t seconds; } units[] = { { 'd', 86400 }, { 'h', 3600 }, { 'm', 60 }, { 's', 1 } };
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = { { 'd', 86400 }, { 'h', 3600 }, { 'm', 60 }, { 's', 1 } };
     int64_t total = 0;
     size_t from = 0;
 
@@ -149,14 +159,16 @@ const struct ty_cli_command *ty_cli_find(const char *first, const char *second, 
         *words = strchr(name, ' ') ? 2 : 1;
         if (*words == 1 && !strcmp(name, first))
             return ty_cli_commands[i];
-        if (*words == 2 && second && !strncmp(name, first, n) && name[n] == ' ' && !strcmp(name + n + 1, second))
+        if (*words == 2 && second && !strncmp(name, first, n) && name[n] == ' ' &&
+            !strcmp(name + n + 1, second))
             return ty_cli_commands[i];
     }
     *words = 0;
     return NULL;
 }
 
-/* The second words of the commands that begin with `first`, as "ls, put or get"; false when there are none. */
+/* The second words of the commands that begin with `first`, as "ls, put or get"; false when
+ * there are none. */
 static bool second_words(const char *first, struct ty_str *list, const char *words[WORDS_MAX])
 {
     size_t n = strlen(first);
@@ -184,8 +196,10 @@ static int unknown_command(const struct ty_cli *cli, const char *first, const ch
         near = second ? ty_nearest(second, words) : NULL;
         if (!second)
             return ty_cli_usage(cli, "'%s' needs one of %s after it", first, list.text);
-        return ty_cli_usage(cli, near ? "no command '%s %s'; did you mean '%s %s'?" : "no command '%s %s'; after '%s' comes %s", first,
-                            second, first, near ? near : list.text);
+        return ty_cli_usage(cli,
+                            near ? "no command '%s %s'; did you mean '%s %s'?"
+                                 : "no command '%s %s'; after '%s' comes %s",
+                            first, second, first, near ? near : list.text);
     }
     for (i = 0; ty_cli_commands[i] && k < WORDS_MAX - 1; i++)
         words[k++] = ty_cli_commands[i]->name;
@@ -198,7 +212,8 @@ static int unknown_command(const struct ty_cli *cli, const char *first, const ch
 
 /* ---- reading options ---- */
 
-static const struct ty_cli_option *find_in(const struct ty_cli_option *o, const char *name, size_t n, char letter)
+static const struct ty_cli_option *find_in(const struct ty_cli_option *o, const char *name,
+                                           size_t n, char letter)
 {
     for (; o && o->name; o++)
         if (letter ? o->letter == letter : strlen(o->name) == n && !strncmp(o->name, name, n))
@@ -206,9 +221,11 @@ static const struct ty_cli_option *find_in(const struct ty_cli_option *o, const 
     return NULL;
 }
 
-static const struct ty_cli_option *find_option(const struct ty_cli *cli, const char *name, size_t n, char letter)
+static const struct ty_cli_option *find_option(const struct ty_cli *cli, const char *name, size_t n,
+                                               char letter)
 {
-    const struct ty_cli_option *o = cli->command ? find_in(cli->command->options, name, n, letter) : NULL;
+    const struct ty_cli_option *o =
+        cli->command ? find_in(cli->command->options, name, n, letter) : NULL;
 
     return o ? o : find_in(ty_cli_global_options, name, n, letter);
 }
@@ -277,7 +294,8 @@ static int read_letters(struct ty_cli *cli, char **argv, int *i)
     return r;
 }
 
-/* Read options and positional arguments from argv[i] on.  Before the command is known, stop at the first word. */
+/* Read options and positional arguments from argv[i] on.  Before the command is known, stop at
+ * the first word. */
 static int read_words(struct ty_cli *cli, char **argv, int *i)
 {
     bool only_words = false;
@@ -310,12 +328,13 @@ static int check_count(const struct ty_cli *cli)
         return ty_cli_usage(cli, "'%s' needs %s", c->name, c->usage);
     if (c->max >= 0 && cli->nargs > c->max)
         return c->max == 0 ? ty_cli_usage(cli, "'%s' takes no argument '%s'", c->name, cli->args[0])
-                           : ty_cli_usage(cli, "'%s' does not know what to do with '%s'", c->name, cli->args[c->max]);
+                           : ty_cli_usage(cli, "'%s' does not know what to do with '%s'", c->name,
+                                          cli->args[c->max]);
     return 0;
 }
 
-/* --no-color, then NO_COLOR and TERM (in `usual`), then cli.color.  A configuration that cannot be read is not told of here:
- * `doctor` and whatever depends on it do. */
+/* --no-color, then NO_COLOR and TERM (in `usual`), then cli.color.  A configuration that cannot
+ * be read is not told of here: `doctor` and whatever depends on it do. */
 static bool wants_color(const struct ty_cli *cli, bool usual)
 {
     struct ty_conf *conf = NULL;
@@ -354,7 +373,8 @@ static int read_command(struct ty_cli *cli, char **argv, int *i)
 
     cli->command = ty_cli_find(argv[*i], argv[*i + 1], &words);
     if (!cli->command)
-        return unknown_command(cli, argv[*i], argv[*i + 1] && argv[*i + 1][0] != '-' ? argv[*i + 1] : NULL);
+        return unknown_command(cli, argv[*i],
+                               argv[*i + 1] && argv[*i + 1][0] != '-' ? argv[*i + 1] : NULL);
     *i += words;
     cli->own_failure = cli->command->own_failure;
     return 0;
@@ -366,7 +386,8 @@ static int read_line(struct ty_cli *cli, char **argv, bool *stop)
     int i = 0, r = read_words(cli, argv, &i), words;
 
     *stop = true;
-    if (r == 0 && argv[i] && argv[i + 1] && (!strcmp(argv[i + 1], "--help") || !strcmp(argv[i + 1], "-h")) &&
+    if (r == 0 && argv[i] && argv[i + 1] &&
+        (!strcmp(argv[i + 1], "--help") || !strcmp(argv[i + 1], "-h")) &&
         !ty_cli_find(argv[i], NULL, &words) && ty_cli_help_group(argv[i]))
         return 0;
     if (r == 0 && argv[i])

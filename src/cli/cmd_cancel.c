@@ -44,7 +44,8 @@ const struct ty_cli_command ty_cmd_cancel = {
     .usage = "RUN...",
     .summary = "Ask runs to stop; their outputs so far are kept",
     .examples = "  trainyard cancel @last\n",
-    .text = "RUN is an id, the beginning of one, or @last.  'trainyard wait' waits until they have ended.\n",
+    .text =
+        "RUN is an id, the beginning of one, or @last.  'trainyard wait' waits until they have ended.\n",
     .options = options,
     .min = 1,
     .max = -1,

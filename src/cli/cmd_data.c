@@ -1,7 +1,8 @@
 /* cmd_data.c - trainyard data ls, put, get: files of datastores
  *
- * Names follow cp -r.  put: with one SRC, PATH is its new name unless it ends in '/' or is empty; else each keeps its name below
- * PATH.  get: a folder arrives in DEST under its own name; a file becomes DEST, or arrives in it when DEST is a folder.
+ * Names follow cp -r.  put: with one SRC, PATH is its new name unless it ends in '/' or is
+ * empty; else each keeps its name below PATH.  get: a folder arrives in DEST under its own name;
+ * a file becomes DEST, or arrives in it when DEST is a folder.
  */
 #include "base/fs.h"
 #include "base/str.h"
@@ -18,14 +19,19 @@ struct where {
     const char *path; /* "" when missing; points into the argument */
 };
 
-static void where_done(struct where *w) { free(w->store); }
+static void where_done(struct where *w)
+{
+    free(w->store);
+}
 
 static int parse_where(const char *text, struct where *w, struct ty_error *err)
 {
     const char *colon = strchr(text, ':');
 
     if (!colon || colon == text)
-        return ty_error_set(err, -EINVAL, "'%s' is not DATASTORE:PATH, for example workspaceblobstore:corpus/a.txt", text);
+        return ty_error_set(
+            err, -EINVAL, "'%s' is not DATASTORE:PATH, for example workspaceblobstore:corpus/a.txt",
+            text);
     w->path = colon + 1;
     w->store = ty_strf("%.*s", (int)(colon - text), text);
     if (!w->store)
@@ -46,7 +52,8 @@ static const char *base_name(const char *path)
 
 static int ls_stores(struct ty_cli *cli, struct ty_error *err)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "DATASTORE", "KIND", "DEFAULT", "ROOT" }, .state_column = -1 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "DATASTORE", "KIND", "DEFAULT", "ROOT" },
+                                        .state_column = -1 };
     CLEANUP_JSON json_t *reply = NULL;
     const json_t *store;
     size_t i;
@@ -56,9 +63,10 @@ static int ls_stores(struct ty_cli *cli, struct ty_error *err)
         return ty_cli_fail(cli, err);
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, reply);
-    json_array_foreach(json_object_get(reply, "datastores"), i, store) {
+    json_array_foreach (json_object_get(reply, "datastores"), i, store) {
         const char *cells[] = { ty_out_str(store, "name"), ty_out_str(store, "kind"),
-                                json_is_true(json_object_get(store, "default")) ? "yes" : "no", ty_out_str(store, "root") };
+                                json_is_true(json_object_get(store, "default")) ? "yes" : "no",
+                                ty_out_str(store, "root") };
 
         ty_table_row(&t, cells);
     }
@@ -67,13 +75,17 @@ static int ls_stores(struct ty_cli *cli, struct ty_error *err)
 
 static int ls_files(struct ty_cli *cli, const char *text, struct ty_error *err)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "PATH", "SIZE" }, .state_column = -1, .right = 1 << 1 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "PATH", "SIZE" },
+                                        .state_column = -1,
+                                        .right = 1 << 1 };
     CLEANUP_JSON json_t *files = NULL;
     CLEANUP_FREE char *store = strndup(text, strcspn(text, ":"));
     struct ty_place place = ty_place_datastore(store);
     const json_t *file;
     size_t i;
-    int r = store ? ty_files_list(cli, &place, strchr(text, ':') ? strchr(text, ':') + 1 : NULL, &files, err) : ty_error_oom(err);
+    int r = store ? ty_files_list(cli, &place, strchr(text, ':') ? strchr(text, ':') + 1 : NULL,
+                                  &files, err)
+                  : ty_error_oom(err);
 
     if (r < 0)
         return ty_cli_fail(cli, err);
@@ -82,7 +94,7 @@ static int ls_files(struct ty_cli *cli, const char *text, struct ty_error *err)
 
         return ty_out_json(cli, all);
     }
-    json_array_foreach(files, i, file) {
+    json_array_foreach (files, i, file) {
         uint64_t n = (uint64_t)json_integer_value(json_object_get(file, "bytes"));
         char size[24];
         const char *cells[] = { ty_out_str(file, "path"), size };
@@ -116,8 +128,10 @@ struct plan {
 
 static int plan_add(struct plan *p, const char *from, const char *path, uint64_t bytes)
 {
-    if (json_array_append_new(p->files, json_pack("{sssssI}", "from", from, "path", path, "bytes", (json_int_t)bytes)) < 0)
-        return ty_error_set(p->err, -EINVAL, "cannot store '%s': its name is not valid UTF-8", from);
+    if (json_array_append_new(p->files, json_pack("{sssssI}", "from", from, "path", path, "bytes",
+                                                  (json_int_t)bytes)) < 0)
+        return ty_error_set(p->err, -EINVAL, "cannot store '%s': its name is not valid UTF-8",
+                            from);
     return 0;
 }
 
@@ -148,7 +162,8 @@ static int plan_source(struct plan *p, const char *from, const char *to)
     if (S_ISREG(st.st_mode))
         return plan_add(p, from, to, (uint64_t)st.st_size);
     if (!S_ISDIR(st.st_mode))
-        return ty_error_set(p->err, -EINVAL, "cannot store '%s': it is neither a file nor a folder", from);
+        return ty_error_set(p->err, -EINVAL, "cannot store '%s': it is neither a file nor a folder",
+                            from);
     p->from = from;
     p->to = to;
     return ty_walk(from, on_entry, p, p->err);
@@ -163,19 +178,25 @@ static char *put_name(const char *path, const char *source, bool one)
     const char *name = base_name(whole ? whole : source);
 
     if (below && *path)
-        return ty_path_join(ty_ends_with(path, "/") ? (clean = ty_strf("%.*s", (int)strlen(path) - 1, path)) : path, name);
+        return ty_path_join(
+            ty_ends_with(path, "/") ? (clean = ty_strf("%.*s", (int)strlen(path) - 1, path)) : path,
+            name);
     return strdup(below ? name : path);
 }
 
-static int send_all(struct ty_cli *cli, const char *store, const json_t *files, struct ty_error *err)
+static int send_all(struct ty_cli *cli, const char *store, const json_t *files,
+                    struct ty_error *err)
 {
-    struct ty_transfer t = { .what = "upload", .all = ty_files_bytes(files), .bar = { .on = cli->err_terminal } };
+    struct ty_transfer t = { .what = "upload",
+                             .all = ty_files_bytes(files),
+                             .bar = { .on = cli->err_terminal } };
     const json_t *file;
     size_t i;
     int r = 0;
 
-    json_array_foreach(files, i, file) {
-        r = ty_file_store(cli, store, ty_out_str(file, "path"), ty_out_str(file, "from"), ty_cli_flag(cli, "overwrite"), err);
+    json_array_foreach (files, i, file) {
+        r = ty_file_store(cli, store, ty_out_str(file, "path"), ty_out_str(file, "from"),
+                          ty_cli_flag(cli, "overwrite"), err);
         if (r < 0)
             break;
         t.done += (uint64_t)json_integer_value(json_object_get(file, "bytes"));
@@ -183,7 +204,8 @@ static int send_all(struct ty_cli *cli, const char *store, const json_t *files, 
     }
     ty_progress_clear(&t.bar);
     if (r == 0)
-        fprintf(stderr, "stored %zu file%s in '%s'\n", json_array_size(files), json_array_size(files) == 1 ? "" : "s", store);
+        fprintf(stderr, "stored %zu file%s in '%s'\n", json_array_size(files),
+                json_array_size(files) == 1 ? "" : "s", store);
     return r;
 }
 
@@ -224,10 +246,13 @@ static char *get_name(const char *path, const char *named, const char *dest, boo
     return *rest ? ty_path_join(top, rest) : TAKE(top);
 }
 
-static int save_all(struct ty_cli *cli, const struct ty_place *place, const json_t *files, const char *named, struct ty_error *err)
+static int save_all(struct ty_cli *cli, const struct ty_place *place, const json_t *files,
+                    const char *named, struct ty_error *err)
 {
     const char *dest = cli->nargs > 1 ? cli->args[1] : ".";
-    struct ty_transfer t = { .what = "download", .all = ty_files_bytes(files), .bar = { .on = cli->err_terminal } };
+    struct ty_transfer t = { .what = "download",
+                             .all = ty_files_bytes(files),
+                             .bar = { .on = cli->err_terminal } };
     bool into = ty_ends_with(dest, "/");
     const json_t *file;
     struct stat st;
@@ -235,13 +260,16 @@ static int save_all(struct ty_cli *cli, const struct ty_place *place, const json
     int r = 0;
 
     into = into || (stat(dest, &st) == 0 && S_ISDIR(st.st_mode)) ||
-        strcmp(ty_out_str(json_array_get(files, 0), "path"), named) != 0;
-    json_array_foreach(files, i, file) {
+           strcmp(ty_out_str(json_array_get(files, 0), "path"), named) != 0;
+    json_array_foreach (files, i, file) {
         const char *path = ty_out_str(file, "path");
         CLEANUP_FREE char *to = ty_path_is_inside(path) ? get_name(path, named, dest, into) : NULL;
 
         if (!to)
-            r = ty_error_set(err, -EINVAL, "the datastore has a file with the name '%s', which would lie outside of '%s'", path, dest);
+            r = ty_error_set(
+                err, -EINVAL,
+                "the datastore has a file with the name '%s', which would lie outside of '%s'",
+                path, dest);
         else
             r = ty_file_save(cli, place, path, to, ty_cli_flag(cli, "overwrite"), &t, err);
         if (r < 0)
@@ -249,7 +277,8 @@ static int save_all(struct ty_cli *cli, const struct ty_place *place, const json
     }
     ty_progress_clear(&t.bar);
     if (r == 0)
-        fprintf(stderr, "%zu file%s in '%s'\n", json_array_size(files), json_array_size(files) == 1 ? "" : "s", dest);
+        fprintf(stderr, "%zu file%s in '%s'\n", json_array_size(files),
+                json_array_size(files) == 1 ? "" : "s", dest);
     return r;
 }
 
@@ -277,8 +306,10 @@ static int get(struct ty_cli *cli)
     if (r == 0) {
         files = ty_files_select(listed, named);
         if (json_array_size(files) == 0)
-            r = ty_error_set(&err, -ENOENT, "datastore '%s' has no file or folder '%s'; 'trainyard data ls %s:' lists what it has",
-                             w.store, named, w.store);
+            r = ty_error_set(
+                &err, -ENOENT,
+                "datastore '%s' has no file or folder '%s'; 'trainyard data ls %s:' lists what it has",
+                w.store, named, w.store);
     }
     ty_cli_catch_signals();
     if (r == 0)
@@ -286,8 +317,11 @@ static int get(struct ty_cli *cli)
     return r < 0 ? ty_cli_fail(cli, &err) : TY_EXIT_OK;
 }
 
-static const struct ty_cli_option ls_options[] = { TY_OPT_JSON, TY_OPT_PLAIN, TY_OPT_QUIET, TY_OPT_END };
-static const struct ty_cli_option copy_options[] = { { 0, "overwrite", NULL, "replace files that exist" }, TY_OPT_END };
+static const struct ty_cli_option ls_options[] = { TY_OPT_JSON, TY_OPT_PLAIN, TY_OPT_QUIET,
+                                                   TY_OPT_END };
+static const struct ty_cli_option copy_options[] = {
+    { 0, "overwrite", NULL, "replace files that exist" }, TY_OPT_END
+};
 
 const struct ty_cli_command ty_cmd_data_ls = {
     .name = "data ls",
@@ -301,9 +335,11 @@ const struct ty_cli_command ty_cmd_data_put = {
     .name = "data put",
     .usage = "SRC... DATASTORE:PATH",
     .summary = "Copy files and folders into a datastore",
-    .examples = "  trainyard data put corpus workspaceblobstore:            as corpus/...\n"
-                "  trainyard data put a.txt b.txt workspaceblobstore:in/    as in/a.txt and in/b.txt\n",
-    .text = "With one SRC, PATH is its new name, unless PATH is empty or ends in '/'; else each SRC keeps its name below PATH.\n",
+    .examples =
+        "  trainyard data put corpus workspaceblobstore:            as corpus/...\n"
+        "  trainyard data put a.txt b.txt workspaceblobstore:in/    as in/a.txt and in/b.txt\n",
+    .text =
+        "With one SRC, PATH is its new name, unless PATH is empty or ends in '/'; else each SRC keeps its name below PATH.\n",
     .options = copy_options,
     .min = 2,
     .max = -1,
@@ -314,8 +350,9 @@ const struct ty_cli_command ty_cmd_data_get = {
     .usage = "DATASTORE:PATH [DEST]",
     .summary = "Copy a file or folder out of a datastore",
     .examples = "  trainyard data get workspaceblobstore:corpus ./copy    as copy/corpus/...\n",
-    .text = "PATH is a file or a folder; empty: everything.  A folder arrives in DEST (default: .) under its own name; a file becomes\n"
-            "DEST, or arrives in it when DEST is a folder or ends in '/'.\n",
+    .text =
+        "PATH is a file or a folder; empty: everything.  A folder arrives in DEST (default: .) under its own name; a file becomes\n"
+        "DEST, or arrives in it when DEST is a folder or ends in '/'.\n",
     .options = copy_options,
     .min = 1,
     .max = 2,

@@ -1,4 +1,5 @@
-/* cmd_doctor.c - trainyard doctor: what a first run needs, checked one by one, each with what mends it
+/* cmd_doctor.c - trainyard doctor: what a first run needs, checked one by one, each with what
+ * mends it
  *
  * It starts no daemon and changes nothing.
  */
@@ -32,8 +33,8 @@ struct doctor {
     enum verdict worst;
 };
 
-__attribute__((format(printf, 5, 6))) static void note(struct doctor *d, const char *check, enum verdict v, const char *fix,
-                                                       const char *fmt, ...)
+__attribute__((format(printf, 5, 6))) static void
+note(struct doctor *d, const char *check, enum verdict v, const char *fix, const char *fmt, ...)
 {
     CLEANUP_STR struct ty_str text = { 0 };
     va_list ap;
@@ -41,8 +42,9 @@ __attribute__((format(printf, 5, 6))) static void note(struct doctor *d, const c
     va_start(ap, fmt);
     ty_str_addv(&text, fmt, ap);
     va_end(ap);
-    json_array_append_new(d->checks, json_pack("{ssssssss*}", "check", check, "result", verdict_words[v], "text",
-                                               text.text ? text.text : "", "fix", fix));
+    json_array_append_new(d->checks,
+                          json_pack("{ssssssss*}", "check", check, "result", verdict_words[v],
+                                    "text", text.text ? text.text : "", "fix", fix));
     d->worst = v > d->worst ? v : d->worst;
 }
 
@@ -68,16 +70,19 @@ static void check_home(struct doctor *d, const char *home)
         return;
     existing(at);
     if (access(at, W_OK | X_OK) < 0)
-        note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to", "'%s' cannot be written: %s", at, strerror(errno));
+        note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to",
+             "'%s' cannot be written: %s", at, strerror(errno));
     else
         note(d, "state folder", GOOD, NULL, strcmp(at, home) ? "'%s' will be made" : "'%s'", home);
     network = ty_fs_network_kind(at);
     if (network)
         note(d, "file system", BAD, "set TRAINYARD_HOME to a folder on a local disk",
-             "the state folder lies on %s, where neither the database nor the socket works", network);
+             "the state folder lies on %s, where neither the database nor the socket works",
+             network);
     left = ty_fs_free_bytes(at);
     if (left && left < FREE_MIN)
-        note(d, "disk", DOUBT, "free some space; 'trainyard gc' removes what no run needs", "only %s are free", ty_show_bytes(left, size));
+        note(d, "disk", DOUBT, "free some space; 'trainyard gc' removes what no run needs",
+             "only %s are free", ty_show_bytes(left, size));
     else
         note(d, "disk", GOOD, NULL, "%s free", ty_show_bytes(left, size));
 }
@@ -90,7 +95,9 @@ static void check_daemon(struct doctor *d)
     int r = ty_daemon_find(NULL, &program, &err);
 
     if (r < 0)
-        note(d, "daemon program", BAD, "build or install trainyardd beside trainyard, or set TRAINYARD_DAEMON", "%s", err.text);
+        note(d, "daemon program", BAD,
+             "build or install trainyardd beside trainyard, or set TRAINYARD_DAEMON", "%s",
+             err.text);
     else
         note(d, "daemon program", GOOD, NULL, "%s", program);
     r = ty_cli_client(d->cli, false, &err);
@@ -103,10 +110,11 @@ static void check_daemon(struct doctor *d)
     else if (r < 0)
         note(d, "daemon", BAD, "trainyard down && trainyard up", "%s", err.text);
     else if (strcmp(ty_out_str(status, "store"), "ok"))
-        note(d, "daemon", BAD, "free space on its disk, or see daemon.log in the state folder", "it runs, but cannot write: %s",
-             ty_out_str(status, "store"));
+        note(d, "daemon", BAD, "free space on its disk, or see daemon.log in the state folder",
+             "it runs, but cannot write: %s", ty_out_str(status, "store"));
     else
-        note(d, "daemon", GOOD, NULL, "trainyard %s runs, process %lld", ty_out_str(status, "version"),
+        note(d, "daemon", GOOD, NULL, "trainyard %s runs, process %lld",
+             ty_out_str(status, "version"),
              (long long)json_integer_value(json_object_get(status, "pid")));
 }
 
@@ -123,7 +131,8 @@ static bool first_line(const char *const *argv, char *line, size_t size)
     if (pipe2(fds, O_CLOEXEC) < 0)
         return false;
     from = fds[0];
-    if (ty_spawn(&(struct ty_spawn){ .argv = argv, .in = -1, .out = fds[1], .err = -1 }, &pid, NULL) < 0) {
+    if (ty_spawn(&(struct ty_spawn){ .argv = argv, .in = -1, .out = fds[1], .err = -1 }, &pid,
+                 NULL) < 0) {
         close(fds[1]);
         return false;
     }
@@ -162,13 +171,14 @@ static char *find_python(void)
 /* True when the interpreter has torch. */
 static bool check_python(struct doctor *d, const char *python)
 {
-    static const char code[] = "import sys, importlib.util as u\n"
-                               "v = '%d.%d.%d' % sys.version_info[:3]\n"
-                               "if not u.find_spec('torch'): print(v, '-')\n"
-                               "else:\n"
-                               "    try:\n"
-                               "        import importlib.metadata as m; print(v, m.version('torch'))\n"
-                               "    except Exception: print(v, 'torch')\n";
+    static const char code[] =
+        "import sys, importlib.util as u\n"
+        "v = '%d.%d.%d' % sys.version_info[:3]\n"
+        "if not u.find_spec('torch'): print(v, '-')\n"
+        "else:\n"
+        "    try:\n"
+        "        import importlib.metadata as m; print(v, m.version('torch'))\n"
+        "    except Exception: print(v, 'torch')\n";
     const char *argv[] = { python, "-c", code, NULL };
     char line[128], *torch;
 
@@ -194,7 +204,8 @@ static void check_pythons(struct doctor *d)
     if (system && (!python || strcmp(python, "/usr/bin/python3")))
         torch = check_python(d, "/usr/bin/python3") || torch;
     if (!torch)
-        note(d, "torch", DOUBT, "sudo apt install python3-torch, or pip install torch in an environment of yours",
+        note(d, "torch", DOUBT,
+             "sudo apt install python3-torch, or pip install torch in an environment of yours",
              "no interpreter with torch was found; jobs that do not import it run all the same");
 }
 
@@ -204,7 +215,9 @@ static void check_configuration(struct doctor *d)
     struct ty_error err = { 0 };
 
     if (ty_conf_load(".", &conf, &err) < 0)
-        note(d, "configuration", BAD, "correct that file or variable; docs/configuration.md lists the options", "%s", err.text);
+        note(d, "configuration", BAD,
+             "correct that file or variable; docs/configuration.md lists the options", "%s",
+             err.text);
     else
         note(d, "configuration", GOOD, NULL, "readable");
     ty_conf_free(conf);
@@ -224,12 +237,12 @@ static void print_checks(const struct ty_cli *cli, const json_t *checks)
     const json_t *c;
     size_t i;
 
-    json_array_foreach(checks, i, c) {
+    json_array_foreach (checks, i, c) {
         const char *result = ty_out_str(c, "result"), *fix = ty_out_str(c, "fix");
         int v = !strcmp(result, "ok") ? GOOD : !strcmp(result, "warning") ? DOUBT : BAD;
 
-        printf("%s%-8s%s %-14s %s\n", cli->color ? colors[v] : "", result, cli->color ? "\033[0m" : "", ty_out_str(c, "check"),
-               ty_out_str(c, "text"));
+        printf("%s%-8s%s %-14s %s\n", cli->color ? colors[v] : "", result,
+               cli->color ? "\033[0m" : "", ty_out_str(c, "check"), ty_out_str(c, "text"));
         if (fix[0])
             printf("%-23s to mend it: %s\n", "", fix);
     }

@@ -1,6 +1,7 @@
 /* cmd_down.c - trainyard down: stop the daemon and wait until it has ended; runs go on
  *
- * A daemon that cannot be asked (of another version, or stuck) is sent SIGTERM: the kernel says which process listens.
+ * A daemon that cannot be asked (of another version, or stuck) is sent SIGTERM: the kernel says
+ * which process listens.
  */
 #include "base/clock.h"
 #include "base/proc.h"
@@ -47,8 +48,11 @@ static int stop(struct ty_cli *cli, json_t **status, struct ty_error *err)
     if (r < 0 && r != -ECONNRESET && ty_proc_signal(&id, SIGTERM) < 0)
         return err->code;
     if (await_end(pidfd) < 0)
-        return ty_error_set(err, -ETIMEDOUT, "the daemon (process %d) of '%s' did not end within %d s; 'kill -9 %d' is safe: nothing that "
-                                             "was acknowledged is lost", pid, ty_client_home(cli->client), END_MS / 1000, pid);
+        return ty_error_set(
+            err, -ETIMEDOUT,
+            "the daemon (process %d) of '%s' did not end within %d s; 'kill -9 %d' is safe: nothing that "
+            "was acknowledged is lost",
+            pid, ty_client_home(cli->client), END_MS / 1000, pid);
     return 1;
 }
 
@@ -70,7 +74,8 @@ static int run(struct ty_cli *cli)
     active = json_integer_value(json_object_get(json_object_get(status, "runs"), "active"));
     fprintf(stderr, "stopped the daemon of '%s'", ty_client_home(cli->client));
     if (active > 0)
-        fprintf(stderr, "; %lld run%s go%s on without it", active, active == 1 ? "" : "s", active == 1 ? "es" : "");
+        fprintf(stderr, "; %lld run%s go%s on without it", active, active == 1 ? "" : "s",
+                active == 1 ? "es" : "");
     fputc('\n', stderr);
     return TY_EXIT_OK;
 }

@@ -20,8 +20,9 @@ static int run(struct ty_cli *cli)
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, report);
 #define N(key) ((long long)json_integer_value(json_object_get(report, key)))
-    printf("removed %lld files (%s), %lld runs, %lld snapshots; kept %lld files (%s)\n", N("blobs_removed"),
-           ty_show_bytes((uint64_t)N("bytes_removed"), freed), N("runs_removed"), N("snapshots_removed"), N("blobs_kept"),
+    printf("removed %lld files (%s), %lld runs, %lld snapshots; kept %lld files (%s)\n",
+           N("blobs_removed"), ty_show_bytes((uint64_t)N("bytes_removed"), freed),
+           N("runs_removed"), N("snapshots_removed"), N("blobs_kept"),
            ty_show_bytes((uint64_t)N("bytes_kept"), kept));
 #undef N
     return TY_EXIT_OK;

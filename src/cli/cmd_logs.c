@@ -20,7 +20,7 @@ static int64_t log_bytes(struct ty_cli *cli, const char *id, const char *log, st
 
     if (r < 0)
         return r;
-    json_array_foreach(files, i, file)
+    json_array_foreach (files, i, file)
         if (!strcmp(ty_out_str(file, "path"), log))
             return json_integer_value(json_object_get(file, "bytes"));
     return -ENOENT;
@@ -40,8 +40,8 @@ static int64_t tail_start(const char *text, size_t n, int64_t lines)
 }
 
 /* The offset from which on `lines` lines are left of a log of `size` bytes. */
-static int tail_offset(struct ty_cli *cli, const char *id, const char *log, int64_t size, int64_t lines, int64_t *ret,
-                       struct ty_error *err)
+static int tail_offset(struct ty_cli *cli, const char *id, const char *log, int64_t size,
+                       int64_t lines, int64_t *ret, struct ty_error *err)
 {
     int64_t look = TAIL_FIRST;
 
@@ -69,17 +69,21 @@ static int no_log_yet(struct ty_cli *cli, const char *id, const char *log, struc
     const char *why;
 
     if (strcmp(log, TY_DRIVER_LOG)) {
-        ty_error_set(err, -ENOENT, "run '%s' has no log '%s'; 'trainyard artifacts ls %s' lists its files", id, log, id);
+        ty_error_set(err, -ENOENT,
+                     "run '%s' has no log '%s'; 'trainyard artifacts ls %s' lists its files", id,
+                     log, id);
         return ty_cli_fail(cli, err);
     }
     if (ty_cli_run(cli, id, &run, err) < 0)
         return ty_cli_fail(cli, err);
     why = ty_out_str(run, "why");
-    fprintf(stderr, "run '%s' has written no log; it is %s%s%s\n", id, ty_out_str(run, "state"), why[0] ? ": " : "", why);
+    fprintf(stderr, "run '%s' has written no log; it is %s%s%s\n", id, ty_out_str(run, "state"),
+            why[0] ? ": " : "", why);
     return TY_EXIT_OK;
 }
 
-static int print_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines, struct ty_error *err)
+static int print_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines,
+                     struct ty_error *err)
 {
     struct ty_place place = ty_place_run(id);
     int64_t offset = 0, size = log_bytes(cli, id, log, err);
@@ -96,9 +100,12 @@ static int print_log(struct ty_cli *cli, const char *id, const char *log, int64_
     return r < 0 ? ty_cli_fail(cli, err) : TY_EXIT_OK;
 }
 
-static int follow_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines, struct ty_error *err)
+static int follow_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines,
+                      struct ty_error *err)
 {
-    struct ty_cli_follow f = { .run = id, .log = log, .json = ty_cli_flag(cli, "json"), .states = true };
+    struct ty_cli_follow f = {
+        .run = id, .log = log, .json = ty_cli_flag(cli, "json"), .states = true
+    };
     int64_t size = lines >= 0 ? log_bytes(cli, id, log, err) : 0;
     int r = size < 0 && size != -ENOENT ? (int)size : 0;
 
@@ -123,7 +130,8 @@ static int follow_log(struct ty_cli *cli, const char *id, const char *log, int64
 
 static int run(struct ty_cli *cli)
 {
-    const char *rank = ty_cli_value(cli, "rank"), *tail = ty_cli_value(cli, "tail"), *log = ty_cli_value(cli, "file");
+    const char *rank = ty_cli_value(cli, "rank"), *tail = ty_cli_value(cli, "tail"),
+               *log = ty_cli_value(cli, "file");
     CLEANUP_FREE char *id = NULL;
     struct ty_error err = { 0 };
     int64_t lines = -1;
@@ -137,7 +145,8 @@ static int run(struct ty_cli *cli)
     if (ty_cli_client(cli, true, &err) < 0 || ty_cli_run_id(cli, cli->args[0], &id, &err) < 0)
         return ty_cli_fail(cli, &err);
     log = log ? log : TY_DRIVER_LOG;
-    return ty_cli_flag(cli, "follow") ? follow_log(cli, id, log, lines, &err) : print_log(cli, id, log, lines, &err);
+    return ty_cli_flag(cli, "follow") ? follow_log(cli, id, log, lines, &err)
+                                      : print_log(cli, id, log, lines, &err);
 }
 
 static const struct ty_cli_option options[] = {
@@ -155,7 +164,8 @@ const struct ty_cli_command ty_cmd_logs = {
     .summary = "Print the output of a run",
     .examples = "  trainyard logs @last\n"
                 "  trainyard logs -f --tail 20 first_17\n",
-    .text = "RUN is an id, the beginning of one, or @last.  Ctrl-C ends the following, not the run.\n",
+    .text =
+        "RUN is an id, the beginning of one, or @last.  Ctrl-C ends the following, not the run.\n",
     .options = options,
     .min = 1,
     .max = 1,

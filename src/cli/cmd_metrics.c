@@ -14,13 +14,16 @@ static char *show_value(const json_t *v)
 
 static int print_last(const struct ty_cli *cli, json_t *metrics)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "METRIC", "COUNT", "LAST" }, .state_column = -1, .right = 1 << 1 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "METRIC", "COUNT", "LAST" },
+                                        .state_column = -1,
+                                        .right = 1 << 1 };
     const char *name;
     json_t *value;
 
-    json_object_foreach(metrics, name, value) {
+    json_object_foreach (metrics, name, value) {
         size_t n = json_is_array(value) ? json_array_size(value) : 1;
-        CLEANUP_FREE char *last = show_value(json_is_array(value) && n > 0 ? json_array_get(value, n - 1) : value);
+        CLEANUP_FREE char *last =
+            show_value(json_is_array(value) && n > 0 ? json_array_get(value, n - 1) : value);
         char count[24];
         const char *cells[] = { name, count, last };
 
@@ -34,11 +37,13 @@ static int print_last(const struct ty_cli *cli, json_t *metrics)
 
 static int print_rows(const struct ty_cli *cli, const json_t *rows)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "METRIC", "STEP", "AT", "VALUE" }, .state_column = -1, .right = 1 << 1 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "METRIC", "STEP", "AT", "VALUE" },
+                                        .state_column = -1,
+                                        .right = 1 << 1 };
     const json_t *row;
     size_t i;
 
-    json_array_foreach(rows, i, row) {
+    json_array_foreach (rows, i, row) {
         CLEANUP_FREE char *value = show_value(json_object_get(row, "value"));
         const json_t *step = json_object_get(row, "step");
         char number[24] = "";
@@ -89,7 +94,10 @@ static int run(struct ty_cli *cli)
 static const struct ty_cli_option options[] = {
     { 0, "name", "NAME", "this metric only" },
     { 0, "rows", NULL, "every row that was logged" },
-    TY_OPT_JSON, TY_OPT_PLAIN, TY_OPT_QUIET, TY_OPT_END,
+    TY_OPT_JSON,
+    TY_OPT_PLAIN,
+    TY_OPT_QUIET,
+    TY_OPT_END,
 };
 
 const struct ty_cli_command ty_cmd_metrics = {

@@ -13,25 +13,33 @@
 
 static int64_t duration(const json_t *run, int64_t now)
 {
-    int64_t from = ty_out_time(json_object_get(run, "started")), to = ty_out_time(json_object_get(run, "ended"));
+    int64_t from = ty_out_time(json_object_get(run, "started")),
+            to = ty_out_time(json_object_get(run, "ended"));
 
     return from ? (to ? to : now) - from : 0;
 }
 
 static int print_table(const struct ty_cli *cli, const json_t *runs)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "EXPERIMENT", "STATE", "AGE", "DURATION", "TARGET", "COMMAND" },
-                                        .state_column = 2, .right = 1 << 3 | 1 << 4 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "EXPERIMENT", "STATE", "AGE", "DURATION",
+                                                   "TARGET", "COMMAND" },
+                                        .state_column = 2,
+                                        .right = 1 << 3 | 1 << 4 };
     int64_t now = ty_wall_us();
     const json_t *run;
     size_t i;
 
-    json_array_foreach(runs, i, run) {
+    json_array_foreach (runs, i, run) {
         char age[16], took[16];
         int64_t us = duration(run, now);
-        const char *cells[] = { ty_out_str(run, "id"), ty_out_str(run, "experiment"), ty_out_str(run, "state"),
-                                ty_out_duration(now - ty_out_time(json_object_get(run, "created")), age),
-                                us ? ty_out_duration(us, took) : "", ty_out_str(run, "target"), ty_out_str(run, "command_line") };
+        const char *cells[] = { ty_out_str(run, "id"),
+                                ty_out_str(run, "experiment"),
+                                ty_out_str(run, "state"),
+                                ty_out_duration(now - ty_out_time(json_object_get(run, "created")),
+                                                age),
+                                us ? ty_out_duration(us, took) : "",
+                                ty_out_str(run, "target"),
+                                ty_out_str(run, "command_line") };
 
         ty_table_row(&t, cells);
     }
@@ -52,7 +60,7 @@ static bool has(const json_t *runs, const json_t *run)
     const json_t *other;
     size_t i;
 
-    json_array_foreach(runs, i, other)
+    json_array_foreach (runs, i, other)
         if (!strcmp(ty_out_str(other, "id"), ty_out_str(run, "id")))
             return true;
     return false;
@@ -63,7 +71,8 @@ static int fetch_default(struct ty_cli *cli, json_t *all, struct ty_error *err)
 {
     CLEANUP_JSON json_t *recent = NULL;
     CLEANUP_JSON json_t *active = NULL;
-    CLEANUP_FREE char *newest = ty_strf("limit=%d", RECENT), *others = ty_strf("state=active&limit=%d", PAGE);
+    CLEANUP_FREE char *newest = ty_strf("limit=%d", RECENT),
+                      *others = ty_strf("state=active&limit=%d", PAGE);
     json_t *run;
     size_t i;
     int r = newest && others ? fetch(cli, newest, &recent, err) : ty_error_oom(err);
@@ -73,7 +82,7 @@ static int fetch_default(struct ty_cli *cli, json_t *all, struct ty_error *err)
     if (r < 0)
         return r;
     json_array_extend(all, json_object_get(recent, "runs"));
-    json_array_foreach(json_object_get(active, "runs"), i, run)
+    json_array_foreach (json_object_get(active, "runs"), i, run)
         if (!has(json_object_get(recent, "runs"), run))
             json_array_append(all, run);
     return 0;
@@ -113,7 +122,8 @@ static int fetch_pages(struct ty_cli *cli, int64_t limit, json_t *all, struct ty
         json_array_extend(all, json_object_get(page, "runs"));
         limit -= (int64_t)json_array_size(json_object_get(page, "runs"));
         free(before);
-        before = json_is_string(json_object_get(page, "next")) ? strdup(ty_out_str(page, "next")) : NULL;
+        before =
+            json_is_string(json_object_get(page, "next")) ? strdup(ty_out_str(page, "next")) : NULL;
         if (!before)
             break;
     }
@@ -124,7 +134,8 @@ static int run(struct ty_cli *cli)
 {
     CLEANUP_JSON json_t *all = json_pack("{s[]}", "runs");
     const char *text = ty_cli_value(cli, "limit");
-    bool filtered = ty_cli_flag(cli, "state") || ty_cli_flag(cli, "experiment") || ty_cli_flag(cli, "target") || ty_cli_flag(cli, "tag");
+    bool filtered = ty_cli_flag(cli, "state") || ty_cli_flag(cli, "experiment") ||
+                    ty_cli_flag(cli, "target") || ty_cli_flag(cli, "tag");
     struct ty_error err = { 0 };
     int64_t limit = ty_cli_flag(cli, "all") ? INT64_MAX : RECENT;
     json_t *runs = json_object_get(all, "runs");
@@ -134,7 +145,8 @@ static int run(struct ty_cli *cli)
         return ty_cli_usage(cli, "--limit '%s' is not a number from 1 on", text);
     r = ty_cli_client(cli, true, &err);
     if (r == 0)
-        r = text || filtered || ty_cli_flag(cli, "all") ? fetch_pages(cli, limit, runs, &err) : fetch_default(cli, runs, &err);
+        r = text || filtered || ty_cli_flag(cli, "all") ? fetch_pages(cli, limit, runs, &err)
+                                                        : fetch_default(cli, runs, &err);
     if (r < 0)
         return ty_cli_fail(cli, &err);
     return ty_cli_flag(cli, "json") ? ty_out_json(cli, all) : print_table(cli, runs);
@@ -147,7 +159,10 @@ static const struct ty_cli_option options[] = {
     { 't', "target", "NAME", "only runs on this target" },
     { 0, "tag", "KEY[=VALUE]", "only runs with this tag" },
     { 'n', "limit", "N", "at most so many, newest first (default: 20)" },
-    TY_OPT_JSON, TY_OPT_PLAIN, TY_OPT_QUIET, TY_OPT_END,
+    TY_OPT_JSON,
+    TY_OPT_PLAIN,
+    TY_OPT_QUIET,
+    TY_OPT_END,
 };
 
 const struct ty_cli_command ty_cmd_ps = {

@@ -23,8 +23,9 @@ static int find_all(struct ty_cli *cli, char **ids, struct ty_error *err)
 
 static int confirm(struct ty_cli *cli, char **ids)
 {
-    CLEANUP_FREE char *question = cli->nargs == 1 ? ty_strf("Remove run '%s' with its logs and files?", ids[0])
-                                                  : ty_strf("Remove %d runs with their logs and files?", cli->nargs);
+    CLEANUP_FREE char *question =
+        cli->nargs == 1 ? ty_strf("Remove run '%s' with its logs and files?", ids[0])
+                        : ty_strf("Remove %d runs with their logs and files?", cli->nargs);
     int yes = ty_cli_ask(cli, question ? question : "Remove?");
 
     if (yes < 0)
@@ -74,7 +75,8 @@ const struct ty_cli_command ty_cmd_rm = {
     .usage = "RUN...",
     .summary = "Remove ended runs with their logs and files",
     .examples = "  trainyard rm -y $(trainyard ps -q -s Failed)\n",
-    .text = "RUN is an id, the beginning of one, or @last.  A run that has not ended must be canceled first.\n",
+    .text =
+        "RUN is an id, the beginning of one, or @last.  A run that has not ended must be canceled first.\n",
     .options = options,
     .min = 1,
     .max = -1,

@@ -8,7 +8,10 @@
 
 static int follow(struct ty_cli *cli, const json_t *run, struct ty_error *err)
 {
-    struct ty_cli_follow f = { .run = ty_out_str(run, "id"), .log = TY_DRIVER_LOG, .json = ty_cli_flag(cli, "json"), .states = true };
+    struct ty_cli_follow f = { .run = ty_out_str(run, "id"),
+                               .log = TY_DRIVER_LOG,
+                               .json = ty_cli_flag(cli, "json"),
+                               .states = true };
     int r = ty_cli_follow(cli, &f, err), code;
 
     if (r == -EINTR) {
@@ -48,11 +51,13 @@ const struct ty_cli_command ty_cmd_run = {
     .name = "run",
     .usage = "[OPTIONS] -- COMMAND [ARGUMENTS]",
     .summary = "Run a command here: snapshot this folder, submit, follow",
-    .examples = "  trainyard run -- python3 train.py --lr 0.01\n"
-                "  trainyard run --env SEED=1 --cpus 2 --max-run-duration 2h -- ./train.sh\n"
-                "  trainyard run --data in=workspaceblobstore/corpus --expand -- python3 train.py '$AZUREML_DATAREFERENCE_in'\n",
-    .text = "The exit code is the job's own (128 + signal); Trainyard's own failures give 125.  Ctrl-C detaches: the run goes on.\n"
-            "Of your environment the job gets PATH and what --env names, nothing else.\n",
+    .examples =
+        "  trainyard run -- python3 train.py --lr 0.01\n"
+        "  trainyard run --env SEED=1 --cpus 2 --max-run-duration 2h -- ./train.sh\n"
+        "  trainyard run --data in=workspaceblobstore/corpus --expand -- python3 train.py '$AZUREML_DATAREFERENCE_in'\n",
+    .text =
+        "The exit code is the job's own (128 + signal); Trainyard's own failures give 125.  Ctrl-C detaches: the run goes on.\n"
+        "Of your environment the job gets PATH and what --env names, nothing else.\n",
     .options = options,
     .min = 1,
     .max = -1,

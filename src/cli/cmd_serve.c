@@ -24,6 +24,7 @@ static int run(struct ty_cli *cli)
 const struct ty_cli_command ty_cmd_serve = {
     .name = "serve",
     .usage = "",
-    .summary = "Run the daemon in the foreground (for a service manager, or to see why it does not start)",
+    .summary =
+        "Run the daemon in the foreground (for a service manager, or to see why it does not start)",
     .run = run,
 };

@@ -20,7 +20,8 @@ static void time_line(const char *name, const json_t *iso)
     char ago[16];
 
     if (json_is_string(iso))
-        printf("%-12s %s (%s ago)\n", name, json_string_value(iso), ty_out_duration(ty_wall_us() - ty_out_time(iso), ago));
+        printf("%-12s %s (%s ago)\n", name, json_string_value(iso),
+               ty_out_duration(ty_wall_us() - ty_out_time(iso), ago));
 }
 
 static void pairs(const char *name, json_t *object)
@@ -29,7 +30,7 @@ static void pairs(const char *name, json_t *object)
     const char *key;
     json_t *value;
 
-    json_object_foreach(object, key, value)
+    json_object_foreach (object, key, value)
         ty_str_addf(&all, "%s%s%s%s", all.len ? ", " : "", key, json_is_string(value) ? "=" : "",
                     json_is_string(value) ? json_string_value(value) : "");
     if (all.len && !all.failed)
@@ -40,7 +41,8 @@ static void print_state(const struct ty_cli *cli, const json_t *run)
 {
     const char *state = ty_out_str(run, "state");
     json_int_t attempt = json_integer_value(json_object_get(run, "attempt"));
-    const json_t *code = json_object_get(run, "exit_code"), *sig = json_object_get(run, "exit_signal");
+    const json_t *code = json_object_get(run, "exit_code"),
+                 *sig = json_object_get(run, "exit_signal");
     const char *color = cli->color ? ty_out_state_color(state) : "";
 
     printf("%-12s %s%s%s", "state", color, state, color[0] ? "\033[0m" : "");
@@ -69,7 +71,7 @@ static void print_trouble(const json_t *run)
         one = ty_strf("%.*s", (int)(end - tail), tail);
         line("  |", one ? one : "");
     }
-    json_array_foreach(json_object_get(run, "warnings"), i, text)
+    json_array_foreach (json_object_get(run, "warnings"), i, text)
         line("warning", json_is_string(text) ? json_string_value(text) : "");
 }
 
@@ -85,7 +87,8 @@ static void suggest(const char *id, const char *state)
 
 static void print_run(const struct ty_cli *cli, const json_t *run)
 {
-    int64_t started = ty_out_time(json_object_get(run, "started")), ended = ty_out_time(json_object_get(run, "ended"));
+    int64_t started = ty_out_time(json_object_get(run, "started")),
+            ended = ty_out_time(json_object_get(run, "ended"));
     char took[16];
 
     line("run", ty_out_str(run, "id"));

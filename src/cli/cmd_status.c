@@ -17,13 +17,16 @@ static void print_status(const json_t *s)
     char since[16], db[16], disk[16];
 
     ty_out_duration(ty_wall_us() - ty_out_time(json_object_get(s, "started")), since);
-    printf("daemon   trainyard %s, process %lld, up %s\n", ty_out_str(s, "version"), number(s, NULL, "pid"), since);
+    printf("daemon   trainyard %s, process %lld, up %s\n", ty_out_str(s, "version"),
+           number(s, NULL, "pid"), since);
     printf("home     %s\n", ty_out_str(s, "home"));
-    printf("runs     %lld active, %lld queued, %lld in all\n", number(s, "runs", "active"), number(s, "runs", "queued"),
-           number(s, "runs", "total"));
-    printf("slots    %lld of %lld CPUs in use\n", number(s, "slots", "used"), number(s, "slots", "cpus"));
+    printf("runs     %lld active, %lld queued, %lld in all\n", number(s, "runs", "active"),
+           number(s, "runs", "queued"), number(s, "runs", "total"));
+    printf("slots    %lld of %lld CPUs in use\n", number(s, "slots", "used"),
+           number(s, "slots", "cpus"));
     printf("store    %s; database %s, %s free\n", store[0] ? store : "ok",
-           ty_show_bytes((uint64_t)number(s, NULL, "db_bytes"), db), ty_show_bytes((uint64_t)number(s, NULL, "free_bytes"), disk));
+           ty_show_bytes((uint64_t)number(s, NULL, "db_bytes"), db),
+           ty_show_bytes((uint64_t)number(s, NULL, "free_bytes"), disk));
 }
 
 static int run(struct ty_cli *cli)

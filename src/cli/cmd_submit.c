@@ -20,13 +20,15 @@ static int run(struct ty_cli *cli)
     return TY_EXIT_OK;
 }
 
-static const struct ty_cli_option options[] = { TY_SUBMIT_OPTIONS, TY_OPT_JSON, TY_OPT_QUIET, TY_OPT_END };
+static const struct ty_cli_option options[] = { TY_SUBMIT_OPTIONS, TY_OPT_JSON, TY_OPT_QUIET,
+                                                TY_OPT_END };
 
 const struct ty_cli_command ty_cmd_submit = {
     .name = "submit",
     .usage = "[OPTIONS] -- COMMAND [ARGUMENTS]",
     .summary = "Submit a command and return at once; prints the run's id",
-    .examples = "  id=$(trainyard submit -q -- python3 train.py); trainyard wait --exit-status $id\n",
+    .examples =
+        "  id=$(trainyard submit -q -- python3 train.py); trainyard wait --exit-status $id\n",
     .options = options,
     .min = 1,
     .max = -1,

@@ -16,7 +16,8 @@ static int run(struct ty_cli *cli)
         return ty_cli_fail(cli, &err);
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, status);
-    fprintf(stderr, "trainyard %s serves '%s' (process %lld)\n", ty_out_str(status, "version"), ty_out_str(status, "home"),
+    fprintf(stderr, "trainyard %s serves '%s' (process %lld)\n", ty_out_str(status, "version"),
+            ty_out_str(status, "home"),
             (long long)json_integer_value(json_object_get(status, "pid")));
     return TY_EXIT_OK;
 }

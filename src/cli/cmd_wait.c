@@ -67,9 +67,10 @@ const struct ty_cli_command ty_cmd_wait = {
     .usage = "[OPTIONS] RUN...",
     .summary = "Wait until runs have ended",
     .examples = "  trainyard wait --timeout 1h @last && echo done\n",
-    .text = "RUN is an id, the beginning of one, or @last.\n"
-            "Exit code: 0 all are Completed; 1 one is not; 124 the timeout passed.  With --exit-status: the job's own (128 + signal)\n"
-            "of the first that is not Completed, and 125 for failures of this command.\n",
+    .text =
+        "RUN is an id, the beginning of one, or @last.\n"
+        "Exit code: 0 all are Completed; 1 one is not; 124 the timeout passed.  With --exit-status: the job's own (128 + signal)\n"
+        "of the first that is not Completed, and 125 for failures of this command.\n",
     .options = options,
     .min = 1,
     .max = -1,

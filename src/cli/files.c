@@ -22,7 +22,8 @@ struct ty_place ty_place_datastore(const char *name)
     return (struct ty_place){ .list = TY_ROUTE_data_list, .get = TY_ROUTE_data_get, .owner = name };
 }
 
-int ty_files_list(struct ty_cli *cli, const struct ty_place *p, const char *prefix, json_t **ret, struct ty_error *err)
+int ty_files_list(struct ty_cli *cli, const struct ty_place *p, const char *prefix, json_t **ret,
+                  struct ty_error *err)
 {
     CLEANUP_JSON json_t *reply = NULL;
     CLEANUP_STR struct ty_str query = { 0 };
@@ -49,7 +50,7 @@ json_t *ty_files_select(const json_t *files, const char *path)
 
     while (n > 0 && path[n - 1] == '/')
         n--;
-    json_array_foreach(files, i, file) {
+    json_array_foreach (files, i, file) {
         const char *name = ty_out_str(file, "path");
 
         if (n == 0 || (!strncmp(name, path, n) && (!name[n] || name[n] == '/')))
@@ -64,7 +65,7 @@ uint64_t ty_files_bytes(const json_t *files)
     uint64_t all = 0;
     size_t i;
 
-    json_array_foreach(files, i, file)
+    json_array_foreach (files, i, file)
         all += (uint64_t)json_integer_value(json_object_get(file, "bytes"));
     return all;
 }
@@ -94,14 +95,16 @@ static int on_data(const char *bytes, size_t n, void *ctx)
     return 0;
 }
 
-int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset, int fd, struct ty_transfer *t,
-                  struct ty_error *err)
+int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
+                  int fd, struct ty_transfer *t, struct ty_error *err)
 {
     struct fetch f = { .fd = fd, .path = path, .t = t, .err = err };
     int tries = 0, r;
 
     do {
-        struct ty_call call = { .args = { p->owner, path }, .on_data = on_data, .ctx = &f, .stop = ty_cli_stop() };
+        struct ty_call call = {
+            .args = { p->owner, path }, .on_data = on_data, .ctx = &f, .stop = ty_cli_stop()
+        };
         CLEANUP_FREE char *query = ty_strf("offset=%lld", (long long)(offset + f.got));
         int64_t before = f.got;
 
@@ -125,7 +128,8 @@ static void usual_mode(int fd)
 
 static int put_in_place(const char *part, const char *dest, bool overwrite, struct ty_error *err)
 {
-    int r = overwrite ? rename(part, dest) : renameat2(AT_FDCWD, part, AT_FDCWD, dest, RENAME_NOREPLACE);
+    int r = overwrite ? rename(part, dest)
+                      : renameat2(AT_FDCWD, part, AT_FDCWD, dest, RENAME_NOREPLACE);
 
     if (r < 0 && errno == EINVAL && !overwrite) {
         /* a file system without RENAME_NOREPLACE: a link fails where a file is, too */
@@ -138,8 +142,8 @@ static int put_in_place(const char *part, const char *dest, bool overwrite, stru
     return r < 0 ? ty_error_set(err, -errno, "cannot write '%s': %m", dest) : 0;
 }
 
-int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path, const char *dest, bool overwrite,
-                 struct ty_transfer *t, struct ty_error *err)
+int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path, const char *dest,
+                 bool overwrite, struct ty_transfer *t, struct ty_error *err)
 {
     CLEANUP_FREE char *part = ty_strf("%s.part-XXXXXX", dest);
     CLEANUP_CLOSE int fd = -1;
@@ -165,11 +169,15 @@ int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path,
     return r;
 }
 
-int ty_file_store(struct ty_cli *cli, const char *datastore, const char *path, const char *from, bool overwrite, struct ty_error *err)
+int ty_file_store(struct ty_cli *cli, const char *datastore, const char *path, const char *from,
+                  bool overwrite, struct ty_error *err)
 {
     CLEANUP_CLOSE int fd = open(from, O_RDONLY | O_CLOEXEC);
-    struct ty_call call = { .args = { datastore, path }, .body_type = "application/octet-stream", .stop = ty_cli_stop(),
-                            .query = overwrite ? "overwrite=1" : NULL, .silence_ms = -1 };
+    struct ty_call call = { .args = { datastore, path },
+                            .body_type = "application/octet-stream",
+                            .stop = ty_cli_stop(),
+                            .query = overwrite ? "overwrite=1" : NULL,
+                            .silence_ms = -1 };
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) < 0)

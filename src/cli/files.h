@@ -21,16 +21,19 @@ struct ty_transfer {
 };
 
 /* The array "files"; `prefix` NULL: all. */
-int ty_files_list(struct ty_cli *cli, const struct ty_place *p, const char *prefix, json_t **ret, struct ty_error *err);
-/* Of `files`, those that `path` names: the file itself, or all below the folder ("" is everything).  New array, may be empty. */
+int ty_files_list(struct ty_cli *cli, const struct ty_place *p, const char *prefix, json_t **ret,
+                  struct ty_error *err);
+/* Of `files`, those that `path` names: the file itself, or all below the folder ("" is
+ * everything).  New array, may be empty. */
 json_t *ty_files_select(const json_t *files, const char *path);
 uint64_t ty_files_bytes(const json_t *files);
 /* Bytes from `offset` on to `fd`; over a restart of the daemon it goes on where it stopped. */
-int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset, int fd, struct ty_transfer *t,
-                  struct ty_error *err);
+int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
+                  int fd, struct ty_transfer *t, struct ty_error *err);
 /* The whole file as `dest`, which appears when it is complete; -EEXIST unless `overwrite`. */
-int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path, const char *dest, bool overwrite,
-                 struct ty_transfer *t, struct ty_error *err);
+int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path, const char *dest,
+                 bool overwrite, struct ty_transfer *t, struct ty_error *err);
 /* Store the local file `from`; -EEXIST unless `overwrite`. */
-int ty_file_store(struct ty_cli *cli, const char *datastore, const char *path, const char *from, bool overwrite, struct ty_error *err);
+int ty_file_store(struct ty_cli *cli, const char *datastore, const char *path, const char *from,
+                  bool overwrite, struct ty_error *err);
 #endif

@@ -1,8 +1,9 @@
 /* follow.c - following one run to its end, over restarts of the daemon
  *
- * The stream (docs/spec/http-api.md) ends with the event `end`.  A stream that ends in any other way is opened again, which
- * starts a daemon where none runs, with the id of the last whole event; `offset` counts the bytes that were
- * printed, so what comes twice is cut and nothing is printed twice.
+ * The stream (docs/spec/http-api.md) ends with the event `end`.  A stream that ends in any other
+ * way is opened again, which starts a daemon where none runs, with the id of the last whole
+ * event; `offset` counts the bytes that were printed, so what comes twice is cut and nothing is
+ * printed twice.
  */
 #include "base/clock.h"
 #include "base/str.h"
@@ -26,8 +27,8 @@ struct follower {
     struct ty_cli_follow *f;
     struct ty_sse sse;
     struct ty_error *err;
-    bool heard;           /* something came on this connection */
-    char told[64];        /* the state that was told of last */
+    bool heard;    /* something came on this connection */
+    char told[64]; /* the state that was told of last */
 };
 
 static void on_signal(int sig)
@@ -44,13 +45,18 @@ void ty_cli_catch_signals(void)
     sigaction(SIGHUP, &a, NULL);
 }
 
-const volatile int *ty_cli_stop(void) { return &stop; }
+const volatile int *ty_cli_stop(void)
+{
+    return &stop;
+}
 
 void ty_cli_detached(const char *run)
 {
     fflush(stdout);
-    fprintf(stderr, "\ntrainyard: detached; run '%s' goes on\n  follow it   trainyard logs -f %s\n  cancel it   trainyard cancel %s\n", run,
-            run, run);
+    fprintf(
+        stderr,
+        "\ntrainyard: detached; run '%s' goes on\n  follow it   trainyard logs -f %s\n  cancel it   trainyard cancel %s\n",
+        run, run, run);
 }
 
 static int base64_value(char c)
@@ -94,7 +100,8 @@ static char *base64_decode(const char *s, size_t n, size_t *len)
 static int print_bytes(struct follower *w, const char *bytes, size_t n)
 {
     if (fwrite(bytes, 1, n, stdout) != n || fflush(stdout) != 0)
-        return ty_error_set(w->err, -EIO, "cannot write the log of run '%s' to standard output: %m", w->f->run);
+        return ty_error_set(w->err, -EIO, "cannot write the log of run '%s' to standard output: %m",
+                            w->f->run);
     return 0;
 }
 
@@ -113,7 +120,9 @@ static int take_log(struct follower *w, const json_t *data)
         bytes = decoded;
     }
     if (!bytes)
-        return ty_error_set(w->err, -EBADMSG, "the daemon sent a piece of the log of run '%s' that cannot be read", w->f->run);
+        return ty_error_set(w->err, -EBADMSG,
+                            "the daemon sent a piece of the log of run '%s' that cannot be read",
+                            w->f->run);
     skip = at < w->f->offset ? (size_t)(w->f->offset - at) : 0;
     if (skip >= n)
         return 0;
@@ -142,7 +151,8 @@ static int print_event(struct follower *w, const char *event, json_t *data)
 {
     CLEANUP_JSON json_t *line = json_pack("{ssso}", "event", event, "data", json_incref(data));
 
-    if (!line || json_dumpf(line, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF || fflush(stdout) != 0)
+    if (!line || json_dumpf(line, stdout, JSON_COMPACT) < 0 || putchar('\n') == EOF ||
+        fflush(stdout) != 0)
         return ty_error_set(w->err, -EIO, "cannot write to standard output: %m");
     if (!strcmp(event, "log"))
         w->f->offset = json_integer_value(json_object_get(data, "offset")) + 1;
@@ -156,7 +166,8 @@ static int on_event(const char *event, const char *text, size_t n, void *ctx)
     int r = 0;
 
     if (!json_is_object(data))
-        return ty_error_set(w->err, -EBADMSG, "the daemon sent an event of run '%s' that cannot be read", w->f->run);
+        return ty_error_set(w->err, -EBADMSG,
+                            "the daemon sent an event of run '%s' that cannot be read", w->f->run);
     if (w->f->json)
         r = print_event(w, event, data);
     else if (!strcmp(event, "log"))
@@ -182,8 +193,13 @@ static int on_data(const char *bytes, size_t n, void *ctx)
 static int follow_once(struct follower *w)
 {
     CLEANUP_STR struct ty_str query = { 0 };
-    struct ty_call call = { .args = { w->f->run }, .on_data = on_data, .ctx = w, .stop = &stop, .silence_ms = SILENCE_MS,
-                            .deadline_us = w->f->deadline_us, .last_event_id = ty_sse_last_id(&w->sse) };
+    struct ty_call call = { .args = { w->f->run },
+                            .on_data = on_data,
+                            .ctx = w,
+                            .stop = &stop,
+                            .silence_ms = SILENCE_MS,
+                            .deadline_us = w->f->deadline_us,
+                            .last_event_id = ty_sse_last_id(&w->sse) };
 
     ty_str_add(&query, "log=");
     ty_str_add_url(&query, w->f->log ? w->f->log : "", false);
@@ -225,7 +241,9 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
             poll(NULL, 0, TRY_PAUSE_MS << (tries - 1));
     }
     if (r == 0 && !f->end)
-        r = ty_error_set(err, -ECONNRESET, "the daemon ended the stream of run '%s' again and again before the run's end", f->run);
+        r = ty_error_set(
+            err, -ECONNRESET,
+            "the daemon ended the stream of run '%s' again and again before the run's end", f->run);
     ty_sse_done(&w.sse);
     return r;
 }

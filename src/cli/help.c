@@ -1,6 +1,6 @@
 /* help.c - what --help prints, from the table of commands; examples first */
-#include "cli/cli.h"
 #include "base/str.h"
+#include "cli/cli.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -13,14 +13,17 @@ static void print_options(const struct ty_cli_option *o)
 
         if (o->letter)
             snprintf(letter, sizeof letter, "-%c, ", o->letter);
-        snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
-        printf("%-*s%s%s\n", COLUMN, left, strlen(left) < COLUMN ? "  " : "\n                                ", o->help);
+        snprintf(left, sizeof left, "  %s--%s%s%s", letter, o->name, o->arg ? " " : "",
+                 o->arg ? o->arg : "");
+        printf("%-*s%s%s\n", COLUMN, left,
+               strlen(left) < COLUMN ? "  " : "\n                                ", o->help);
     }
 }
 
 static int command_help(const struct ty_cli_command *c)
 {
-    printf("%s: %s\n\nUsage: trainyard %s%s%s\n", c->name, c->summary, c->name, c->usage[0] ? " " : "", c->usage);
+    printf("%s: %s\n\nUsage: trainyard %s%s%s\n", c->name, c->summary, c->name,
+           c->usage[0] ? " " : "", c->usage);
     if (c->examples)
         printf("\nExamples:\n%s", c->examples);
     if (c->text)
@@ -61,11 +64,13 @@ int ty_cli_help(const struct ty_cli_command *c)
 
     if (c)
         return command_help(c);
-    fputs("Trainyard runs training jobs on machines of your own.\n\nExamples:\n"
-          "  trainyard run -- python3 train.py --lr 0.01    run it here, watch its output, get its exit code\n"
-          "  trainyard ps                                   what runs and what ran\n"
-          "  trainyard logs -f @last                        follow the output of the latest run\n"
-          "\nCommands:\n", stdout);
+    fputs(
+        "Trainyard runs training jobs on machines of your own.\n\nExamples:\n"
+        "  trainyard run -- python3 train.py --lr 0.01    run it here, watch its output, get its exit code\n"
+        "  trainyard ps                                   what runs and what ran\n"
+        "  trainyard logs -f @last                        follow the output of the latest run\n"
+        "\nCommands:\n",
+        stdout);
     for (i = 0; ty_cli_commands[i]; i++)
         printf("  %-16s  %s\n", ty_cli_commands[i]->name, ty_cli_commands[i]->summary);
     fputs("\nOptions of every command:\n", stdout);

@@ -5,7 +5,7 @@
 #include <errno.h>
 
 #define GAP 2
-#define LAST_MIN 12        /* the last column keeps at least this */
+#define LAST_MIN 12 /* the last column keeps at least this */
 #define REDRAW_US 100000
 #define BAR 24
 
@@ -100,13 +100,15 @@ static size_t print_cut(const char *text, size_t width)
     return width;
 }
 
-static void print_row(const struct ty_cli *cli, const struct ty_table *t, char *const *cells, const size_t *widths, bool head)
+static void print_row(const struct ty_cli *cli, const struct ty_table *t, char *const *cells,
+                      const size_t *widths, bool head)
 {
     int i;
 
     for (i = 0; i < t->columns; i++) {
         bool last = i == t->columns - 1, right = t->right >> i & 1;
-        const char *color = cli->color && !head && i == t->state_column ? ty_out_state_color(cells[i]) : "";
+        const char *color =
+            cli->color && !head && i == t->state_column ? ty_out_state_color(cells[i]) : "";
         size_t n = ty_out_width(cells[i]);
 
         if (right && n < widths[i])
@@ -174,7 +176,8 @@ int ty_out_json(const struct ty_cli *cli, const json_t *j)
     size_t flags = JSON_ENCODE_ANY | (cli->terminal ? JSON_INDENT(2) : JSON_COMPACT);
 
     if (json_dumpf(j, stdout, flags) < 0)
-        return ty_cli_fail(cli, &(struct ty_error){ .code = -EIO, .text = "cannot print JSON to standard output" });
+        return ty_cli_fail(cli, &(struct ty_error){
+                                    .code = -EIO, .text = "cannot print JSON to standard output" });
     putchar('\n');
     return TY_EXIT_OK;
 }
@@ -210,9 +213,13 @@ const char *ty_out_duration(int64_t us, char buf[16])
 
 const char *ty_out_state_color(const char *state)
 {
-    static const struct { const char *state, *color; } table[] = {
-        { "Completed", "\033[32m" }, { "Failed", "\033[31m" },       { "Canceled", "\033[33m" }, { "CancelRequested", "\033[33m" },
-        { "Running", "\033[36m" },   { "NotResponding", "\033[35m" }, { "Queued", "\033[2m" },
+    static const struct {
+        const char *state, *color;
+    } table[] = {
+        { "Completed", "\033[32m" }, { "Failed", "\033[31m" },
+        { "Canceled", "\033[33m" },  { "CancelRequested", "\033[33m" },
+        { "Running", "\033[36m" },   { "NotResponding", "\033[35m" },
+        { "Queued", "\033[2m" },
     };
     size_t i;
 
@@ -231,12 +238,15 @@ const char *ty_out_str(const json_t *o, const char *key)
 
 /* ---- progress ---- */
 
-void ty_progress_draw(struct ty_progress *p, const char *what, uint64_t done, uint64_t all, bool force)
+void ty_progress_draw(struct ty_progress *p, const char *what, uint64_t done, uint64_t all,
+                      bool force)
 {
     int64_t now = ty_mono_us();
     char a[16], b[16], bar[BAR + 1];
     size_t full = all ? (size_t)((double)done / (double)all * BAR) : BAR;
 
+    if (!p->last_us)
+        p->last_us = now; /* what is done at once shows no bar */
     if (!p->on || (!force && now - p->last_us < REDRAW_US))
         return;
     p->last_us = now;
@@ -245,7 +255,8 @@ void ty_progress_draw(struct ty_progress *p, const char *what, uint64_t done, ui
     memset(bar, '.', BAR);
     memset(bar, '#', full);
     bar[BAR] = '\0';
-    fprintf(stderr, "\r\033[K%s [%s] %s of %s", what, bar, ty_show_bytes(done, a), ty_show_bytes(all, b));
+    fprintf(stderr, "\r\033[K%s [%s] %s of %s", what, bar, ty_show_bytes(done, a),
+            ty_show_bytes(all, b));
     fflush(stderr);
 }
 

@@ -9,7 +9,8 @@
 #define PAGES_MAX 100 /* a prefix is looked for in this many pages of runs */
 #define SHOWN_MAX 5   /* candidates in the text about an ambiguous prefix */
 
-int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret, struct ty_error *err)
+int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret,
+               struct ty_error *err)
 {
     struct ty_reply reply = { 0 };
     int r = ty_client_route(cli->client, (enum ty_route_id)route, call, &reply, err);
@@ -46,7 +47,8 @@ static int last_run(struct ty_cli *cli, char **ret, struct ty_error *err)
         return r;
     id = json_string_value(json_object_get(json_array_get(json_object_get(page, "runs"), 0), "id"));
     if (!id)
-        return ty_error_set(err, -ENOENT, "there is no run yet that '@last' could name; 'trainyard run' makes one");
+        return ty_error_set(
+            err, -ENOENT, "there is no run yet that '@last' could name; 'trainyard run' makes one");
     *ret = strdup(id);
     return *ret ? 0 : ty_error_oom(err);
 }
@@ -65,7 +67,7 @@ static void look_at(struct candidates *c, const json_t *runs)
     const json_t *run;
     size_t i;
 
-    json_array_foreach(runs, i, run) {
+    json_array_foreach (runs, i, run) {
         const char *id = ty_out_str(run, "id");
 
         if (c->exact || !ty_starts_with(id, c->prefix))
@@ -118,9 +120,11 @@ int ty_cli_run_id(struct ty_cli *cli, const char *ref, char **ret, struct ty_err
     }
     r = ref[0] ? look_through(cli, &c, err) : 0;
     if (r == 0 && c.n == 0)
-        r = ty_error_set(err, -ENOENT, "no run is named '%s' or begins so; 'trainyard ps -a' lists all", ref);
+        r = ty_error_set(err, -ENOENT,
+                         "no run is named '%s' or begins so; 'trainyard ps -a' lists all", ref);
     if (r == 0 && c.n > 1)
-        r = ty_error_set(err, -EINVAL, "'%s' is the beginning of %d runs: %s%s; write more of the name", ref, c.n,
+        r = ty_error_set(err, -EINVAL,
+                         "'%s' is the beginning of %d runs: %s%s; write more of the name", ref, c.n,
                          c.list.text ? c.list.text : "", c.n > SHOWN_MAX ? ", ..." : "");
     if (r == 0 && !c.first)
         r = ty_error_oom(err);
@@ -133,7 +137,8 @@ int ty_cli_run_id(struct ty_cli *cli, const char *ref, char **ret, struct ty_err
 
 int ty_cli_run_code(const json_t *run)
 {
-    const json_t *code = json_object_get(run, "exit_code"), *sig = json_object_get(run, "exit_signal");
+    const json_t *code = json_object_get(run, "exit_code"),
+                 *sig = json_object_get(run, "exit_signal");
     bool completed = strcmp(ty_out_str(run, "state"), "Completed") == 0;
 
     if (completed)
@@ -151,6 +156,6 @@ void ty_cli_run_outcome(const json_t *run)
     CLEANUP_FREE char *safe = ty_out_safe(message);
 
     fflush(stdout);
-    fprintf(stderr, "trainyard: run '%s' %s%s%s\n", ty_out_str(run, "id"), ty_out_str(run, "state"), message[0] ? ": " : "",
-            safe ? safe : "");
+    fprintf(stderr, "trainyard: run '%s' %s%s%s\n", ty_out_str(run, "id"), ty_out_str(run, "state"),
+            message[0] ? ": " : "", safe ? safe : "");
 }

@@ -6,15 +6,17 @@
 
 #define TY_DRIVER_LOG "azureml-logs/70_driver_log.txt"
 
-/* The id of the run that `ref` names: an id, the only id that begins so, or "@last", the latest run.  malloc'ed.
- * -ENOENT none, -EINVAL several (the text lists them). */
+/* The id of the run that `ref` names: an id, the only id that begins so, or "@last", the latest
+ * run.  malloc'ed. -ENOENT none, -EINVAL several (the text lists them). */
 int ty_cli_run_id(struct ty_cli *cli, const char *ref, char **ret, struct ty_error *err);
 /* A reply's body as JSON; `call` as for ty_client_route. */
 struct ty_call;
-int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret, struct ty_error *err);
+int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret,
+               struct ty_error *err);
 /* RUN of an id. */
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err);
-/* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that tells of its failure. */
+/* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that
+ * tells of its failure. */
 int ty_cli_run_code(const json_t *run);
 /* "run 'x' Failed: <message>" on stderr. */
 void ty_cli_run_outcome(const json_t *run);
@@ -22,16 +24,18 @@ void ty_cli_run_outcome(const json_t *run);
 /* Following one run to its end, over restarts of the daemon. */
 struct ty_cli_follow {
     const char *run;
-    const char *log;       /* NULL: states only */
-    int64_t offset;        /* of the log, to begin with */
-    int64_t deadline_us;   /* CLOCK_MONOTONIC; 0: none */
-    bool json;             /* print each event as a line of JSON instead of the log's bytes */
-    bool states;           /* tell of states on stderr */
-    json_t *end;           /* out: RUN, owned by the caller */
+    const char *log;     /* NULL: states only */
+    int64_t offset;      /* of the log, to begin with */
+    int64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
+    bool json;           /* print each event as a line of JSON instead of the log's bytes */
+    bool states;         /* tell of states on stderr */
+    json_t *end;         /* out: RUN, owned by the caller */
 };
-/* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and others. */
+/* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and
+ * others. */
 int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *err);
-/* From now on SIGINT, SIGTERM and SIGHUP end what is being waited for, and the program ends in its own way. */
+/* From now on SIGINT, SIGTERM and SIGHUP end what is being waited for, and the program ends in
+ * its own way. */
 void ty_cli_catch_signals(void);
 const volatile int *ty_cli_stop(void); /* non-zero after such a signal; for ty_call.stop */
 /* Say on stderr that the run goes on, and with which commands it is looked after. */

@@ -1,6 +1,7 @@
 /* submit.c - what `run` and `submit` share: from the command line to a stored run
  *
- * The program is looked up before anything is sent: a missing one costs no upload and leaves no run behind.
+ * The program is looked up before anything is sent: a missing one costs no upload and leaves no
+ * run behind.
  */
 #include "cli/submit.h"
 #include "base/conf.h"
@@ -70,7 +71,8 @@ int ty_submit_program(const char *word, const char *dir, char **ret, struct ty_e
         if (!path)
             return ty_error_oom(err);
         if (!runnable(path))
-            return ty_error_set(err, -ENOENT, "cannot run '%s' in '%s': %s", word, dir, why_not(path));
+            return ty_error_set(err, -ENOENT, "cannot run '%s' in '%s': %s", word, dir,
+                                why_not(path));
         *ret = TAKE(clean);
         return 0;
     }
@@ -105,16 +107,22 @@ void ty_submit_experiment(const char *dir, char ret[37])
 
 int ty_submit_data(const char *text, json_t *refs, struct ty_error *err)
 {
-    const char *eq = strchr(text, '='), *store = eq ? eq + 1 : "", *colon = strrchr(store, ':'), *slash;
+    const char *eq = strchr(text, '='), *store = eq ? eq + 1 : "", *colon = strrchr(store, ':'),
+               *slash;
     CLEANUP_FREE char *name = eq ? ty_strf("%.*s", (int)(eq - text), text) : NULL;
     size_t end = colon ? (size_t)(colon - store) : strlen(store);
     json_t *ref;
 
     if (!eq || eq == text || end == 0 || *store == '/' || *store == ':' || (colon && !colon[1]))
-        return ty_error_set(err, -EINVAL, "--data '%s' is not NAME=STORE[/PATH][:MODE], for example in=workspaceblobstore/corpus", text);
+        return ty_error_set(
+            err, -EINVAL,
+            "--data '%s' is not NAME=STORE[/PATH][:MODE], for example in=workspaceblobstore/corpus",
+            text);
     slash = memchr(store, '/', end);
-    ref = json_pack("{ss%ss%ss}", "datastore", store, (size_t)(slash ? slash - store : (ptrdiff_t)end), "path",
-                    slash ? slash + 1 : "", slash ? end - (size_t)(slash + 1 - store) : 0, "mode", colon ? colon + 1 : "mount");
+    ref = json_pack("{ss%ss%ss}", "datastore", store,
+                    (size_t)(slash ? slash - store : (ptrdiff_t)end), "path",
+                    slash ? slash + 1 : "", slash ? end - (size_t)(slash + 1 - store) : 0, "mode",
+                    colon ? colon + 1 : "mount");
     if (!name || !ref || json_object_set_new(refs, name, ref) < 0)
         return ty_error_set(err, -EINVAL, "--data '%s' is not valid UTF-8", text);
     return 0;
@@ -131,13 +139,16 @@ static int add_environment(const struct ty_cli *cli, json_t *spec, struct ty_err
         json_object_set_new(env, "PATH", json_string(path));
     for (i = 0; (text = ty_cli_nth(cli, "env", i)) != NULL; i++) {
         const char *eq = strchr(text, '=');
-        CLEANUP_FREE char *name = ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
+        CLEANUP_FREE char *name =
+            ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
         const char *value = eq ? eq + 1 : name ? getenv(name) : NULL;
 
         if (!name)
             return ty_error_oom(err);
         if (!value)
-            return ty_error_set(err, -EINVAL, "--env %s: that variable is not set here; give --env %s=VALUE", text, text);
+            return ty_error_set(err, -EINVAL,
+                                "--env %s: that variable is not set here; give --env %s=VALUE",
+                                text, text);
         if (ty_check_env_name(name, err) < 0)
             return err->code;
         if (json_object_set_new(env, name, json_string(value)) < 0)
@@ -154,9 +165,11 @@ static int add_tags(const struct ty_cli *cli, json_t *spec, struct ty_error *err
 
     for (i = 0; (text = ty_cli_nth(cli, "tag", i)) != NULL; i++) {
         const char *eq = strchr(text, '=');
-        CLEANUP_FREE char *key = ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
+        CLEANUP_FREE char *key =
+            ty_strf("%.*s", (int)(eq ? eq - text : (ptrdiff_t)strlen(text)), text);
 
-        if (!key || !*key || json_object_set_new(tags, key, eq ? json_string(eq + 1) : json_null()) < 0)
+        if (!key || !*key ||
+            json_object_set_new(tags, key, eq ? json_string(eq + 1) : json_null()) < 0)
             return ty_error_set(err, -EINVAL, "--tag '%s' is not KEY=VALUE", text);
     }
     return i > 0 && json_object_set(spec, "tags", tags) < 0 ? ty_error_oom(err) : 0;
@@ -186,13 +199,16 @@ static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *
     if (cpus)
         json_object_set_new(spec, "resources", json_pack("{sI}", "cpus", (json_int_t)n));
     if (limit && (ty_cli_parse_time(limit, &n) < 0 || n % 1000000))
-        return ty_error_set(err, -EINVAL, "--max-run-duration '%s' is not a time such as 3600, 90m, 1h30m or 2d", limit);
+        return ty_error_set(err, -EINVAL,
+                            "--max-run-duration '%s' is not a time such as 3600, 90m, 1h30m or 2d",
+                            limit);
     if (limit)
         json_object_set_new(spec, "max_run_duration_seconds", json_integer(n / 1000000));
     return 0;
 }
 
-static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec, struct ty_error *err)
+static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec,
+                       struct ty_error *err)
 {
     CLEANUP_JSON json_t *command = json_array();
     CLEANUP_FREE char *program = NULL;
@@ -202,7 +218,8 @@ static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec, 
         return r;
     for (i = 0; i < cli->nargs; i++)
         if (json_array_append_new(command, json_string(i == 0 ? program : cli->args[i])) < 0)
-            return ty_error_set(err, -EINVAL, "the command's word %d, '%s', is not valid UTF-8", i + 1, cli->args[i]);
+            return ty_error_set(err, -EINVAL, "the command's word %d, '%s', is not valid UTF-8",
+                                i + 1, cli->args[i]);
     return json_object_set(spec, "command", command) < 0 ? ty_error_oom(err) : 0;
 }
 
@@ -211,7 +228,8 @@ static const char *folder(const struct ty_cli *cli)
     return ty_cli_value(cli, "dir") ? ty_cli_value(cli, "dir") : ".";
 }
 
-int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret, struct ty_error *err)
+int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
+                   struct ty_error *err)
 {
     CLEANUP_JSON json_t *spec = json_pack("{si}", "version", TY_RUN_SPEC_VERSION);
     const char *target = ty_cli_value(cli, "target"), *name = ty_cli_value(cli, "name");
@@ -257,8 +275,9 @@ static int take_snapshot(struct ty_cli *cli, char id[65], struct ty_error *err)
 
     if (r < 0)
         return r;
-    r = ty_client_snapshot(cli->client, folder(cli), (uint64_t)ty_conf_number(conf, "limits.snapshot_bytes"),
-                           (uint64_t)ty_conf_number(conf, "limits.snapshot_files"), on_upload, &bar, id, err);
+    r = ty_client_snapshot(
+        cli->client, folder(cli), (uint64_t)ty_conf_number(conf, "limits.snapshot_bytes"),
+        (uint64_t)ty_conf_number(conf, "limits.snapshot_files"), on_upload, &bar, id, err);
     ty_progress_clear(&bar);
     ty_conf_free(conf);
     return r;
@@ -269,14 +288,15 @@ static void tell_warnings(const json_t *run)
     const json_t *text;
     size_t i;
 
-    json_array_foreach(json_object_get(run, "warnings"), i, text) {
+    json_array_foreach (json_object_get(run, "warnings"), i, text) {
         CLEANUP_FREE char *safe = ty_out_safe(json_is_string(text) ? json_string_value(text) : "");
 
         fprintf(stderr, "trainyard: warning: %s\n", safe ? safe : "");
     }
 }
 
-static int post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret, struct ty_error *err)
+static int post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret,
+                struct ty_error *err)
 {
     struct ty_call call = { .args = { experiment } };
     CLEANUP_FREE char *body = ty_json_text(spec);

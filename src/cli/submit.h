@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "cli/cli.h"
 
+/* clang-format off */
 #define TY_SUBMIT_OPTIONS \
     { 'e', "experiment", "NAME", "experiment (default: the name of the folder)" }, \
     { 't', "target", "NAME", "compute target (default: local)" }, \
@@ -17,16 +18,20 @@
     { 0, "dir", "DIR", "folder to snapshot and to run in (default: .)" }, \
     { 0, "no-snapshot", NULL, "run in an empty folder" }, \
     { 0, "expand", NULL, "replace $NAME in the command's arguments, in the job" }
+/* clang-format on */
 
 /* Snapshot, specification, POST.  0 and RUN, with the warnings told of on stderr. */
 int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err);
 
-/* The specification alone (docs/spec/run-spec.md); `snapshot` NULL: none.  Reads the disk and the environment only. */
-int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret, struct ty_error *err);
-/* The program that `word` names, as the specification has it: looked up on PATH, absolute, or relative inside `dir` (NULL: no
- * snapshot).  malloc'ed; -ENOENT. */
+/* The specification alone (docs/spec/run-spec.md); `snapshot` NULL: none.  Reads the disk and
+ * the environment only. */
+int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
+                   struct ty_error *err);
+/* The program that `word` names, as the specification has it: looked up on PATH, absolute, or
+ * relative inside `dir` (NULL: no snapshot).  malloc'ed; -ENOENT. */
 int ty_submit_program(const char *word, const char *dir, char **ret, struct ty_error *err);
-/* A valid experiment name made of a folder's name, in ret[37]; "default" when too little is left of it. */
+/* A valid experiment name made of a folder's name, in ret[37]; "default" when too little is left
+ * of it. */
 void ty_submit_experiment(const char *dir, char ret[37]);
 /* "NAME=STORE[/PATH][:MODE]" into `refs`. */
 int ty_submit_data(const char *text, json_t *refs, struct ty_error *err);

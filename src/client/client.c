@@ -1,10 +1,10 @@
 /* client.c - requests to the daemon, which is started when none answers
  *
- * One keep-alive connection per client.  The daemon may close it at any time, so a request that fails on a
- * connection that was used before is sent once more on a new one, when that can do no harm: no byte of a reply has
- * come, and either the method is idempotent or the connection was already closed when the request was to be sent.
+ * One keep-alive connection per client.  The daemon may close it at any time, so a request that
+ * fails on a connection that was used before is sent once more on a new one, when that can do no
+ * harm: no byte of a reply has come, and either the method is idempotent or the connection was
+ * already closed when the request was to be sent.
  */
-#include <trainyard/client.h>
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <trainyard/client.h>
 #include <unistd.h>
 
 #define ERROR_BODY_MAX (64 * 1024)
@@ -24,7 +25,10 @@ struct ty_client {
     struct ty_http_conn conn;
 };
 
-static void client_freep(struct ty_client **c) { ty_client_free(*c); }
+static void client_freep(struct ty_client **c)
+{
+    ty_client_free(*c);
+}
 
 struct ty_client *ty_client_free(struct ty_client *c)
 {
@@ -76,7 +80,10 @@ int ty_client_open(const struct ty_client_options *o, struct ty_client **ret, st
     return 0;
 }
 
-const char *ty_client_home(const struct ty_client *c) { return c->home; }
+const char *ty_client_home(const struct ty_client *c)
+{
+    return c->home;
+}
 
 int ty_client_daemon_pid(struct ty_client *c, struct ty_error *err)
 {
@@ -97,15 +104,20 @@ void ty_reply_done(struct ty_reply *r)
     *r = (struct ty_reply){ 0 };
 }
 
-static void add_head(struct ty_str *s, const char *method, const char *path, const struct ty_call *call, bool stream)
+static void add_head(struct ty_str *s, const char *method, const char *path,
+                     const struct ty_call *call, bool stream)
 {
-    ty_str_addf(s, "%s %s%s%s HTTP/1.1\r\nHost: trainyard\r\nTrainyard-Api: %d\r\nUser-Agent: trainyard/%s\r\n", method, path,
-                call->query ? "?" : "", call->query ? call->query : "", TY_API, TY_VERSION);
-    ty_str_addf(s, "Accept: application/json, %stext/plain\r\n", stream ? "text/event-stream, " : "");
+    ty_str_addf(
+        s,
+        "%s %s%s%s HTTP/1.1\r\nHost: trainyard\r\nTrainyard-Api: %d\r\nUser-Agent: trainyard/%s\r\n",
+        method, path, call->query ? "?" : "", call->query ? call->query : "", TY_API, TY_VERSION);
+    ty_str_addf(s, "Accept: application/json, %stext/plain\r\n",
+                stream ? "text/event-stream, " : "");
     if (call->last_event_id)
         ty_str_addf(s, "Last-Event-ID: %s\r\n", call->last_event_id);
     if (call->body || call->body_fd > 0)
-        ty_str_addf(s, "Content-Type: %s\r\n", call->body_type ? call->body_type : "application/json");
+        ty_str_addf(s, "Content-Type: %s\r\n",
+                    call->body_type ? call->body_type : "application/json");
     if (call->body || call->body_fd > 0 || (strcmp(method, "GET") && strcmp(method, "DELETE")))
         ty_str_addf(s, "Content-Length: %zu\r\n", call->body_len);
     ty_str_add(s, "\r\n");
@@ -120,22 +132,28 @@ static bool one_line(const char *s)
     return true;
 }
 
-static int transport_error(const struct ty_client *c, int r, const struct ty_http_exchange *x, struct ty_error *err)
+static int transport_error(const struct ty_client *c, int r, const struct ty_http_exchange *x,
+                           struct ty_error *err)
 {
     switch (r) {
     case -ETIMEDOUT:
-        return ty_error_set(err, r, "the daemon of '%s' did not answer in time; see '%s/daemon.log'", c->home, c->home);
+        return ty_error_set(err, r,
+                            "the daemon of '%s' did not answer in time; see '%s/daemon.log'",
+                            c->home, c->home);
     case -EINTR:
         return ty_error_set(err, r, "interrupted");
     case -ECONNRESET:
         return ty_error_set(err, r, "the daemon of '%s' went away %s", c->home,
                             x->status ? "in the middle of its reply" : "before it replied");
     case -EBADMSG:
-        return ty_error_set(err, -EIO, "what listens in '%s/sock' does not speak HTTP/1.1", c->home);
+        return ty_error_set(err, -EIO, "what listens in '%s/sock' does not speak HTTP/1.1",
+                            c->home);
     case -EFBIG:
         return ty_error_set(err, r, "the daemon's reply is larger than %zu bytes", x->body_max);
     case -EIO:
-        return ty_error_set(err, r, "what was being sent could not be read to its end: it became shorter, or the disk failed");
+        return ty_error_set(
+            err, r,
+            "what was being sent could not be read to its end: it became shorter, or the disk failed");
     case -ENOMEM:
         return ty_error_oom(err);
     default:
@@ -146,9 +164,12 @@ static int transport_error(const struct ty_client *c, int r, const struct ty_htt
 
 static int errno_of_status(int status)
 {
-    static const struct { int status, code; } table[] = {
-        { 400, -EINVAL }, { 403, -EACCES }, { 404, -ENOENT }, { 405, -ENOTSUP }, { 409, -EEXIST }, { 413, -EFBIG },
-        { 426, -EPROTO }, { 429, -EBUSY },  { 500, -EIO },    { 503, -EAGAIN },  { 507, -ENOSPC },
+    static const struct {
+        int status, code;
+    } table[] = {
+        { 400, -EINVAL }, { 403, -EACCES }, { 404, -ENOENT }, { 405, -ENOTSUP },
+        { 409, -EEXIST }, { 413, -EFBIG },  { 426, -EPROTO }, { 429, -EBUSY },
+        { 500, -EIO },    { 503, -EAGAIN }, { 507, -ENOSPC },
     };
     size_t i;
 
@@ -159,16 +180,20 @@ static int errno_of_status(int status)
 }
 
 /* A daemon of another version: say which, and how to get one that fits. */
-static int check_version(const struct ty_client *c, const struct ty_http_exchange *x, struct ty_error *err)
+static int check_version(const struct ty_client *c, const struct ty_http_exchange *x,
+                         struct ty_error *err)
 {
     if (x->status != 426 && (x->api == TY_API || x->api == 0))
         return 0;
-    return ty_error_set(err, -EPROTO, "this is Trainyard %s (API %d), but the daemon of '%s' is Trainyard %s (API %d): replace it with "
-                        "'trainyard down && trainyard up'; runs go on meanwhile", TY_VERSION, TY_API, c->home,
-                        x->version[0] ? x->version : "of an unknown version", x->api);
+    return ty_error_set(
+        err, -EPROTO,
+        "this is Trainyard %s (API %d), but the daemon of '%s' is Trainyard %s (API %d): replace it with "
+        "'trainyard down && trainyard up'; runs go on meanwhile",
+        TY_VERSION, TY_API, c->home, x->version[0] ? x->version : "of an unknown version", x->api);
 }
 
-static int status_error(const struct ty_http_exchange *x, const char *method, const char *path, struct ty_error *err)
+static int status_error(const struct ty_http_exchange *x, const char *method, const char *path,
+                        struct ty_error *err)
 {
     const char *text = x->body_in.text ? x->body_in.text : "";
     size_t n = strlen(text);
@@ -177,10 +202,12 @@ static int status_error(const struct ty_http_exchange *x, const char *method, co
         n--;
     if (n > 0 && x->text)
         return ty_error_set(err, errno_of_status(x->status), "%.*s", (int)n, text);
-    return ty_error_set(err, errno_of_status(x->status), "the daemon answered %d to %s %s", x->status, method, path);
+    return ty_error_set(err, errno_of_status(x->status), "the daemon answered %d to %s %s",
+                        x->status, method, path);
 }
 
-static int take_reply(struct ty_http_exchange *x, const struct ty_call *call, struct ty_reply *reply, struct ty_error *err)
+static int take_reply(struct ty_http_exchange *x, const struct ty_call *call,
+                      struct ty_reply *reply, struct ty_error *err)
 {
     struct ty_reply r = { .status = x->status, .len = x->body_in.len };
 
@@ -202,7 +229,8 @@ static bool may_repeat(const char *method, const struct ty_http_exchange *x)
 }
 
 /* Send and read; once more on a new connection when the old one turns out to be dead (see above). */
-static int exchange(struct ty_client *c, const char *method, struct ty_http_exchange *x, struct ty_error *err)
+static int exchange(struct ty_client *c, const char *method, struct ty_http_exchange *x,
+                    struct ty_error *err)
 {
     bool fresh = !ty_http_idle_ok(&c->conn);
     off_t start = x->body_fd > 0 ? lseek(x->body_fd, 0, SEEK_CUR) : 0;
@@ -222,8 +250,8 @@ static int exchange(struct ty_client *c, const char *method, struct ty_http_exch
     return r && !x->callers ? transport_error(c, r, x, err) : r;
 }
 
-int ty_client_request(struct ty_client *c, const char *method, const char *path, const struct ty_call *call,
-                      struct ty_reply *reply, struct ty_error *err)
+int ty_client_request(struct ty_client *c, const char *method, const char *path,
+                      const struct ty_call *call, struct ty_reply *reply, struct ty_error *err)
 {
     static const struct ty_call nothing = { 0 };
     CLEANUP_STR struct ty_str head = { 0 };
@@ -232,14 +260,26 @@ int ty_client_request(struct ty_client *c, const char *method, const char *path,
 
     if (!call)
         call = &nothing;
-    if (path[0] != '/' || !one_line(path) || !one_line(call->query) || !one_line(call->last_event_id))
-        return ty_error_set(err, -EINVAL, "cannot ask the daemon for '%s': it holds a blank or a control character", path);
+    if (path[0] != '/' || !one_line(path) || !one_line(call->query) ||
+        !one_line(call->last_event_id))
+        return ty_error_set(
+            err, -EINVAL, "cannot ask the daemon for '%s': it holds a blank or a control character",
+            path);
     add_head(&head, method, path, call, call->on_data != NULL);
     if (head.failed)
         return ty_error_oom(err);
-    x = (struct ty_http_exchange){ .head = head.text, .head_len = head.len, .body = call->body, .body_len = call->body_len,
-        .body_fd = call->body_fd, .on_data = call->on_data, .ctx = call->ctx, .body_max = TY_CLIENT_BODY_MAX, .stop = call->stop,
-        .silence_ms = call->silence_ms ? call->silence_ms : TY_CLIENT_SILENCE_MS, .deadline_us = call->deadline_us };
+    x = (struct ty_http_exchange){ .head = head.text,
+                                   .head_len = head.len,
+                                   .body = call->body,
+                                   .body_len = call->body_len,
+                                   .body_fd = call->body_fd,
+                                   .on_data = call->on_data,
+                                   .ctx = call->ctx,
+                                   .body_max = TY_CLIENT_BODY_MAX,
+                                   .stop = call->stop,
+                                   .silence_ms =
+                                       call->silence_ms ? call->silence_ms : TY_CLIENT_SILENCE_MS,
+                                   .deadline_us = call->deadline_us };
     if (call->on_data)
         x.body_max = ERROR_BODY_MAX;
     r = exchange(c, method, &x, err);

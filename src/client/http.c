@@ -1,8 +1,9 @@
 /* http.c - one HTTP/1.1 connection, the asking side
  *
- * ty_http_do() sends head and body, then reads a head and a body.  A server may answer before it has read the whole
- * request (413, 507): while the body is sent, the socket is watched for reading too, and an early answer ends the
- * sending; the connection is closed after it, because what is left of the body would be taken for a request.
+ * ty_http_do() sends head and body, then reads a head and a body.  A server may answer before it
+ * has read the whole request (413, 507): while the body is sent, the socket is watched for
+ * reading too, and an early answer ends the sending; the connection is closed after it, because
+ * what is left of the body would be taken for a request.
  */
 #include "client/http.h"
 #include "base/clock.h"
@@ -14,7 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define STOP_LOOK_MS 200 /* a signal between the look at *stop and poll() is seen this late at most */
+#define STOP_LOOK_MS \
+    200 /* a signal between the look at *stop and poll() is seen this late at most */
 #define LINE_MAX_BYTES 8192
 
 /* How the body of a reply ends. */
@@ -81,8 +83,10 @@ int ty_http_wait(int fd, short events, const struct ty_http_exchange *x)
     }
 }
 
-/* Send n bytes.  0, 1 when an answer came first (only looked for when `early`), or a negative errno. */
-static int send_bytes(struct ty_http_conn *c, const char *bytes, size_t n, const struct ty_http_exchange *x, bool early)
+/* Send n bytes.  0, 1 when an answer came first (only looked for when `early`), or a negative
+ * errno. */
+static int send_bytes(struct ty_http_conn *c, const char *bytes, size_t n,
+                      const struct ty_http_exchange *x, bool early)
 {
     while (n > 0) {
         ssize_t done = FAULT("client.send", -1, send(c->fd, bytes, n, MSG_NOSIGNAL | MSG_DONTWAIT));
@@ -125,7 +129,8 @@ static int send_file(struct ty_http_conn *c, struct ty_http_exchange *x)
     return r;
 }
 
-/* 0 sent; 1 an answer came first or the other side closed while we sent (there may be an answer to read). */
+/* 0 sent; 1 an answer came first or the other side closed while we sent (there may be an answer
+ * to read). */
 static int send_request(struct ty_http_conn *c, struct ty_http_exchange *x)
 {
     int r = send_bytes(c, x->head, x->head_len, x, false);
@@ -143,7 +148,8 @@ static ssize_t fill(struct ty_http_conn *c, const struct ty_http_exchange *x)
     if (c->at == c->end)
         c->at = c->end = 0;
     for (;;) {
-        ssize_t n = FAULT("client.recv", -1, recv(c->fd, c->in + c->end, sizeof c->in - c->end, MSG_DONTWAIT));
+        ssize_t n = FAULT("client.recv", -1,
+                          recv(c->fd, c->in + c->end, sizeof c->in - c->end, MSG_DONTWAIT));
         int r;
 
         if (n >= 0) {
@@ -163,7 +169,8 @@ static ssize_t fill(struct ty_http_conn *c, const struct ty_http_exchange *x)
 }
 
 /* One line without its end into line[]; its length or a negative errno. */
-static int read_line(struct ty_http_conn *c, const struct ty_http_exchange *x, char *line, size_t size)
+static int read_line(struct ty_http_conn *c, const struct ty_http_exchange *x, char *line,
+                     size_t size)
 {
     size_t n = 0;
 
@@ -241,7 +248,8 @@ static int read_head(struct ty_http_conn *c, struct ty_http_exchange *x, struct 
 
     if (n < 0)
         return n;
-    if (n < 12 || strncmp(line, "HTTP/1.", 7) || line[8] != ' ' || parse_number(line + 9, 10, &status) < 0)
+    if (n < 12 || strncmp(line, "HTTP/1.", 7) || line[8] != ' ' ||
+        parse_number(line + 9, 10, &status) < 0)
         return -EBADMSG;
     x->status = (int)status;
     *f = (struct framing){ .until_end = true, .keep = line[7] == '1' };
@@ -273,7 +281,8 @@ static int deliver(struct ty_http_exchange *x, const char *bytes, size_t n)
 }
 
 /* Deliver `left` bytes, or all there are until the end. */
-static int read_bytes(struct ty_http_conn *c, struct ty_http_exchange *x, uint64_t left, bool until_end)
+static int read_bytes(struct ty_http_conn *c, struct ty_http_exchange *x, uint64_t left,
+                      bool until_end)
 {
     while (until_end || left > 0) {
         size_t n = c->end - c->at;
@@ -357,7 +366,8 @@ int ty_http_do(struct ty_http_conn *c, struct ty_http_exchange *x)
     }
     r = read_reply(c, x, &f);
     c->used = true;
-    if (r || sent == 1 || !f.keep || (!f.chunked && f.until_end && x->status != 204 && x->status != 304))
+    if (r || sent == 1 || !f.keep ||
+        (!f.chunked && f.until_end && x->status != 204 && x->status != 304))
         ty_http_close(c);
     return r;
 }

@@ -5,7 +5,6 @@
  *   3. send those files, each once
  *   4. send the manifest; the daemon checks that everything it names is there
  */
-#include <trainyard/client.h>
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
@@ -18,10 +17,11 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <trainyard/client.h>
 #include <unistd.h>
 
-#define ASK_MAX 1000          /* hashes in one request */
-#define SLOW_MS (10 * 60000)  /* the daemon may have to look for 100,000 blobs on a slow disk */
+#define ASK_MAX 1000         /* hashes in one request */
+#define SLOW_MS (10 * 60000) /* the daemon may have to look for 100,000 blobs on a slow disk */
 
 struct piece {
     const char *sha, *path; /* owned by the snapshot */
@@ -39,7 +39,10 @@ struct upload {
     void *ctx;
 };
 
-static void snapshot_freep(struct ty_snapshot **s) { ty_snapshot_free(*s); }
+static void snapshot_freep(struct ty_snapshot **s)
+{
+    ty_snapshot_free(*s);
+}
 
 static void tell(const struct upload *u)
 {
@@ -81,7 +84,9 @@ static int mark_missing(struct upload *u, char *text, struct ty_error *err)
         struct piece *p = bsearch(&key, u->pieces, u->n, sizeof *u->pieces, by_sha);
 
         if (!p)
-            return ty_error_set(err, -EIO, "the daemon asked for the blob '%.80s', which is no part of '%s'", line, u->dir_name);
+            return ty_error_set(err, -EIO,
+                                "the daemon asked for the blob '%.80s', which is no part of '%s'",
+                                line, u->dir_name);
         if (p->missing)
             continue;
         p->missing = true;
@@ -119,7 +124,9 @@ static int ask_missing(struct upload *u, struct ty_error *err)
 
 static int send_piece(struct upload *u, const struct piece *p, struct ty_error *err)
 {
-    struct ty_call call = { .args = { p->sha }, .body_len = p->bytes, .body_type = "application/octet-stream" };
+    struct ty_call call = { .args = { p->sha },
+                            .body_len = p->bytes,
+                            .body_type = "application/octet-stream" };
     CLEANUP_CLOSE int fd = ty_open_beneath(u->dir, p->path, O_RDONLY | O_CLOEXEC, 0);
     struct stat st;
     int r;
@@ -129,8 +136,10 @@ static int send_piece(struct upload *u, const struct piece *p, struct ty_error *
         return ty_error_set(err, fd, "cannot read '%s' of '%s': %m", p->path, u->dir_name);
     }
     if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != p->bytes)
-        return ty_error_set(err, -EAGAIN, "'%s' of '%s' changed while it was being sent; submit again when nothing writes to it",
-                            p->path, u->dir_name);
+        return ty_error_set(
+            err, -EAGAIN,
+            "'%s' of '%s' changed while it was being sent; submit again when nothing writes to it",
+            p->path, u->dir_name);
     call.body_fd = fd;
     r = ty_client_blob_put(u->c, &call, NULL, err);
     return r < 0 ? ty_error_prefix(err, "cannot store '%s' of '%s'", p->path, u->dir_name) : 0;
@@ -157,13 +166,16 @@ static int send_missing(struct upload *u, struct ty_error *err)
 
 static int send_manifest(struct upload *u, const struct ty_snapshot *s, struct ty_error *err)
 {
-    struct ty_call call = { .args = { ty_snapshot_id(s) }, .body_type = "text/plain", .silence_ms = SLOW_MS };
+    struct ty_call call = { .args = { ty_snapshot_id(s) },
+                            .body_type = "text/plain",
+                            .silence_ms = SLOW_MS };
 
     call.body = ty_snapshot_manifest(s, &call.body_len);
     return ty_client_snapshot_put(u->c, &call, NULL, err);
 }
 
-/* The file that remembers the hashes of `dir`; NULL when there is no place for one, which only costs time. */
+/* The file that remembers the hashes of `dir`; NULL when there is no place for one, which only
+ * costs time. */
 static char *cache_file(const char *home, const char *dir)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
@@ -187,8 +199,8 @@ static char *cache_file(const char *home, const char *dir)
 }
 
 int ty_client_snapshot(struct ty_client *c, const char *dir, uint64_t max_bytes, uint64_t max_files,
-                       void (*progress)(const struct ty_upload_progress *p, void *ctx), void *ctx, char id[65],
-                       struct ty_error *err)
+                       void (*progress)(const struct ty_upload_progress *p, void *ctx), void *ctx,
+                       char id[65], struct ty_error *err)
 {
     struct ty_snapshot_limits limits = { .bytes = max_bytes, .files = max_files };
     CLEANUP(snapshot_freep) struct ty_snapshot *s = NULL;
@@ -204,7 +216,8 @@ int ty_client_snapshot(struct ty_client *c, const char *dir, uint64_t max_bytes,
     if (fd < 0)
         return ty_error_set(err, -errno, "cannot open source_directory '%s': %m", dir);
     u.dir = fd;
-    u.at = (struct ty_upload_progress){ .files = ty_snapshot_files(s), .bytes = ty_snapshot_bytes(s) };
+    u.at =
+        (struct ty_upload_progress){ .files = ty_snapshot_files(s), .bytes = ty_snapshot_bytes(s) };
     r = list_pieces(s, &u, err);
     if (r == 0)
         r = ask_missing(&u, err);

@@ -1,4 +1,5 @@
-/* sse.c - server-sent events out of the pieces of a stream (the format of the HTML standard, section 9.2) */
+/* sse.c - server-sent events out of the pieces of a stream (the format of the HTML standard,
+ * section 9.2) */
 #include "client/sse.h"
 #include <errno.h>
 #include <string.h>
@@ -29,14 +30,18 @@ void ty_sse_restart(struct ty_sse *s)
     s->has_id = s->has_data = false;
 }
 
-const char *ty_sse_last_id(const struct ty_sse *s) { return s->id.len ? s->id.text : NULL; }
+const char *ty_sse_last_id(const struct ty_sse *s)
+{
+    return s->id.len ? s->id.text : NULL;
+}
 
 static int dispatch(struct ty_sse *s, ty_sse_fn fn, void *ctx)
 {
     int r = 0;
 
     if (s->has_data)
-        r = fn(s->event.len ? s->event.text : "message", s->data.text ? s->data.text : "", s->data.len, ctx);
+        r = fn(s->event.len ? s->event.text : "message", s->data.text ? s->data.text : "",
+               s->data.len, ctx);
     if (r == 0 && s->has_id) {
         clear(&s->id);
         ty_str_addn(&s->id, s->next_id.text, s->next_id.len);
@@ -47,7 +52,8 @@ static int dispatch(struct ty_sse *s, ty_sse_fn fn, void *ctx)
     return r;
 }
 
-static void take_field(struct ty_sse *s, const char *name, size_t name_len, const char *value, size_t n)
+static void take_field(struct ty_sse *s, const char *name, size_t name_len, const char *value,
+                       size_t n)
 {
     if (name_len == 4 && !memcmp(name, "data", 4)) {
         if (s->has_data)
@@ -99,7 +105,8 @@ int ty_sse_feed(struct ty_sse *s, const char *bytes, size_t n, ty_sse_fn fn, voi
             break;
         r = take_line(s, fn, ctx);
         clear(&s->line);
-        if (s->line.failed || s->data.failed || s->event.failed || s->id.failed || s->next_id.failed)
+        if (s->line.failed || s->data.failed || s->event.failed || s->id.failed ||
+            s->next_id.failed)
             return -ENOMEM;
         if (r)
             return r;

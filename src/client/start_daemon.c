@@ -1,8 +1,9 @@
-/* start_daemon.c - the daemon of a state folder: where it listens, where its program lies, starting it
+/* start_daemon.c - the daemon of a state folder: where it listens, where its program lies,
+ * starting it
  *
- * A start is a double fork, so that the daemon is nobody's child: the process that happened to need it first may be
- * a Python program that waits for its children, or that ends.  The daemon says one line on the pipe that is its
- * standard output:
+ * A start is a double fork, so that the daemon is nobody's child: the process that happened to
+ * need it first may be a Python program that waits for its children, or that ends.  The daemon
+ * says one line on the pipe that is its standard output:
  *
  *     ready               it listens
  *     busy                another daemon has the lock of this folder: it listens, or soon will
@@ -31,8 +32,8 @@
 #include <unistd.h>
 
 #define PROGRAM "trainyardd"
-#define FOLDERS_UP 6     /* from a Python extension to the prefix it was installed in */
-#define RETRY_MS 20      /* between looks for a daemon that somebody else starts */
+#define FOLDERS_UP 6 /* from a Python extension to the prefix it was installed in */
+#define RETRY_MS 20  /* between looks for a daemon that somebody else starts */
 #define LINE_MAX_BYTES 1024
 #define ENV_MAX 128
 
@@ -45,7 +46,9 @@ static int absolute(const char *path, char **ret, struct ty_error *err)
     size_t n;
 
     if (path[0] != '/' && !getcwd(cwd, sizeof cwd))
-        return ty_error_set(err, -errno, "cannot find the state folder '%s': the working directory is gone: %m", path);
+        return ty_error_set(err, -errno,
+                            "cannot find the state folder '%s': the working directory is gone: %m",
+                            path);
     full = path[0] == '/' ? strdup(path) : ty_path_join(cwd, path);
     if (!full)
         return ty_error_oom(err);
@@ -60,7 +63,8 @@ int ty_client_find_home(const char *home, char **ret, struct ty_error *err)
     return home && *home ? absolute(home, ret, err) : ty_home(ret, err);
 }
 
-/* sun_path holds 107 bytes; a longer path is reached through a descriptor of its folder, which *dir keeps open. */
+/* sun_path holds 107 bytes; a longer path is reached through a descriptor of its folder, which
+ * *dir keeps open. */
 static int socket_address(const char *home, struct sockaddr_un *a, int *dir)
 {
     int n;
@@ -90,7 +94,9 @@ int ty_daemon_connect(const char *home, struct ty_error *err)
     if (r == 0 && connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
         r = -errno;
     if (r == -ENOENT || r == -ECONNREFUSED || r == -ENOTDIR || r == -ENOTSOCK)
-        return ty_error_set(err, -ECONNREFUSED, "no daemon serves the state folder '%s'; 'trainyard up' starts one", home);
+        return ty_error_set(err, -ECONNREFUSED,
+                            "no daemon serves the state folder '%s'; 'trainyard up' starts one",
+                            home);
     if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
         r = -errno;
     if (r < 0) {
@@ -107,14 +113,14 @@ static bool runnable(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
 }
 
-/* A program found by walking up must belong to root, to us, or to whoever owns the file we started from: a
- * stranger who may write to a folder above must not be able to plant one. */
+/* A program found by walking up must belong to root, to us, or to whoever owns the file we
+ * started from: a stranger who may write to a folder above must not be able to plant one. */
 static bool trusted(const char *path, uid_t owner)
 {
     struct stat st;
 
     return runnable(path) && stat(path, &st) == 0 &&
-        (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == owner);
+           (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == owner);
 }
 
 /* Look in the folder of `file`, then in FOLDERS_UP folders above it and in their bin/. */
@@ -168,7 +174,9 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
         daemon = getenv("TRAINYARD_DAEMON");
     if (daemon && *daemon) {
         if (!runnable(daemon))
-            return ty_error_set(err, -ENOENT, "cannot start a daemon: '%s' (TRAINYARD_DAEMON) is no program", daemon);
+            return ty_error_set(err, -ENOENT,
+                                "cannot start a daemon: '%s' (TRAINYARD_DAEMON) is no program",
+                                daemon);
         return absolute(daemon, ret, err);
     }
     path = find_near("/proc/self/exe", 0);
@@ -177,8 +185,10 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
     if (!path)
         path = find_on_path();
     if (!path)
-        return ty_error_set(err, -ENOENT, "cannot find the program " PROGRAM ": it is neither beside this program or library nor on "
-                                          "PATH; set TRAINYARD_DAEMON to where it is");
+        return ty_error_set(err, -ENOENT,
+                            "cannot find the program " PROGRAM
+                            ": it is neither beside this program or library nor on "
+                            "PATH; set TRAINYARD_DAEMON to where it is");
     *ret = TAKE(path);
     return 0;
 }
@@ -186,18 +196,20 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
 /* What a daemon may know of the shell that happened to start it. */
 static bool env_passes(const char *entry)
 {
-    static const char *const names[] = { "PATH=", "HOME=", "USER=", "LOGNAME=", "LANG=", "LC_ALL=", "LC_CTYPE=", "TZ=", "TMPDIR=" };
+    static const char *const names[] = { "PATH=",   "HOME=",     "USER=", "LOGNAME=", "LANG=",
+                                         "LC_ALL=", "LC_CTYPE=", "TZ=",   "TMPDIR=" };
     size_t i;
 
     for (i = 0; i < sizeof names / sizeof *names; i++)
         if (ty_starts_with(entry, names[i]))
             return true;
 #ifdef TY_FAULTS
-    if (ty_starts_with(entry, "TY_FAULT=") || ty_starts_with(entry, "ASAN_OPTIONS=") || ty_starts_with(entry, "UBSAN_OPTIONS=") ||
-        ty_starts_with(entry, "LSAN_OPTIONS="))
+    if (ty_starts_with(entry, "TY_FAULT=") || ty_starts_with(entry, "ASAN_OPTIONS=") ||
+        ty_starts_with(entry, "UBSAN_OPTIONS=") || ty_starts_with(entry, "LSAN_OPTIONS="))
         return true;
 #endif
-    return ty_starts_with(entry, "XDG_") || (ty_starts_with(entry, "TRAINYARD_") && !ty_starts_with(entry, "TRAINYARD_HOME="));
+    return ty_starts_with(entry, "XDG_") ||
+           (ty_starts_with(entry, "TRAINYARD_") && !ty_starts_with(entry, "TRAINYARD_HOME="));
 }
 
 static void minimal_env(const char *envp[ENV_MAX])
@@ -211,12 +223,14 @@ static void minimal_env(const char *envp[ENV_MAX])
     envp[n] = NULL;
 }
 
-/* In the process between: start the daemon, say so on the pipe if that fails, and end.  It must not return into the
- * caller's program. */
+/* In the process between: start the daemon, say so on the pipe if that fails, and end.  It must
+ * not return into the caller's program. */
 static void spawn_and_exit(const char *program, const char *home, const char *const *envp, int out)
 {
     const char *argv[] = { program, "--home", home, NULL };
-    struct ty_spawn spec = { .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = out, .err = -1 };
+    struct ty_spawn spec = {
+        .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = out, .err = -1
+    };
     struct ty_error err = { 0 };
     pid_t pid;
 
@@ -290,8 +304,11 @@ static int await_other(const char *home, struct ty_error *err)
         if (fd != -ECONNREFUSED)
             return fd;
         if (ty_mono_us() > until)
-            return ty_error_set(err, -ECONNREFUSED, "a process holds the lock of the state folder '%s' but answers nobody; see "
-                                                    "'%s/daemon.log', then end it", home, home);
+            return ty_error_set(
+                err, -ECONNREFUSED,
+                "a process holds the lock of the state folder '%s' but answers nobody; see "
+                "'%s/daemon.log', then end it",
+                home, home);
         poll(NULL, 0, RETRY_MS);
     }
 }
@@ -310,14 +327,20 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
         return r;
     r = read_word(from, line);
     if (r < 0)
-        return ty_error_set(err, -ECONNREFUSED, "the daemon for '%s' was not ready after %d seconds; see '%s/daemon.log'", home,
-                            TY_DAEMON_START_MS / 1000, home);
+        return ty_error_set(
+            err, -ECONNREFUSED,
+            "the daemon for '%s' was not ready after %d seconds; see '%s/daemon.log'", home,
+            TY_DAEMON_START_MS / 1000, home);
     if (!strcmp(line, "ready"))
         return 0;
     if (!strcmp(line, "busy"))
         return await_other(home, err);
     if (ty_starts_with(line, "error "))
-        return ty_error_set(err, -ECONNREFUSED, "cannot start the daemon: %s", line + strlen("error "));
-    return ty_error_set(err, -ECONNREFUSED, "the daemon ended before it was ready; see '%s/daemon.log', or run 'trainyard serve' to "
-                                            "see why", home);
+        return ty_error_set(err, -ECONNREFUSED, "cannot start the daemon: %s",
+                            line + strlen("error "));
+    return ty_error_set(
+        err, -ECONNREFUSED,
+        "the daemon ended before it was ready; see '%s/daemon.log', or run 'trainyard serve' to "
+        "see why",
+        home);
 }

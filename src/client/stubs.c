@@ -5,7 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 
-static_assert(TY_ROUTE_ARGS_MAX < 4, "ty_call.args must hold the arguments of every route and a NULL");
+static_assert(TY_ROUTE_ARGS_MAX < 4,
+              "ty_call.args must hold the arguments of every route and a NULL");
 
 static int braces(const char *path)
 {
@@ -16,8 +17,8 @@ static int braces(const char *path)
     return n;
 }
 
-int ty_client_route(struct ty_client *c, enum ty_route_id route, const struct ty_call *call, struct ty_reply *reply,
-                    struct ty_error *err)
+int ty_client_route(struct ty_client *c, enum ty_route_id route, const struct ty_call *call,
+                    struct ty_reply *reply, struct ty_error *err)
 {
     static const struct ty_call nothing = { 0 };
     CLEANUP_FREE char *path = NULL;
@@ -27,7 +28,8 @@ int ty_client_route(struct ty_client *c, enum ty_route_id route, const struct ty
         call = &nothing;
     for (i = 0; i < n; i++)
         if (!call->args[i] || !*call->args[i])
-            return ty_error_set(err, -EINVAL, "cannot %s: a name is missing", ty_routes[route].name);
+            return ty_error_set(err, -EINVAL, "cannot %s: a name is missing",
+                                ty_routes[route].name);
     path = ty_route_path(route, call->args);
     if (!path)
         return ty_error_oom(err);
@@ -35,7 +37,8 @@ int ty_client_route(struct ty_client *c, enum ty_route_id route, const struct ty
 }
 
 #define X(m, p, r, h, i, o, s) \
-    int ty_client_##h(struct ty_client *c, const struct ty_call *call, struct ty_reply *reply, struct ty_error *err) \
+    int ty_client_##h(struct ty_client *c, const struct ty_call *call, struct ty_reply *reply, \
+                      struct ty_error *err) \
     { \
         return ty_client_route(c, TY_ROUTE_##h, call, reply, err); \
     }

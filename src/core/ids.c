@@ -1,9 +1,8 @@
 /* ids.c - names of runs and of contents */
 #include "core/ids.h"
-#include <ctype.h>
+#include "core/ascii.h"
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 int ty_run_id_make(const char *experiment, int64_t unix_seconds, uint32_t random, char ret[TY_RUN_ID_MAX + 1])
 {
@@ -18,14 +17,7 @@ int ty_run_id_make(const char *experiment, int64_t unix_seconds, uint32_t random
 
 bool ty_run_id_valid(const char *id)
 {
-    size_t n = strlen(id);
-
-    if (n == 0 || n > TY_RUN_ID_MAX || !isalnum((unsigned char)id[0]))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if (!isalnum((unsigned char)id[i]) && id[i] != '_' && id[i] != '-')
-            return false;
-    return true;
+    return ty_ascii_alnum(*id) && strlen(id) <= TY_RUN_ID_MAX && ty_ascii_only(id, "_-");
 }
 
 bool ty_sha256_valid(const char *hex) { return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64; }

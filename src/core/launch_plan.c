@@ -2,13 +2,13 @@
 #include "core/launch_plan.h"
 #include "base/error.h"
 #include "base/str.h"
-#include <ctype.h>
+#include "core/ascii.h"
 #include <errno.h>
 #include <string.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-/* A growing NULL-terminated vector; failure is sticky. */
+/* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
 struct vec {
     char **at;
     size_t n, cap;
@@ -84,7 +84,8 @@ static void set_number(struct vec *v, const char *name, long long value)
     set(v, name, text);
 }
 
-static void set_pair(struct vec *v, const char *name, const char *a, const char *b, const char *c)
+/* A search path of those parts that there are. */
+static void set_path(struct vec *v, const char *name, const char *a, const char *b, const char *c)
 {
     struct ty_str s = { 0 };
     const char *const parts[] = { a, b, c };
@@ -108,7 +109,8 @@ static void set_system(struct vec *v, const struct ty_launch *l)
     CLEANUP_FREE char *dir = slash ? strndup(python, (size_t)(slash - python)) : NULL;
 
     if (!given)
-        set_pair(v, "PATH", dir, SYSTEM_PATH, NULL);
+        set_path(v, "PATH", dir, SYSTEM_PATH, NULL);
+    v->failed |= slash && !dir;
     set(v, "HOME", l->user_home ? l->user_home : "/");
     set(v, "USER", l->user ? l->user : "");
     set(v, "LOGNAME", l->user ? l->user : "");
@@ -145,7 +147,7 @@ static void set_identity(struct vec *v, const struct ty_launch *l)
     const char *given = json_string_value(json_object_get(l->spec->environment, "PYTHONPATH"));
     const struct ty_run_spec *spec = l->spec;
 
-    set_pair(v, "PYTHONPATH", l->work_dir, given, l->python_path);
+    set_path(v, "PYTHONPATH", l->work_dir, l->python_path, given);
     set(v, "AZUREML_RUN_ID", l->run_id);
     set(v, "AZUREML_RUN_TOKEN", "local");
     set(v, "AZUREML_EXPERIMENT_ID", spec->experiment);
@@ -184,7 +186,7 @@ int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
 
 /* ---- arguments ---- */
 
-static bool is_name(char c, bool first) { return c == '_' || isalpha((unsigned char)c) || (!first && isdigit((unsigned char)c)); }
+static bool is_name(char c, bool first) { return c == '_' || (ty_ascii_alnum(c) && !(first && ty_ascii_digit(c))); }
 
 /* The variable that `p` (at a '$') names: its name, and how many bytes the reference has; 0: none. */
 static size_t reference(const char *p, const char **name, size_t *n)
@@ -201,11 +203,12 @@ static size_t reference(const char *p, const char **name, size_t *n)
     return 1 + k + (braces ? 2 : 0);
 }
 
-char *ty_expand(const char *text, char *const *env)
+int ty_expand(const char *text, char *const *env, char **ret)
 {
-    struct ty_str out = { 0 };
+    CLEANUP_STR struct ty_str out = { 0 };
+    char *whole;
 
-    for (const char *p = text; *p;) {
+    for (const char *p = text; *p && out.len <= TY_TEXT_MAX;) {
         const char *name = NULL, *value = NULL;
         size_t n = 0, used = *p == '$' ? reference(p, &name, &n) : 0;
 
@@ -221,24 +224,46 @@ char *ty_expand(const char *text, char *const *env)
             ty_str_addn(&out, p++, 1);
         }
     }
-    return ty_str_take(&out);
+    if (out.len > TY_TEXT_MAX)
+        return -E2BIG;
+    whole = ty_str_take(&out);
+    if (!whole)
+        return -ENOMEM;
+    *ret = whole;
+    return 0;
 }
 
-static void push_words(struct vec *v, const struct ty_launch *l, char *const *env, const char *const *words)
+/* Add the words, expanded; `key` is what they are called in a run specification. */
+static int push_words(struct vec *v, const struct ty_launch *l, char *const *env, const char *const *words, const char *key,
+                      struct ty_error *err)
 {
-    for (; words && *words; words++)
-        push(v, l->spec->expand ? ty_expand(*words, env) : strdup(*words));
+    for (int i = 0; words && words[i]; i++) {
+        char *word = NULL;
+        int r = l->spec->expand ? ty_expand(words[i], env, &word) : 0;
+
+        if (r == -E2BIG)
+            return ty_error_set(err, r, "entry %d of '%s' has more than %d bytes once $NAME is replaced in it", i + 1, key,
+                                TY_TEXT_MAX);
+        push(v, l->spec->expand ? word : strdup(words[i]));
+    }
+    return 0;
 }
 
 int ty_launch_argv(const struct ty_launch *l, char *const *env, char ***ret, struct ty_error *err)
 {
     struct vec v = { 0 };
+    int r;
 
     if (l->spec->script) {
         push(&v, strdup(l->spec->interpreter));
         push(&v, strdup(l->spec->script));
     }
-    push_words(&v, l, env, l->spec->command);
-    push_words(&v, l, env, l->spec->arguments);
+    r = push_words(&v, l, env, l->spec->command, "command", err);
+    if (r == 0)
+        r = push_words(&v, l, env, l->spec->arguments, "arguments", err);
+    if (r < 0) {
+        ty_strv_free(v.at);
+        return r;
+    }
     return take(&v, ret, err);
 }

@@ -1,8 +1,12 @@
 /* launch_plan.h - from a run spec to the argument vector and environment of each process; pure
  *
- * The environment is built from nothing: PATH, HOME, USER, LOGNAME, LANG, TMPDIR, PYTHONUNBUFFERED, what
- * shared names users know (AZUREML_*), ours (TRAINYARD_*), one AZUREML_DATAREFERENCE_<name> per data
- * reference, and last what the user asked for, which wins except over identity variables.
+ * The environment is built from nothing, and what comes later wins:
+ *   1. PATH (the interpreter's folder first), HOME, USER, LOGNAME, SHELL, LANG, TMPDIR, PYTHONUNBUFFERED;
+ *   2. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT;
+ *   3. what the user asked for;
+ *   4. who the run is: names that scripts know (AZUREML_*, AZ_BATCHAI_JOB_WORK_DIR), ours (TRAINYARD_*), and one
+ *      AZUREML_DATAREFERENCE_<name> per data reference.
+ * PYTHONPATH is made of the working directory, our packages and the user's PYTHONPATH, in this order.
  */
 #ifndef TY_LAUNCH_PLAN_H
 #define TY_LAUNCH_PLAN_H
@@ -22,9 +26,10 @@ struct ty_launch {
 
 /* NULL-terminated vector of malloc'ed "NAME=value"; free with ty_strv_free. */
 int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err);
-/* The same for argv; `env` is what ty_launch_env gave: $NAME and ${NAME} of variables defined there are
- * replaced, others stay as they are, and "$$" stays two dollars. */
+/* The same for argv; `env` is what ty_launch_env gave.  -E2BIG: an argument is longer than TY_TEXT_MAX once expanded. */
 int ty_launch_argv(const struct ty_launch *l, char *const *env, char ***ret, struct ty_error *err);
-char *ty_expand(const char *text, char *const *env); /* malloc'ed; NULL: out of memory */
+/* Replace $NAME and ${NAME} of variables that `env` has; others stay as they are, and "$$" stays two dollars.  What was
+ * put in is not looked at again.  0 and a malloc'ed text, -E2BIG beyond TY_TEXT_MAX bytes, -ENOMEM. */
+int ty_expand(const char *text, char *const *env, char **ret);
 char **ty_strv_free(char **v);
 #endif

@@ -2,7 +2,6 @@
 #include "core/routes.h"
 #include "base/str.h"
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -13,21 +12,12 @@ const struct ty_route ty_routes[TY_ROUTE_COUNT] = {
 };
 
 static const char *const schema_words[] = {
-#define X(name) [TY_SCHEMA_##name] = #name,
+#define X(name, word) [TY_SCHEMA_##name] = word,
     TY_SCHEMAS(X)
 #undef X
 };
 
-const char *ty_schema_name(enum ty_schema s)
-{
-    static char lower[TY_SCHEMA_COUNT][16];
-    char *out = lower[s];
-
-    static_assert(sizeof lower[0] > sizeof "EXPERIMENTS", "room for every schema's name");
-    for (size_t i = 0; schema_words[s][i]; i++)
-        out[i] = (char)tolower((unsigned char)schema_words[s][i]);
-    return out;
-}
+const char *ty_schema_name(enum ty_schema s) { return schema_words[s]; }
 
 /* One argument of the path, [*p, *p + n), as it will be cut out. */
 struct span {
@@ -49,7 +39,7 @@ static bool follows(const char *pattern, char *path, struct span *spans, int *co
         bool rest = close[-1] == '+';
         size_t n = rest ? strlen(path) : strcspn(path, "/");
 
-        if (n == 0)
+        if (n == 0 || *count == TY_ROUTE_ARGS_MAX)
             return false;
         spans[(*count)++] = (struct span){ path, n };
         path += n;
@@ -58,17 +48,19 @@ static bool follows(const char *pattern, char *path, struct span *spans, int *co
     return *path == '\0';
 }
 
-static int cut(const struct ty_route *route, const struct span *spans, int count, struct ty_route_match *ret)
+static int cut(enum ty_route_id route, const struct span *spans, int count, struct ty_route_match *ret)
 {
+    struct ty_route_match match = { .route = route, .nargs = count };
+
     for (int i = 0; i < count; i++) {
-        bool rest = i == count - 1 && strstr(route->path, "+}");
+        bool rest = i == count - 1 && strstr(ty_routes[route].path, "+}");
 
         spans[i].at[spans[i].n] = '\0';
         if (ty_url_decode(spans[i].at) < 0 || (!rest && strchr(spans[i].at, '/')))
             return -EINVAL;
-        ret->args[i] = spans[i].at;
+        match.args[i] = spans[i].at;
     }
-    ret->nargs = count;
+    *ret = match;
     return 0;
 }
 
@@ -85,8 +77,7 @@ int ty_route_find(const char *method, char *path, struct ty_route_match *ret)
             other_method = true;
             continue;
         }
-        *ret = (struct ty_route_match){ .route = (enum ty_route_id)i };
-        return cut(&ty_routes[i], spans, count, ret);
+        return cut((enum ty_route_id)i, spans, count, ret);
     }
     return other_method ? -ENOTSUP : -ENOENT;
 }

@@ -42,10 +42,13 @@
 
 enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
 #define TY_SCHEMAS(X) \
-    X(NONE) X(OPENAPI) X(STATUS) X(GC_REPORT) X(EXPERIMENTS) X(RUN_SPEC) X(RUN) X(RUNS) X(TAG_CHANGE) X(EVENTS) \
-    X(STREAM) X(METRICS) X(FILES) X(FILE) X(BYTES) X(HASHES) X(MANIFEST) X(TARGETS) X(TARGET) X(TARGET_SPEC) \
-    X(DATASTORES) X(DATASTORE)
-#define X(name) TY_SCHEMA_##name,
+    X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(GC_REPORT, "gc_report") \
+    X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
+    X(TAG_CHANGE, "tag_change") X(EVENTS, "events") X(STREAM, "stream") X(METRICS, "metrics") \
+    X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
+    X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
+    X(DATASTORE, "datastore")
+#define X(name, word) TY_SCHEMA_##name,
 enum ty_schema { TY_SCHEMAS(X) TY_SCHEMA_COUNT };
 #undef X
 #define X(m, p, r, h, i, o, s) TY_ROUTE_##h,
@@ -66,9 +69,11 @@ struct ty_route_match {
     int nargs;
     char *args[TY_ROUTE_ARGS_MAX]; /* decoded values of the braces, in order; point into `path` */
 };
-/* Find the route of a request.  `path` (no query) is cut and percent-decoded in place.
+/* Find the route of a request.  `path` (no query) is cut and percent-decoded in place, but for -ENOENT and -ENOTSUP.
+ * HEAD is the caller's to turn into GET.  The value of one segment holds no '/', not even an escaped one; no value holds a NUL.
  * 0; -ENOENT no such path; -ENOTSUP the path exists with another method; -EINVAL a bad escape. */
 int ty_route_find(const char *method, char *path, struct ty_route_match *ret);
-/* The path of a route with `args` (NULL-terminated) filled in, percent-encoded; malloc'ed.  Asserts the count. */
+/* The path of a route with `args` (NULL-terminated) filled in, percent-encoded; malloc'ed, NULL: out of memory.
+ * Asserts that there is an argument for each brace. */
 char *ty_route_path(enum ty_route_id route, const char *const *args);
 #endif

@@ -1,5 +1,6 @@
 /* row.c - rows to bytes and back; every size is checked before it is believed */
 #include "core/row.h"
+#include "base/str.h"
 #include <errno.h>
 #include <string.h>
 
@@ -31,12 +32,20 @@ size_t ty_row_size(const struct ty_row *row)
     return (TY_ROW_HEAD + row->name_len + row->value_len + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-/* Does the value have the size that its kind asks for? */
-static int fits(enum ty_row_kind kind, size_t name_len, size_t value_len)
+static bool is_number(enum ty_row_kind kind) { return kind == TY_ROW_DOUBLE || kind == TY_ROW_INT; }
+
+/* Have name and value the sizes that the kind asks for? */
+static bool fits(const struct ty_row *row)
 {
-    if (kind == TY_ROW_DOUBLE || kind == TY_ROW_INT)
-        return value_len == 8 && name_len > 0 && name_len <= TY_ROW_NAME_MAX;
-    return name_len > 0 && name_len <= TY_ROW_NAME_MAX && value_len <= TY_ROW_VALUE_MAX;
+    return row->name_len > 0 && row->name_len <= TY_ROW_NAME_MAX &&
+           (is_number(row->kind) ? row->value_len == 8 : row->value_len <= TY_ROW_VALUE_MAX);
+}
+
+static bool is_text(const void *bytes, size_t n) { return n == 0 || (!memchr(bytes, 0, n) && ty_utf8_valid(bytes, n)); }
+
+static bool reads(const struct ty_row *row)
+{
+    return is_text(row->name, row->name_len) && (is_number(row->kind) || is_text(row->value, row->value_len));
 }
 
 int ty_row_encode(const struct ty_row *row, void *out)
@@ -44,7 +53,7 @@ int ty_row_encode(const struct ty_row *row, void *out)
     unsigned char *p = out;
     size_t size = ty_row_size(row), used = TY_ROW_HEAD + row->name_len + row->value_len;
 
-    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || !fits(row->kind, row->name_len, row->value_len))
+    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || !fits(row) || !reads(row))
         return -EINVAL;
     put(p, size, 4);
     p[4] = (unsigned char)row->kind;
@@ -61,29 +70,46 @@ int ty_row_encode(const struct ty_row *row, void *out)
     return 0;
 }
 
+/* The head of a row; what lies behind it is not looked at. */
+static int decode_head(const unsigned char *p, struct ty_row *ret, size_t *size)
+{
+    unsigned kind = p[4];
+    struct ty_row row = { .step = (int64_t)get(p + 8, 8), .at_us = (int64_t)get(p + 16, 8),
+                          .name = (const char *)p + TY_ROW_HEAD };
+
+    *size = get(p, 4);
+    if (*size < TY_ROW_HEAD || *size % ALIGN || kind >= TY_ROW_KIND_COUNT || p[5] || get(p + 28, 4))
+        return -EBADMSG;
+    row.kind = (enum ty_row_kind)kind;
+    if (row.kind != TY_ROW_PAD) {
+        row.name_len = get(p + 6, 2);
+        row.value_len = get(p + 24, 4);
+        if (!fits(&row) || *size != ty_row_size(&row))
+            return -EBADMSG;
+    } else if (*size > TY_ROW_PAD_MAX) {
+        return -EBADMSG;
+    }
+    *ret = row;
+    return 0;
+}
+
 ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret)
 {
-    const unsigned char *p = in;
-    size_t size, name_len, value_len;
-    unsigned kind;
+    struct ty_row row;
+    size_t size;
+    int r;
 
     if (n < TY_ROW_HEAD)
         return -EAGAIN;
-    size = get(p, 4);
-    kind = p[4];
-    name_len = get(p + 6, 2);
-    value_len = get(p + 24, 4);
-    if (size < TY_ROW_HEAD || size % ALIGN || kind >= TY_ROW_KIND_COUNT)
-        return -EBADMSG;
-    if (kind != TY_ROW_PAD && (!fits(kind, name_len, value_len) ||
-                               size != (TY_ROW_HEAD + name_len + value_len + ALIGN - 1) / ALIGN * ALIGN))
-        return -EBADMSG;
+    r = decode_head(in, &row, &size);
+    if (r < 0)
+        return r;
     if (size > n)
         return -EAGAIN;
-    *ret = (struct ty_row){ .kind = (enum ty_row_kind)kind, .step = (int64_t)get(p + 8, 8), .at_us = (int64_t)get(p + 16, 8),
-                            .name = (const char *)p + TY_ROW_HEAD, .name_len = kind == TY_ROW_PAD ? 0 : name_len };
-    ret->value = p + TY_ROW_HEAD + ret->name_len;
-    ret->value_len = kind == TY_ROW_PAD ? 0 : value_len;
+    row.value = row.name + row.name_len;
+    if (!reads(&row))
+        return -EBADMSG;
+    *ret = row;
     return (ptrdiff_t)size;
 }
 

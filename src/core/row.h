@@ -12,6 +12,9 @@
  *   24  u32 value_len
  *   28  u32 zero
  *   32  name, value, zeros up to size
+ *
+ * Names are UTF-8 without NUL, of at least one byte; so are values, but they may be empty, and those of DOUBLE and INT have
+ * eight bytes.
  */
 #ifndef TY_ROW_H
 #define TY_ROW_H
@@ -21,6 +24,7 @@
 #define TY_ROW_HEAD 32
 #define TY_ROW_NAME_MAX 1024
 #define TY_ROW_VALUE_MAX (256 * 1024)
+#define TY_ROW_PAD_MAX (1 << 20) /* one segment of the spool */
 #define TY_ROW_NO_STEP INT64_MIN
 
 /*              kind      word       value */
@@ -48,9 +52,10 @@ struct ty_row {
 };
 
 size_t ty_row_size(const struct ty_row *row); /* encoded bytes */
-/* Encode into out[0..ty_row_size(row)); -EINVAL for a kind, name or value beyond its limits. */
+/* Encode into out[0..ty_row_size(row)); -EINVAL for a kind, name or value that no row can have (a PAD too). */
 int ty_row_encode(const struct ty_row *row, void *out);
-/* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it is no row. */
+/* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it is no row.
+ * name and value point into `in`. */
 ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret);
 const char *ty_row_kind_word(enum ty_row_kind k);
 #endif

@@ -1,8 +1,13 @@
 /* run_event.c - folding a run's event log into what it says */
 #include "core/run_event.h"
 #include "base/error.h"
+#include "base/fs.h"
+#include "core/ids.h"
 #include <errno.h>
 #include <string.h>
+
+#define EXIT_CODE_MAX 255
+#define EXIT_SIGNAL_MAX 127
 
 static const char *const note_words[] = {
 #define X(name, word) [TY_NOTE_##name] = word,
@@ -45,70 +50,129 @@ static int malformed(struct ty_error *err, const char *kind)
     return ty_error_set(err, -EINVAL, "the data of an event '%s' is malformed", kind);
 }
 
-static int take_note(struct ty_run_view *v, enum ty_note note, const char *kind, const json_t *data, struct ty_error *err)
-{
-    const char *key = json_string_value(json_object_get(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
-    json_t *value = json_object_get(data, "value"), *text = json_object_get(data, "text");
-    int r = 0;
+/* ---- notes ---- */
 
-    if (note == TY_NOTE_WARNED)
-        return !json_is_string(text) ? malformed(err, kind) : json_array_append(v->warnings, text) ? -ENOMEM : 0;
-    if (!key)
-        return malformed(err, kind);
-    if (note == TY_NOTE_TAGGED)
-        r = json_object_set_new(v->tags, key, value ? json_incref(value) : json_null());
-    else if (note == TY_NOTE_UNTAGGED)
-        json_object_del(v->tags, key);
-    else if (note == TY_NOTE_PROPERTY && !json_object_get(v->properties, key))
-        r = value ? json_object_set(v->properties, key, value) : malformed(err, kind);
-    else if (note == TY_NOTE_ARTIFACT)
-        r = json_object_set_new(v->artifacts, key,
-                                json_pack("{s:O? s:O?}", "sha256", json_object_get(data, "sha256"), "bytes",
-                                          json_object_get(data, "bytes")));
-    return r == 0 ? 0 : r == -EINVAL ? r : -ENOMEM;
+static json_t *artifact_of(const json_t *data)
+{
+    json_t *sha = json_object_get(data, "sha256"), *bytes = json_object_get(data, "bytes");
+
+    return json_pack("{s:O s:O}", "sha256", sha, "bytes", bytes);
 }
 
-/* The error of a run is what its end brought, or the message of a limit that canceled it. */
-static void take_error(struct ty_run_view *v, enum ty_run_event ev, const json_t *data)
+static bool is_artifact(const json_t *data, const char *path)
+{
+    const char *sha = json_string_value(json_object_get(data, "sha256"));
+    const json_t *bytes = json_object_get(data, "bytes");
+
+    return ty_path_is_inside(path) && sha && ty_sha256_valid(sha) && json_is_integer(bytes) && json_integer_value(bytes) >= 0;
+}
+
+static int put_note(struct ty_run_view *v, enum ty_note note, const char *key, json_t *value, const json_t *data)
+{
+    switch (note) {
+    case TY_NOTE_WARNED:
+        return json_array_append(v->warnings, json_object_get(data, "text"));
+    case TY_NOTE_TAGGED:
+        return value ? json_object_set(v->tags, key, value) : json_object_set_new(v->tags, key, json_null());
+    case TY_NOTE_UNTAGGED:
+        json_object_del(v->tags, key);
+        return 0;
+    case TY_NOTE_PROPERTY: /* set once: what is there stays */
+        return json_object_get(v->properties, key) ? 0 : json_object_set(v->properties, key, value);
+    case TY_NOTE_ARTIFACT:
+        return json_object_set_new(v->artifacts, key, artifact_of(data));
+    default:
+        return -1;
+    }
+}
+
+static int apply_note(struct ty_run_view *v, enum ty_note note, const json_t *data, struct ty_error *err)
+{
+    const char *key = json_string_value(json_object_get(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
+    json_t *value = json_object_get(data, "value");
+    bool good = note == TY_NOTE_WARNED ? json_is_string(json_object_get(data, "text")) : key && *key;
+
+    if (good && note == TY_NOTE_TAGGED)
+        good = !value || json_is_null(value) || json_is_string(value);
+    if (good && note == TY_NOTE_PROPERTY)
+        good = json_is_string(value);
+    if (good && note == TY_NOTE_ARTIFACT)
+        good = is_artifact(data, key);
+    if (!good)
+        return malformed(err, note_words[note]);
+    return put_note(v, note, key, value, data) < 0 ? ty_error_oom(err) : 0;
+}
+
+/* ---- events that move the state ---- */
+
+/* A whole number from 0 to max; *ret stays where there is none. */
+static bool get_small(const json_t *data, const char *key, int max, int *ret)
+{
+    const json_t *n = json_object_get(data, key);
+
+    if (!n || json_is_null(n))
+        return true;
+    if (!json_is_integer(n) || json_integer_value(n) < 0 || json_integer_value(n) > max)
+        return false;
+    *ret = (int)json_integer_value(n);
+    return true;
+}
+
+/* The error of a run is what its end brought, or the message of a limit that canceled it.  1: *ret (a new reference, or
+ * NULL) replaces it; 0: it stays; or a negative errno. */
+static int error_of(enum ty_run_event ev, const json_t *data, json_t **ret)
 {
     json_t *error = json_object_get(data, "error"), *message = json_object_get(data, "message");
     const char *reason = json_string_value(json_object_get(data, "reason"));
+    bool limit = reason && strcmp(reason, "time_limit") == 0;
 
-    if (ev == TY_EV_REQUEUED) {
-        json_decref(v->error);
-        v->error = NULL;
-    } else if (json_is_object(error)) {
-        json_decref(v->error);
-        v->error = json_incref(error);
-    } else if (ev == TY_EV_CANCEL && json_is_string(message)) {
-        json_decref(v->error);
-        v->error = json_pack("{s:s s:O s:n}", "code", reason && strcmp(reason, "time_limit") == 0 ? "TimeLimit" : "Canceled",
-                             "message", message, "log_tail");
+    if (ev == TY_EV_REQUEUED)
+        return 1;
+    if (error && !json_is_null(error)) {
+        *ret = json_incref(error);
+        return json_is_object(error) ? 1 : -EINVAL;
     }
+    if (ev != TY_EV_CANCEL || !json_is_string(message))
+        return 0;
+    *ret = json_pack("{s:s s:O s:n}", "code", limit ? "TimeLimit" : "Canceled", "message", message, "log_tail");
+    return *ret ? 1 : -ENOMEM;
+}
+
+static int apply_move(struct ty_run_view *v, enum ty_run_event ev, int64_t at_us, const json_t *data, struct ty_error *err)
+{
+    struct ty_event_note note = { .at_us = at_us, .exit_code = -1 };
+    CLEANUP_JSON json_t *error = NULL;
+    int replace = error_of(ev, data, &error), r;
+
+    if (replace == -ENOMEM)
+        return ty_error_oom(err);
+    if (replace < 0 || !get_small(data, "exit_code", EXIT_CODE_MAX, &note.exit_code) ||
+        !get_small(data, "exit_signal", EXIT_SIGNAL_MAX, &note.exit_signal))
+        return malformed(err, ty_run_event_word(ev));
+    r = ty_run_apply(&v->run, ev, &note);
+    if (r < 0)
+        return ty_error_set(err, r, "event '%s' cannot follow state %s", ty_run_event_word(ev), ty_run_state_word(v->run.state));
+    if (replace) {
+        json_decref(v->error);
+        v->error = TAKE(error);
+    }
+    return 0;
 }
 
 int ty_run_view_apply(struct ty_run_view *v, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
                       struct ty_error *err)
 {
-    const json_t *code = json_object_get(data, "exit_code");
-    struct ty_event_note note = { .at_us = at_us, .exit_code = json_is_integer(code) ? (int)json_integer_value(code) : -1,
-                                  .exit_signal = (int)json_integer_value(json_object_get(data, "exit_signal")) };
     enum ty_run_event ev = ty_run_event_parse(kind);
-    enum ty_note n = ty_note_parse(kind);
+    enum ty_note note = ty_note_parse(kind);
     int r;
 
     if (seq != v->last_seq + 1)
         return ty_error_set(err, -EPROTO, "event %lld follows event %lld", (long long)seq, (long long)v->last_seq);
-    if (ev == TY_EV_INVALID && n == TY_NOTE_INVALID)
+    if (ev == TY_EV_INVALID && note == TY_NOTE_INVALID)
         return ty_error_set(err, -EINVAL, "no event is of the kind '%.40s'", kind);
-    if (ev == TY_EV_INVALID) {
-        r = take_note(v, n, kind, data, err);
-    } else {
-        r = ty_run_apply(&v->run, ev, &note);
-        if (r < 0)
-            return ty_error_set(err, r, "event '%s' cannot follow state %s", kind, ty_run_state_word(v->run.state));
-        take_error(v, ev, data);
-    }
+    if (data && !json_is_object(data))
+        return malformed(err, kind);
+    r = ev == TY_EV_INVALID ? apply_note(v, note, data, err) : apply_move(v, ev, at_us, data, err);
     if (r == 0)
         v->last_seq = seq;
     return r;

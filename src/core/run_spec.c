@@ -3,17 +3,22 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "core/ascii.h"
 #include "core/ids.h"
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
 #define WHAT "run specification"
 #define NAME_MAX_EXPERIMENT 36
+#define NAME_MAX_TARGET 32
+#define NAME_MAX_DATA 255
 #define DISPLAY_NAME_MAX 256
 #define CPUS_MAX 4096
 #define RUN_SECONDS_MAX (10LL * 366 * 24 * 3600)
 #define AZUREML_MAX (256 * 1024)
+#define SOURCE_DIRECTORY_MAX 4096
+#define TAG_KEY_MAX 1024
+#define WARNING_MAX 4096
 
 static const char *const mode_words[TY_DATA_MODE_COUNT] = { "mount", "download", "upload" };
 
@@ -21,19 +26,17 @@ const char *ty_data_mode_word(enum ty_data_mode m) { return mode_words[m]; }
 
 /* ---- names ---- */
 
-static bool only(const char *s, const char *also)
+/* min to max letters, digits, '_' and '-', the first a letter or digit. */
+static bool is_word(const char *s, size_t min, size_t max)
 {
-    for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && !strchr(also, *s))
-            return false;
-    return true;
+    size_t n = strlen(s);
+
+    return n >= min && n <= max && ty_ascii_alnum(*s) && ty_ascii_only(s, "_-");
 }
 
 int ty_check_experiment_name(const char *value, struct ty_error *err)
 {
-    size_t n = strlen(value);
-
-    if (n >= 3 && n <= NAME_MAX_EXPERIMENT && isalnum((unsigned char)*value) && only(value, "_-"))
+    if (is_word(value, 3, NAME_MAX_EXPERIMENT))
         return 0;
     return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of an experiment: it has 3 to 36 letters, digits, '_' or '-', "
                                       "and begins with a letter or digit", value);
@@ -41,9 +44,7 @@ int ty_check_experiment_name(const char *value, struct ty_error *err)
 
 int ty_check_target_name(const char *value, struct ty_error *err)
 {
-    size_t n = strlen(value);
-
-    if (n >= 2 && n <= 32 && isalnum((unsigned char)*value) && only(value, "_-"))
+    if (is_word(value, 2, NAME_MAX_TARGET))
         return 0;
     return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a compute target: it has 2 to 32 letters, digits, '_' or '-', "
                                       "and begins with a letter or digit", value);
@@ -51,12 +52,19 @@ int ty_check_target_name(const char *value, struct ty_error *err)
 
 static bool is_identifier(const char *s)
 {
-    return *s && !isdigit((unsigned char)*s) && strlen(s) <= 255 && only(s, "_");
+    return *s && !ty_ascii_digit(*s) && ty_ascii_only(s, "_");
+}
+
+int ty_check_datastore_name(const char *value, struct ty_error *err)
+{
+    if (*value && strlen(value) <= NAME_MAX_DATA && ty_ascii_only(value, "_"))
+        return 0;
+    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a datastore: it has 1 to 255 letters, digits or '_'", value);
 }
 
 int ty_check_data_name(const char *value, struct ty_error *err)
 {
-    if (is_identifier(value))
+    if (is_identifier(value) && strlen(value) <= NAME_MAX_DATA)
         return 0;
     return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a data reference: it has up to 255 letters, digits or '_', "
                                       "and does not begin with a digit", value);
@@ -67,12 +75,12 @@ int ty_check_env_name(const char *value, struct ty_error *err)
     static const char *const reserved[] = { "TRAINYARD_", "AZUREML_RUN_", "AZUREML_DATAREFERENCE_" };
 
     if (!is_identifier(value))
-        return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of an environment variable: it has letters, digits or '_', "
-                                          "and does not begin with a digit", value);
+        return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' cannot be the name of a variable: it has letters, digits "
+                                          "or '_', and does not begin with a digit", value);
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
         if (ty_starts_with(value, reserved[i]))
-            return ty_error_set(err, -EINVAL, "environment_variables: '%s' is set by the service for each run; names that begin "
-                                              "with %s cannot be given", value, reserved[i]);
+            return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' is set by the service for each run; names that "
+                                              "begin with %s cannot be given", value, reserved[i]);
     return 0;
 }
 
@@ -104,26 +112,23 @@ static int text_list(const json_t *o, const char *key, const char ***ret, struct
     return 0;
 }
 
-static int get_program(struct ty_run_spec *s, struct ty_error *err)
+static int check_command(const struct ty_run_spec *s, struct ty_error *err)
 {
-    const json_t *o = s->json;
-    bool command = json_is_array(json_object_get(o, "command"));
-    int r = ty_json_get_str(o, WHAT, "script", &s->script, err);
+    const char *program = s->command[0];
 
-    if (r == 0)
-        r = ty_json_get_str(o, WHAT, "interpreter", &s->interpreter, err);
-    if (r == 0 && json_object_get(o, "command"))
-        r = text_list(o, "command", &s->command, err);
-    if (r < 0)
-        return r;
-    if (!!s->script == command)
-        return ty_error_set(err, -EINVAL, WHAT ": give either 'script' (the entry_script) or 'command', and not both");
-    if (command)
-        return s->command[0] && *s->command[0] && (*s->command[0] == '/' || ty_path_is_inside(s->command[0]))
-                   ? 0
-                   : ty_error_set(err, -EINVAL, WHAT ": 'command' begins with an absolute path, or a path inside the snapshot");
-    free(s->command);
-    s->command = NULL;
+    if (s->interpreter)
+        return ty_error_set(err, -EINVAL, WHAT ": 'interpreter' runs a 'script'; a 'command' names its program itself");
+    if (!program || (*program != '/' && !ty_path_is_inside(program)))
+        return ty_error_set(err, -EINVAL, WHAT ": 'command' begins with '%.200s', and must begin with an absolute path, or a "
+                                          "path inside the snapshot", program ? program : "");
+    if (*program != '/' && !s->snapshot)
+        return ty_error_set(err, -EINVAL, WHAT ": 'command' begins with '%.200s', a relative path, which needs a 'snapshot' that "
+                                          "it lies in", program);
+    return 0;
+}
+
+static int check_script(const struct ty_run_spec *s, struct ty_error *err)
+{
     if (!ty_path_is_inside(s->script))
         return ty_error_set(err, -EINVAL, "entry_script '%.200s' is not a path inside source_directory; give it relative to "
                                           "source_directory, without '..'", s->script);
@@ -134,14 +139,32 @@ static int get_program(struct ty_run_spec *s, struct ty_error *err)
     return 0;
 }
 
+static int get_program(struct ty_run_spec *s, struct ty_error *err)
+{
+    const json_t *command = json_object_get(s->json, "command");
+    int r = ty_json_get_str(s->json, WHAT, "script", &s->script, err);
+
+    if (r == 0)
+        r = ty_json_get_str(s->json, WHAT, "interpreter", &s->interpreter, err);
+    if (r == 0 && command && !json_is_null(command))
+        r = text_list(s->json, "command", &s->command, err);
+    if (r < 0)
+        return r;
+    if (!s->script == !s->command)
+        return ty_error_set(err, -EINVAL, WHAT ": give either 'script' (the entry_script) or 'command', and not both");
+    return s->script ? check_script(s, err) : check_command(s, err);
+}
+
 static int get_identity(struct ty_run_spec *s, struct ty_error *err)
 {
     const json_t *o = s->json;
-    int64_t version = 0;
+    int64_t version = -1;
     int r = ty_json_get_i64(o, WHAT, "version", 0, INT32_MAX, &version, err);
 
     s->target = "local";
     s->communicator = "None";
+    if (r == 0 && version < 0)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'version' is missing; this service knows version %d", TY_RUN_SPEC_VERSION);
     if (r == 0 && version != TY_RUN_SPEC_VERSION)
         r = ty_error_set(err, -EINVAL, WHAT ": 'version' is %lld, and this service knows version %d", (long long)version,
                          TY_RUN_SPEC_VERSION);
@@ -157,11 +180,16 @@ static int get_identity(struct ty_run_spec *s, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "target", &s->target, err);
     if (r == 0)
+        r = ty_check_target_name(s->target, err);
+    if (r == 0)
         r = ty_json_get_str(o, WHAT, "snapshot", &s->snapshot, err);
     if (r == 0 && s->snapshot && !ty_sha256_valid(s->snapshot))
         r = ty_error_set(err, -EINVAL, WHAT ": 'snapshot' is not 64 lower-case hexadecimal digits");
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "source_directory", &s->source_directory, err);
+    if (r == 0 && s->source_directory && strlen(s->source_directory) > SOURCE_DIRECTORY_MAX)
+        r = ty_error_set(err, -EINVAL, "source_directory '%.80s...' has more than %d bytes", s->source_directory,
+                         SOURCE_DIRECTORY_MAX);
     return r == 0 ? ty_json_get_str(o, WHAT, "communicator", &s->communicator, err) : r;
 }
 
@@ -219,13 +247,16 @@ static int check_environment(const json_t *env, struct ty_error *err)
     json_t *value;
     int r;
 
+    if (json_object_size(env) > TY_ENVIRONMENT_MAX)
+        return ty_error_set(err, -EINVAL, "environment_variables: there are %zu, and may be %d", json_object_size(env),
+                            TY_ENVIRONMENT_MAX);
     json_object_foreach((json_t *)env, name, value) {
         r = ty_check_env_name(name, err);
         if (r < 0)
             return r;
-        if (json_string_length(value) > TY_TEXT_MAX)
-            return ty_error_set(err, -EINVAL, "environment_variables: the value of '%s' has more than %d bytes", name,
-                                TY_TEXT_MAX);
+        if (strlen(name) + 1 + json_string_length(value) > TY_TEXT_MAX)
+            return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' and its value have more than %d bytes", name,
+                                TY_TEXT_MAX - 1);
     }
     return 0;
 }
@@ -239,16 +270,43 @@ static int check_tags(const json_t *o, const char *key, bool null_allowed, struc
     if (map && !json_is_null(map) && !json_is_object(map))
         return ty_error_set(err, -EINVAL, WHAT ": '%s' is not an object", key);
     json_object_foreach((json_t *)map, name, value)
-        if (!*name || strlen(name) > 1024 || !(json_is_string(value) || (null_allowed && json_is_null(value))))
-            return ty_error_set(err, -EINVAL, WHAT ": '%.80s' in '%s': a key has 1 to 1024 bytes, a value is a text", name, key);
+        if (!*name || strlen(name) > TAG_KEY_MAX || !(json_is_string(value) || (null_allowed && json_is_null(value))))
+            return ty_error_set(err, -EINVAL, WHAT ": '%.80s' in '%s': a key has 1 to %d bytes, a value is a text%s", name, key,
+                                TAG_KEY_MAX, null_allowed ? " or null" : "");
+    return 0;
+}
+
+static int check_azureml(const json_t *azureml, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = NULL;
+
+    if (!azureml || json_is_null(azureml))
+        return 0;
+    text = ty_json_text(azureml);
+    if (!text)
+        return ty_error_oom(err);
+    if (!json_is_object(azureml) || strlen(text) > AZUREML_MAX)
+        return ty_error_set(err, -EINVAL, WHAT ": 'azureml' is not an object of at most %d bytes", AZUREML_MAX);
+    return 0;
+}
+
+static int check_warnings(const json_t *warnings, struct ty_error *err)
+{
+    const json_t *item;
+    size_t i;
+
+    if (!json_is_array(warnings) || json_array_size(warnings) > TY_WARNINGS_MAX)
+        return ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most %d texts", TY_WARNINGS_MAX);
+    json_array_foreach(warnings, i, item)
+        if (!json_is_string(item) || json_string_length(item) > WARNING_MAX)
+            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of 'warnings' is not a text of at most %d bytes", i + 1,
+                                WARNING_MAX);
     return 0;
 }
 
 static int get_maps(struct ty_run_spec *s, struct ty_error *err)
 {
-    json_t *o = s->json, *azureml = json_object_get(o, "azureml"), *item;
-    CLEANUP_FREE char *text = azureml ? ty_json_text(azureml) : NULL;
-    size_t i;
+    json_t *o = s->json;
     int r = ty_json_get_strings(o, WHAT, "environment_variables", &s->environment, err);
 
     if (r == 0)
@@ -257,17 +315,12 @@ static int get_maps(struct ty_run_spec *s, struct ty_error *err)
         r = check_tags(o, "tags", true, err);
     if (r == 0)
         r = check_tags(o, "properties", false, err);
-    if (r == 0 && azureml && (!json_is_object(azureml) || !text || strlen(text) > AZUREML_MAX))
-        r = ty_error_set(err, -EINVAL, WHAT ": 'azureml' is not an object of at most %d bytes", AZUREML_MAX);
+    if (r == 0)
+        r = check_azureml(json_object_get(o, "azureml"), err);
     s->tags = json_object_get(o, "tags");
     s->properties = json_object_get(o, "properties");
     s->warnings = json_object_get(o, "warnings");
-    if (r == 0 && s->warnings && !json_is_null(s->warnings) && (!json_is_array(s->warnings) || json_array_size(s->warnings) > 100))
-        r = ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most 100 texts");
-    json_array_foreach(s->warnings, i, item)
-        if (r == 0 && (!json_is_string(item) || json_string_length(item) > 4096))
-            r = ty_error_set(err, -EINVAL, WHAT ": entry %zu of 'warnings' is not a text of at most 4096 bytes", i + 1);
-    return r;
+    return r == 0 ? check_warnings(s->warnings, err) : r;
 }
 
 /* ---- data references ---- */
@@ -285,6 +338,20 @@ static int get_mode(const json_t *o, const char *what, enum ty_data_mode *ret, s
     return r < 0 ? r : ty_error_set(err, -EINVAL, "%s: 'mode' is '%.40s', and may be mount, download or upload", what, word);
 }
 
+/* A relative place lies in the job's working directory. */
+static int check_place(const char *what, const char *path, struct ty_error *err)
+{
+    CLEANUP_FREE char *clean = NULL;
+    int r = !path || *path == '/' ? 0 : ty_path_clean(path, &clean);
+
+    if (r == -ENOMEM)
+        return ty_error_oom(err);
+    if (r < 0)
+        return ty_error_set(err, -EINVAL, "%s: path_on_compute '%.200s' is neither absolute nor a path inside the working directory",
+                            what, path);
+    return 0;
+}
+
 static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *ret, struct ty_error *err)
 {
     static const char *const known[] = { "datastore", "path", "mode", "path_on_compute", "overwrite", NULL };
@@ -299,14 +366,18 @@ static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *r
         r = ty_json_only(o, what, known, err);
     if (r == 0)
         r = ty_json_get_str(o, what, "datastore", &d.datastore, err);
-    if (r == 0 && !d.datastore)
-        r = ty_error_set(err, -EINVAL, "%s names no 'datastore'", what);
+    if (r == 0)
+        r = d.datastore ? ty_check_datastore_name(d.datastore, err)
+                        : ty_error_set(err, -EINVAL, "%s names no 'datastore'", what);
     if (r == 0)
         r = ty_json_get_str(o, what, "path", &d.path, err);
     if (r == 0 && *d.path && !ty_path_is_inside(d.path))
-        r = ty_error_set(err, -EINVAL, "%s: path '%.200s' is not a path inside the datastore", what, d.path);
+        r = ty_error_set(err, -EINVAL, "%s: path '%.200s' (path_on_datastore) is not a path inside the datastore; give it relative "
+                                          "to the datastore's root, without '..'", what, d.path);
     if (r == 0)
         r = ty_json_get_str(o, what, "path_on_compute", &d.path_on_compute, err);
+    if (r == 0)
+        r = check_place(what, d.path_on_compute, err);
     if (r == 0)
         r = ty_json_get_bool(o, what, "overwrite", &d.overwrite, err);
     if (r == 0)
@@ -323,8 +394,8 @@ static int get_data(struct ty_run_spec *s, struct ty_error *err)
 
     if (!map || json_is_null(map))
         return 0;
-    if (!json_is_object(map) || json_object_size(map) > 1000)
-        return ty_error_set(err, -EINVAL, WHAT ": 'data_references' is not an object of at most 1000 entries");
+    if (!json_is_object(map) || json_object_size(map) > TY_DATA_REFS_MAX)
+        return ty_error_set(err, -EINVAL, WHAT ": 'data_references' is not an object of at most %d entries", TY_DATA_REFS_MAX);
     s->data = calloc(json_object_size(map) + 1, sizeof *s->data);
     if (!s->data)
         return ty_error_oom(err);
@@ -370,7 +441,7 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
     if (r < 0)
         return r;
     s = calloc(1, sizeof *s);
-    if (!s || !(s->json = json_copy((json_t *)json)) || complete(s->json) < 0) {
+    if (!s || !(s->json = json_deep_copy(json)) || complete(s->json) < 0) {
         ty_run_spec_free(s);
         return ty_error_oom(err);
     }
@@ -411,9 +482,9 @@ static void add_word(struct ty_str *out, const char *word)
 {
     if (out->len)
         ty_str_add(out, " ");
-    if (*word && only(word, "_-./=:,+@%"))
+    if (*word && ty_ascii_only(word, "_-./=:,+@%")) {
         ty_str_add(out, word);
-    else {
+    } else {
         ty_str_add(out, "'");
         for (; *word; word++)
             ty_str_addn(out, *word == '\'' ? "'\\''" : word, *word == '\'' ? 4 : 1);
@@ -435,7 +506,7 @@ char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max)
         add_word(&out, *p);
     for (const char **p = s->arguments; p && *p && out.len <= max; p++)
         add_word(&out, *p);
-    if (out.len > max) {
+    if (!out.failed && out.len > max) {
         out.len = ty_utf8_whole(out.text, max > 3 ? max - 3 : 0);
         out.text[out.len] = '\0';
         ty_str_add(&out, "...");

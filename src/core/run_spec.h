@@ -11,8 +11,11 @@
 struct ty_error;
 
 #define TY_RUN_SPEC_VERSION 1
-#define TY_ARGUMENTS_MAX 10000
-#define TY_TEXT_MAX (128 * 1024) /* one argument or environment value: what execve takes */
+#define TY_ARGUMENTS_MAX 10000    /* entries of command, and of arguments */
+#define TY_ENVIRONMENT_MAX 4096   /* environment variables */
+#define TY_DATA_REFS_MAX 1000
+#define TY_WARNINGS_MAX 100
+#define TY_TEXT_MAX (128 * 1024 - 1) /* bytes of one argument, or of NAME=value: what execve takes */
 
 enum ty_data_mode { TY_DATA_MOUNT, TY_DATA_DOWNLOAD, TY_DATA_UPLOAD, TY_DATA_MODE_COUNT };
 
@@ -26,14 +29,14 @@ struct ty_data_ref {
 };
 
 struct ty_run_spec {
-    json_t *json; /* the whole, as given, owned; what follows borrows from it */
+    json_t *json; /* as given, and what was left out of the maps below; owned; what follows borrows from it */
     const char *experiment, *display_name /* NULL */, *target, *snapshot /* NULL: no files */;
     const char *source_directory;           /* NULL; where the snapshot was taken, for people */
     const char *script, *interpreter;       /* a Python job; NULL for a command */
     const char **command;                   /* NULL-terminated; NULL for a script */
     const char **arguments;                 /* NULL-terminated, may be empty */
     bool expand;                            /* $NAME in command and arguments, on the worker */
-    json_t *environment;                    /* object of strings, may be empty */
+    json_t *environment;                    /* object of texts, may be empty */
     struct ty_data_ref *data;
     int ndata;
     int node_count, process_count_per_node; /* 1 and 1 in this version of the service */
@@ -47,13 +50,17 @@ struct ty_run_spec {
 /* 0 and *ret (ty_run_spec_free); -EINVAL and a sentence that names the key as users know it. */
 int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err);
 struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s);
-/* The command as a person would type it, quoted for a shell, at most `max` bytes; malloc'ed. */
+/* The command as a person would type it, quoted for a shell, at most `max` bytes (from 3 on); what is cut ends in "...".
+ * malloc'ed; NULL: out of memory. */
 char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max);
 const char *ty_data_mode_word(enum ty_data_mode m);
 
 /* Names.  Each gives 0, or -EINVAL and a sentence that names `value` and the rule. */
 int ty_check_experiment_name(const char *value, struct ty_error *err); /* 3-36 of [A-Za-z0-9_-], the first a letter or digit */
-int ty_check_target_name(const char *value, struct ty_error *err);
-int ty_check_data_name(const char *value, struct ty_error *err);
+int ty_check_target_name(const char *value, struct ty_error *err);     /* 2-32 of [A-Za-z0-9_-], the first a letter or digit */
+int ty_check_datastore_name(const char *value, struct ty_error *err);  /* 1-255 of [A-Za-z0-9_] */
+int ty_check_data_name(const char *value, struct ty_error *err);       /* 1-255 of [A-Za-z0-9_], the first no digit */
+/* [A-Za-z0-9_]+, the first no digit, and none that the service sets for each run: TRAINYARD_*, AZUREML_RUN_*,
+ * AZUREML_DATAREFERENCE_*. */
 int ty_check_env_name(const char *value, struct ty_error *err);
 #endif

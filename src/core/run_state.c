@@ -5,6 +5,9 @@
  * Whatever happens once preparing has begun passes through Finalizing, so that the outputs and logs of failed and canceled
  * runs are kept too; `outcome` says where Finalizing leads.  A run whose node is silent is NotResponding and returns
  * to where it was (`heard`).  A requeued run starts a new attempt.
+ *
+ * Invariants: `outcome` is known in Finalizing, in a NotResponding that returns there, and in the three ends, where it is
+ * the state; `heard` is known in NotResponding alone; `ended_us` is set in the three ends alone.
  */
 #include "core/run_state.h"
 #include <assert.h>
@@ -24,7 +27,8 @@ static const char *const event_words[] = {
 #undef X
 };
 
-/* next[state][event]; 0 (NotStarted is never a target) means "cannot follow".  clang-format off */
+/* next[state][event]; 0 (NotStarted is never a target) means "cannot follow". */
+/* clang-format off */
 #define TO(event, name) [TY_EV_##event] = TY_RUN_##name
 static const unsigned char next[TY_RUN_STATE_COUNT][TY_EV_COUNT] = {
     [TY_RUN_NOT_STARTED]      = { TO(SUBMITTED, STARTING) },
@@ -39,8 +43,8 @@ static const unsigned char next[TY_RUN_STATE_COUNT][TY_EV_COUNT] = {
                                   TO(SILENT, NOT_RESPONDING), TO(REQUEUED, QUEUED), TO(CANCEL, CANCEL_REQUESTED) },
     [TY_RUN_NOT_RESPONDING]   = { TO(HEARD, NOT_RESPONDING), TO(LOST, FINALIZING), TO(REQUEUED, QUEUED),
                                   TO(CANCEL, CANCEL_REQUESTED) },
-    [TY_RUN_CANCEL_REQUESTED] = { TO(EXITED_OK, FINALIZING), TO(EXITED_BAD, FINALIZING), TO(LOST, FINALIZING),
-                                  TO(CANCEL, CANCEL_REQUESTED) },
+    [TY_RUN_CANCEL_REQUESTED] = { TO(STARTED, CANCEL_REQUESTED), TO(EXITED_OK, FINALIZING), TO(EXITED_BAD, FINALIZING),
+                                  TO(LOST, FINALIZING), TO(CANCEL, CANCEL_REQUESTED) },
     [TY_RUN_FINALIZING]       = { TO(COLLECTED, FINALIZING), TO(LOST, FINALIZING), TO(SILENT, NOT_RESPONDING),
                                   TO(CANCEL, FINALIZING) },
 };
@@ -58,6 +62,27 @@ static bool is_end_of_program(enum ty_run_event ev)
     return ev == TY_EV_EXITED_OK || ev == TY_EV_EXITED_BAD || ev == TY_EV_LOST;
 }
 
+/* Where the event leads; NotStarted: it cannot follow. */
+static enum ty_run_state target_of(const struct ty_run *run, enum ty_run_event ev)
+{
+    enum ty_run_state to = (enum ty_run_state)next[run->state][ev];
+    bool program_ended = run->outcome != TY_RUN_NOT_STARTED;
+
+    if (to == TY_RUN_NOT_STARTED)
+        return to;
+    if (ev == TY_EV_HEARD)
+        return run->heard;
+    /* What has ended is neither canceled nor started again, though its node may be silent. */
+    if (program_ended && ev == TY_EV_CANCEL)
+        return run->state;
+    if (program_ended && ev == TY_EV_REQUEUED)
+        return TY_RUN_NOT_STARTED;
+    /* Finalizing ends in the outcome whether everything was collected or not: what was lost is a warning. */
+    if (run->state == TY_RUN_FINALIZING && (ev == TY_EV_COLLECTED || ev == TY_EV_LOST))
+        return run->outcome;
+    return to;
+}
+
 /* The facts that come with an event, beside the state. */
 static void take_note(struct ty_run *run, enum ty_run_event ev, const struct ty_event_note *note)
 {
@@ -67,6 +92,8 @@ static void take_note(struct ty_run *run, enum ty_run_event ev, const struct ty_
         run->attempt++;
     if (ev == TY_EV_STARTED)
         run->started_us = note->at_us;
+    if (ev == TY_EV_REQUEUED)
+        run->started_us = 0;
     if (ev == TY_EV_EXITED_OK || ev == TY_EV_EXITED_BAD) {
         run->exit_code = note->exit_code;
         run->exit_signal = note->exit_signal;
@@ -79,20 +106,15 @@ int ty_run_apply(struct ty_run *run, enum ty_run_event ev, const struct ty_event
 
     if ((unsigned)run->state >= TY_RUN_STATE_COUNT || (unsigned)ev >= TY_EV_COUNT)
         return -EPROTO;
-    to = (enum ty_run_state)next[run->state][ev];
+    to = target_of(run, ev);
     if (to == TY_RUN_NOT_STARTED)
         return -EPROTO;
-    if (ev == TY_EV_SILENT)
-        run->heard = run->state;
-    if (ev == TY_EV_HEARD)
-        to = run->heard;
     if (is_end_of_program(ev) && to == TY_RUN_FINALIZING && run->outcome == TY_RUN_NOT_STARTED)
         run->outcome = outcome_of(run, ev);
-    /* Finalizing ends in the outcome whether everything was collected or not: what was lost is a warning. */
-    if (run->outcome != TY_RUN_NOT_STARTED && run->state == TY_RUN_FINALIZING && (ev == TY_EV_COLLECTED || ev == TY_EV_LOST))
-        to = run->outcome;
-    if (ev == TY_EV_REQUEUED)
-        run->outcome = TY_RUN_NOT_STARTED;
+    if (ev == TY_EV_SILENT)
+        run->heard = run->state;
+    else if (to != TY_RUN_NOT_RESPONDING)
+        run->heard = TY_RUN_NOT_STARTED;
     take_note(run, ev, note);
     run->state = to;
     if (ty_run_state_ended(to)) {

@@ -31,11 +31,11 @@ enum ty_run_event { TY_RUN_EVENTS(X) TY_EV_COUNT, TY_EV_INVALID = -22 };
 struct ty_run {
     enum ty_run_state state;
     enum ty_run_state outcome; /* where Finalizing leads; NotStarted while unknown */
-    enum ty_run_state heard;   /* where NotResponding returns to */
+    enum ty_run_state heard;   /* where NotResponding returns to; NotStarted in every other state */
     int attempt;               /* from 1 */
     int exit_code;             /* of the user's program; -1: none (not ended, or a signal) */
     int exit_signal;           /* that ended it; 0: none */
-    int64_t created_us, started_us, ended_us; /* wall clock; 0: not yet */
+    int64_t created_us, started_us, ended_us; /* wall clock; 0: not yet; started_us is of this attempt */
 };
 #define TY_RUN_INIT { .exit_code = -1 }
 

@@ -7,8 +7,11 @@
 
 #define WHAT "compute target"
 #define NODES_MAX 100000
+#define VM_SIZE_MAX 64
+#define DESCRIPTION_MAX 4096
 
 /* From Azure's published VM series: what scripts of the SDK's time name. */
+/* clang-format off */
 static const struct ty_vm_size sizes[] = {
     { "STANDARD_D1", 1, 0, 3 },          { "STANDARD_D2", 2, 0, 7 },          { "STANDARD_D1_V2", 1, 0, 3 },
     { "STANDARD_D2_V2", 2, 0, 7 },       { "STANDARD_D3_V2", 4, 0, 14 },      { "STANDARD_D4_V2", 8, 0, 28 },
@@ -21,6 +24,7 @@ static const struct ty_vm_size sizes[] = {
     { "STANDARD_NC24RS_V3", 24, 4, 448 }, { "STANDARD_ND6S", 6, 1, 112 },     { "STANDARD_ND40RS_V2", 40, 8, 672 },
     { "STANDARD_NV6", 6, 1, 56 },
 };
+/* clang-format on */
 
 const struct ty_vm_size *ty_vm_sizes(int n)
 {
@@ -63,19 +67,33 @@ static int get_words(struct ty_target_spec *s, struct ty_error *err)
 
     s->vm_size = s->description = "";
     s->vm_priority = "dedicated";
-    if (r == 0 && (!s->kind || strcmp(s->kind, "local") != 0))
-        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'", s->kind ? s->kind : "");
+    if (r == 0 && !s->kind)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is missing; this version knows 'local'");
+    if (r == 0 && strcmp(s->kind, "local") != 0)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'", s->kind);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "vm_size", &s->vm_size, err);
+    if (r == 0 && strlen(s->vm_size) > VM_SIZE_MAX)
+        r = ty_error_set(err, -EINVAL, WHAT ": vm_size '%.40s...' has more than %d bytes", s->vm_size, VM_SIZE_MAX);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "vm_priority", &s->vm_priority, err);
     if (r == 0 && strcmp(s->vm_priority, "dedicated") != 0 && strcmp(s->vm_priority, "lowpriority") != 0)
         r = ty_error_set(err, -EINVAL, WHAT ": vm_priority is '%.40s', and may be dedicated or lowpriority", s->vm_priority);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "description", &s->description, err);
+    if (r == 0 && strlen(s->description) > DESCRIPTION_MAX)
+        r = ty_error_set(err, -EINVAL, WHAT ": 'description' has more than %d bytes", DESCRIPTION_MAX);
     if (r == 0)
         r = ty_json_get_bool(s->json, WHAT, "require_gpu", &s->require_gpu, err);
     return r == 0 ? ty_json_get_strings(s->json, WHAT, "tags", &s->tags, err) : r;
+}
+
+/* Absent tags become an empty object, so that nobody has to ask. */
+static int complete(json_t *o)
+{
+    const json_t *tags = json_object_get(o, "tags");
+
+    return !tags || json_is_null(tags) ? json_object_set_new(o, "tags", json_object()) : 0;
 }
 
 int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct ty_error *err)
@@ -91,8 +109,8 @@ int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct
     if (r < 0)
         return r;
     s = calloc(1, sizeof *s);
-    if (!s || !(s->json = json_copy((json_t *)json))) {
-        free(s);
+    if (!s || !(s->json = json_deep_copy(json)) || complete(s->json) < 0) {
+        ty_target_spec_free(s);
         return ty_error_oom(err);
     }
     r = get_words(s, err);

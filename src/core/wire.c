@@ -1,33 +1,38 @@
 /* wire.c - frames to bytes and back
  *
- * A frame is: u32 payload bytes, u8 type, payload.  Some payloads begin with numbers; `shapes` says which, so that
- * encoding and decoding cannot disagree.
+ * A frame is: u32 payload bytes, u8 type, payload.  `shapes` says what each payload is made of, so that encoding and
+ * decoding cannot disagree.
  */
 #include "core/wire.h"
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
-/* What stands before the body, in this order. */
+/* What the payload has, in this order. */
 struct shape {
     unsigned char type;
-    bool writer, seq, count, name;
+    bool writer, seq, count, name, body;
 };
 
 static const struct shape shapes[] = {
-    { .type = TY_FRAME_HELLO },
-    { .type = TY_FRAME_RECORD, .seq = true },
-    { .type = TY_FRAME_LOG, .seq = true, .name = true },
-    { .type = TY_FRAME_ROWS, .writer = true, .seq = true, .count = true },
+    { .type = TY_FRAME_HELLO, .body = true },
+    { .type = TY_FRAME_RECORD, .seq = true, .body = true },
+    { .type = TY_FRAME_LOG, .seq = true, .name = true, .body = true },
+    { .type = TY_FRAME_ROWS, .writer = true, .seq = true, .count = true, .body = true },
     { .type = TY_FRAME_PING },
-    { .type = TY_FRAME_WELCOME },
+    { .type = TY_FRAME_WELCOME, .body = true },
     { .type = TY_FRAME_RECORD_ACK, .seq = true },
     { .type = TY_FRAME_LOG_ACK, .seq = true, .name = true },
     { .type = TY_FRAME_ROWS_ACK, .writer = true, .seq = true },
     { .type = TY_FRAME_CANCEL },
     { .type = TY_FRAME_PONG },
-    { .type = TY_FRAME_REFUSED },
+    { .type = TY_FRAME_REFUSED, .body = true },
     { .type = TY_FRAME_RELEASE },
 };
+
+#define X(name, value) +1
+static_assert(sizeof shapes / sizeof *shapes == TY_FRAMES(X), "every frame has one shape");
+#undef X
 
 static const struct shape *shape_of(unsigned type)
 {
@@ -56,7 +61,7 @@ int ty_frame_encode(const struct ty_frame *f, struct ty_str *out)
     const struct shape *s = shape_of(f->type);
     size_t name_len = s && s->name ? f->name_len : 0, n;
 
-    if (!s || name_len > UINT16_MAX)
+    if (!s || name_len > UINT16_MAX || f->body_len > (s->body ? TY_WIRE_PAYLOAD_MAX : 0))
         return -EINVAL;
     n = numbers(s) + name_len + f->body_len;
     if (n > TY_WIRE_PAYLOAD_MAX)
@@ -112,6 +117,8 @@ ptrdiff_t ty_frame_decode(const void *in, size_t n, struct ty_frame *ret)
     f.name = s->name ? (const char *)p : NULL;
     f.body = p + f.name_len;
     f.body_len = (size_t)(end - p) - f.name_len;
+    if (f.body_len > 0 && !s->body)
+        return -EBADMSG;
     *ret = f;
     return (ptrdiff_t)(TY_WIRE_HEAD + payload);
 }

@@ -13,7 +13,8 @@
 
 static bool same_content(const char *a, const char *b)
 {
-    CLEANUP_CLOSE int fa = open(a, O_RDONLY | O_CLOEXEC | O_NONBLOCK), fb = open(b, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    CLEANUP_CLOSE int fa = open(a, O_RDONLY | O_CLOEXEC | O_NONBLOCK),
+                      fb = open(b, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     CLEANUP_FREE char *buf = malloc(2 * 65536);
     struct stat sa, sb;
     ssize_t n;
@@ -107,8 +108,8 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
     return r < 0 ? c->fn(rel, r, c->ctx) : 0;
 }
 
-int ty_copy_tree(const char *from, const char *to, bool overwrite, int (*fn)(const char *rel, int why, void *ctx), void *ctx,
-                 struct ty_error *err)
+int ty_copy_tree(const char *from, const char *to, bool overwrite,
+                 int (*fn)(const char *rel, int why, void *ctx), void *ctx, struct ty_error *err)
 {
     struct copying c = { .from = from, .to = to, .overwrite = overwrite, .fn = fn, .ctx = ctx };
     int r = ty_mkdir_p(to, 0777);

@@ -34,7 +34,10 @@ static bool is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-static bool in_work(const struct ty_stage *s) { return !s->ref->path_on_compute || s->ref->path_on_compute[0] != '/'; }
+static bool in_work(const struct ty_stage *s)
+{
+    return !s->ref->path_on_compute || s->ref->path_on_compute[0] != '/';
+}
 
 /* The folder (or link) at path_on_compute, or NULL with *r 0 when the reference names none. */
 static char *asked_place(const struct ty_stage *s, int *r, struct ty_error *err)
@@ -51,8 +54,10 @@ static char *asked_place(const struct ty_stage *s, int *r, struct ty_error *err)
     } else {
         *r = ty_path_clean(path, &clean);
         if (*r < 0) {
-            ty_error_set(err, *r, "data reference '%s': path_on_compute '%s' leads out of the working directory",
-                         s->ref->name, path);
+            ty_error_set(
+                err, *r,
+                "data reference '%s': path_on_compute '%s' leads out of the working directory",
+                s->ref->name, path);
             return NULL;
         }
         place = *clean ? ty_path_join(s->work, clean) : strdup(s->work);
@@ -76,7 +81,8 @@ int ty_stage_place(const struct ty_stage *s, char **ret, struct ty_error *err)
     else if (asked)
         base = TAKE(asked);
     else
-        base = ty_strf("%s/%s/%s", s->tmp, s->ref->mode == TY_DATA_DOWNLOAD ? "data" : "upload", s->ref->name);
+        base = ty_strf("%s/%s/%s", s->tmp, s->ref->mode == TY_DATA_DOWNLOAD ? "data" : "upload",
+                       s->ref->name);
     if (base && s->ref->mode == TY_DATA_DOWNLOAD && is_file(s->dir) && (slash = strrchr(s->dir, '/'))) {
         char *file = ty_path_join(base, slash + 1);
 
@@ -100,10 +106,11 @@ static int clear(const struct ty_stage *s, const char *place, struct ty_error *e
         return 0;
     if (s->ref->overwrite && (S_ISLNK(st.st_mode) || in_work(s)) && strcmp(place, s->work) != 0)
         return ty_rm_rf(place);
-    return ty_error_set(err, -EEXIST,
-                        "data reference '%s': there is something at path_on_compute '%s' already; choose another "
-                        "path, or set overwrite=True to replace a link or what the snapshot has there",
-                        s->ref->name, s->ref->path_on_compute);
+    return ty_error_set(
+        err, -EEXIST,
+        "data reference '%s': there is something at path_on_compute '%s' already; choose another "
+        "path, or set overwrite=True to replace a link or what the snapshot has there",
+        s->ref->name, s->ref->path_on_compute);
 }
 
 static int mount_in(const struct ty_stage *s, const char *place, struct ty_error *err)
@@ -154,7 +161,8 @@ static int missed_in(const char *rel, int why, void *ctx)
     struct report *p = ctx;
 
     if (why != -ELOOP && why != -ENOTSUP)
-        return ty_error_set(p->err, why, "data reference '%s': cannot download '%s': %s", p->s->ref->name, rel, why_text(why));
+        return ty_error_set(p->err, why, "data reference '%s': cannot download '%s': %s",
+                            p->s->ref->name, rel, why_text(why));
     if (++p->count <= NAMED_MAX)
         warn(p->s, "'%s' is left out: %s", rel, why_text(why));
     return 0;
@@ -182,8 +190,9 @@ static int download(const struct ty_stage *s, const char *place, struct ty_error
     int r;
 
     if (stat(s->dir, &st) < 0)
-        return ty_error_set(err, -errno, "data reference '%s': cannot download '%s' from datastore '%s': %m", s->ref->name,
-                            s->ref->path, s->ref->datastore);
+        return ty_error_set(err, -errno,
+                            "data reference '%s': cannot download '%s' from datastore '%s': %m",
+                            s->ref->name, s->ref->path, s->ref->datastore);
     if (S_ISDIR(st.st_mode)) {
         r = ty_copy_tree(s->dir, place, s->ref->overwrite, missed_in, &p, err);
         rest(&p);
@@ -207,7 +216,8 @@ int ty_stage_in(const struct ty_stage *s, struct ty_error *err)
     r = ty_mkdir_p(place, 0777);
     if (r < 0) {
         errno = -r;
-        return ty_error_set(err, r, "data reference '%s': cannot make the folder '%s': %m", s->ref->name, place);
+        return ty_error_set(err, r, "data reference '%s': cannot make the folder '%s': %m",
+                            s->ref->name, place);
     }
     return 0;
 }
@@ -225,7 +235,8 @@ int ty_stage_out(const struct ty_stage *s, struct ty_error *err)
     if (r < 0)
         return r;
     if (stat(place, &st) < 0)
-        return ty_error_set(err, -errno, "data reference '%s': nothing to upload, there is no '%s'", s->ref->name, place);
+        return ty_error_set(err, -errno, "data reference '%s': nothing to upload, there is no '%s'",
+                            s->ref->name, place);
     if (S_ISDIR(st.st_mode)) {
         r = ty_copy_tree(place, s->dir, s->ref->overwrite, missed_out, &p, err);
         rest(&p);

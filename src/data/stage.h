@@ -4,8 +4,8 @@
  *   download   a copy below the job's tmp folder, or at path_on_compute
  *   upload     a directory of the job, whose content is copied to the datastore after the script
  *
- * A relative path_on_compute lies in the job's working directory; an absolute one is used as it is, and nothing that
- * exists there is removed, except a symbolic link when `overwrite` is set.
+ * A relative path_on_compute lies in the job's working directory; an absolute one is used as it is,
+ * and nothing that exists there is removed, except a symbolic link when `overwrite` is set.
  */
 #ifndef TY_STAGE_H
 #define TY_STAGE_H
@@ -23,11 +23,13 @@ struct ty_stage {
     void *ctx;
 };
 
-/* Where the job finds it: malloc'ed, absolute.  -EINVAL: path_on_compute leads out of the working directory. */
+/* Where the job finds it: malloc'ed, absolute.  -EINVAL: path_on_compute leads out of the working
+ * directory. */
 int ty_stage_place(const struct ty_stage *s, char **ret, struct ty_error *err);
 /* Before the script.  -ENOENT: nothing to download; -EEXIST: something else is at path_on_compute. */
 int ty_stage_in(const struct ty_stage *s, struct ty_error *err);
-/* After the script: copies what an `upload` reference has; nothing for the others.  A file that cannot be copied, or that
- * exists with another content and must not be overwritten, is a warning; the rest goes on.  May be called again. */
+/* After the script: copies what an `upload` reference has; nothing for the others.  A file that
+ * cannot be copied, or that exists with another content and must not be overwritten, is a warning;
+ * the rest goes on.  May be called again. */
 int ty_stage_out(const struct ty_stage *s, struct ty_error *err);
 #endif

@@ -18,8 +18,39 @@ struct request *request_new(struct ty_http *h, const char *uri)
         req->http = h;
         req->refs = 1;
         req->work.data = req;
+        req->next = h->requests;
+        req->slot = &h->requests;
+        if (req->next)
+            req->next->slot = &req->next;
+        h->requests = req;
     }
     return req;
+}
+
+void request_disconnect(struct request *req)
+{
+    *req->slot = req->next;
+    if (req->next)
+        req->next->slot = req->slot;
+    req->next = NULL;
+    req->slot = NULL;
+    req->conn = NULL;
+    req->peer = NULL;
+    request_release(req);
+}
+
+static void resume(struct request *req)
+{
+    if (req->suspended) {
+        req->suspended = false;
+        server_resume(req->http, req->conn);
+    }
+}
+
+void requests_abandon(struct ty_http *h)
+{
+    for (struct request *req = h->requests; req; req = req->next)
+        resume(req);
 }
 
 void request_hold(struct request *req) { req->refs++; }
@@ -69,17 +100,16 @@ static const char *sentence(struct request *req, int r, const struct ty_error *e
 
 void request_answer(struct request *req, int r, const struct ty_error *err)
 {
+    if (!req->conn)
+        return;
     if (r < 0)
         reply_error(&req->reply, r, sentence(req, r, err), req->plain);
-    if (req->conn && req->suspended) {
-        req->suspended = false;
-        server_resume(req->http, req->conn);
-    }
+    resume(req);
 }
 
 void request_changed(struct request *req, int r, const struct ty_error *err)
 {
-    if (r < 0 && r != -ENOMEM && reply_status(r) == 500 && !req->http->stopping && ty_store_failed(req->http->o.store))
+    if (r < 0 && req->conn && r != -ENOMEM && reply_status(r) == 500 && !req->http->stopping && ty_store_failed(req->http->o.store))
         r = -EAGAIN;
     request_answer(req, r, err);
     request_release(req);

@@ -49,10 +49,11 @@ struct ty_http {
     uv_timer_t grace;   /* after ty_http_stop */
     struct peer *peers;
     struct stream *streams;
+    struct request *requests;
     char *openapi;
     size_t openapi_len;
     char user[64];      /* name of the uid that is served */
-    bool driving;       /* inside the server's own callbacks */
+    bool resumed;       /* a connection was, and the server was not driven since */
     bool stop_wanted;   /* POST /shutdown is answered */
     bool stopping;
     bool closed;        /* the handles are */
@@ -85,6 +86,7 @@ struct request {
     char sha[65];                /* for the handler */
     struct ty_error err;
     struct reply reply;
+    struct request *next, **slot; /* of http->requests, while there is a connection */
     int refs;
     bool begun, called, suspended, stop_after;
 
@@ -94,8 +96,11 @@ struct request {
     int pool_r;
 };
 
-/* Life cycle.  request_unref gives NULL. */
+/* Life cycle: a new one is held once, by its connection. */
 struct request *request_new(struct ty_http *h, const char *uri);
+void request_disconnect(struct request *req); /* the connection is done with it */
+/* Let every suspended connection go on, answered or not: nobody will answer any more. */
+void requests_abandon(struct ty_http *h);
 void request_hold(struct request *req);
 void request_release(struct request *req);
 

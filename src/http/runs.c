@@ -30,8 +30,11 @@ static int read_failed(struct request *req, int r, const char *what)
 static int reply_run(struct request *req, struct reply *reply, unsigned status, const char *run, bool with_spec)
 {
     json_t *j = NULL;
-    int r = ty_store_run(req->http->o.store, run, with_spec, &j);
+    int r;
 
+    if (!req->conn)
+        return 0; /* nobody is left to be told, and the store may be closed */
+    r = ty_store_run(req->http->o.store, run, with_spec, &j);
     if (r < 0)
         return run_missing(req, r, run);
     ty_sched_annotate(req->http->o.sched, j);

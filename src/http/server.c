@@ -169,16 +169,14 @@ static void on_completed(void *ctx, struct MHD_Connection *conn, void **slot, en
     struct ty_http *h = ctx;
     struct request *req = *slot;
 
-    (void)conn;
-    (void)why;
     *slot = NULL;
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK) /* it may be used again, but not be idle for ever */
+        MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
     if (!req)
         return;
     if (req->stop_after)
         h->stop_wanted = true;
-    req->conn = NULL;
-    req->peer = NULL;
-    request_release(req);
+    request_disconnect(req);
 }
 
 /* ---- the loop ---- */
@@ -201,9 +199,8 @@ static void drive(struct ty_http *h)
 {
     MHD_UNSIGNED_LONG_LONG ms;
 
-    h->driving = true;
+    h->resumed = false;
     MHD_run(h->mhd);
-    h->driving = false;
     if (h->stop_wanted && !h->stopping) {
         h->stop_wanted = false;
         h->o.stop(h->o.ctx);
@@ -212,8 +209,8 @@ static void drive(struct ty_http *h)
         return;
     if (h->stopping && !h->peers)
         close_handles(h);
-    else if (MHD_get_timeout(h->mhd, &ms) == MHD_YES)
-        uv_timer_start(&h->due, on_due, ms, 0);
+    else if (h->resumed || MHD_get_timeout(h->mhd, &ms) == MHD_YES)
+        uv_timer_start(&h->due, on_due, h->resumed ? 0 : ms, 0);
     else
         uv_timer_stop(&h->due);
 }
@@ -224,6 +221,7 @@ static void on_due(uv_timer_t *t) { drive(t->data); }
 void server_resume(struct ty_http *h, struct MHD_Connection *conn)
 {
     MHD_resume_connection(conn);
+    h->resumed = true;
     if (!h->closed)
         uv_timer_start(&h->due, on_due, 0, 0);
 }
@@ -324,6 +322,7 @@ struct ty_http *ty_http_free(struct ty_http *h)
     if (h) {
         if (h->mhd) {
             streams_stop(h);
+            requests_abandon(h);
             MHD_stop_daemon(h->mhd);
         }
         free(h->openapi);

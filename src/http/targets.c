@@ -30,7 +30,11 @@ int ty_http_target_list(struct request *req, struct reply *reply)
 static int reply_target(struct request *req, struct reply *reply, unsigned status)
 {
     json_t *j = NULL;
-    int r = ty_store_target(req->http->o.store, req->args[0], &j);
+    int r;
+
+    if (!req->conn)
+        return 0; /* nobody is left to be told, and the store may be closed */
+    r = ty_store_target(req->http->o.store, req->args[0], &j);
 
     if (r < 0)
         return target_missing(req, r);

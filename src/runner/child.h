@@ -1,4 +1,5 @@
-/* child.h - long work (unpacking, copying, hashing) in a process of its own, so that the runner stays at its post
+/* child.h - long work (unpacking, copying, hashing) in a process of its own; the runner stays at
+ * its post
  *
  * The child tells what it does as JSON objects, one a line, through a pipe.  It dies with the runner.
  */
@@ -20,8 +21,8 @@ struct ty_child {
 
 /* In the child, fn is called and its value (0 or a negative errno) ends it. */
 int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx, struct ty_error *err);
-/* Read what is there, at most 64 KiB, and hand on each whole line.  0; -EPIPE at the end: the child is over and
- * *failed says whether it failed (a non-zero exit or a signal); then *c is as new. */
+/* Read what is there, at most 64 KiB, and hand on each whole line.  0; -EPIPE at the end: the child
+ * is over and *failed says whether it failed (a non-zero exit or a signal); then *c is as new. */
 int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed);
 /* Whoever waits for any child says so here; a pid that is not this child's is ignored. */
 void ty_child_reaped(struct ty_child *c, pid_t pid, int status);

@@ -67,7 +67,8 @@ static bool is_known(const struct collecting *c, const char *path)
 static void learn(uint64_t seq, const json_t *o, void *ctx)
 {
     struct collecting *c = ctx;
-    const char *kind = json_string_value(json_object_get(o, "kind")), *path = json_string_value(json_object_get(o, "path"));
+    const char *kind = json_string_value(json_object_get(o, "kind")),
+               *path = json_string_value(json_object_get(o, "path"));
 
     (void)seq;
     if (!kind || !path || strcmp(kind, "artifact") != 0)
@@ -102,8 +103,8 @@ static int flush(struct collecting *c)
 
 static int tell(struct collecting *c, const char *path, const char *sha, uint64_t bytes)
 {
-    CLEANUP_JSON json_t *o = json_pack("{s:s, s:s, s:s, s:I}", "kind", "artifact", "path", path, "sha256", sha, "bytes",
-                                       (json_int_t)bytes);
+    CLEANUP_JSON json_t *o = json_pack("{s:s, s:s, s:s, s:I}", "kind", "artifact", "path", path,
+                                       "sha256", sha, "bytes", (json_int_t)bytes);
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
 
     if (!text)
@@ -117,7 +118,10 @@ static int tell(struct collecting *c, const char *path, const char *sha, uint64_
     return c->batch.len >= BATCH_BYTES || ty_mono_us() - c->batch_us >= BATCH_US ? flush(c) : 0;
 }
 
-static bool worth_retrying(int r) { return r != -ENOENT && r != -EACCES && r != -EPERM && r != -EFBIG && r != -ENOMEM; }
+static bool worth_retrying(int r)
+{
+    return r != -ENOENT && r != -EACCES && r != -EPERM && r != -EFBIG && r != -ENOMEM;
+}
 
 /* Put one regular file: `path` is its name as an artifact, `real` where it lies. */
 static int put(struct collecting *c, const char *path, const char *real)
@@ -248,8 +252,12 @@ static void upload(struct collecting *c)
     const struct ty_jobfile *j = c->job;
 
     for (int i = 0; i < j->spec->ndata; i++) {
-        struct ty_stage s = { .ref = &j->spec->data[i], .dir = j->data_dirs[i], .work = j->work, .tmp = j->tmp,
-                              .warn = stage_warning, .ctx = &c->out };
+        struct ty_stage s = { .ref = &j->spec->data[i],
+                              .dir = j->data_dirs[i],
+                              .work = j->work,
+                              .tmp = j->tmp,
+                              .warn = stage_warning,
+                              .ctx = &c->out };
         struct ty_error err;
 
         if (ty_stage_out(&s, &err) < 0)
@@ -289,7 +297,8 @@ static void conclude(struct collecting *c)
         ty_child_tell(c->out, "note", note);
     if (c->failed <= TY_COLLECT_NAMED_MAX)
         return;
-    more = ty_strf("%llu more files could not be kept", (unsigned long long)(c->failed - TY_COLLECT_NAMED_MAX));
+    more = ty_strf("%llu more files could not be kept",
+                   (unsigned long long)(c->failed - TY_COLLECT_NAMED_MAX));
     if (more)
         ty_child_tell(c->out, "warning", more);
 }

@@ -1,8 +1,9 @@
 /* deliver.c - records, logs and rows to the daemon
  *
- * Each source remembers what was sent and what is stored, and keeps a bounded amount in flight.  WELCOME sets both to
- * what the daemon has; nothing else does, so whatever was lost with a connection is sent again.
- * The record `collected` waits until everything else was sent: the daemon closes the run's books with it.
+ * Each source remembers what was sent and what is stored, and keeps a bounded amount in flight.
+ * WELCOME sets both to what the daemon has; nothing else does, so whatever was lost with a
+ * connection is sent again. The record `collected` waits until everything else was sent: the daemon
+ * closes the run's books with it.
  */
 #include "base/error.h"
 #include "base/log.h"
@@ -16,7 +17,8 @@
 #define BUF_BYTES (TY_SPOOL_ROW_MAX + 16 * 1024)
 static_assert(BUF_BYTES >= TY_WIRE_LOG_CHUNK && BUF_BYTES < TY_WIRE_PAYLOAD_MAX, "one buffer for both");
 
-/* May anything be sent?  A connection that came after the one that was welcomed has to be welcomed itself. */
+/* May anything be sent?  A connection that came after the one that was welcomed has to be welcomed
+ * itself. */
 static bool welcomed(const struct ty_runner *r)
 {
     return r->welcomed != 0 && r->welcomed == ty_stream_serial(r->stream);
@@ -131,7 +133,8 @@ static bool send_record(struct ty_runner *r)
     struct ty_frame f = { .type = TY_FRAME_RECORD };
     const char *json;
 
-    if (ty_records_peek(r->records, &f.seq, &json, &f.body_len) < 0 || f.seq >= r->records_acked + RECORDS_IN_FLIGHT)
+    if (ty_records_peek(r->records, &f.seq, &json, &f.body_len) < 0 ||
+        f.seq >= r->records_acked + RECORDS_IN_FLIGHT)
         return false;
     if (f.seq == r->collected_seq && !all_sent(r))
         return false;
@@ -149,8 +152,9 @@ static void tell_log_limit(struct ty_runner *r, int i)
     if (!r->log[i].over || r->log_limit_told[i] || r->collected_seq)
         return;
     r->log_limit_told[i] = true;
-    text = ty_strf("the log '%s' reached its limit of %s (limits.log_bytes); what came after that was not kept",
-                   r->log[i].name, ty_show_bytes(r->log[i].limit, size));
+    text = ty_strf(
+        "the log '%s' reached its limit of %s (limits.log_bytes); what came after that was not kept",
+        r->log[i].name, ty_show_bytes(r->log[i].limit, size));
     if (text)
         ty_runner_warning(r, text);
 }
@@ -158,7 +162,9 @@ static void tell_log_limit(struct ty_runner *r, int i)
 static bool send_log(struct ty_runner *r, int i)
 {
     struct ty_logtail *t = &r->log[i];
-    struct ty_frame f = { .type = TY_FRAME_LOG, .name = t->name, .name_len = strlen(t->name), .body = r->buf };
+    struct ty_frame f = {
+        .type = TY_FRAME_LOG, .name = t->name, .name_len = strlen(t->name), .body = r->buf
+    };
     ssize_t n = ty_logtail_read(t, r->buf, TY_WIRE_LOG_CHUNK, &f.seq);
 
     tell_log_limit(r, i);
@@ -179,7 +185,8 @@ static bool send_rows(struct ty_runner *r)
     uint32_t writer;
 
     while (ty_rows_damaged(r->rows, &writer)) {
-        CLEANUP_FREE char *text = ty_strf("logged values of writer %u could not be read and are not complete", writer);
+        CLEANUP_FREE char *text =
+            ty_strf("logged values of writer %u could not be read and are not complete", writer);
 
         if (text && !r->collected_seq)
             ty_runner_warning(r, text);
@@ -199,7 +206,8 @@ bool ty_deliver_listens(const struct ty_runner *r)
 /* Row spools are looked at while somebody may write to them and somebody takes what they hold. */
 static bool polls(const struct ty_runner *r)
 {
-    return welcomed(r) && ty_stream_room(r->stream) && r->phase == TY_PHASE_running && (r->rescan || ty_rows_count(r->rows) > 0 || r->inotify < 0);
+    return welcomed(r) && ty_stream_room(r->stream) && r->phase == TY_PHASE_running &&
+           (r->rescan || ty_rows_count(r->rows) > 0 || r->inotify < 0);
 }
 
 void ty_deliver_pump(struct ty_runner *r)

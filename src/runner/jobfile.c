@@ -66,7 +66,8 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "attempt", 1, INT32_MAX, &j->attempt, err);
     if (r == 0)
-        r = ty_json_get_i64(j->json, "job.json", "cancel_grace_seconds", 0, 86400, &j->cancel_grace_seconds, err);
+        r = ty_json_get_i64(j->json, "job.json", "cancel_grace_seconds", 0, 86400,
+                            &j->cancel_grace_seconds, err);
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "log_bytes_max", 0, INT64_MAX, &j->log_bytes_max, err);
     return r;

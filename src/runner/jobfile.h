@@ -1,4 +1,5 @@
-/* jobfile.h - what a job folder says of its job, and how far the job has come (docs/spec/runner-stream.md) */
+/* jobfile.h - what a job folder says of its job, and how far the job has come
+ * (docs/spec/runner-stream.md) */
 #ifndef TY_JOBFILE_H
 #define TY_JOBFILE_H
 #include "core/run_spec.h"
@@ -25,6 +26,7 @@ enum ty_phase { TY_PHASE_none, TY_PHASES(X) TY_PHASE_COUNT };
 const char *ty_phase_word(enum ty_phase p); /* "" for none */
 /* Replace the file `phase` at once.  Not synced: after a power cut a run is over anyway. */
 int ty_phase_write(const char *dir, enum ty_phase p);
-/* TY_PHASE_none: no file.  A file with anything else in it counts as `preparing`: the job may have been started. */
+/* TY_PHASE_none: no file.  A file with another word in it is `preparing`: the job may have been
+ * started. */
 enum ty_phase ty_phase_read(const char *dir);
 #endif

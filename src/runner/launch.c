@@ -27,8 +27,9 @@ static json_t *strings(char *const *v)
 /* The plan goes through memory: command lines and environments may hold what others must not see. */
 static int plan_fd(const struct ty_launch_spec *s)
 {
-    CLEANUP_JSON json_t *o = json_pack("{s:s, s:s, s:i, s:o, s:o}", "work", s->work, "log", s->log, "oom", s->oom, "argv",
-                                       strings(s->argv), "env", strings(s->env));
+    CLEANUP_JSON json_t *o =
+        json_pack("{s:s, s:s, s:i, s:o, s:o}", "work", s->work, "log", s->log, "oom", s->oom,
+                  "argv", strings(s->argv), "env", strings(s->env));
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
     CLEANUP_CLOSE int fd = -1;
     int r;
@@ -56,7 +57,8 @@ int ty_rank_start(const struct ty_launch_spec *s, struct ty_rank *ret, struct ty
     int fds[2], r;
 
     if (plan < 0 || !mark)
-        return ty_error_set(err, plan < 0 ? plan : -ENOMEM, "cannot write the plan of the process: %s", strerror(-plan));
+        return ty_error_set(err, plan < 0 ? plan : -ENOMEM,
+                            "cannot write the plan of the process: %s", strerror(-plan));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return ty_error_set(err, -errno, "cannot make a socket: %m");
     mine = fds[0];

@@ -1,7 +1,8 @@
 /* launch.h - the runner's side of a rank wrapper: starting it, and what it tells
  *
- * Runner and wrapper hold the two ends of a socket.  The wrapper reports through it; when the runner's end
- * closes, for whatever reason, the wrapper kills the whole tree of its program (rank.h).
+ * Runner and wrapper hold the two ends of a socket.  The wrapper reports through it; when the
+ * runner's end closes, for whatever reason, the wrapper kills the whole tree of its program
+ * (rank.h).
  */
 #ifndef TY_LAUNCH_H
 #define TY_LAUNCH_H

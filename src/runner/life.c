@@ -6,7 +6,7 @@
  *   collecting  a child keeps the files
  *   collected   the record `collected` is there; what remains is delivery
  *
- * The word is in the file `phase` before what it names begins: a job is started once at most, whoever is killed when.
+ * The word is in the file `phase` before what it names begins: a job is started once at most.
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -65,7 +65,7 @@ static json_t *quote(const struct ty_runner *r)
     return ty_lossy_text(buf, n);
 }
 
-/* Everything that descends from the runner ends, the helper that syncs too; it is started again when it is needed. */
+/* Everything that descends from the runner ends.  The helper that syncs too: it is started anew. */
 static int kill_all(struct ty_runner *r)
 {
     int got = ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
@@ -132,11 +132,14 @@ static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *
     struct stat st;
 
     if (spec->script && (!script || stat(script, &st) < 0 || !S_ISREG(st.st_mode)))
-        return ty_error_set(err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
-                            spec->source_directory ? spec->source_directory : "(none)");
+        return ty_error_set(
+            err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
+            spec->source_directory ? spec->source_directory : "(none)");
     if (spec->script && access(spec->interpreter, X_OK) < 0)
-        return ty_error_set(err, -errno, "cannot run the interpreter '%s': %m; name one that exists on this machine",
-                            spec->interpreter);
+        return ty_error_set(
+            err, -errno,
+            "cannot run the interpreter '%s': %m; name one that exists on this machine",
+            spec->interpreter);
     if (!argv[0] || !*argv[0])
         return ty_error_set(err, -EINVAL, "the command of the run is empty");
     return 0;
@@ -148,10 +151,25 @@ static int expand(struct ty_runner *r, char ***env, char ***argv, struct ty_erro
     char **places = NULL;
     int got = ty_prepare_places(j, &places, err);
     struct ty_launch l = {
-        .spec = j->spec, .run_id = j->run, .attempt = j->attempt, .work_dir = j->work, .job_dir = j->dir,
-        .spool_dir = j->spool, .log_dir = j->log, .tmp_dir = j->tmp, .home = j->home, .user = j->user,
-        .user_home = j->user_home, .python_path = j->python_path, .workspace = j->workspace,
-        .data_dirs = (const char *const *)places, .rank = 0, .size = 1, .local_rank = 0, .local_size = 1, .node_rank = 0,
+        .spec = j->spec,
+        .run_id = j->run,
+        .attempt = j->attempt,
+        .work_dir = j->work,
+        .job_dir = j->dir,
+        .spool_dir = j->spool,
+        .log_dir = j->log,
+        .tmp_dir = j->tmp,
+        .home = j->home,
+        .user = j->user,
+        .user_home = j->user_home,
+        .python_path = j->python_path,
+        .workspace = j->workspace,
+        .data_dirs = (const char *const *)places,
+        .rank = 0,
+        .size = 1,
+        .local_rank = 0,
+        .local_size = 1,
+        .node_rank = 0,
     };
 
     if (got == 0)
@@ -185,8 +203,13 @@ static void launch(struct ty_runner *r)
     int got = log ? expand(r, &env, &argv, &err) : ty_error_oom(&err);
 
     if (got == 0) {
-        struct ty_launch_spec s = { .job_dir = r->job->dir, .work = r->job->work, .log = log, .argv = argv, .env = env,
-                                    .oom = r->oom, .err = STDERR_FILENO };
+        struct ty_launch_spec s = { .job_dir = r->job->dir,
+                                    .work = r->job->work,
+                                    .log = log,
+                                    .argv = argv,
+                                    .env = env,
+                                    .oom = r->oom,
+                                    .err = STDERR_FILENO };
 
         head_log(r);
         phase(r, TY_PHASE_running);
@@ -218,7 +241,9 @@ static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
     if (r->ending == TY_ENDING_CANCEL)
         snprintf(buf, n, "the run was canceled; the %s %s", program(r), how);
     else if (r->ending == TY_ENDING_TIME_LIMIT)
-        snprintf(buf, n, "the run reached its time limit of %" PRId64 " seconds (max_run_duration_seconds); the %s %s",
+        snprintf(buf, n,
+                 "the run reached its time limit of %" PRId64
+                 " seconds (max_run_duration_seconds); the %s %s",
                  r->job->spec->max_run_seconds, program(r), how);
     else
         snprintf(buf, n, "the %s %s", program(r), how);
@@ -231,7 +256,7 @@ static void ended(struct ty_runner *r)
     int killed = SIGKILL; /* as a wait status: killed by it */
 
     if (kill_all(r) < 0)
-        ty_runner_warning(r, "some processes of the run could not be ended within 5 seconds and may still be there");
+        ty_runner_warning(r, "some processes of the run did not end within 5 seconds of SIGKILL");
     ty_rank_done(&r->rank);
     if (r->failure) {
         fail(r, r->failure);
@@ -242,8 +267,8 @@ static void ended(struct ty_runner *r)
         finish(r, status, text);
     } else {
         r->ending = TY_ENDING_LOST;
-        snprintf(text, sizeof text, "the process that watched the %s %s; the %s was ended with it", program(r),
-                 ty_status_text(r->wrapper_status, how), program(r));
+        snprintf(text, sizeof text, "the process that watched the %s %s; the %s was ended with it",
+                 program(r), ty_status_text(r->wrapper_status, how), program(r));
         finish(r, NULL, text);
     }
 }
@@ -301,9 +326,12 @@ static void collected(struct ty_runner *r, bool failed)
     CLEANUP_FREE char *text = NULL;
 
     if (failed)
-        ty_runner_warning(r, "the files of the run could not be collected whole: the process that did it was killed");
-    if (dropped > 0 && (text = ty_strf("%" PRIu64 " logged values were dropped: more than %u MiB of them waited to be stored",
-                                       dropped, TY_SPOOL_UNACKED_MAX >> 20)))
+        ty_runner_warning(
+            r, "the files of the run are not complete: the process that collects them was killed");
+    if (dropped > 0 &&
+        (text =
+             ty_strf("%" PRIu64 " logged values were dropped: more than %u MiB waited to be stored",
+                     dropped, TY_SPOOL_UNACKED_MAX >> 20)))
         ty_runner_warning(r, text);
     ty_runner_note(r, "done");
     r->collected_seq = ty_runner_record(r, json_pack("{s:s}", "kind", "collected"));

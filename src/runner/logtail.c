@@ -12,7 +12,8 @@
 #define BLOCK 4096u
 #define PUNCH_STEP (1u << 20)
 
-int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit, struct ty_error *err)
+int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit,
+                    struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_path_join(log_dir, name);
     int fd;
@@ -95,7 +96,8 @@ void ty_logtail_trim(struct ty_logtail *t)
     if (end < t->punched + PUNCH_STEP)
         return;
     /* Where the file system has no holes, the bytes stay until the folder goes. */
-    fallocate(t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)t->punched, (off_t)(end - t->punched));
+    fallocate(t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)t->punched,
+              (off_t)(end - t->punched));
     t->punched = end;
 }
 

@@ -2,8 +2,9 @@
  *
  *     0 ... acked ... sent ... size
  *
- * Bytes that the daemon has are given back to the disk by punching holes, except the last TY_LOGTAIL_KEEP, which
- * the error of a failed run quotes.  What lies beyond the limit is never sent.
+ * Bytes that the daemon has are given back to the disk by punching holes, except the last
+ * TY_LOGTAIL_KEEP, which the error of a failed run quotes.  What lies beyond the limit is never
+ * sent.
  */
 #ifndef TY_LOGTAIL_H
 #define TY_LOGTAIL_H
@@ -24,13 +25,14 @@ struct ty_logtail {
     bool over;        /* the limit was reached */
 };
 /* Make or open `name` below the folder `log_dir`. */
-int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit, struct ty_error *err);
+int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit,
+                    struct ty_error *err);
 void ty_logtail_done(struct ty_logtail *t); /* fine for a zeroed one */
 /* The daemon has `stored` bytes: go on from there. */
 void ty_logtail_seek(struct ty_logtail *t, uint64_t stored);
 void ty_logtail_ack(struct ty_logtail *t, uint64_t stored);
-/* The next bytes to send, at most `cap`: their number, 0 for none (now, or until more is acknowledged); *offset says where
- * they stand. */
+/* The next bytes to send, at most `cap`: their number, 0 for none (now, or until more is
+ * acknowledged); *offset says where they stand. */
 ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *offset);
 bool ty_logtail_pending(struct ty_logtail *t); /* something is left to send */
 /* Give back what is not needed. */

@@ -69,8 +69,12 @@ static void warn(const char *text, void *ctx) { ty_child_tell(*(int *)ctx, "warn
 
 static struct ty_stage stage_of(const struct ty_jobfile *j, int i, int *out)
 {
-    return (struct ty_stage){ .ref = &j->spec->data[i], .dir = j->data_dirs[i], .work = j->work, .tmp = j->tmp,
-                              .warn = out ? warn : NULL, .ctx = out };
+    return (struct ty_stage){ .ref = &j->spec->data[i],
+                              .dir = j->data_dirs[i],
+                              .work = j->work,
+                              .tmp = j->tmp,
+                              .warn = out ? warn : NULL,
+                              .ctx = out };
 }
 
 int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *err)

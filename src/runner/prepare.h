@@ -3,8 +3,9 @@
 #define TY_PREPARE_H
 #include "runner/jobfile.h"
 
-/* For ty_child_start; ctx is a struct ty_jobfile.  Tells "note", "warning" and, when it fails, "failed". */
+/* For ty_child_start; ctx is a struct ty_jobfile.  Tells "note", "warning" and, when it fails,
+ * "failed". */
 int ty_prepare(int out, void *ctx);
-/* Where each data reference of the job lies: malloc'ed list of malloc'ed paths, NULL-terminated (ty_strv_free). */
+/* Where each data reference of the job lies: NULL-terminated; free with ty_strv_free. */
 int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *err);
 #endif

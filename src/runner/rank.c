@@ -56,9 +56,11 @@ static json_t *read_plan(int fd)
     struct stat st;
     json_t *o = NULL;
 
-    if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > PLAN_MAX || !(text = malloc((size_t)st.st_size)))
+    if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > PLAN_MAX ||
+        !(text = malloc((size_t)st.st_size)))
         return NULL;
-    if (pread(fd, text, (size_t)st.st_size, 0) != st.st_size || ty_json_parse(text, (size_t)st.st_size, &o, NULL) < 0)
+    if (pread(fd, text, (size_t)st.st_size, 0) != st.st_size ||
+        ty_json_parse(text, (size_t)st.st_size, &o, NULL) < 0)
         return NULL;
     return o;
 }
@@ -94,6 +96,14 @@ static void reaped(pid_t pid, int status, void *ctx)
         return;
     k->program = 0;
     k->status = status;
+}
+
+/* The runner was killed before there was a program: then there will be none. */
+static bool abandoned(const struct rank *k)
+{
+    struct pollfd p = { .fd = k->line, .events = POLLIN };
+
+    return poll(&p, 1, 0) > 0;
 }
 
 /* True when the program ended, false when the runner is gone. */
@@ -158,7 +168,10 @@ int ty_rank_main(int argc, char **argv)
     prctl(PR_SET_NAME, "trainyard-rank");
     k.signals = watch_signals();
     plan = read_plan(plan_fd);
-    r = !plan || k.signals < 0 ? ty_error_set(&err, -EIO, "cannot read the plan of the process") : start(&k, plan, &err);
+    if (abandoned(&k))
+        return 1;
+    r = !plan || k.signals < 0 ? ty_error_set(&err, -EIO, "cannot read the plan of the process")
+                               : start(&k, plan, &err);
     if (r < 0) {
         report(&k, TY_REPORT_FAILED, r, err.text);
         return 127;

@@ -1,7 +1,7 @@
 /* records.c - records.spool: one line "<seq> <json>\n" a record
  *
- * Appended in groups.  A write that fails half-way is cut off again, so that the file is whole lines at all times
- * except after a power cut, and then only its end is torn.
+ * Appended in groups.  A write that fails half-way is cut off again, so that the file is whole
+ * lines at all times except after a power cut, and then only its end is torn.
  */
 #include "runner/records.h"
 #include "base/cleanup.h"
@@ -58,7 +58,9 @@ static const char *line_here(struct ty_records *r)
             }
         }
         if (again == 0) {
-            size_t want = r->size - r->send_at < (off_t)sizeof r->window ? (size_t)(r->size - r->send_at) : sizeof r->window;
+            size_t want = r->size - r->send_at < (off_t)sizeof r->window
+                              ? (size_t)(r->size - r->send_at)
+                              : sizeof r->window;
             ssize_t got = want ? pread(r->fd, r->window, want, r->send_at) : 0;
 
             r->window_at = r->send_at;
@@ -116,7 +118,8 @@ int ty_records_each(const char *path, ty_record_fn fn, void *ctx)
     return r->fd < 0 ? -errno : load(r, fn, ctx);
 }
 
-int ty_records_open(const char *path, ty_record_fn fn, void *ctx, struct ty_records **ret, struct ty_error *err)
+int ty_records_open(const char *path, ty_record_fn fn, void *ctx, struct ty_records **ret,
+                    struct ty_error *err)
 {
     CLEANUP(records_freep) struct ty_records *r = calloc(1, sizeof *r);
     int got;

@@ -148,7 +148,8 @@ void ty_rows_seek(struct ty_rows *r, const json_t *next)
         place(r, i);
 }
 
-ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *writer, uint64_t *first, uint32_t *count)
+ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *writer, uint64_t *first,
+                       uint32_t *count)
 {
     for (uint32_t k = 0; k < r->n; k++) {
         uint32_t i = (r->turn + k) % r->n;

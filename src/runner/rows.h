@@ -10,13 +10,14 @@ struct ty_rows;
 
 struct ty_rows *ty_rows_new(const char *dir); /* NULL: out of memory */
 struct ty_rows *ty_rows_free(struct ty_rows *r);
-/* Take up spools that appeared in the folder.  Returns true when one is there whose head is not complete yet. */
+/* Take up spools that appeared in the folder.  True: there is one whose head is not complete yet. */
 bool ty_rows_scan(struct ty_rows *r);
 int ty_rows_count(const struct ty_rows *r); /* spools that are open */
 /* The daemon's {"<writer>": next row}: go on from there.  A writer that it does not name starts at 0. */
 void ty_rows_seek(struct ty_rows *r, const json_t *next);
 /* The next rows to send, of any writer: bytes, or 0. */
-ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *writer, uint64_t *first, uint32_t *count);
+ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *writer, uint64_t *first,
+                       uint32_t *count);
 void ty_rows_ack(struct ty_rows *r, uint32_t writer, uint64_t next);
 bool ty_rows_pending(const struct ty_rows *r); /* something is left to send */
 uint64_t ty_rows_dropped(const struct ty_rows *r); /* rows that found their spool full */

@@ -1,7 +1,8 @@
 /* runner.c - beginning, waiting for events, ending
  *
- * One thread, one poll loop.  A turn: hear what happened, act on it (life.c), write records, send (deliver.c), wait.
- * Nothing waits for the daemon; work that takes long is done by a child (child.h).
+ * One thread, one poll loop.  A turn: hear what happened, act on it (life.c), write records, send
+ * (deliver.c), wait.  Nothing waits for the daemon; work that takes long is done by a child
+ * (child.h).
  */
 #include "runner/runner.h"
 #include "base/cleanup.h"
@@ -32,6 +33,8 @@
 
 #define WRITE_RETRY_US (1000 * 1000)
 #define OOM_PROTECT (-500)
+#define LOCK_WAIT_US (1000 * 1000)
+#define LOCK_LOOK_US 2000
 
 static const char *const log_names[TY_LOG_COUNT] = {
     [TY_LOG_DRIVER] = "azureml-logs/70_driver_log.txt",
@@ -58,7 +61,8 @@ uint64_t ty_runner_record(struct ty_runner *r, json_t *o) { return ty_records_ad
 void ty_runner_warning(struct ty_runner *r, const char *text)
 {
     ty_runner_note(r, "warning: %s", text);
-    ty_runner_record(r, json_pack("{s:s, s:o}", "kind", "warning", "text", ty_lossy_text(text, strlen(text))));
+    ty_runner_record(
+        r, json_pack("{s:s, s:o}", "kind", "warning", "text", ty_lossy_text(text, strlen(text))));
 }
 
 void ty_runner_reaped(pid_t pid, int status, void *ctx)
@@ -97,6 +101,21 @@ static int watch_signals(struct ty_runner *r)
     return r->signals < 0 ? -errno : 0;
 }
 
+/* Is the runner that signed the folder last alive? */
+static bool other_lives(const char *dir)
+{
+    CLEANUP_FREE char *path = ty_path_join(dir, "runner.id");
+    CLEANUP_FREE char *text = NULL;
+    struct ty_proc_id id = { 0 };
+    bool lives;
+    int pid = 0;
+
+    lives = path && ty_read_file(path, 256, &text, NULL) == 0 &&
+            sscanf(text, "%39s %d %" SCNu64, id.boot, &pid, &id.start) == 3;
+    id.pid = pid;
+    return lives && ty_proc_alive(&id);
+}
+
 /* 0; -EWOULDBLOCK: another runner is at work. */
 static int take_lock(struct ty_runner *r, const char *dir)
 {
@@ -106,12 +125,20 @@ static int take_lock(struct ty_runner *r, const char *dir)
     r->lock = openat(r->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (r->lock < 0)
         return -errno;
-    return flock(r->lock, LOCK_EX | LOCK_NB) < 0 ? -errno : 0;
+    /* What a killed runner was just starting holds the lock until it has closed what it inherited. */
+    for (int64_t end = ty_mono_us() + LOCK_WAIT_US; flock(r->lock, LOCK_EX | LOCK_NB) < 0;
+         usleep(LOCK_LOOK_US))
+        if (errno != EWOULDBLOCK)
+            return -errno;
+        else if (other_lives(dir) || ty_mono_us() >= end)
+            return -EWOULDBLOCK;
+    return 0;
 }
 
 static void open_own_log(const struct ty_runner *r)
 {
-    CLEANUP_CLOSE int fd = openat(r->dir_fd, "runner.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    CLEANUP_CLOSE int fd = openat(r->dir_fd, "runner.log",
+                                  O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 
     if (fd >= 0)
         dup2(fd, STDERR_FILENO);
@@ -133,7 +160,7 @@ static int sign(struct ty_runner *r, struct ty_proc_id *me)
         return -ENOMEM;
     if (ty_read_file(path, 256, &was, &n) == 0)
         r->rebooted = !ty_starts_with(was, me->boot);
-    /* Renamed into place without a sync: a reader sees one whole line, and after a power cut it means nothing. */
+    /* Renamed without a sync: a reader sees one whole line, and after a power cut it means nothing. */
     fd = openat(r->dir_fd, ".runner.id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
@@ -143,9 +170,10 @@ static int sign(struct ty_runner *r, struct ty_proc_id *me)
 
 static char *hello(const struct ty_jobfile *j, const struct ty_proc_id *me)
 {
-    CLEANUP_JSON json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:s, s:i, s:I}", "protocol", TY_WIRE_PROTOCOL, "run", j->run,
-                                       "attempt", (json_int_t)j->attempt, "token", j->token, "boot", me->boot, "pid",
-                                       (int)me->pid, "start", (json_int_t)me->start);
+    CLEANUP_JSON json_t *o =
+        json_pack("{s:i, s:s, s:I, s:s, s:s, s:i, s:I}", "protocol", TY_WIRE_PROTOCOL, "run",
+                  j->run, "attempt", (json_int_t)j->attempt, "token", j->token, "boot", me->boot,
+                  "pid", (int)me->pid, "start", (json_int_t)me->start);
 
     return o ? ty_json_text(o) : NULL;
 }
@@ -317,7 +345,8 @@ static int64_t due(const struct ty_runner *r)
         at = life;
     if (r->write_due_us && r->write_due_us < at)
         at = r->write_due_us;
-    if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running && r->now_us + TY_ROWS_POLL_US < at)
+    if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running &&
+        r->now_us + TY_ROWS_POLL_US < at)
         at = r->now_us + TY_ROWS_POLL_US;
     return at;
 }
@@ -420,8 +449,16 @@ static void become_runner(struct ty_runner *r)
 
 int ty_runner_main(const char *job_dir)
 {
-    struct ty_runner r = { .lock = -1, .dir_fd = -1, .signals = -1, .inotify = -1, .spool_watch = -1,
-                           .limit_us = TY_NEVER, .kill_us = TY_NEVER, .child = TY_CHILD_INIT, .syncer = TY_CHILD_INIT, .rank = TY_RANK_INIT,
+    struct ty_runner r = { .lock = -1,
+                           .dir_fd = -1,
+                           .signals = -1,
+                           .inotify = -1,
+                           .spool_watch = -1,
+                           .limit_us = TY_NEVER,
+                           .kill_us = TY_NEVER,
+                           .child = TY_CHILD_INIT,
+                           .syncer = TY_CHILD_INIT,
+                           .rank = TY_RANK_INIT,
                            .records_acked = 1 };
     char dir[PATH_MAX];
     struct ty_error err = { 0 };
@@ -449,6 +486,8 @@ int ty_runner_main(const char *job_dir)
     }
     loop(&r);
     ty_life_stop(&r);
+    /* job.json first: the rest of a removal that was cut short cannot be taken for a job to start. */
+    unlinkat(r.dir_fd, "job.json", 0);
     got = ty_rm_rf(dir);
     if (got < 0)
         ty_log(TY_LOG_ERROR, "cannot remove the job folder '%s': %s", dir, strerror(-got));

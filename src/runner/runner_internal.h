@@ -17,11 +17,18 @@
 
 #define TY_NEVER INT64_MAX
 #define TY_ROWS_POLL_US (100 * 1000)
-#define TY_LOG_HOLD_US (3 * 1000) /* after a read of a log, before the next: many small writes become one frame */
+#define TY_LOG_HOLD_US (3 * 1000) /* between two reads of a log: many small writes become one frame */
 #define TY_TREE_KILL_MS 5000
 
 enum ty_log_id { TY_LOG_DRIVER, TY_LOG_CONTROL, TY_LOG_COUNT };
-enum ty_ending { TY_ENDING_SCRIPT, TY_ENDING_CANCEL, TY_ENDING_TIME_LIMIT, TY_ENDING_PREPARE, TY_ENDING_LOST, TY_ENDING_COUNT };
+enum ty_ending {
+    TY_ENDING_SCRIPT,
+    TY_ENDING_CANCEL,
+    TY_ENDING_TIME_LIMIT,
+    TY_ENDING_PREPARE,
+    TY_ENDING_LOST,
+    TY_ENDING_COUNT
+};
 
 struct ty_runner {
     struct ty_jobfile *job;
@@ -83,6 +90,7 @@ void ty_life_stop(struct ty_runner *r);   /* end everything that was started */
 void ty_deliver_frames(struct ty_runner *r);
 void ty_deliver_pump(struct ty_runner *r);
 int64_t ty_deliver_due(const struct ty_runner *r);
-/* Would news of the files be of any use now?  Without a daemon, or while a log is held back, they need wake nobody. */
+/* Would news of the files be of any use now?  Without a daemon, or while a log is held back, they
+ * need wake nobody. */
 bool ty_deliver_listens(const struct ty_runner *r);
 #endif

@@ -3,9 +3,10 @@
  *   0      64     128              4096                4096 + 1 MiB
  *   | script | runner | spare ...  | segment 0         | segment 1 ...
  *
- * The script writes its half of the head through a mapping and publishes rows with a release store of `end`.
- * The runner uses pread and pwrite on the same pages.  Its place (bytes, row number) stands twice, and `slot` says
- * which one holds: a runner that is killed between two stores leaves a pair that fits together.
+ * The script writes its half of the head through a mapping and publishes rows with a release store
+ * of `end`. The runner uses pread and pwrite on the same pages.  Its place (bytes, row number)
+ * stands twice, and `slot` says which one holds: a runner that is killed between two stores leaves
+ * a pair that fits together.
  */
 #include "runner/spool.h"
 #include "base/cleanup.h"
@@ -50,7 +51,8 @@ struct ty_spool_writer {
     pthread_mutex_t lock;
     int fd, pid;
     struct head *head;
-    unsigned char *segment; /* mapped; the one that holds byte `end`, or the one before when `end` is its end */
+    unsigned char *
+        segment; /* mapped; the one that holds byte `end`, or the one before when `end` is its end */
     uint64_t segment_no;
 };
 
@@ -250,7 +252,8 @@ static int head_get(int fd, size_t offset, uint64_t *ret)
     uint64_t a, b;
 
     for (int i = 0; i < 100; i++) {
-        if (pread(fd, &a, sizeof a, (off_t)offset) != sizeof a || pread(fd, &b, sizeof b, (off_t)offset) != sizeof b)
+        if (pread(fd, &a, sizeof a, (off_t)offset) != sizeof a ||
+            pread(fd, &b, sizeof b, (off_t)offset) != sizeof b)
             return -EBADMSG;
         if (a == b) {
             atomic_thread_fence(memory_order_acquire);

@@ -207,7 +207,7 @@ void ty_stream_turn(struct ty_stream *s, int64_t now_us)
         return;
     if (now_us >= s->spoken_us + PING_US && s->out.len == s->out_at)
         ty_stream_send(s, &ping);
-    /* A peer that is gone fails the sending first; what it had said before (REFUSED, RELEASE) is read all the same. */
+    /* A peer that is gone fails the sending first; what it had said before (RELEASE) is read all the same. */
     bool sent = flush(s, now_us);
     s->ended = !fill(s) || !sent;
     if (s->ended && s->in_len == s->in_at)

@@ -1,7 +1,7 @@
 /* stream.h - the runner's end of the stream to the daemon (docs/spec/runner-stream.md)
  *
- * Nothing here waits.  A stream that breaks, for whatever reason, is opened again after a growing delay; what was in
- * flight is forgotten, because WELCOME says what the daemon has.
+ * Nothing here waits.  A stream that breaks, for whatever reason, is opened again after a growing
+ * delay; what was in flight is forgotten, because WELCOME says what the daemon has.
  */
 #ifndef TY_STREAM_H
 #define TY_STREAM_H

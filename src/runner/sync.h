@@ -1,6 +1,8 @@
-/* sync.h - getting a job folder onto the disk; runs in a child of the runner, because a busy disk takes its time
+/* sync.h - getting a job folder onto the disk; in a child of the runner, because a busy disk takes
+ * its time
  *
- * What is on disk afterwards: every byte that was in records.spool, and that `phase` and runner.id exist.
+ * What is on disk afterwards: every byte that was in records.spool, and that `phase` and runner.id
+ * exist.
  */
 #ifndef TY_SYNC_H
 #define TY_SYNC_H

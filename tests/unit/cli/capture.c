@@ -17,7 +17,8 @@ static char *content(int fd, size_t *n)
     struct stat st;
     char *text;
 
-    if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0 || !(text = calloc(1, (size_t)st.st_size + 1)) ||
+    if (fstat(fd, &st) < 0 || lseek(fd, 0, SEEK_SET) < 0 ||
+        !(text = calloc(1, (size_t)st.st_size + 1)) ||
         ty_read_full(fd, text, (size_t)st.st_size) != st.st_size)
         abort();
     *n = (size_t)st.st_size;
@@ -27,7 +28,9 @@ static char *content(int fd, size_t *n)
 
 struct captured capture_call(int (*fn)(void *ctx), void *ctx)
 {
-    int fds[3] = { open("/dev/null", O_RDONLY | O_CLOEXEC), memfd_create("out", MFD_CLOEXEC), memfd_create("err", MFD_CLOEXEC) }, old[3], i;
+    int fds[3] = { open("/dev/null", O_RDONLY | O_CLOEXEC), memfd_create("out", MFD_CLOEXEC),
+                   memfd_create("err", MFD_CLOEXEC) },
+        old[3], i;
     struct captured c;
     size_t unused;
 

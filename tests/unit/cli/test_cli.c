@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 /* The one line that every usage error is. */
@@ -79,7 +80,10 @@ static void test_help(void **state)
         h = second ? CAPTURE(NULL, name, second, "--help") : CAPTURE(NULL, name, "-h");
         assert_int_equal(h.code, 0);
         assert_true(ty_starts_with(h.out, command->name));
-        assert_true(!command->examples || (strstr(h.out, "Examples:") && (!strstr(h.out, "Options:") || strstr(h.out, "Examples:") < strstr(h.out, "Options:"))));
+        assert_true(!command->examples ||
+                    (strstr(h.out, "Examples:") &&
+                     (!strstr(h.out, "Options:") ||
+                      strstr(h.out, "Examples:") < strstr(h.out, "Options:"))));
         for (o = command->options; o && o->name; o++)
             assert_non_null(strstr(h.out, o->help));
         captured_done(&h);
@@ -141,7 +145,8 @@ static void test_options(void **state)
     PARSE(&cli, "--home", "/h", "ps", "-aqn5", "--state=Failed", "--tag", "x=y");
     assert_string_equal(cli.command->name, "ps");
     assert_string_equal(ty_cli_value(&cli, "home"), "/h");
-    assert_true(ty_cli_flag(&cli, "all") && ty_cli_flag(&cli, "quiet") && !ty_cli_flag(&cli, "json"));
+    assert_true(ty_cli_flag(&cli, "all") && ty_cli_flag(&cli, "quiet") &&
+                !ty_cli_flag(&cli, "json"));
     assert_string_equal(ty_cli_value(&cli, "limit"), "5");
     assert_string_equal(ty_cli_value(&cli, "state"), "Failed");
     assert_string_equal(ty_cli_value(&cli, "tag"), "x=y");
@@ -179,11 +184,22 @@ static void test_command_words(void **state)
 
 static void test_times(void **state)
 {
-    static const struct { const char *text; int64_t us; } good[] = {
-        { "90", 90000000 }, { "0", 0 }, { "0.2", 200000 }, { "1.5", 1500000 }, { "90s", 90000000 }, { "10m", 600000000 },
-        { "1h30m", INT64_C(5400000000) }, { "2d", INT64_C(172800000000) }, { "1d1s", INT64_C(86401000000) },
+    static const struct {
+        const char *text;
+        int64_t us;
+    } good[] = {
+        { "90", 90000000 },
+        { "0", 0 },
+        { "0.2", 200000 },
+        { "1.5", 1500000 },
+        { "90s", 90000000 },
+        { "10m", 600000000 },
+        { "1h30m", INT64_C(5400000000) },
+        { "2d", INT64_C(172800000000) },
+        { "1d1s", INT64_C(86401000000) },
     };
-    static const char *const bad[] = { "", "x", "-1", "1x", "1m1h", "1m1m", "m", "1.", ".5", "1.5h", "1 m", "999999999999999" };
+    static const char *const bad[] = { "",  "x",  "-1", "1x",   "1m1h", "1m1m",
+                                       "m", "1.", ".5", "1.5h", "1 m",  "999999999999999" };
     int64_t us = 77;
     size_t i;
 
@@ -201,9 +217,11 @@ static void test_times(void **state)
 
 static void test_exit_codes(void **state)
 {
-    static const struct { int code, exit; } table[] = {
-        { -ENOENT, 3 }, { -EACCES, 4 }, { -EEXIST, 5 }, { -ECONNREFUSED, 6 }, { -EPROTO, 6 }, { -ETIMEDOUT, 7 },
-        { -EINVAL, 1 }, { -EFBIG, 1 },  { -ENOSPC, 1 }, { -EINTR, 130 },
+    static const struct {
+        int code, exit;
+    } table[] = {
+        { -ENOENT, 3 },    { -EACCES, 4 }, { -EEXIST, 5 }, { -ECONNREFUSED, 6 }, { -EPROTO, 6 },
+        { -ETIMEDOUT, 7 }, { -EINVAL, 1 }, { -EFBIG, 1 },  { -ENOSPC, 1 },       { -EINTR, 130 },
     };
     struct captured c;
     size_t i;
@@ -273,7 +291,8 @@ static void test_docs(void **state)
     for (i = 0; ty_conf_option(i); i++) {
         const struct ty_conf_option *o = ty_conf_option(i);
 
-        snprintf(line, sizeof line, "| `%s` | %s | %s | %s |", o->key, o->kind, o->fallback, o->help);
+        snprintf(line, sizeof line, "| `%s` | %s | %s | %s |", o->key, o->kind, o->fallback,
+                 o->help);
         if (!strstr(conf, line))
             fail_msg("docs/configuration.md lacks the line: %s", line);
     }
@@ -282,10 +301,12 @@ static void test_docs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage_errors), cmocka_unit_test(test_own_failures), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_tables),       cmocka_unit_test(test_options),      cmocka_unit_test(test_command_words),
-        cmocka_unit_test(test_times),        cmocka_unit_test(test_exit_codes),   cmocka_unit_test(test_version),
-        cmocka_unit_test(test_docs),         cmocka_unit_test(test_full_output),
+        cmocka_unit_test(test_usage_errors), cmocka_unit_test(test_own_failures),
+        cmocka_unit_test(test_help),         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_options),      cmocka_unit_test(test_command_words),
+        cmocka_unit_test(test_times),        cmocka_unit_test(test_exit_codes),
+        cmocka_unit_test(test_version),      cmocka_unit_test(test_docs),
+        cmocka_unit_test(test_full_output),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,28 +12,38 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #define A "first_1780000000_0a1b2c3d"
 #define B "other_1780000001_0a1b2c3e"
 #define RUN(id, state, more) \
-    "{\"id\": \"" id "\", \"number\": 1, \"experiment\": \"first\", \"state\": \"" state "\", \"attempt\": 1, \"target\": \"local\", " \
+    "{\"id\": \"" id "\", \"number\": 1, \"experiment\": \"first\", \"state\": \"" state \
+    "\", \"attempt\": 1, \"target\": \"local\", " \
     "\"command_line\": \"python3 train.py\", \"created\": \"2026-11-23T11:52:03.000000Z\", \"started\": \"2026-11-23T11:52:04.000000Z\", " \
-    "\"ended\": \"2026-11-23T11:53:05.000000Z\", \"warnings\": [\"no GPU here\"], \"tags\": {\"k\": \"v\"}, \"properties\": {}, \"why\": null, " more "}"
-#define FAILED RUN(A, "Failed", "\"exit_code\": 7, \"exit_signal\": null, \"error\": {\"code\": \"ScriptFailed\", " \
-                   "\"message\": \"the script exited with code 7\", \"log_tail\": \"last\\nwords\\n\"}")
+    "\"ended\": \"2026-11-23T11:53:05.000000Z\", \"warnings\": [\"no GPU here\"], \"tags\": {\"k\": \"v\"}, \"properties\": {}, \"why\": null, " more \
+    "}"
+#define FAILED \
+    RUN(A, "Failed", \
+        "\"exit_code\": 7, \"exit_signal\": null, \"error\": {\"code\": \"ScriptFailed\", " \
+        "\"message\": \"the script exited with code 7\", \"log_tail\": \"last\\nwords\\n\"}")
 #define DONE RUN(B, "Completed", "\"exit_code\": 0, \"exit_signal\": null, \"error\": null")
 #define EVENTS "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-#define FILES "{\"files\": [{\"path\": \"azureml-logs/70_driver_log.txt\", \"bytes\": 14, \"kind\": \"log\", \"sha256\": null}, " \
-              "{\"path\": \"outputs/deep/model\", \"bytes\": 2, \"kind\": \"artifact\", \"sha256\": null}]}"
+#define FILES \
+    "{\"files\": [{\"path\": \"azureml-logs/70_driver_log.txt\", \"bytes\": 14, \"kind\": \"log\", \"sha256\": null}, " \
+    "{\"path\": \"outputs/deep/model\", \"bytes\": 2, \"kind\": \"artifact\", \"sha256\": null}]}"
 
 static void test_ps(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "GET /api/v1/runs?limit=20 ", .raw = fake_json("{\"runs\": [" FAILED "], \"next\": \"" A "\"}") },
-        { .match = "GET /api/v1/runs?state=active&limit=1000 ", .raw = fake_json("{\"runs\": [" FAILED ", " DONE "], \"next\": null}") },
-        { .match = "GET /api/v1/runs?limit=1000&state=Failed&experiment=a%20b ", .raw = fake_json("{\"runs\": [" FAILED "], \"next\": \"x\"}") },
-        { .match = "GET /api/v1/runs?limit=1000&state=Failed&experiment=a%20b&before=x ", .raw = fake_json("{\"runs\": [" DONE "], \"next\": null}") },
+        { .match = "GET /api/v1/runs?limit=20 ",
+          .raw = fake_json("{\"runs\": [" FAILED "], \"next\": \"" A "\"}") },
+        { .match = "GET /api/v1/runs?state=active&limit=1000 ",
+          .raw = fake_json("{\"runs\": [" FAILED ", " DONE "], \"next\": null}") },
+        { .match = "GET /api/v1/runs?limit=1000&state=Failed&experiment=a%20b ",
+          .raw = fake_json("{\"runs\": [" FAILED "], \"next\": \"x\"}") },
+        { .match = "GET /api/v1/runs?limit=1000&state=Failed&experiment=a%20b&before=x ",
+          .raw = fake_json("{\"runs\": [" DONE "], \"next\": null}") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -42,7 +52,8 @@ static void test_ps(void **state)
     (void)state;
     assert_int_equal(c.code, 0);
     assert_true(ty_starts_with(c.out, "ID                         EXPERIMENT  STATE "));
-    assert_true(strstr(c.out, "\n" A "  first       Failed ") && strstr(c.out, "     1m01s  local   python3 train.py\n"));
+    assert_true(strstr(c.out, "\n" A "  first       Failed ") &&
+                strstr(c.out, "     1m01s  local   python3 train.py\n"));
     assert_non_null(strstr(c.out, "\n" B));
     captured_done(&c);
     c = CAPTURE(fake_home(f), "ps", "-q");
@@ -60,7 +71,8 @@ static void test_ps(void **state)
 static void test_show(void **state)
 {
     struct fake_answer answers[] = { { .match = "GET /api/v1/runs/" A, .raw = fake_json(FAILED) },
-                                     { .match = "GET /api/v1/runs/" B, .raw = fake_reply(404, "text/plain", "no run '" B "'") },
+                                     { .match = "GET /api/v1/runs/" B,
+                                       .raw = fake_reply(404, "text/plain", "no run '" B "'") },
                                      { 0 } };
     struct fake *f = fake_start(answers);
     struct captured c = CAPTURE(fake_home(f), "show", B, A);
@@ -80,11 +92,17 @@ static void test_show(void **state)
 
 static void test_wait(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET /api/v1/runs/" A "/follow", .raw = EVENTS "event: end\ndata: " FAILED "\n\n", .close = true },
-                                     { .match = "GET /api/v1/runs/" B "/follow", .raw = EVENTS "event: end\ndata: " DONE "\n\n", .close = true },
-                                     { .match = "GET /api/v1/runs/third_1780000001_0a1b2c3e/follow", .raw = EVENTS },
-                                     { .match = "GET", .raw = fake_reply(404, "text/plain", "no such run") },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A "/follow",
+          .raw = EVENTS "event: end\ndata: " FAILED "\n\n",
+          .close = true },
+        { .match = "GET /api/v1/runs/" B "/follow",
+          .raw = EVENTS "event: end\ndata: " DONE "\n\n",
+          .close = true },
+        { .match = "GET /api/v1/runs/third_1780000001_0a1b2c3e/follow", .raw = EVENTS },
+        { .match = "GET", .raw = fake_reply(404, "text/plain", "no such run") },
+        { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct captured c = CAPTURE(fake_home(f), "wait", B);
 
@@ -115,20 +133,26 @@ static void test_wait(void **state)
 static void test_run(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "POST /api/v1/experiments/first/runs", .raw = fake_reply(201, "application/json", FAILED) },
-        { .match = "GET /api/v1/runs/" A "/follow", .close = true,
-          .raw = EVENTS "event: log\ndata: {\"offset\": 0, \"text\": \"out\\n\"}\n\nevent: end\ndata: " FAILED "\n\n" },
+        { .match = "POST /api/v1/experiments/first/runs",
+          .raw = fake_reply(201, "application/json", FAILED) },
+        { .match = "GET /api/v1/runs/" A "/follow",
+          .close = true,
+          .raw = EVENTS
+          "event: log\ndata: {\"offset\": 0, \"text\": \"out\\n\"}\n\nevent: end\ndata: " FAILED
+          "\n\n" },
         { .match = "POST", .raw = fake_reply(400, "text/plain", "no compute target is named 'x'") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
-    struct captured c = CAPTURE(fake_home(f), "run", "-e", "first", "--no-snapshot", "--", "sh", "-c", "exit 7");
+    struct captured c =
+        CAPTURE(fake_home(f), "run", "-e", "first", "--no-snapshot", "--", "sh", "-c", "exit 7");
     size_t n;
 
     (void)state;
     assert_int_equal(c.code, 7);
     assert_string_equal(c.out, "out\n");
-    assert_string_equal(c.err, "trainyard: warning: no GPU here\nrun " A "\ntrainyard: run '" A "' Failed: the script exited with code 7\n");
+    assert_string_equal(c.err, "trainyard: warning: no GPU here\nrun " A "\ntrainyard: run '" A
+                               "' Failed: the script exited with code 7\n");
     assert_non_null(strstr(fake_body(f, 0, &n), "/sh\",\"-c\",\"exit 7\"]"));
     assert_null(strstr(fake_body(f, 0, &n), "snapshot"));
     captured_done(&c);
@@ -154,12 +178,17 @@ static void test_logs(void **state)
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(FILES) },
         { .match = "GET /api/v1/runs/" B "/files ", .raw = fake_json("{\"files\": []}") },
-        { .match = "GET /api/v1/runs/" B " ", .raw = fake_json(RUN(B, "Queued", "\"error\": null")) },
-        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=10 ", .raw = fake_reply(200, "x/y", "last") },
-        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=4 ", .raw = fake_reply(200, "x/y", "two\n\n\nlast") },
-        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=0 ", .raw = fake_reply(200, "x/y", "one\ntwo\n\n\nlast") },
+        { .match = "GET /api/v1/runs/" B " ",
+          .raw = fake_json(RUN(B, "Queued", "\"error\": null")) },
+        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=10 ",
+          .raw = fake_reply(200, "x/y", "last") },
+        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=4 ",
+          .raw = fake_reply(200, "x/y", "two\n\n\nlast") },
+        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt?offset=0 ",
+          .raw = fake_reply(200, "x/y", "one\ntwo\n\n\nlast") },
         /* the whole log breaks off once, and is taken up where it broke */
-        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt ", .close = true,
+        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt ",
+          .close = true,
           .raw = "HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\none\n" },
         { 0 }
     };
@@ -193,9 +222,11 @@ static void test_logs(void **state)
 static void test_cancel_and_rm(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "POST /api/v1/runs/" A "/cancel", .raw = fake_json(RUN(A, "CancelRequested", "\"error\": null")) },
+        { .match = "POST /api/v1/runs/" A "/cancel",
+          .raw = fake_json(RUN(A, "CancelRequested", "\"error\": null")) },
         { .match = "DELETE /api/v1/runs/" A, .raw = "HTTP/1.1 204 No Content\r\n\r\n" },
-        { .match = "DELETE /api/v1/runs/" B, .raw = fake_reply(409, "text/plain", "it is Running") },
+        { .match = "DELETE /api/v1/runs/" B,
+          .raw = fake_reply(409, "text/plain", "it is Running") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -224,9 +255,11 @@ static void test_cancel_and_rm(void **state)
 static void test_metrics(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "GET /api/v1/runs/" A "/metrics?form=values ", .raw = fake_json("{\"metrics\": {\"loss\": [2.5, 0.125], \"name\": \"x\"}}") },
+        { .match = "GET /api/v1/runs/" A "/metrics?form=values ",
+          .raw = fake_json("{\"metrics\": {\"loss\": [2.5, 0.125], \"name\": \"x\"}}") },
         { .match = "GET /api/v1/runs/" A "/metrics?form=rows&name=loss ",
-          .raw = fake_json("{\"rows\": [{\"name\": \"loss\", \"kind\": \"double\", \"step\": 3, \"at\": \"2026-11-23T11:52:03.000000Z\", \"value\": 2.5}]}") },
+          .raw = fake_json(
+              "{\"rows\": [{\"name\": \"loss\", \"kind\": \"double\", \"step\": 3, \"at\": \"2026-11-23T11:52:03.000000Z\", \"value\": 2.5}]}") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -254,17 +287,23 @@ static void test_artifacts(void **state)
 {
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(FILES) },
-        { .match = "GET /api/v1/runs/" B "/files ", .raw = fake_json("{\"files\": [{\"path\": \"../evil\", \"bytes\": 1, \"kind\": \"artifact\"}]}") },
-        { .match = "GET /api/v1/runs/" A "/files/outputs/deep/model ", .raw = fake_reply(200, "x/y", "m\n") },
-        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt ", .raw = fake_reply(500, "text/plain", "broken") },
+        { .match = "GET /api/v1/runs/" B "/files ",
+          .raw = fake_json(
+              "{\"files\": [{\"path\": \"../evil\", \"bytes\": 1, \"kind\": \"artifact\"}]}") },
+        { .match = "GET /api/v1/runs/" A "/files/outputs/deep/model ",
+          .raw = fake_reply(200, "x/y", "m\n") },
+        { .match = "GET /api/v1/runs/" A "/files/azureml-logs/70_driver_log.txt ",
+          .raw = fake_reply(500, "text/plain", "broken") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
-    CLEANUP_FREE char *to = ty_path_join(fake_home(f), "got"), *one = ty_path_join(fake_home(f), "one");
+    CLEANUP_FREE char *to = ty_path_join(fake_home(f), "got"),
+                      *one = ty_path_join(fake_home(f), "one");
     struct captured c = CAPTURE(fake_home(f), "artifacts", "ls", "--plain", A);
 
     (void)state;
-    assert_string_equal(c.out, "azureml-logs/70_driver_log.txt\tlog\t14\noutputs/deep/model\tartifact\t2\n");
+    assert_string_equal(
+        c.out, "azureml-logs/70_driver_log.txt\tlog\t14\noutputs/deep/model\tartifact\t2\n");
     captured_done(&c);
     c = CAPTURE(fake_home(f), "artifacts", "get", A, "outputs", "-o", to);
     assert_int_equal(c.code, 0);
@@ -301,22 +340,31 @@ static void test_artifacts(void **state)
 static void test_data(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "GET /api/v1/datastores ", .raw = fake_json("{\"datastores\": [{\"name\": \"ds\", \"kind\": \"file\", \"root\": \"/r\", \"default\": true}]}") },
+        { .match = "GET /api/v1/datastores ",
+          .raw = fake_json(
+              "{\"datastores\": [{\"name\": \"ds\", \"kind\": \"file\", \"root\": \"/r\", \"default\": true}]}") },
         { .match = "PUT /api/v1/datastores/full/", .raw = fake_reply(409, "text/plain", "exists") },
         { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") },
         { .match = "GET /api/v1/datastores/ds/files?prefix=set ",
-          .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1, \"kind\": \"data\"}, {\"path\": \"set/sub/b\", \"bytes\": 1, \"kind\": \"data\"}, "
-                           "{\"path\": \"settings\", \"bytes\": 1, \"kind\": \"data\"}]}") },
-        { .match = "GET /api/v1/datastores/ds/files?prefix=set/a ", .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1}]}") },
-        { .match = "GET /api/v1/datastores/ds/files?prefix=set%2Fa ", .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1}]}") },
-        { .match = "GET /api/v1/datastores/ds/files?prefix=none ", .raw = fake_json("{\"files\": []}") },
+          .raw = fake_json(
+              "{\"files\": [{\"path\": \"set/a\", \"bytes\": 1, \"kind\": \"data\"}, {\"path\": \"set/sub/b\", \"bytes\": 1, \"kind\": \"data\"}, "
+              "{\"path\": \"settings\", \"bytes\": 1, \"kind\": \"data\"}]}") },
+        { .match = "GET /api/v1/datastores/ds/files?prefix=set/a ",
+          .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1}]}") },
+        { .match = "GET /api/v1/datastores/ds/files?prefix=set%2Fa ",
+          .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1}]}") },
+        { .match = "GET /api/v1/datastores/ds/files?prefix=none ",
+          .raw = fake_json("{\"files\": []}") },
         { .match = "GET /api/v1/datastores/ds/files/set/a ", .raw = fake_reply(200, "x/y", "A") },
-        { .match = "GET /api/v1/datastores/ds/files/set/sub/b ", .raw = fake_reply(200, "x/y", "B") },
+        { .match = "GET /api/v1/datastores/ds/files/set/sub/b ",
+          .raw = fake_reply(200, "x/y", "B") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
-    CLEANUP_FREE char *up = ty_path_join(fake_home(f), "up"), *a = ty_path_join(up, "a"), *b = ty_path_join(up, "sub/b");
-    CLEANUP_FREE char *down = ty_path_join(fake_home(f), "down"), *new_name = ty_path_join(fake_home(f), "new");
+    CLEANUP_FREE char *up = ty_path_join(fake_home(f), "up"), *a = ty_path_join(up, "a"),
+                      *b = ty_path_join(up, "sub/b");
+    CLEANUP_FREE char *down = ty_path_join(fake_home(f), "down"),
+                      *new_name = ty_path_join(fake_home(f), "new");
     struct captured c = CAPTURE(fake_home(f), "data", "ls", "--plain");
 
     (void)state;
@@ -332,8 +380,10 @@ static void test_data(void **state)
     assert_string_equal(fake_body(f, 2, NULL), "2");
     captured_done(&c);
     c = CAPTURE(fake_home(f), "data", "put", "--overwrite", a, b, "ds:in");
-    assert_true(ty_starts_with(fake_head(f, 3), "PUT /api/v1/datastores/ds/files/in/a?overwrite=1 HTTP"));
-    assert_true(ty_starts_with(fake_head(f, 4), "PUT /api/v1/datastores/ds/files/in/b?overwrite=1 HTTP"));
+    assert_true(
+        ty_starts_with(fake_head(f, 3), "PUT /api/v1/datastores/ds/files/in/a?overwrite=1 HTTP"));
+    assert_true(
+        ty_starts_with(fake_head(f, 4), "PUT /api/v1/datastores/ds/files/in/b?overwrite=1 HTTP"));
     captured_done(&c);
     c = CAPTURE(fake_home(f), "data", "put", up, "ds:");
     assert_true(ty_starts_with(fake_head(f, 5), "PUT /api/v1/datastores/ds/files/up/a HTTP"));
@@ -361,14 +411,17 @@ static void test_data(void **state)
 
 static void test_daemon_commands(void **state)
 {
-    static const char status[] = "{\"version\": \"0.1.0\", \"api\": 1, \"pid\": 42, \"home\": \"/h\", \"started\": \"2026-11-23T11:52:03.000000Z\", "
-                                 "\"runs\": {\"active\": 1, \"queued\": 2, \"total\": 3}, \"slots\": {\"cpus\": 4, \"used\": 1}, \"db_bytes\": 1000, "
-                                 "\"free_bytes\": 2000000, \"store\": \"ok\"}";
+    static const char status[] =
+        "{\"version\": \"0.1.0\", \"api\": 1, \"pid\": 42, \"home\": \"/h\", \"started\": \"2026-11-23T11:52:03.000000Z\", "
+        "\"runs\": {\"active\": 1, \"queued\": 2, \"total\": 3}, \"slots\": {\"cpus\": 4, \"used\": 1}, \"db_bytes\": 1000, "
+        "\"free_bytes\": 2000000, \"store\": \"ok\"}";
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/status", .raw = fake_json(status), .times = 2 },
         { .match = "GET /api/v1/status", .raw = fake_json("{\"store\": \"the disk is full\"}") },
-        { .match = "POST /api/v1/gc", .raw = fake_json("{\"blobs_kept\": 1, \"bytes_kept\": 10, \"blobs_removed\": 2, \"bytes_removed\": 2000, "
-                                                       "\"runs_removed\": 0, \"snapshots_removed\": 1}") },
+        { .match = "POST /api/v1/gc",
+          .raw = fake_json(
+              "{\"blobs_kept\": 1, \"bytes_kept\": 10, \"blobs_removed\": 2, \"bytes_removed\": 2000, "
+              "\"runs_removed\": 0, \"snapshots_removed\": 1}") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -400,10 +453,15 @@ static void test_daemon_commands(void **state)
 
 static void test_doctor(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET", .raw = "HTTP/1.1 426 X\r\nTrainyard-Version: 9\r\nTrainyard-Api: 9\r\nContent-Length: 0\r\n\r\n" },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET",
+          .raw =
+              "HTTP/1.1 426 X\r\nTrainyard-Version: 9\r\nTrainyard-Api: 9\r\nContent-Length: 0\r\n\r\n" },
+        { 0 }
+    };
     struct fake *f = fake_start(answers);
-    CLEANUP_FREE char *python = ty_path_join(fake_home(f), "python3"), *old = strdup(getenv("PATH"));
+    CLEANUP_FREE char *python = ty_path_join(fake_home(f), "python3"),
+                      *old = strdup(getenv("PATH"));
     struct captured c;
 
     (void)state;
@@ -422,9 +480,12 @@ static void test_doctor(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ps),      cmocka_unit_test(test_show),      cmocka_unit_test(test_wait), cmocka_unit_test(test_run),
-        cmocka_unit_test(test_logs),    cmocka_unit_test(test_cancel_and_rm), cmocka_unit_test(test_metrics), cmocka_unit_test(test_artifacts),
-        cmocka_unit_test(test_data),    cmocka_unit_test(test_daemon_commands), cmocka_unit_test(test_doctor),
+        cmocka_unit_test(test_ps),      cmocka_unit_test(test_show),
+        cmocka_unit_test(test_wait),    cmocka_unit_test(test_run),
+        cmocka_unit_test(test_logs),    cmocka_unit_test(test_cancel_and_rm),
+        cmocka_unit_test(test_metrics), cmocka_unit_test(test_artifacts),
+        cmocka_unit_test(test_data),    cmocka_unit_test(test_daemon_commands),
+        cmocka_unit_test(test_doctor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

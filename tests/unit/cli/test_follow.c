@@ -5,7 +5,6 @@
 #include "capture.h"
 #include "cli/runs.h"
 #include "fake.h"
-#include <trainyard/client.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +12,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <trainyard/client.h>
+
 #include <cmocka.h>
 
-#define HEAD "HTTP/1.1 200 OK\r\nTrainyard-Api: 1\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define HEAD \
+    "HTTP/1.1 200 OK\r\nTrainyard-Api: 1\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 #define FOLLOW "GET /api/v1/runs/r/follow"
-#define END "event: end\nid: 9:9\ndata: {\"id\": \"r\", \"state\": \"Completed\", \"exit_code\": 0}\n\n"
+#define END \
+    "event: end\nid: 9:9\ndata: {\"id\": \"r\", \"state\": \"Completed\", \"exit_code\": 0}\n\n"
 
 static char *made[16];
 static int nmade;
@@ -67,14 +70,26 @@ static void done(struct fake *f, struct call *call, struct captured *c)
 
 static void test_resumes(void **state)
 {
-    /* broken in the middle of the second event; then it repeats a part of the first; then it ends cleanly, but too early */
+    /* broken in the middle of the second event; then it repeats a part of the first; then it
+     * ends cleanly, but too early */
     struct fake_answer answers[] = {
-        { .match = FOLLOW, .times = 1, .close = true,
-          .raw = stream("id: 1:0\nevent: state\ndata: {\"state\": \"Running\"}\n\nid: 1:4\nevent: log\ndata: {\"offset\": 0, \"text\": \"one\\n\"}\n\n"
-                        "id: 1:8\nevent: log\ndata: {\"offset\": 4, \"te", false) },
-        { .match = FOLLOW, .times = 1, .close = true,
-          .raw = stream("id: 1:8\nevent: log\ndata: {\"offset\": 2, \"text\": \"e\\ntwo\\n\"}\n\n", true) },
-        { .match = FOLLOW, .times = 1, .raw = stream("id: 1:12\nevent: log\ndata: {\"offset\": 8, \"base64\": \"/wBhCg==\"}\n\n" END, true) },
+        { .match = FOLLOW,
+          .times = 1,
+          .close = true,
+          .raw = stream(
+              "id: 1:0\nevent: state\ndata: {\"state\": \"Running\"}\n\nid: 1:4\nevent: log\ndata: {\"offset\": 0, \"text\": \"one\\n\"}\n\n"
+              "id: 1:8\nevent: log\ndata: {\"offset\": 4, \"te",
+              false) },
+        { .match = FOLLOW,
+          .times = 1,
+          .close = true,
+          .raw = stream("id: 1:8\nevent: log\ndata: {\"offset\": 2, \"text\": \"e\\ntwo\\n\"}\n\n",
+                        true) },
+        { .match = FOLLOW,
+          .times = 1,
+          .raw = stream(
+              "id: 1:12\nevent: log\ndata: {\"offset\": 8, \"base64\": \"/wBhCg==\"}\n\n" END,
+              true) },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -97,7 +112,10 @@ static void test_resumes(void **state)
 static void test_nul_in_text(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = FOLLOW, .raw = stream("event: log\ndata: {\"offset\": 0, \"text\": \"a\\u0000b\"}\n\n" END, true) }, { 0 }
+        { .match = FOLLOW,
+          .raw =
+              stream("event: log\ndata: {\"offset\": 0, \"text\": \"a\\u0000b\"}\n\n" END, true) },
+        { 0 }
     };
     struct fake *f = fake_start(answers);
     struct call call = { .f = { .log = "l" } };
@@ -126,7 +144,9 @@ static void test_begins_at_an_offset(void **state)
 static void test_json_lines(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = FOLLOW, .raw = stream("event: state\ndata: {\"state\": \"Running\"}\n\n" END, true) }, { 0 }
+        { .match = FOLLOW,
+          .raw = stream("event: state\ndata: {\"state\": \"Running\"}\n\n" END, true) },
+        { 0 }
     };
     struct fake *f = fake_start(answers);
     struct call call = { .f = { .log = "l", .json = true } };
@@ -134,8 +154,10 @@ static void test_json_lines(void **state)
 
     (void)state;
     assert_int_equal(call.r, 0);
-    assert_string_equal(c.out, "{\"event\":\"state\",\"data\":{\"state\":\"Running\"}}\n"
-                               "{\"event\":\"end\",\"data\":{\"id\":\"r\",\"state\":\"Completed\",\"exit_code\":0}}\n");
+    assert_string_equal(
+        c.out,
+        "{\"event\":\"state\",\"data\":{\"state\":\"Running\"}}\n"
+        "{\"event\":\"end\",\"data\":{\"id\":\"r\",\"state\":\"Completed\",\"exit_code\":0}}\n");
     done(f, &call, &c);
 }
 
@@ -144,7 +166,9 @@ static void test_failures(void **state)
     struct fake_answer answers[] = {
         { .match = FOLLOW, .times = 1, .raw = fake_reply(404, "text/plain", "no run 'r'") },
         { .match = FOLLOW, .times = 1, .raw = stream("event: log\ndata: not json\n\n", true) },
-        { .match = FOLLOW, .times = 1, .raw = stream("event: log\ndata: {\"offset\": 0, \"base64\": \"?\"}\n\n", true) },
+        { .match = FOLLOW,
+          .times = 1,
+          .raw = stream("event: log\ndata: {\"offset\": 0, \"base64\": \"?\"}\n\n", true) },
         { .match = FOLLOW, .raw = HEAD },
         { 0 }
     };
@@ -172,8 +196,11 @@ static void test_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_resumes),    cmocka_unit_test(test_nul_in_text), cmocka_unit_test(test_begins_at_an_offset),
-        cmocka_unit_test(test_json_lines), cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_nul_in_text),
+        cmocka_unit_test(test_begins_at_an_offset),
+        cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_failures),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

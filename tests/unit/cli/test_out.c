@@ -8,15 +8,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static const struct ty_cli_option quiet = { .name = "quiet" }, plain = { .name = "plain" };
 
 static int print(void *ctx)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "N", "COMMAND" }, .state_column = -1, .right = 1 << 1 };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "N", "COMMAND" },
+                                        .state_column = -1,
+                                        .right = 1 << 1 };
 
-    ty_table_row(&t, (const char *const[]){ "first", "1", "python3 train.py --a-long-option 12345" });
+    ty_table_row(&t,
+                 (const char *const[]){ "first", "1", "python3 train.py --a-long-option 12345" });
     ty_table_row(&t, (const char *const[]){ "h\xc3\xa9", NULL, "x\ty\033[31m\n" });
     return ty_table_print(ctx, &t);
 }
@@ -69,9 +73,19 @@ static void test_color(void **state)
 
 static void test_safe(void **state)
 {
-    static const struct { const char *in, *out; } table[] = {
-        { "plain", "plain" },     { "a\tb\nc", "a b c" },       { "\033]0;x\007", "?]0;x?" }, { "h\xc3\xa9", "h\xc3\xa9" },
-        { "bad\xff", "bad?" },    { "\xc2\x9b" "31m", "??31m" }, { "\xc2\xa0", "\xc2\xa0" },  { "", "" },
+    static const struct {
+        const char *in, *out;
+    } table[] = {
+        { "plain", "plain" },
+        { "a\tb\nc", "a b c" },
+        { "\033]0;x\007", "?]0;x?" },
+        { "h\xc3\xa9", "h\xc3\xa9" },
+        { "bad\xff", "bad?" },
+        { "\xc2\x9b"
+          "31m",
+          "??31m" },
+        { "\xc2\xa0", "\xc2\xa0" },
+        { "", "" },
     };
     size_t i;
 
@@ -85,8 +99,12 @@ static void test_safe(void **state)
 
 static void test_times(void **state)
 {
-    static const struct { int64_t s; const char *text; } table[] = {
-        { -5, "0s" }, { 59, "59s" }, { 60, "1m00s" }, { 3599, "59m59s" }, { 3600, "1h00m" }, { 86399, "23h59m" }, { 90000, "1d1h" },
+    static const struct {
+        int64_t s;
+        const char *text;
+    } table[] = {
+        { -5, "0s" },      { 59, "59s" },       { 60, "1m00s" },   { 3599, "59m59s" },
+        { 3600, "1h00m" }, { 86399, "23h59m" }, { 90000, "1d1h" },
     };
     CLEANUP_JSON json_t *iso = json_string("2026-11-23T11:52:03.123456Z"), *none = json_null();
     CLEANUP_JSON json_t *odd = json_string("soon");
@@ -133,7 +151,7 @@ static void test_progress(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table), cmocka_unit_test(test_color), cmocka_unit_test(test_safe),
+        cmocka_unit_test(test_table), cmocka_unit_test(test_color),    cmocka_unit_test(test_safe),
         cmocka_unit_test(test_times), cmocka_unit_test(test_progress),
     };
 

@@ -4,13 +4,14 @@
 #include "base/str.h"
 #include "cli/runs.h"
 #include "fake.h"
-#include <trainyard/client.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <trainyard/client.h>
+
 #include <cmocka.h>
 
 #define A "first_1780000000_0a1b2c3d"
@@ -32,9 +33,14 @@ static int find(struct fake *f, const char *ref, char **id, struct ty_error *err
 static void test_names(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "GET /api/v1/runs?limit=1 ", .raw = fake_json("{\"runs\": [{\"id\": \"" C "\"}], \"next\": null}") },
-        { .match = "GET /api/v1/runs?limit=1000 ", .raw = fake_json("{\"runs\": [{\"id\": \"" C "\"}, {\"id\": \"" B "\"}], \"next\": \"" B "\"}") },
-        { .match = "GET /api/v1/runs?limit=1000&before=" B, .raw = fake_json("{\"runs\": [{\"id\": \"" A "\"}, {\"id\": \"sec\"}], \"next\": null}") },
+        { .match = "GET /api/v1/runs?limit=1 ",
+          .raw = fake_json("{\"runs\": [{\"id\": \"" C "\"}], \"next\": null}") },
+        { .match = "GET /api/v1/runs?limit=1000 ",
+          .raw = fake_json("{\"runs\": [{\"id\": \"" C "\"}, {\"id\": \"" B "\"}], \"next\": \"" B
+                           "\"}") },
+        { .match = "GET /api/v1/runs?limit=1000&before=" B,
+          .raw =
+              fake_json("{\"runs\": [{\"id\": \"" A "\"}, {\"id\": \"sec\"}], \"next\": null}") },
         { 0 }
     };
     struct fake *f = fake_start(answers);
@@ -68,7 +74,9 @@ static void test_names(void **state)
 
 static void test_no_run_yet(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET", .raw = fake_json("{\"runs\": [], \"next\": null}") }, { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET", .raw = fake_json("{\"runs\": [], \"next\": null}") }, { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_error err = { 0 };
     char *id = NULL;
@@ -82,7 +90,10 @@ static void test_no_run_yet(void **state)
 
 static void test_codes(void **state)
 {
-    static const struct { const char *run; int code; } table[] = {
+    static const struct {
+        const char *run;
+        int code;
+    } table[] = {
         { "{\"state\": \"Completed\", \"exit_code\": 0, \"exit_signal\": null}", 0 },
         { "{\"state\": \"Failed\", \"exit_code\": 3, \"exit_signal\": null}", 3 },
         { "{\"state\": \"Failed\", \"exit_code\": null, \"exit_signal\": 9}", 137 },
@@ -103,7 +114,9 @@ static void test_codes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_names), cmocka_unit_test(test_no_run_yet), cmocka_unit_test(test_codes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_names),
+                                        cmocka_unit_test(test_no_run_yet),
+                                        cmocka_unit_test(test_codes) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static char dir[64];
@@ -47,7 +48,8 @@ static int tear_down(void **state)
 static void test_program(void **state)
 {
     CLEANUP_FREE char *old = strdup(getenv("PATH"));
-    CLEANUP_FREE char *path = ty_strf("relative:%s/bin:/usr/bin", dir), *tool = ty_strf("%s/bin/tool", dir);
+    CLEANUP_FREE char *path = ty_strf("relative:%s/bin:/usr/bin", dir),
+                      *tool = ty_strf("%s/bin/tool", dir);
     struct ty_error err = { 0 };
     char *got = NULL;
 
@@ -85,9 +87,17 @@ static void test_program(void **state)
 
 static void test_experiment(void **state)
 {
-    static const struct { const char *folder, *name; } table[] = {
-        { "my-pytorch_proj1", "my-pytorch_proj1" }, { "My Project (2)", "My-Project-2" }, { "--xyz", "xyz" }, { "_xyz", "xyz" }, { "ab", "default" },
-        { "h\xc3\xa9llo", "h-llo" }, { "\xe5\xa4\xa7", "default" }, { "...", "default" },
+    static const struct {
+        const char *folder, *name;
+    } table[] = {
+        { "my-pytorch_proj1", "my-pytorch_proj1" },
+        { "My Project (2)", "My-Project-2" },
+        { "--xyz", "xyz" },
+        { "_xyz", "xyz" },
+        { "ab", "default" },
+        { "h\xc3\xa9llo", "h-llo" },
+        { "\xe5\xa4\xa7", "default" },
+        { "...", "default" },
         { "a123456789b123456789c123456789d123456789", "a123456789b123456789c123456789d12345" },
     };
     char name[37];
@@ -108,9 +118,13 @@ static void test_experiment(void **state)
 
 static void test_data(void **state)
 {
-    static const struct { const char *text, *store, *path, *mode; } good[] = {
-        { "d=store", "store", "", "mount" },           { "d=store/", "store", "", "mount" },
-        { "d=store/a/b", "store", "a/b", "mount" },    { "d=store/a:download", "store", "a", "download" },
+    static const struct {
+        const char *text, *store, *path, *mode;
+    } good[] = {
+        { "d=store", "store", "", "mount" },
+        { "d=store/", "store", "", "mount" },
+        { "d=store/a/b", "store", "a/b", "mount" },
+        { "d=store/a:download", "store", "a", "download" },
         { "d=store:upload", "store", "", "upload" },
     };
     static const char *const bad[] = { "", "d", "=store", "d=", "d=/a", "d=:mount", "d=store:" };
@@ -149,7 +163,8 @@ static int spec_of(const char *const *words, json_t **spec, struct ty_error *err
     }
     argv[n] = NULL;
     assert_int_equal(ty_cli_parse(&cli, n, argv, &code), 0);
-    r = ty_submit_spec(&cli, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", spec, err);
+    r = ty_submit_spec(&cli, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                       spec, err);
     free(cli.args);
     return r;
 }
@@ -164,9 +179,12 @@ static void test_spec(void **state)
 
     (void)state;
     setenv("GIVEN", "from here", 1);
-    assert_int_equal(SPEC(&json, &err, "--dir", dir, "--target", "box", "--name", "a name", "--env", "GIVEN", "--env", "SEED=1=2", "--cpus", "3",
-                          "--gpu", "--tag", "k=v", "--tag", "bare", "--max-run-duration", "1h30m", "--data", "in=store/x:download",
-                          "--expand", "--", "./go.sh", "-x", "$AZUREML_DATAREFERENCE_in"), 0);
+    assert_int_equal(SPEC(&json, &err, "--dir", dir, "--target", "box", "--name", "a name", "--env",
+                          "GIVEN", "--env", "SEED=1=2", "--cpus", "3", "--gpu", "--tag", "k=v",
+                          "--tag", "bare", "--max-run-duration", "1h30m", "--data",
+                          "in=store/x:download", "--expand", "--", "./go.sh", "-x",
+                          "$AZUREML_DATAREFERENCE_in"),
+                     0);
     json_object_set_new(json, "experiment", json_string("exp"));
     if (ty_run_spec_parse(json, &spec, &err) < 0)
         fail_msg("%s", err.text);
@@ -180,9 +198,11 @@ static void test_spec(void **state)
     assert_int_equal(spec->max_run_seconds, 5400);
     assert_int_equal(spec->ndata, 1);
     assert_int_equal(spec->data[0].mode, TY_DATA_DOWNLOAD);
-    assert_string_equal(json_string_value(json_object_get(spec->environment, "GIVEN")), "from here");
+    assert_string_equal(json_string_value(json_object_get(spec->environment, "GIVEN")),
+                        "from here");
     assert_string_equal(json_string_value(json_object_get(spec->environment, "SEED")), "1=2");
-    assert_string_equal(json_string_value(json_object_get(spec->environment, "PATH")), getenv("PATH"));
+    assert_string_equal(json_string_value(json_object_get(spec->environment, "PATH")),
+                        getenv("PATH"));
     assert_int_equal(json_object_size(spec->environment), 3);
     assert_string_equal(json_string_value(json_object_get(spec->tags, "k")), "v");
     assert_true(json_is_null(json_object_get(spec->tags, "bare")));
@@ -211,8 +231,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_program), cmocka_unit_test(test_experiment), cmocka_unit_test(test_data),
-        cmocka_unit_test(test_spec),    cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_program),  cmocka_unit_test(test_experiment),
+        cmocka_unit_test(test_data),     cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

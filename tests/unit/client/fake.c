@@ -44,14 +44,19 @@ const char *fake_reply(int status, const char *type, const char *body)
     char *raw;
 
     assert(nreplies < REPLIES);
-    if (asprintf(&raw, "HTTP/1.1 %d Said\r\nTrainyard-Version: 0.1.0\r\nTrainyard-Api: 1\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
-                 status, type, strlen(body), body) < 0)
+    if (asprintf(
+            &raw,
+            "HTTP/1.1 %d Said\r\nTrainyard-Version: 0.1.0\r\nTrainyard-Api: 1\r\nContent-Type: %s\r\nContent-Length: %zu\r\n\r\n%s",
+            status, type, strlen(body), body) < 0)
         abort();
     replies[nreplies++] = raw;
     return raw;
 }
 
-const char *fake_json(const char *body) { return fake_reply(200, "application/json", body); }
+const char *fake_json(const char *body)
+{
+    return fake_reply(200, "application/json", body);
+}
 
 static void conn_close(struct conn *c)
 {
@@ -234,7 +239,10 @@ static void order(struct fake *f, char what)
         abort();
 }
 
-void fake_drop_all(struct fake *f) { order(f, 'd'); }
+void fake_drop_all(struct fake *f)
+{
+    order(f, 'd');
+}
 
 void fake_stop(struct fake *f)
 {
@@ -258,7 +266,10 @@ void fake_stop(struct fake *f)
     free(f);
 }
 
-const char *fake_home(const struct fake *f) { return f->home; }
+const char *fake_home(const struct fake *f)
+{
+    return f->home;
+}
 
 int fake_count(struct fake *f)
 {
@@ -280,7 +291,10 @@ int fake_connections(struct fake *f)
     return n;
 }
 
-const char *fake_head(struct fake *f, int i) { return i < fake_count(f) ? f->requests[i].head : ""; }
+const char *fake_head(struct fake *f, int i)
+{
+    return i < fake_count(f) ? f->requests[i].head : "";
+}
 
 const char *fake_body(struct fake *f, int i, size_t *n)
 {

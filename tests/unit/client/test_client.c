@@ -1,4 +1,5 @@
-/* test_client.c - requests, replies, errors, keep-alive, against a server that says what is written here */
+/* test_client.c - requests, replies, errors, keep-alive, against a server that says what is
+ * written here */
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static struct ty_client *open_client(struct fake *f)
@@ -27,7 +29,9 @@ static struct ty_client *open_client(struct fake *f)
 
 static void test_request_and_reply(void **state)
 {
-    struct fake_answer answers[] = { { .match = "POST /api/v1/experiments/first/runs", .raw = fake_json("{\"id\":\"r1\"}") }, { 0 } };
+    struct fake_answer answers[] = { { .match = "POST /api/v1/experiments/first/runs",
+                                       .raw = fake_json("{\"id\":\"r1\"}") },
+                                     { 0 } };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_call call = { .args = { "first" }, .body = "{}", .body_len = 2 };
@@ -53,7 +57,9 @@ static void test_request_and_reply(void **state)
 /* Each status becomes its errno, and the daemon's sentence the error's text. */
 static void test_errors(void **state)
 {
-    static const struct { int status, code; } table[] = {
+    static const struct {
+        int status, code;
+    } table[] = {
         { 400, -EINVAL }, { 403, -EACCES }, { 404, -ENOENT }, { 409, -EEXIST }, { 413, -EFBIG },
         { 429, -EBUSY },  { 500, -EIO },    { 503, -EAGAIN }, { 507, -ENOSPC }, { 418, -EIO },
     };
@@ -61,7 +67,10 @@ static void test_errors(void **state)
 
     (void)state;
     for (i = 0; i < sizeof table / sizeof *table; i++) {
-        struct fake_answer answers[] = { { .match = "GET", .raw = fake_reply(table[i].status, "text/plain", "no run 'x'\n") }, { 0 } };
+        struct fake_answer answers[] = {
+            { .match = "GET", .raw = fake_reply(table[i].status, "text/plain", "no run 'x'\n") },
+            { 0 }
+        };
         struct fake *f = fake_start(answers);
         struct ty_client *c = open_client(f);
         struct ty_call call = { .args = { "x" } };
@@ -79,7 +88,9 @@ static void test_errors(void **state)
 
 static void test_error_that_is_no_text(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET", .raw = fake_reply(404, "text/html", "<html>") }, { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET", .raw = fake_reply(404, "text/html", "<html>") }, { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_error err = { 0 };
@@ -93,7 +104,8 @@ static void test_error_that_is_no_text(void **state)
 
 static void test_other_version(void **state)
 {
-    const char *raw = "HTTP/1.1 200 OK\r\nTrainyard-Version: 9.9\r\nTrainyard-Api: 2\r\nContent-Length: 2\r\n\r\n{}";
+    const char *raw =
+        "HTTP/1.1 200 OK\r\nTrainyard-Version: 9.9\r\nTrainyard-Api: 2\r\nContent-Length: 2\r\n\r\n{}";
     struct fake_answer answers[] = { { .match = "GET", .raw = raw }, { 0 } };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
@@ -120,7 +132,8 @@ static void test_keep_alive(void **state)
         assert_int_equal(ty_client_status_get(c, NULL, NULL, NULL), 0);
     assert_int_equal(fake_connections(f), 1);
     fake_drop_all(f);
-    /* an idle connection that was closed is noticed before anything is sent: even a POST is sent, and once */
+    /* an idle connection that was closed is noticed before anything is sent: even a POST is
+     * sent, and once */
     assert_int_equal(ty_client_status_get(c, NULL, NULL, NULL), 0);
     assert_int_equal(fake_connections(f), 2);
     assert_int_equal(fake_count(f), 11);
@@ -128,14 +141,17 @@ static void test_keep_alive(void **state)
     fake_stop(f);
 }
 
-/* The daemon takes the request on a kept connection and closes without a word: a GET is sent again, a POST is not. */
+/* The daemon takes the request on a kept connection and closes without a word: a GET is sent
+ * again, a POST is not. */
 static void test_repeat_only_what_may_be(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET /api/v1/status", .raw = fake_json("{}"), .times = 1 },
-                                     { .match = "GET /api/v1/status", .raw = "", .times = 1, .close = true },
-                                     { .match = "GET /api/v1/status", .raw = fake_json("{\"n\":2}") },
-                                     { .match = "POST", .raw = "", .close = true },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/status", .raw = fake_json("{}"), .times = 1 },
+        { .match = "GET /api/v1/status", .raw = "", .times = 1, .close = true },
+        { .match = "GET /api/v1/status", .raw = fake_json("{\"n\":2}") },
+        { .match = "POST", .raw = "", .close = true },
+        { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_reply reply = { 0 };
@@ -166,7 +182,8 @@ static int collect(const char *bytes, size_t n, void *ctx)
 
 static void test_chunks(void **state)
 {
-    const char *raw = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nA: b\r\n\r\n";
+    const char *raw =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\nA: b\r\n\r\n";
     struct fake_answer answers[] = { { .match = "GET", .raw = raw }, { 0 } };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
@@ -189,7 +206,10 @@ static void test_chunks(void **state)
 
 static void test_broken_replies(void **state)
 {
-    static const struct { const char *raw; int code; } table[] = {
+    static const struct {
+        const char *raw;
+        int code;
+    } table[] = {
         { "", -ECONNRESET },
         { "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", -ECONNRESET },
         { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", -ECONNRESET },
@@ -206,7 +226,8 @@ static void test_broken_replies(void **state)
 
     (void)state;
     for (i = 0; i < sizeof table / sizeof *table; i++) {
-        struct fake_answer answers[] = { { .match = "GET", .raw = table[i].raw, .close = true }, { 0 } };
+        struct fake_answer answers[] = { { .match = "GET", .raw = table[i].raw, .close = true },
+                                         { 0 } };
         struct fake *f = fake_start(answers);
         struct ty_client *c = open_client(f);
         struct ty_reply reply = { .status = 77 };
@@ -219,12 +240,16 @@ static void test_broken_replies(void **state)
     }
 }
 
-/* A refusal that comes while a large body is still being sent is read, and not taken for a broken connection. */
+/* A refusal that comes while a large body is still being sent is read, and not taken for a
+ * broken connection. */
 static void test_early_answer(void **state)
 {
-    struct fake_answer answers[] = {
-        { .match = "PUT", .raw = fake_reply(413, "text/plain", "larger than limits.upload_bytes"), .early = true, .close = true }, { 0 }
-    };
+    struct fake_answer answers[] = { { .match = "PUT",
+                                       .raw = fake_reply(413, "text/plain",
+                                                         "larger than limits.upload_bytes"),
+                                       .early = true,
+                                       .close = true },
+                                     { 0 } };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_call call = { .args = { "ds", "big" }, .body_len = 32u << 20 };
@@ -245,7 +270,9 @@ static void test_early_answer(void **state)
 
 static void test_body_from_a_file(void **state)
 {
-    struct fake_answer answers[] = { { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") }, { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") }, { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_call call = { .args = { "ds", "a b/c" }, .body_len = 5 };
@@ -261,7 +288,8 @@ static void test_body_from_a_file(void **state)
     assert_int_equal(ty_client_data_put(c, &call, NULL, &err), 0);
     assert_memory_equal(fake_body(f, 0, &n), "hello", 5);
     assert_int_equal(n, 5);
-    assert_memory_equal(fake_head(f, 0), "PUT /api/v1/datastores/ds/files/a%20b/c HTTP/1.1\r\n", 50);
+    assert_memory_equal(fake_head(f, 0), "PUT /api/v1/datastores/ds/files/a%20b/c HTTP/1.1\r\n",
+                        50);
     /* the file is at its end now: that it is too short must not hang or be taken for success */
     assert_int_equal(ty_client_data_put(c, &call, NULL, &err), -EIO);
     assert_true(err.text[0]);
@@ -378,13 +406,20 @@ static void test_every_failure_is_clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_request_and_reply),      cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_error_that_is_no_text),  cmocka_unit_test(test_other_version),
-        cmocka_unit_test(test_keep_alive),             cmocka_unit_test(test_repeat_only_what_may_be),
-        cmocka_unit_test(test_chunks),                 cmocka_unit_test(test_broken_replies),
-        cmocka_unit_test(test_early_answer),           cmocka_unit_test(test_body_from_a_file),
-        cmocka_unit_test(test_silence_and_deadline),   cmocka_unit_test(test_callback_ends_the_call),
-        cmocka_unit_test(test_nothing_gets_into_the_head), cmocka_unit_test(test_daemon_pid),
+        cmocka_unit_test(test_request_and_reply),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_error_that_is_no_text),
+        cmocka_unit_test(test_other_version),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_repeat_only_what_may_be),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_broken_replies),
+        cmocka_unit_test(test_early_answer),
+        cmocka_unit_test(test_body_from_a_file),
+        cmocka_unit_test(test_silence_and_deadline),
+        cmocka_unit_test(test_callback_ends_the_call),
+        cmocka_unit_test(test_nothing_gets_into_the_head),
+        cmocka_unit_test(test_daemon_pid),
         cmocka_unit_test(test_every_failure_is_clean),
     };
 

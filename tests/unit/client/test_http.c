@@ -10,11 +10,13 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
-static const char chunked[] = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTrainyard-Api: 1\r\nTrainyard-Version: 3.2.1\r\n"
-                              "content-type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
-                              "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
+static const char chunked[] =
+    "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTrainyard-Api: 1\r\nTrainyard-Version: 3.2.1\r\n"
+    "content-type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n";
 
 struct speaker {
     int fd;
@@ -33,7 +35,8 @@ static void *speak(void *ctx)
     if (recv(s->fd, buf, sizeof buf, 0) <= 0)
         return NULL;
     for (at = 0; at < s->n; at += s->piece)
-        if (send(s->fd, s->text + at, s->n - at < s->piece ? s->n - at : s->piece, MSG_NOSIGNAL) < 0)
+        if (send(s->fd, s->text + at, s->n - at < s->piece ? s->n - at : s->piece, MSG_NOSIGNAL) <
+            0)
             break;
     shutdown(s->fd, s->hang_up ? SHUT_RDWR : SHUT_RD);
     return NULL;
@@ -53,7 +56,9 @@ static int talk(const char *text, size_t piece, struct ty_http_exchange *x, bool
     s.fd = fds[1];
     conn = (struct ty_http_conn){ .fd = fds[0] };
     assert_int_equal(pthread_create(&t, NULL, speak, &s), 0);
-    *x = (struct ty_http_exchange){ .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 100, .silence_ms = 10000 };
+    *x = (struct ty_http_exchange){
+        .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 100, .silence_ms = 10000
+    };
     r = ty_http_do(&conn, x);
     pthread_join(t, NULL);
     close(fds[1]);
@@ -88,10 +93,13 @@ static void test_ends(void **state)
     assert_int_equal(talk("HTTP/1.1 204 No Content\r\n\r\n", 99, &x, false), 0);
     assert_true(conn.fd >= 0);
     ty_http_close(&conn);
-    assert_int_equal(talk("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 99, &x, false), 0);
+    assert_int_equal(
+        talk("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", 99, &x, false),
+        0);
     assert_int_equal(conn.fd, -1);
     ty_str_done(&x.body_in);
-    assert_int_equal(talk("HTTP/1.0 200 OK\r\nContent-Length: 200\r\n\r\n", 99, &x, true), -ECONNRESET);
+    assert_int_equal(talk("HTTP/1.0 200 OK\r\nContent-Length: 200\r\n\r\n", 99, &x, true),
+                     -ECONNRESET);
     ty_str_done(&x.body_in);
 }
 
@@ -148,8 +156,9 @@ static void test_idle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),       cmocka_unit_test(test_ends), cmocka_unit_test(test_body_limit),
-        cmocka_unit_test(test_endless_head), cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_pieces),     cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_body_limit), cmocka_unit_test(test_endless_head),
+        cmocka_unit_test(test_idle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,6 @@
 #include "base/str.h"
 #include "blob/blob.h"
 #include "fake.h"
-#include <trainyard/client.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <trainyard/client.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static char dir[64], sha_a[65], sha_b[65];
@@ -47,7 +48,10 @@ static int tear_down(void **state)
     return ty_rm_rf(dir);
 }
 
-static void note(const struct ty_upload_progress *p, void *ctx) { *(struct ty_upload_progress *)ctx = *p; }
+static void note(const struct ty_upload_progress *p, void *ctx)
+{
+    *(struct ty_upload_progress *)ctx = *p;
+}
 
 static struct ty_client *open_client(struct fake *f)
 {
@@ -62,9 +66,11 @@ static struct ty_client *open_client(struct fake *f)
 static void test_sends_what_is_missing(void **state)
 {
     CLEANUP_FREE char *lacks_a = ty_strf("%s\n", sha_a);
-    struct fake_answer answers[] = { { .match = "POST /api/v1/blobs/missing", .raw = fake_reply(200, "text/plain", lacks_a) },
-                                     { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "POST /api/v1/blobs/missing", .raw = fake_reply(200, "text/plain", lacks_a) },
+        { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") },
+        { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_upload_progress p = { 0 };
@@ -96,7 +102,9 @@ static void test_sends_what_is_missing(void **state)
 
 static void test_unknown_hash_from_the_daemon(void **state)
 {
-    struct fake_answer answers[] = { { .match = "POST", .raw = fake_reply(200, "text/plain", "0123\n") }, { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "POST", .raw = fake_reply(200, "text/plain", "0123\n") }, { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_error err = { 0 };
@@ -121,7 +129,8 @@ static void test_limits_and_missing_folder(void **state)
     (void)state;
     assert_int_equal(ty_client_snapshot(c, dir, 10, 0, NULL, NULL, id, &err), -EFBIG);
     assert_int_equal(ty_client_snapshot(c, dir, 0, 2, NULL, NULL, id, &err), -EFBIG);
-    assert_int_equal(ty_client_snapshot(c, "/nonexistent/project", 0, 0, NULL, NULL, id, &err), -ENOENT);
+    assert_int_equal(ty_client_snapshot(c, "/nonexistent/project", 0, 0, NULL, NULL, id, &err),
+                     -ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/project"));
     assert_int_equal(fake_count(f), 0);
     ty_client_free(c);
@@ -131,9 +140,11 @@ static void test_limits_and_missing_folder(void **state)
 static void test_refused_blob_is_named(void **state)
 {
     CLEANUP_FREE char *lacks_b = ty_strf("%s\n", sha_b);
-    struct fake_answer answers[] = { { .match = "POST", .raw = fake_reply(200, "text/plain", lacks_b) },
-                                     { .match = "PUT", .raw = fake_reply(507, "text/plain", "the disk is full") },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "POST", .raw = fake_reply(200, "text/plain", lacks_b) },
+        { .match = "PUT", .raw = fake_reply(507, "text/plain", "the disk is full") },
+        { 0 }
+    };
     struct fake *f = fake_start(answers);
     struct ty_client *c = open_client(f);
     struct ty_error err = { 0 };

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
 static const char stream[] = ":\n\n"
@@ -14,7 +15,8 @@ static const char stream[] = ":\n\n"
                              "data: one\ndata: two\n\n"
                              "event: end\ndata:x\nid: 4:5\n\n"
                              "id: 9:9\nevent: log\ndata: half";
-static const char told[] = "state={\"state\": \"Running\"};log={\"text\": \"h\xc3\xa9\"};message=one\ntwo;end=x;";
+static const char told[] =
+    "state={\"state\": \"Running\"};log={\"text\": \"h\xc3\xa9\"};message=one\ntwo;end=x;";
 
 static int note(const char *event, const char *data, size_t n, void *ctx)
 {

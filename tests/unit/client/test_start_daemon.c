@@ -4,7 +4,6 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "client/start_daemon.h"
-#include <trainyard/client.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -16,7 +15,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <trainyard/client.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static char dir[64];
@@ -75,7 +76,8 @@ static void test_home(void **state)
 static int listen_at(const char *home)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0),
+        here = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
     /* bind by a short name, as the path may be too long for a socket's address */
     assert_int_equal(chdir(home), 0);
@@ -174,12 +176,14 @@ static void test_busy_waits_for_the_other(void **state)
     close(fd);
 }
 
-/* What the daemon gets: its home, a new session, no child of ours, nothing of the shell but what is listed. */
+/* What the daemon gets: its home, a new session, no child of ours, nothing of the shell but what
+ * is listed. */
 static void test_what_it_is_given(void **state)
 {
-    CLEANUP_FREE char *path = script("env > \"$2/env\"; echo \"$1 $2\" > \"$2/args\"; pwd > \"$2/cwd\"; "
-                                     "cut -d' ' -f4,6 /proc/$$/stat > \"$2/stat\"; echo $$ > \"$2/pid\"; ls -l /proc/$$/fd | grep -c socket > "
-                                     "\"$2/sockets\"; echo ready");
+    CLEANUP_FREE char *path = script(
+        "env > \"$2/env\"; echo \"$1 $2\" > \"$2/args\"; pwd > \"$2/cwd\"; "
+        "cut -d' ' -f4,6 /proc/$$/stat > \"$2/stat\"; echo $$ > \"$2/pid\"; ls -l /proc/$$/fd | grep -c socket > "
+        "\"$2/sockets\"; echo ready");
     CLEANUP_FREE char *text = NULL;
     struct ty_error err = { 0 };
     char file[96], expect[96];

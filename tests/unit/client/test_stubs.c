@@ -8,9 +8,11 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
 #include <cmocka.h>
 
-typedef int (*stub_f)(struct ty_client *c, const struct ty_call *call, struct ty_reply *reply, struct ty_error *err);
+typedef int (*stub_f)(struct ty_client *c, const struct ty_call *call, struct ty_reply *reply,
+                      struct ty_error *err);
 #define X(m, p, r, h, i, o, s) ty_client_##h,
 static const stub_f stubs[TY_ROUTE_COUNT] = { TY_ROUTES(X) };
 #undef X
@@ -35,10 +37,12 @@ static void test_every_stub(void **state)
         snprintf(got, sizeof got, "%.*s", (int)strcspn(fake_head(f, i), "\r"), fake_head(f, i));
         if (strstr(rest, "/{path+}"))
             snprintf(expect, sizeof expect, "%s %.*sone%.*stwo/2 HTTP/1.1", ty_routes[i].method,
-                     (int)(brace - ty_routes[i].path), ty_routes[i].path, (int)(strchr(rest, '{') - rest), rest);
+                     (int)(brace - ty_routes[i].path), ty_routes[i].path,
+                     (int)(strchr(rest, '{') - rest), rest);
         else
             snprintf(expect, sizeof expect, "%s %.*s%s%s HTTP/1.1", ty_routes[i].method,
-                     brace ? (int)(brace - ty_routes[i].path) : 200, ty_routes[i].path, brace ? "one" : "", rest);
+                     brace ? (int)(brace - ty_routes[i].path) : 200, ty_routes[i].path,
+                     brace ? "one" : "", rest);
         assert_string_equal(got, expect);
     }
     ty_client_free(c);
@@ -65,7 +69,8 @@ static void test_missing_name(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_every_stub), cmocka_unit_test(test_missing_name) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_every_stub),
+                                        cmocka_unit_test(test_missing_name) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,7 +40,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-static void put(const char *path, const char *text) { assert_int_equal(ty_write_file(path, text, strlen(text), 0755), 0); }
+static void put(const char *path, const char *text)
+{
+    assert_int_equal(ty_write_file(path, text, strlen(text), 0755), 0);
+}
 
 static void assert_file(const char *path, const char *text)
 {
@@ -108,7 +111,8 @@ static int miss(const char *rel, int why, void *ctx)
 static void test_tree(void **state)
 {
     struct box *x = *state;
-    CLEANUP_FREE char *deep = ty_path_join(x->a, "d/e"), *file = ty_path_join(deep, "f"), *fifo = ty_path_join(x->a, "p");
+    CLEANUP_FREE char *deep = ty_path_join(x->a, "d/e"), *file = ty_path_join(deep, "f"),
+                      *fifo = ty_path_join(x->a, "p");
     CLEANUP_FREE char *there = ty_path_join(x->b, "d/e/f");
     struct missed m = { 0 };
     struct ty_error err;

@@ -60,7 +60,12 @@ static int set_up(void **state)
     assert_int_equal(ty_mkdir_p(b->work, 0700), 0);
     assert_int_equal(ty_mkdir_p(b->tmp, 0700), 0);
     b->ref = (struct ty_data_ref){ .name = "d", .datastore = "ds", .path = "set" };
-    b->s = (struct ty_stage){ .ref = &b->ref, .dir = b->store, .work = b->work, .tmp = b->tmp, .warn = hear, .ctx = &b->warnings };
+    b->s = (struct ty_stage){ .ref = &b->ref,
+                              .dir = b->store,
+                              .work = b->work,
+                              .tmp = b->tmp,
+                              .warn = hear,
+                              .ctx = &b->warnings };
     put(b, "store/set/x.txt", "x");
     put(b, "store/set/deep/y.txt", "y");
     *state = b;
@@ -164,7 +169,8 @@ static void test_leading_out(void **state)
 static void test_download(void **state)
 {
     struct box *b = *state;
-    CLEANUP_FREE char *link_path = ty_path_join(b->dir, "store/set/link"), *dir_link = ty_path_join(b->dir, "store/set/dir");
+    CLEANUP_FREE char *link_path = ty_path_join(b->dir, "store/set/link"),
+                      *dir_link = ty_path_join(b->dir, "store/set/dir");
 
     assert_int_equal(symlink("x.txt", link_path), 0);
     assert_int_equal(symlink("deep", dir_link), 0);

@@ -216,6 +216,7 @@ void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, 
 
 /* ---- connections ---- */
 
+/* Reads all there is: after a reset the loop tells of it once only. */
 static void on_bytes(uv_poll_t *p, int status, int events)
 {
     struct client *c = p->data;
@@ -224,10 +225,9 @@ static void on_bytes(uv_poll_t *p, int status, int events)
 
     (void)status;
     (void)events;
-    n = read(c->fd, buf, sizeof buf);
-    if (n > 0)
+    while ((n = read(c->fd, buf, sizeof buf)) > 0)
         ty_str_addn(&c->in, buf, (size_t)n);
-    else if (n == 0 || errno != EAGAIN) {
+    if (n == 0 || errno != EAGAIN) {
         c->eof = true;
         uv_poll_stop(&c->poll);
     }
@@ -424,6 +424,8 @@ json_t *expect_json(struct kit *k, const char *method, const char *path, const c
 
 /* ---- schemas: as much of them as docs/spec/schema uses ---- */
 
+static char misfit[256]; /* the last reason why something did not fit */
+
 static bool is_type(const json_t *j, const char *type)
 {
     return strcmp(type, "object") == 0 ? json_is_object(j) : strcmp(type, "array") == 0 ? json_is_array(j)
@@ -464,14 +466,14 @@ static bool fits_object(const json_t *schema, const json_t *j, const char *where
 
     json_array_foreach(json_object_get(schema, "required"), i, value)
         if (!json_object_get(j, json_string_value(value))) {
-            print_message("%s: no '%s'\n", where, json_string_value(value));
+            snprintf(misfit, sizeof misfit, "%s: no '%s'", where, json_string_value(value));
             return false;
         }
     json_object_foreach((json_t *)j, key, value) {
         const json_t *rule = json_object_get(props, key);
 
         if (!rule && json_is_false(more)) {
-            print_message("%s: unknown '%s'\n", where, key);
+            snprintf(misfit, sizeof misfit, "%s: unknown '%s'", where, key);
             return false;
         }
         if ((rule || json_is_object(more)) && !fits(rule ? rule : more, value, key))
@@ -513,7 +515,7 @@ static bool fits(const json_t *schema, const json_t *j, const char *where)
     }
     good = has_type(schema, j) && fits_choice(schema, j);
     if (!good)
-        print_message("%s: is of the wrong type or value\n", where);
+        snprintf(misfit, sizeof misfit, "%s: is of the wrong type or value", where);
     if (good && json_is_object(j))
         good = fits_object(schema, j, where);
     json_array_foreach(j, i, one)
@@ -528,6 +530,6 @@ void check_schema(const char *schema, const json_t *j)
     if (!j || !fits(s, j, schema)) {
         CLEANUP_FREE char *text = j ? json_dumps(j, 0) : NULL;
 
-        fail_msg("this is no %s: %s", schema, text ? text : "nothing");
+        fail_msg("this is no %s (%s): %s", schema, misfit, text ? text : "nothing");
     }
 }

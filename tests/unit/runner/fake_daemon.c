@@ -110,8 +110,9 @@ static void on_hello(struct fake *f, const struct ty_frame *in)
         return;
     }
     say_json(f, TY_FRAME_WELCOME,
-             json_pack("{s:i, s:i, s:o, s:o, s:b}", "protocol", 1, "record_next", (int)json_array_size(f->records) + 1, "logs",
-                       logs, "rows", rows, "cancel", f->cancel));
+             json_pack("{s:i, s:i, s:o, s:o, s:b}", "protocol", 1, "record_next",
+                       (int)json_array_size(f->records) + 1, "logs", logs, "rows", rows, "cancel",
+                       f->cancel));
     if (fake_record(f, "collected", 0) && !f->hold)
         say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
 }
@@ -146,7 +147,10 @@ static void on_log(struct fake *f, const struct ty_frame *in)
     assert_true(in->body_len > 0 && in->body_len <= TY_WIRE_LOG_CHUNK);
     assert_int_equal(in->seq, f->log[i].len); /* exactly what is missing */
     ty_str_addn(&f->log[i], in->body, in->body_len);
-    say(f, &(struct ty_frame){ .type = TY_FRAME_LOG_ACK, .seq = f->log[i].len, .name = in->name, .name_len = in->name_len });
+    say(f, &(struct ty_frame){ .type = TY_FRAME_LOG_ACK,
+                               .seq = f->log[i].len,
+                               .name = in->name,
+                               .name_len = in->name_len });
 }
 
 static void on_rows(struct fake *f, const struct ty_frame *in)
@@ -167,7 +171,8 @@ static void on_rows(struct fake *f, const struct ty_frame *in)
     assert_int_equal(n, in->count);
     ty_str_addn(&f->rows[in->writer], in->body, in->body_len);
     f->nrows[in->writer] += n;
-    say(f, &(struct ty_frame){ .type = TY_FRAME_ROWS_ACK, .writer = in->writer, .seq = f->nrows[in->writer] });
+    say(f, &(struct ty_frame){
+               .type = TY_FRAME_ROWS_ACK, .writer = in->writer, .seq = f->nrows[in->writer] });
 }
 
 static void on_frame(struct fake *f, const struct ty_frame *in)

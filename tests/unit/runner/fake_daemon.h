@@ -1,7 +1,8 @@
 /* fake_daemon.h - the daemon's end of the runner stream, for tests
  *
- * It keeps what it is sent and checks on the way that everything comes in order and that what comes again is
- * the same as before.  It acknowledges what it keeps, and releases the runner after `collected` unless told otherwise.
+ * It keeps what it is sent and checks on the way that everything comes in order and that what comes
+ * again is the same as before.  It acknowledges what it keeps, and releases the runner after
+ * `collected` unless told otherwise.
  */
 #ifndef FAKE_DAEMON_H
 #define FAKE_DAEMON_H

@@ -71,11 +71,12 @@ void job_make(struct job *j, const char *command, const char *script)
     assert_int_equal(ty_mkdir_p(j->dir, 0700), 0);
     socket = ty_path_join(j->home, "runner.sock");
     blobs = ty_path_join(j->home, "blobs");
-    j->json = json_pack("{s:i, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:s}, s:n, s:[], s:s, s:s, s:n, s:i, s:i, s:[]}",
-                        "version", 1, "run", RUN, "attempt", 1, "token", "secret", "socket", socket, "blobs", blobs, "home",
-                        j->home, "workspace", "trainyard", "spec", "version", 1, "experiment", "first", "manifest",
-                        "data_dirs", "user", "somebody", "user_home", "/", "python_path", "cancel_grace_seconds", 1,
-                        "log_bytes_max", 1 << 30, "warnings");
+    j->json = json_pack(
+        "{s:i, s:s, s:i, s:s, s:s, s:s, s:s, s:s, s:{s:i, s:s}, s:n, s:[], s:s, s:s, s:n, s:i, s:i, s:[]}",
+        "version", 1, "run", RUN, "attempt", 1, "token", "secret", "socket", socket, "blobs", blobs,
+        "home", j->home, "workspace", "trainyard", "spec", "version", 1, "experiment", "first",
+        "manifest", "data_dirs", "user", "somebody", "user_home", "/", "python_path",
+        "cancel_grace_seconds", 1, "log_bytes_max", 1 << 30, "warnings");
     assert_non_null(j->json);
     if (command)
         json_object_set_new(job_spec(j), "command", json_pack("[s, s, s]", "/bin/sh", "-c", command));
@@ -151,7 +152,8 @@ void job_until(struct job *j, bool (*until)(struct job *j))
 
 static bool marked(const struct job *j, const char *pid)
 {
-    CLEANUP_FREE char *path = ty_strf("/proc/%s/environ", pid), *mark = ty_strf("TRAINYARD_JOB=%s", j->dir), *env = NULL;
+    CLEANUP_FREE char *path = ty_strf("/proc/%s/environ", pid),
+                      *mark = ty_strf("TRAINYARD_JOB=%s", j->dir), *env = NULL;
     size_t n = 0;
 
     if (ty_read_file(path, 1 << 20, &env, &n) < 0)
@@ -180,8 +182,9 @@ pid_t job_find(const struct job *j, const char *name)
         int64_t pid;
         size_t n;
 
-        if (ty_parse_i64(e->d_name, &pid) == 0 && marked(j, e->d_name) && ty_read_file(path, 64, &comm, &n) == 0 &&
-            n == strlen(name) + 1 && memcmp(comm, name, n - 1) == 0)
+        if (ty_parse_i64(e->d_name, &pid) == 0 && marked(j, e->d_name) &&
+            ty_read_file(path, 64, &comm, &n) == 0 && n == strlen(name) + 1 &&
+            memcmp(comm, name, n - 1) == 0)
             return (pid_t)pid;
     }
     return 0;
@@ -224,7 +227,8 @@ int job_clean(void **state)
         kill(runner, SIGKILL);
         waitpid(runner, NULL, 0);
     }
-    ty_rm_rf(alive.home); /* memory and descriptors of a test that failed are left to the end of the process */
+    /* Memory and descriptors of a test that failed are left to the end of the process. */
+    ty_rm_rf(alive.home);
     alive.home[0] = '\0';
     runner = 0;
     return 0;

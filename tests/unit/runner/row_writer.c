@@ -1,6 +1,7 @@
 /* row_writer.c - a job that logs rows: row_writer COUNT PAUSE_EVERY, into $TRAINYARD_SPOOL_DIR
  *
- * Row i has the name "loss", step i and the value i / 2.  It stops for a millisecond after every PAUSE_EVERY rows. */
+ * Row i has the name "loss", step i and the value i / 2.  It stops for a millisecond after every
+ * PAUSE_EVERY rows. */
 #include "base/error.h"
 #include "base/str.h"
 #include "runner/spool.h"
@@ -22,7 +23,12 @@ int main(int argc, char **argv)
     }
     for (int64_t i = 0; i < count; i++) {
         double v = (double)i / 2;
-        struct ty_row row = { .kind = TY_ROW_DOUBLE, .step = i, .at_us = 1, .name = "loss", .name_len = 4, .value = &v,
+        struct ty_row row = { .kind = TY_ROW_DOUBLE,
+                              .step = i,
+                              .at_us = 1,
+                              .name = "loss",
+                              .name_len = 4,
+                              .value = &v,
                               .value_len = sizeof v };
 
         if (ty_spool_write(w, &row) < 0)

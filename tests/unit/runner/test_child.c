@@ -132,8 +132,15 @@ static void test_reaped_by_somebody_else(void **state)
 
 static void test_lossy_text(void **state)
 {
-    static const struct { const char *in; size_t n; const char *out; } t[] = {
-        { "", 0, "" }, { "plain", 5, "plain" }, { "a\0b", 3, "a\xef\xbf\xbd" "b" }, { "\xe2\x82", 2, "\xef\xbf\xbd" }, { "\"\n\x01", 3, "\"\n\x01" },
+    static const struct { const char *in; size_t n; const char *out;
+    } t[] = {
+        { "", 0, "" },
+        { "plain", 5, "plain" },
+        { "a\0b", 3,
+          "a\xef\xbf\xbd"
+          "b" },
+        { "\xe2\x82", 2, "\xef\xbf\xbd" },
+        { "\"\n\x01", 3, "\"\n\x01" },
     };
 
     (void)state;

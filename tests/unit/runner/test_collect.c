@@ -35,7 +35,9 @@ static int set_up(void **state)
     b->work = ty_path_join(b->dir, "work");
     b->blobs = ty_path_join(b->dir, "blobs");
     b->artifacts = json_object();
-    b->job = (struct ty_jobfile){ .spec = &b->spec, .dir = b->dir, .work = b->work, .tmp = b->dir, .blobs = b->blobs };
+    b->job = (struct ty_jobfile){
+        .spec = &b->spec, .dir = b->dir, .work = b->work, .tmp = b->dir, .blobs = b->blobs
+    };
     *state = b;
     return 0;
 }
@@ -75,7 +77,8 @@ static void hear(json_t *line, void *ctx)
     const char *kind = json_string_value(json_object_get(line, "kind"));
 
     if (strcmp(kind, "artifact") == 0)
-        json_object_set(b->artifacts, json_string_value(json_object_get(line, "path")), json_object_get(line, "sha256"));
+        json_object_set(b->artifacts, json_string_value(json_object_get(line, "path")),
+                        json_object_get(line, "sha256"));
     if (strcmp(kind, "warning") == 0)
         ty_str_addf(&b->warnings, "%s\n", json_string_value(json_object_get(line, "text")));
 }
@@ -96,7 +99,10 @@ static void collect(struct box *b)
     assert_false(b->failed);
 }
 
-static bool warned(const struct box *b, const char *part) { return b->warnings.text && strstr(b->warnings.text, part); }
+static bool warned(const struct box *b, const char *part)
+{
+    return b->warnings.text && strstr(b->warnings.text, part);
+}
 
 static void test_files(void **state)
 {
@@ -177,7 +183,8 @@ static void test_again(void **state)
     put(b, "work/outputs/a", "a");
     put(b, "work/outputs/b", "b");
     put(b, "work/outputs/c", "c");
-    put(b, "records.spool", "1 {\"kind\":\"artifact\",\"path\":\"outputs/b\"}\n2 {\"kind\":\"artifact\",\"path\":\"outputs/a\"}\n3 {\"ki");
+    put(b, "records.spool",
+        "1 {\"kind\":\"artifact\",\"path\":\"outputs/b\"}\n2 {\"kind\":\"artifact\",\"path\":\"outputs/a\"}\n3 {\"ki");
     collect(b);
     assert_int_equal(json_object_size(b->artifacts), 1);
     assert_non_null(json_object_get(b->artifacts, "outputs/c"));

@@ -11,7 +11,8 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define TEXTS "\"run\":\"r\",\"token\":\"t\",\"socket\":\"/s\",\"blobs\":\"/b\",\"home\":\"/h\",\"workspace\":\"w\",\"user\":\"u\",\"user_home\":\"/\""
+#define TEXTS \
+    "\"run\":\"r\",\"token\":\"t\",\"socket\":\"/s\",\"blobs\":\"/b\",\"home\":\"/h\",\"workspace\":\"w\",\"user\":\"u\",\"user_home\":\"/\""
 #define SPEC "\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"]}"
 
 static int set_up(void **state)
@@ -44,7 +45,11 @@ static void test_whole(void **state)
     CLEANUP_FREE char *work = ty_path_join(*state, "work");
     struct ty_error err = { 0 };
 
-    if (read_text(*state, "{\"version\":1,\"attempt\":2,\"manifest\":null,\"log_bytes_max\":10,\"warnings\":[\"a\"],\"data_dirs\":[]," TEXTS "," SPEC "}", &j, &err) < 0)
+    if (read_text(
+            *state,
+            "{\"version\":1,\"attempt\":2,\"manifest\":null,\"log_bytes_max\":10,\"warnings\":[\"a\"],\"data_dirs\":[]," TEXTS
+            "," SPEC "}",
+            &j, &err) < 0)
         fail_msg("%s", err.text);
     assert_string_equal(j->run, "r");
     assert_string_equal(j->work, work);
@@ -58,17 +63,22 @@ static void test_whole(void **state)
 
 static void test_refused(void **state)
 {
-    static const struct { const char *text, *says; } bad[] = {
+    static const struct { const char *text, *says;
+    } bad[] = {
         { "{", "" },
         { "{" TEXTS "," SPEC "}", "version" },
         { "{\"version\":2," TEXTS "," SPEC "}", "version" },
         { "{\"version\":1," TEXTS "}", "" },
         { "{\"version\":1,\"run\":\"r\"," SPEC "}", "token" },
         { "{\"version\":1,\"attempt\":0," TEXTS "," SPEC "}", "attempt" },
-        { "{\"version\":1," TEXTS ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
-          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}", "data_dirs" },
-        { "{\"version\":1,\"data_dirs\":[\"relative\"]," TEXTS ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
-          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}", "data_dirs" },
+        { "{\"version\":1," TEXTS
+          ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
+          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}",
+          "data_dirs" },
+        { "{\"version\":1,\"data_dirs\":[\"relative\"]," TEXTS
+          ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
+          "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}",
+          "data_dirs" },
     };
     struct ty_jobfile *j = NULL;
 
@@ -94,7 +104,8 @@ static void test_phase(void **state)
         assert_int_equal(ty_phase_read(*state), p);
     }
     assert_string_equal(ty_phase_word(TY_PHASE_collected), "collected");
-    assert_int_equal(ty_write_file(path, "", 0, 0600), 0); /* as a power cut may leave it: never start again */
+    assert_int_equal(ty_write_file(path, "", 0, 0600),
+                     0); /* as a power cut may leave it: never start again */
     assert_int_equal(ty_phase_read(*state), TY_PHASE_preparing);
     assert_int_equal(ty_phase_write("/no/such", TY_PHASE_running), -ENOENT);
 }

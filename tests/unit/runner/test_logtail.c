@@ -44,7 +44,10 @@ static void open_log(struct box *b, uint64_t limit)
     assert_int_equal(ty_logtail_open(&b->t, b->dir, "log.txt", limit, &err), 0);
 }
 
-static void put(struct box *b, const char *text) { assert_int_equal(ty_write_all(b->t.fd, text, strlen(text)), 0); }
+static void put(struct box *b, const char *text)
+{
+    assert_int_equal(ty_write_all(b->t.fd, text, strlen(text)), 0);
+}
 
 static void assert_reads(struct box *b, uint64_t offset, const char *text)
 {

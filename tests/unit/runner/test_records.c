@@ -43,7 +43,10 @@ static int tear_down(void **state)
     return 0;
 }
 
-static uint64_t add(struct box *b, int n) { return ty_records_add(b->r, json_pack("{s:s, s:i}", "kind", "x", "n", n)); }
+static uint64_t add(struct box *b, int n)
+{
+    return ty_records_add(b->r, json_pack("{s:s, s:i}", "kind", "x", "n", n));
+}
 
 static int sync_all(struct box *b)
 {

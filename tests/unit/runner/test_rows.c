@@ -46,7 +46,12 @@ static int tear_down(void **state)
 
 static void put(struct box *b, int writer, int n)
 {
-    struct ty_row row = { .kind = TY_ROW_TEXT, .step = TY_ROW_NO_STEP, .name = "n", .name_len = 1, .value = "v", .value_len = 1 };
+    struct ty_row row = { .kind = TY_ROW_TEXT,
+                          .step = TY_ROW_NO_STEP,
+                          .name = "n",
+                          .name_len = 1,
+                          .value = "v",
+                          .value_len = 1 };
 
     for (int i = 0; i < n; i++)
         assert_int_equal(ty_spool_write(b->w[writer], &row), 0);
@@ -120,7 +125,8 @@ static void test_the_daemon_says_where(void **state)
 static void test_damage(void **state)
 {
     struct box *b = *state;
-    CLEANUP_FREE char *path = ty_path_join(b->dir, "rows-0.spool"), *junk = ty_path_join(b->dir, "rows-5.spool");
+    CLEANUP_FREE char *path = ty_path_join(b->dir, "rows-0.spool"),
+                      *junk = ty_path_join(b->dir, "rows-5.spool");
     uint64_t first;
     uint32_t writer, count;
 

@@ -51,7 +51,12 @@ static int tear_down(void **state)
 static int put(struct box *b, int64_t step, size_t value_len)
 {
     static char text[TY_ROW_VALUE_MAX + 1];
-    struct ty_row row = { .kind = TY_ROW_TEXT, .step = step, .at_us = 7, .name = "n", .name_len = 1, .value = text,
+    struct ty_row row = { .kind = TY_ROW_TEXT,
+                          .step = step,
+                          .at_us = 7,
+                          .name = "n",
+                          .name_len = 1,
+                          .value = text,
                           .value_len = value_len };
 
     memset(text, 'a' + (int)(step % 26), sizeof text);
@@ -100,7 +105,8 @@ static void test_rows_come_out_in_order(void **state)
     assert_int_equal(ty_spool_writer_pid(b->w), getpid());
 }
 
-/* Sizes that leave every remainder at a segment's end: padding rows, and gaps that are too small for one. */
+/* Sizes that leave every remainder at a segment's end: padding rows, and gaps that are too small
+ * for one. */
 static void test_segments(void **state)
 {
     struct box *b = *state;

@@ -80,7 +80,8 @@ static void assert_comes(int fd, const struct ty_frame *expected, size_t n)
 static void test_hello_and_frames(void **state)
 {
     struct box *b = *state;
-    struct ty_frame hello = { .type = TY_FRAME_HELLO, .body = "{}", .body_len = 2 }, ping = { .type = TY_FRAME_PING }, in;
+    struct ty_frame hello = { .type = TY_FRAME_HELLO, .body = "{}", .body_len = 2 },
+                    ping = { .type = TY_FRAME_PING }, in;
     CLEANUP_STR struct ty_str out = { 0 };
     short events;
     int fd;
@@ -99,7 +100,11 @@ static void test_hello_and_frames(void **state)
     assert_comes(fd, &ping, 1);
 
     /* A frame that comes in two pieces, then two at once. */
-    assert_int_equal(ty_frame_encode(&(struct ty_frame){ .type = TY_FRAME_WELCOME, .body = "{\"a\":1}", .body_len = 7 }, &out), 0);
+    assert_int_equal(
+        ty_frame_encode(
+            &(struct ty_frame){ .type = TY_FRAME_WELCOME, .body = "{\"a\":1}", .body_len = 7 },
+            &out),
+        0);
     assert_int_equal(send(fd, out.text, 4, 0), 4);
     ty_stream_turn(s, 3000);
     assert_int_equal(ty_stream_next(s, &in), -EAGAIN);
@@ -155,7 +160,10 @@ static void test_last_words_are_heard(void **state)
     struct ty_stream *s = ty_stream_new(b->path, "{}");
     ty_stream_turn(s, 0);
     fd = accept(b->listen, NULL, NULL);
-    assert_int_equal(ty_frame_encode(&(struct ty_frame){ .type = TY_FRAME_REFUSED, .body = "{}", .body_len = 2 }, &out), 0);
+    assert_int_equal(
+        ty_frame_encode(&(struct ty_frame){ .type = TY_FRAME_REFUSED, .body = "{}", .body_len = 2 },
+                        &out),
+        0);
     assert_int_equal(send(fd, out.text, out.len, 0), out.len);
     assert_int_equal(send(fd, out.text, 3, 0), 3); /* and a frame that never becomes whole */
     close(fd);
@@ -193,7 +201,9 @@ static void test_back_pressure(void **state)
 {
     struct box *b = *state;
     static char bytes[TY_WIRE_LOG_CHUNK];
-    struct ty_frame f = { .type = TY_FRAME_LOG, .name = "x", .name_len = 1, .body = bytes, .body_len = sizeof bytes };
+    struct ty_frame f = {
+        .type = TY_FRAME_LOG, .name = "x", .name_len = 1, .body = bytes, .body_len = sizeof bytes
+    };
     short events;
     int n = 0;
 

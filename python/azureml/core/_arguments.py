@@ -1,0 +1,114 @@
+"""From what users write as arguments to the texts and data references of a run specification."""
+import os
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
+
+from azureml.core._service import later
+from azureml.core.runconfig import DataReferenceConfiguration
+from azureml.data.datapath import DataPath
+from azureml.data.data_reference import DataReference
+from azureml.exceptions import UserErrorException
+
+References = Dict[str, DataReferenceConfiguration]
+
+
+def word(value: Any, what: str, references: References) -> str:
+    """One argument as text. A datastore or data reference becomes its placeholder, and is added to `references`.
+
+    UserErrorException, naming `what`, for what is no single value.
+    """
+    from azureml.core.datastore import Datastore
+
+    if isinstance(value, Datastore):
+        value = value.as_mount()
+    elif isinstance(value, DataPath):
+        value = value.create_data_reference()
+    if isinstance(value, DataReference):
+        add_reference(references, value, what)
+        return str(value)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a scalar of numpy or torch
+        value = value.item()
+    if not isinstance(value, (str, bool, int, float)):
+        hint = "; '' gives a bare flag" if value is None else ""
+        raise UserErrorException("%s is of type %s; a text, a number, a Datastore or a DataReference is needed%s"
+                                 % (what, type(value).__name__, hint))
+    text = str(value)
+    if "\0" in text:
+        raise UserErrorException("%s contains a NUL character, which no argument can hold" % what)
+    return text
+
+
+def words(values: Iterable[Any], references: References, what: str = "arguments") -> List[str]:
+    """A list of arguments as texts."""
+    return [word(v, "entry %d of %s" % (i, what), references) for i, v in enumerate(values, 1)]
+
+
+def script_words(params: Any, references: References) -> List[str]:
+    """``script_params`` as texts: flag, value, flag, value, ... in the dictionary's order; the value '' gives a bare flag."""
+    if params is None:
+        return []
+    if not isinstance(params, Mapping):
+        raise UserErrorException("script_params is of type %s; a dictionary of flag -> value is needed" % type(params).__name__)
+    found: List[str] = []
+    for flag, value in params.items():
+        if not isinstance(flag, str):
+            raise UserErrorException("script_params: the flag %r is of type %s; a text such as '--lr' is needed"
+                                     % (flag, type(flag).__name__))
+        found.append(flag)
+        if not (isinstance(value, str) and value == ""):
+            found.append(word(value, "the value of '%s' in script_params" % flag, references))
+    return found
+
+
+def add_reference(references: References, reference: DataReference, what: str) -> None:
+    """Add a data reference; one of the same name has to be the same."""
+    config, name = reference.to_config(), reference.data_reference_name
+    there = references.get(name)
+    if there is not None and vars(there) != vars(config):
+        raise UserErrorException("%s: there are two different data references called '%s'; give one of them a "
+                                 "data_reference_name" % (what, name))
+    references[name] = config
+
+
+def add_inputs(references: References, inputs: Any) -> None:
+    """``inputs`` of an estimator: data references that no argument names."""
+    if inputs is None:
+        return
+    if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
+        raise UserErrorException("inputs is of type %s; a list of DataReference is needed" % type(inputs).__name__)
+    for one in inputs:
+        if not isinstance(one, DataReference):
+            raise later("inputs: a %s" % type(one).__name__, "give a DataReference, for example datastore.path('x').as_mount()")
+        add_reference(references, one, "inputs")
+
+
+def as_references(value: Any) -> References:
+    """``run_config.data_references``: name -> DataReferenceConfiguration (a DataReference is taken too)."""
+    if not isinstance(value, Mapping):
+        raise UserErrorException("run_config.data_references is of type %s; a dictionary of name -> DataReferenceConfiguration is "
+                                 "needed" % type(value).__name__)
+    found: References = {}
+    for name, one in value.items():
+        config = one.to_config() if isinstance(one, DataReference) else one
+        if not isinstance(config, DataReferenceConfiguration):
+            raise UserErrorException("run_config.data_references: '%s' is of type %s; a DataReferenceConfiguration is needed"
+                                     % (name, type(one).__name__))
+        found[str(name)] = config
+    return found
+
+
+def environment_variables(*sources: Tuple[str, Any]) -> Dict[str, str]:
+    """Variables of several (what, dictionary), later ones winning; values become texts."""
+    found: Dict[str, str] = {}
+    for what, values in sources:
+        if values is None:
+            continue
+        if not isinstance(values, Mapping):
+            raise UserErrorException("%s is of type %s; a dictionary of name -> value is needed" % (what, type(values).__name__))
+        for name, value in values.items():
+            if not isinstance(name, str) or not isinstance(value, (str, bool, int, float)):
+                raise UserErrorException("%s: the value of %r is of type %s; a text or a number is needed"
+                                         % (what, name, type(value).__name__))
+            found[name] = str(value)
+    return found

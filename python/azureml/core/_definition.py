@@ -1,0 +1,118 @@
+"""``run.get_details()``: the record of a run in the cloud's words."""
+import os
+from typing import Any, Dict, Iterator, List, Optional
+from urllib.parse import quote
+
+from azureml.core.script_run_config import ScriptRunConfig
+
+FINAL_WARNING_SOURCE = "Trainyard"
+
+
+class CaseInsensitiveDict(Dict[str, Any]):
+    """A dictionary whose keys are found in any case: documents of 2018 say 'Arguments', later ones 'arguments'."""
+
+    def _real(self, key: Any) -> Any:
+        if not dict.__contains__(self, key) and isinstance(key, str):
+            for there in self:
+                if there.lower() == key.lower():
+                    return there
+        return key
+
+    def __getitem__(self, key: Any) -> Any:
+        return dict.__getitem__(self, self._real(key))
+
+    def __contains__(self, key: Any) -> bool:
+        return dict.__contains__(self, self._real(key))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """As for any dictionary."""
+        return self[key] if key in self else default
+
+
+def insensitive(value: Any) -> Any:
+    """`value` with CaseInsensitiveDict for every dictionary in it."""
+    if isinstance(value, dict):
+        return CaseInsensitiveDict((k, insensitive(v)) for k, v in value.items())
+    return [insensitive(v) for v in value] if isinstance(value, list) else value
+
+
+def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, Any]:
+    """What the run record keeps for ``runDefinition``; arguments and data references are taken from the specification later.
+
+    Passwords are left out.
+    """
+    rc, env = config.run_config, config.run_config.environment
+    dependencies = env.python.conda_dependencies
+    return {
+        "useAbsolutePath": False, "sourceDirectoryDataStore": rc.source_directory_data_store, "framework": "Python",
+        "communicator": "None", "data": {}, "outputData": {}, "jobName": None, "nodeCount": 1, "priority": None,
+        "environment": {
+            "name": env.name, "version": env.version,
+            "python": {"interpreterPath": spec["interpreter"],
+                       "userManagedDependencies": bool(env.python.user_managed_dependencies),
+                       "condaDependencies": None if dependencies is None else dependencies.as_dict(),
+                       "baseCondaEnvironment": env.python.base_conda_environment},
+            "environmentVariables": dict(env.environment_variables or {}),
+            "docker": {"baseImage": env.docker.base_image, "baseDockerfile": env.docker.base_dockerfile,
+                       "baseImageRegistry": {"address": env.docker.base_image_registry.address, "username": None, "password": None},
+                       "enabled": False, "arguments": list(env.docker.arguments)},
+            "spark": {"repositories": [], "packages": [], "precachePackages": True},
+            "inferencingStackVersion": env.inferencing_stack_version},
+        "history": {"outputCollection": True, "directoriesToWatch": ["logs"], "snapshotProject": True},
+        "spark": {"configuration": {}},
+        "amlCompute": {"name": None, "vmSize": rc.amlcompute.vm_size, "retainCluster": False, "clusterMaxNodeCount": None},
+        "tensorflow": {"workerCount": 1, "parameterServerCount": 1}, "mpi": {"processCountPerNode": 1},
+        "pyTorch": {"communicationBackend": None, "processCount": None},
+        "docker": {"useDocker": False, "sharedVolumes": True, "shmSize": rc.docker.shm_size or "2g", "arguments": []},
+    }
+
+
+def details(run: Dict[str, Any], files: List[Dict[str, Any]], home: str) -> Dict[str, Any]:
+    """``get_details()`` of RUN (docs/spec/http-api.md) and its FILES; `home` is the state folder."""
+    found: Dict[str, Any] = {
+        "runId": run["id"], "target": run["target"], "status": run["state"], "startTimeUtc": run["started"]}
+    if run["ended"]:
+        found["endTimeUtc"] = run["ended"]
+    if run.get("error"):
+        found["error"] = {"error": {"code": run["error"]["code"], "message": run["error"]["message"], "details": []}}
+    if run.get("warnings"):
+        found["warnings"] = [{"source": FINAL_WARNING_SOURCE, "message": text} for text in run["warnings"]]
+    found.update(
+        properties=dict({"ProcessInfoFile": "azureml-logs/process_info.json",
+                         "ProcessStatusFile": "azureml-logs/process_status.json"}, **run["properties"]),
+        inputDatasets=[], outputDatasets=[], runDefinition=_definition(run.get("spec") or {}),
+        logFiles={f["path"]: file_url(home, run["id"], f["path"]) for f in files if f["kind"] == "log"},
+        submittedBy=run["user"])
+    return found
+
+
+def _definition(spec: Dict[str, Any]) -> CaseInsensitiveDict:
+    kept = (spec.get("azureml") or {}).get("runDefinition") or {}
+    whole = {"script": spec.get("script"), "command": " ".join(spec.get("command") or []),
+             "arguments": list(spec.get("arguments") or []), "target": spec.get("target", "local"),
+             "dataReferences": {name: _reference(one) for name, one in (spec.get("data_references") or {}).items()},
+             "maxRunDurationSeconds": spec.get("max_run_duration_seconds"),
+             "environmentVariables": dict(spec.get("environment_variables") or {})}
+    return insensitive({**kept, **whole})
+
+
+def _reference(one: Dict[str, Any]) -> Dict[str, Any]:
+    return {"dataStoreName": one.get("datastore"), "mode": str(one.get("mode") or "mount").capitalize(),
+            "pathOnDataStore": one.get("path") or None, "pathOnCompute": one.get("path_on_compute"),
+            "overwrite": bool(one.get("overwrite"))}
+
+
+def run_url(home: str, run: str) -> str:
+    """Where the service describes a run: HTTP over the Unix socket of the state folder."""
+    return "http+unix://%s/api/v1/runs/%s" % (quote(os.path.join(home, "sock"), safe=""), quote(run))
+
+
+def file_url(home: str, run: str, path: str) -> str:
+    """The same for one of its files."""
+    return "%s/files/%s" % (run_url(home, run), quote(path))
+
+
+def tail(error: Optional[Dict[str, Any]], lines: int = 20) -> Iterator[str]:
+    """The last lines of the log that an error carries."""
+    text = (error or {}).get("log_tail") or ""
+    yield from text.splitlines()[-lines:]

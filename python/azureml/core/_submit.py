@@ -1,0 +1,275 @@
+"""From a ScriptRunConfig to a submitted run.
+
+Everything that can be refused without the service is refused first, then the target is looked up, then the snapshot is stored;
+the run itself is one request, so nothing is left half-done.
+"""
+import os
+import re
+import shlex
+import warnings
+from typing import Any, Dict, List, Mapping, Optional
+
+from azureml._restclient import snapshots_client
+from azureml.core import _arguments
+from azureml.core._definition import run_definition
+from azureml.core._progress import Progress
+from azureml.core._service import client, later, sdk_errors
+from azureml.core.compute_target import ComputeTarget
+from azureml.core.runconfig import DEFAULT_MAX_RUN_SECONDS, RunConfiguration, positive
+from azureml.core.script_run_config import ScriptRunConfig
+from azureml.data.datapath import DataPath
+from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
+from trainyard import errors, interpreter, packages
+
+IGNORE_FILES = (".amlignore", ".gitignore")
+FOR_THIS_RUN = "amlcompute"  # a target that the cloud makes for one run; here it is this box
+_PLACEHOLDER = re.compile(r"\$(?:AZUREML_DATAREFERENCE_(\w+)|\{AZUREML_DATAREFERENCE_(\w+)\})")
+
+
+def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+    """Submit to `experiment` and return RUN. Warns for each warning that the run begins with."""
+    spec = specification(config, tags)
+    check_target(spec["target"])
+    spec["snapshot"] = store_snapshot(config.source_directory, spec.get("script"))
+    spec["properties"] = {"_azureml.ComputeTargetType": "local" if spec["target"] == "local" else "amlcompute",
+                          "ContentSnapshotId": spec["snapshot"]}
+    try:
+        with sdk_errors():
+            run = client().submit(experiment, spec)
+    except UserErrorException:
+        raise
+    except Exception as error:
+        if isinstance(error.__cause__, errors.ConnectionLost):
+            raise ExperimentExecutionException("%s; the run may have been submitted or not ('trainyard ps' shows it)" % error,
+                                               error) from error
+        raise
+    for text in run["warnings"]:
+        warnings.warn(text, UserWarning, stacklevel=4)
+    return run
+
+
+def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
+    """The run specification (docs/spec/run-spec.md) of a configuration, without its snapshot. UserErrorException."""
+    rc = config.run_config
+    check_processes(config)
+    references = _arguments.as_references(rc.data_references)
+    given = _arguments.words(config.arguments, references)
+    if config.resume_from is not None:
+        given += resume_words(config.resume_from, references)
+    check_source(config.source_directory)
+    notes: List[str] = []
+    chosen = choose_interpreter(config, notes)
+    spec: Dict[str, Any] = {
+        "version": 1, "target": target_name(rc.target), "source_directory": os.path.realpath(config.source_directory),
+        "interpreter": chosen, "arguments": given, "use_gpu": bool(config._use_gpu), "warnings": notes,
+        "max_run_duration_seconds": duration(rc.max_run_duration_seconds),
+        "tags": {str(k): None if v is None else str(v) for k, v in (tags or {}).items()},
+        "environment_variables": _arguments.environment_variables(
+            ("environment.environment_variables", rc.environment.environment_variables),
+            ("environment_variables", rc.environment_variables)),
+    }
+    if config.script:
+        spec["script"] = entry_path(config.source_directory, config.script)
+    else:
+        spec["command"] = ["/bin/sh", "-c", command_line(config.command, chosen, references)]
+        spec["expand"] = False
+        if given:
+            spec["command"][2] += " " + " ".join(_shell_word(g) for g in given)
+            spec["arguments"] = []
+    spec["data_references"] = {name: {"datastore": one.datastore_name, "path": one.path_on_datastore or "", "mode": one.mode,
+                                      "path_on_compute": one.path_on_compute, "overwrite": bool(one.overwrite)}
+                               for name, one in references.items()}
+    check_placeholders(spec)
+    spec["azureml"] = {"runDefinition": run_definition(config, spec)}
+    return spec
+
+
+def check_processes(config: ScriptRunConfig) -> None:
+    """One process on one node is what this release runs."""
+    rc = config.run_config
+    refuse_processes("node_count", rc.node_count, "process_count_per_node", rc.mpi.process_count_per_node,
+                     "distributed_job_config", config.distributed_job_config)
+    for what, value in (("run_config.mpi.node_count", rc.mpi.node_count), ("run_config.pytorch.node_count", rc.pytorch.node_count),
+                        ("run_config.pytorch.process_count", rc.pytorch.process_count)):
+        if value != 1:
+            raise later("%s = %r: a run of several processes" % (what, value), "leave it at 1")
+    if str(rc.communicator or "None").lower() != "none":
+        raise later("communicator = %r: a run of several processes" % rc.communicator, "leave it at 'None'")
+    if str(rc.framework).lower() != "python":
+        raise later("framework = %r" % rc.framework, "leave it at 'Python'")
+
+
+def refuse_processes(nodes_name: str, nodes: Any, processes_name: str, processes: Any, how_name: str, how: Any) -> None:
+    """Refuse, by name, what asks for more than one process. Counts without a backend contradict themselves anyway."""
+    for name, value in ((nodes_name, nodes), (processes_name, processes)):
+        if positive(value, name) > 1 and how is None:
+            raise UserErrorException("%s is %d, but neither distributed_training nor distributed_backend says how the processes "
+                                     "work together; moreover, this release of Trainyard runs one process on one node" % (name, value))
+    if how is not None:
+        raise later("%s = %s: a run of several processes" % (how_name, how if isinstance(how, str) else type(how).__name__),
+                    "leave it out to run one process")
+
+
+def target_name(target: Any) -> str:
+    """The name of a compute target that was given as object, name or None."""
+    if target is None:
+        return "local"
+    if isinstance(target, ComputeTarget):
+        return target.name
+    if not isinstance(target, str):
+        raise UserErrorException("compute_target is of type %s; a ComputeTarget, its name, or 'local' is needed"
+                                 % type(target).__name__)
+    return "local" if target.lower() in ("local", FOR_THIS_RUN) else target
+
+
+def check_target(name: str) -> None:
+    """ComputeTargetException for an unknown one."""
+    try:
+        with sdk_errors(ComputeTargetException):
+            client().target(name)
+    except ComputeTargetException as error:
+        if isinstance(error.inner_exception, errors.NotFound):
+            raise ComputeTargetException("there is no compute target '%s'; ComputeTarget.create makes one, and 'local' is this box"
+                                         % name, error.inner_exception) from None
+        raise
+
+
+def duration(seconds: Any) -> int:
+    """``max_run_duration_seconds``; None for the default of 30 days."""
+    if seconds is None:
+        return DEFAULT_MAX_RUN_SECONDS
+    return positive(int(seconds) if isinstance(seconds, float) and seconds.is_integer() else seconds, "max_run_duration_seconds")
+
+
+def check_source(directory: Any) -> None:
+    """UserErrorException unless it is a directory that can be read."""
+    if not isinstance(directory, (str, os.PathLike)):
+        raise UserErrorException("source_directory is of type %s; the path of a folder is needed" % type(directory).__name__)
+    if not os.path.exists(directory):
+        raise UserErrorException("source_directory '%s' does not exist" % directory)
+    if not os.path.isdir(directory):
+        raise UserErrorException("source_directory '%s' is not a folder" % directory)
+
+
+def entry_path(directory: str, script: Any) -> str:
+    """The entry script relative to source_directory. UserErrorException when it is missing or lies outside."""
+    if not isinstance(script, (str, os.PathLike)):
+        raise UserErrorException("entry_script is of type %s; a path in source_directory is needed" % type(script).__name__)
+    root = os.path.realpath(directory)
+    path = os.path.normpath(os.path.join(root, os.fspath(script)))
+    real = os.path.realpath(path)
+    for place in (path, real):
+        if os.path.commonpath([root, place]) != root:
+            raise UserErrorException("entry_script '%s' lies outside of source_directory '%s'; move it in, and give it relative to it"
+                                     % (script, directory))
+    if not os.path.isfile(real):
+        raise UserErrorException("entry_script '%s' is not a file in source_directory '%s'%s" % (
+            script, directory, "; what is there: " + ", ".join(_scripts(root)) if _scripts(root) else ""))
+    return os.path.relpath(path, root)
+
+
+def _scripts(root: str) -> List[str]:
+    return ["'%s'" % name for name in sorted(os.listdir(root)) if name.endswith(".py")][:5]
+
+
+def resume_words(resume_from: Any, references: _arguments.References) -> List[str]:
+    """``--resume-from <directory>`` of a DataPath with checkpoints."""
+    if not isinstance(resume_from, DataPath):
+        raise UserErrorException("resume_from is of type %s; a DataPath is needed" % type(resume_from).__name__)
+    reference = resume_from.create_data_reference("MODEL_LOCATION")
+    _arguments.add_reference(references, reference, "resume_from")
+    return ["--resume-from", str(reference)]
+
+
+def command_line(command: Any, python: str, references: _arguments.References) -> str:
+    """The text that the worker's shell runs. A leading 'python' is the run's interpreter."""
+    if isinstance(command, str):
+        text = command
+    elif isinstance(command, (list, tuple)):
+        text = " ".join(_shell_word(w) for w in _arguments.words(command, references, "command"))
+    else:
+        raise UserErrorException("command is of type %s; a list or a text is needed" % type(command).__name__)
+    return re.sub(r"\Apython3?(?=\s|\Z)", lambda _: shlex.quote(python), text.strip())
+
+
+def _shell_word(text: str) -> str:
+    """A word for the shell that may name variables and operators; one with blanks or quotes is kept together."""
+    if text and not re.search(r"[\s'\"\\`*?]", text):
+        return text
+    return '"%s"' % re.sub(r'(["\\`])', r"\\\1", text)
+
+
+def check_placeholders(spec: Dict[str, Any]) -> None:
+    """An argument that names a data reference which the run does not have would reach the script as it is."""
+    known = set(spec["data_references"])
+    for text in [*spec["arguments"], *spec.get("command", [])]:
+        for match in _PLACEHOLDER.finditer(text):
+            name = match.group(1) or match.group(2)
+            if name not in known:
+                raise UserErrorException("the argument '%s' names the data reference '%s', which the run does not have; pass the "
+                                         "DataReference itself, or add it to run_config.data_references" % (text, name))
+
+
+def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
+    """The run's interpreter, whose packages satisfy what is asked for. Sentences for the user are added to `notes`."""
+    rc = config.run_config
+    specs = wanted_packages(rc)
+    needs_torch = config._needs_torch or any(packages.parse(s)[0] == "torch" for s in specs)
+    section = rc.environment.python
+    named = section.interpreter_path
+    if named in (None, "", "python"):
+        named = None
+    try:
+        choice = interpreter.choose(named, needs_torch)
+        if choice.notice:
+            notes.append(choice.notice)
+        if specs and not section.user_managed_dependencies:
+            check_packages(specs, choice.found, notes)
+        if config._framework_version is not None:
+            check_framework(str(config._framework_version), choice.found, notes)
+    except interpreter.InterpreterError as error:
+        raise UserErrorException(str(error), error) from None
+    return choice.found.path
+
+
+def wanted_packages(rc: RunConfiguration) -> List[str]:
+    """All specifications of a run configuration, conda's and pip's."""
+    dependencies = rc.environment.python.conda_dependencies
+    return [] if dependencies is None else [*dependencies.conda_packages, *dependencies.pip_packages]
+
+
+def check_packages(specs: List[str], found: interpreter.Found, notes: List[str]) -> None:
+    """UserErrorException that names what the interpreter lacks. Another version of Python only gives a note."""
+    python = packages.python_of(specs)
+    if python is not None and not packages.python_matches(python, found.version):
+        notes.append("the run asks for %s, and uses %s, which is Python %s" % (python, found.path, found.dotted))
+    if all(packages.parse(s)[0] == "python" for s in specs):
+        return
+    lacking = packages.missing(specs, interpreter.installed(found.path))
+    if lacking:
+        raise UserErrorException("the run asks for packages that its interpreter %s (Python %s) does not have: %s. This release of "
+                                 "Trainyard installs none: install them there and submit again, or name another interpreter in "
+                                 "run_config.environment.python.interpreter_path"
+                                 % (found.path, found.dotted, "; ".join("%s (%s)" % (m.spec, m.why) for m in lacking)))
+
+
+def check_framework(version: str, found: interpreter.Found, notes: List[str]) -> None:
+    """A note when torch is of another version than ``framework_version``."""
+    have = interpreter.installed(found.path).get("torch")
+    if have is not None and not packages.satisfies(have, [("=", version)]):
+        notes.append("framework_version %s is asked for, and %s has torch %s, which the run uses" % (version, found.path, have))
+
+
+def store_snapshot(directory: str, script: Optional[str]) -> str:
+    """Store source_directory; its id. SnapshotException when it is over its limit or cannot be read."""
+    with Progress("Uploading the snapshot", 0) as bar:
+        with sdk_errors(SnapshotException, "While attempting to take snapshot of %s: " % directory):
+            snapshot = client().snapshot(directory, snapshots_client._limit_bytes(),
+                                         progress=lambda p: bar.at(p.sent_bytes, p.to_send_bytes))
+    if script and any(os.path.exists(os.path.join(directory, name)) for name in IGNORE_FILES):
+        with sdk_errors(SnapshotException):
+            manifest = client().manifest(snapshot)
+        if script not in manifest:
+            raise UserErrorException("entry_script '%s' is left out of the snapshot by %s in source_directory '%s'" % (
+                script, " or ".join(n for n in IGNORE_FILES if os.path.exists(os.path.join(directory, n))), directory))
+    return snapshot

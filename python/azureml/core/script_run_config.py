@@ -1,0 +1,74 @@
+"""ScriptRunConfig: a script or command, and how it runs."""
+import copy
+import shlex
+from typing import Any, List, Optional
+
+from azureml.core._service import warn_once
+from azureml.core.environment import Environment
+from azureml.core.runconfig import DockerConfiguration, RunConfiguration
+from azureml.exceptions import UserErrorException
+
+
+class ScriptRunConfig:
+    """What ``Experiment.submit`` runs.
+
+    source_directory: folder whose snapshot becomes the working directory (default '.'). script: path in it. arguments: list, or
+    a text that is split as a shell does. command: list or text, run by a shell on the worker, instead of script. compute_target: a
+    target, its name, or 'local' (default). environment: an Environment. run_config: a RunConfiguration, of which a copy is
+    changed. distributed_job_config, docker_runtime_config: see azureml.core.runconfig. resume_from: a DataPath.
+    UserErrorException for what contradicts itself.
+    """
+
+    def __init__(self, source_directory: Optional[str] = None, script: Optional[str] = None, arguments: Any = None,
+                 run_config: Optional[RunConfiguration] = None, _telemetry_values: Any = None, compute_target: Any = None,
+                 environment: Optional[Environment] = None, distributed_job_config: Any = None, resume_from: Any = None,
+                 max_run_duration_seconds: Optional[int] = None, command: Any = None,
+                 docker_runtime_config: Optional[DockerConfiguration] = None, **misspelt: Any) -> None:
+        if "enviroment" in misspelt and environment is None:
+            environment = misspelt.pop("enviroment")
+        if misspelt:
+            raise UserErrorException("ScriptRunConfig has no parameter '%s'" % next(iter(misspelt)))
+        if script and command:
+            raise UserErrorException("ScriptRunConfig: script and command are both given; give one of them")
+        for what, value, kind in (("run_config", run_config, RunConfiguration), ("environment", environment, Environment),
+                                  ("docker_runtime_config", docker_runtime_config, DockerConfiguration)):
+            if value is not None and not isinstance(value, kind):
+                raise UserErrorException("ScriptRunConfig: %s is of type %s; a %s is needed"
+                                         % (what, type(value).__name__, kind.__name__))
+        self.source_directory = source_directory if source_directory is not None else "."
+        self.run_config = copy.deepcopy(run_config) if run_config is not None else RunConfiguration()
+        self.script = script if script is not None else self.run_config.script
+        self.command = command if command is not None else self.run_config.command
+        if not self.script and not self.command:
+            self.script = "train.py"
+        self.arguments = _arguments(arguments if arguments is not None else self.run_config.arguments)
+        self.resume_from = resume_from
+        self.distributed_job_config = distributed_job_config
+        if compute_target is not None:
+            self.run_config.target = compute_target
+        if environment is not None:
+            self.run_config.environment = environment
+        if max_run_duration_seconds is not None:
+            self.run_config.max_run_duration_seconds = max_run_duration_seconds
+        if docker_runtime_config is not None:
+            self.run_config.docker = docker_runtime_config
+        if self.run_config.docker.use_docker or self.run_config.environment.docker.enabled:
+            warn_once("docker", "the run uses no container: docker settings are kept, and have no effect")
+        self._use_gpu = False
+        self._needs_torch = False
+        self._framework_version: Optional[str] = None
+
+    def __repr__(self) -> str:
+        return "ScriptRunConfig(source_directory=%r, script=%r)" % (self.source_directory, self.script)
+
+
+def _arguments(value: Any) -> List[Any]:
+    """A list of arguments; a text is split as a shell does."""
+    if isinstance(value, str):
+        try:
+            return shlex.split(value)
+        except ValueError as error:
+            raise UserErrorException("arguments: the text %r cannot be split into words: %s" % (value, error)) from None
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise UserErrorException("arguments is of type %s; a list or a text is needed" % type(value).__name__)
