@@ -5,11 +5,13 @@ touches.  Afterwards the account is compared with what the service tells: no lin
 (written by the script, or seen by a reader before the kill) may be missing or doubled, the event log must have no gap,
 and the run must end in its true state.
 """
+import http.client
 import json
 import os
 import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,7 +33,7 @@ for i in range(int(os.environ["LINES"])):
     run.log("value", i)
     account.write("%d\\n" % i); account.flush()
     time.sleep(0.002)
-for i in range(60):
+for i in range(300):
     with open("outputs/file%d" % i, "w") as f: f.write("x" * 2000 + str(i))
 print("end")
 account.write("end\\n"); account.flush()
@@ -44,6 +46,22 @@ def trainyard(*args, check=True):
     if check and done.returncode != 0:
         raise AssertionError("trainyard %s exited with %d: %s" % (" ".join(args), done.returncode, done.stderr))
     return done.stdout
+
+
+class Daemon(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(30)
+        self.sock.connect(os.path.join(HOME, "sock"))
+
+
+def get(path):
+    """The JSON of a GET request to the daemon."""
+    c = Daemon("trainyard")
+    c.request("GET", path)
+    reply = c.getresponse()
+    assert reply.status == 200, "%s: %d" % (path, reply.status)
+    return json.loads(reply.read())
 
 
 def show(run):
@@ -119,49 +137,59 @@ def check_run(run, account, victim, seen, canceled):
     assert values[:len(numbers)] == numbers and values == list(range(len(values))), "metric rows are lost or doubled"
     assert len({(r["writer"], r["seq"]) for r in rows}) == len(rows), "a row came twice"
 
-    events = json.loads(trainyard("show", run, "--events", "--json"))["events"]
+    events = get("/api/v1/runs/%s/events?limit=1000" % run)["events"]
     assert [e["seq"] for e in events] == list(range(1, len(events) + 1)), "the event log has a gap"
     if told["state"] == "Completed":
         files = json.loads(trainyard("artifacts", "ls", run, "--json"))["files"]
-        assert sum(f["path"].startswith("outputs/file") for f in files) == 60, "outputs are missing"
+        assert sum(f["path"].startswith("outputs/file") for f in files) == 300, "outputs are missing"
     return told["state"]
 
 
-def main():
-    rng = random.Random(SEED)
-    print("# seed %d, %d kills" % (SEED, KILLS))
-    open("train.py", "w").write(SCRIPT)
-    hit, ends, bad = {}, {}, 0
-    for i in range(KILLS):
-        victim, moment = ("daemon", "runner")[i % 2], MOMENTS[(i // 2) % len(MOMENTS)]
-        account = os.path.join(os.getcwd(), "account%d" % i)
-        run = trainyard("submit", "-q", "--env", "ACCOUNT=" + account, "--env", "LINES=%d" % rng.randrange(50, 200), "--",
-                        "/usr/bin/python3", "train.py").strip()
+class Tally:
+    """One kill after the other, and what they hit."""
+
+    def __init__(self, rng):
+        self.rng, self.done, self.bad, self.hit, self.ends = rng, 0, 0, {}, {}
+
+    def kill_once(self, victim, moment):
+        self.done += 1
+        account = os.path.join(os.getcwd(), "account%d" % self.done)
+        run = trainyard("submit", "-q", "--env", "ACCOUNT=" + account, "--env", "PYTHONPATH=" + os.environ["PYTHONPATH"], "--env",
+                        "LINES=%d" % self.rng.randrange(50, 200), "--", "/usr/bin/python3", "train.py").strip()
         try:
-            state = reach(run, moment, rng)
+            state = reach(run, moment, self.rng)
             seen = trainyard("logs", run, check=False)
             pid = daemon_pid() if victim == "daemon" else runner_of(run)
             killed = kill(pid) if pid else False
-            hit[(victim, state)] = hit.get((victim, state), 0) + killed
+            self.hit[(victim, state)] = self.hit.get((victim, state), 0) + killed
             end = check_run(run, account, victim if killed else "nobody", seen, moment == "CancelRequested")
-            ends[end] = ends.get(end, 0) + 1
+            self.ends[end] = self.ends.get(end, 0) + 1
         except AssertionError as e:
-            bad += 1
-            print("not ok - kill %d (%s in %s, seed %d): %s" % (i, victim, moment, SEED, e))
+            self.bad += 1
+            print("not ok - kill %d (%s in %s, seed %d): %s" % (self.done, victim, moment, SEED, e))
             print("#   " + trainyard("show", run, check=False).replace("\n", "\n#   "))
-    print("# hit: %s; ends: %s" % (hit, ends))
-    print("%s - %d kills, nothing lost, nothing doubled" % ("not ok" if bad else "ok", KILLS))
-    for victim in ("daemon", "runner"):
-        got = {s for (v, s), n in hit.items() if v == victim and n}
-        want = {"Running", "Finalizing"} | ({"Queued"} if KILLS >= 50 else set())
-        missing = want - got
-        print("%s - the %s was killed in every state that lasts%s" % ("not ok" if missing else "ok", victim,
-                                                                  ": not in %s" % missing if missing else ""))
-        bad += bool(missing)
-    left = [d for d in os.listdir(os.path.join(HOME, "jobs")) if not d.startswith(".")]
-    until(10, lambda: not [d for d in os.listdir(os.path.join(HOME, "jobs"))], "job folders gone: %s" % left)
+
+
+def main():
+    print("# seed %d, %d kills" % (SEED, KILLS))
+    with open("train.py", "w") as f:
+        f.write(SCRIPT)
+    tally = Tally(random.Random(SEED))
+    for i in range(KILLS):
+        tally.kill_once(("daemon", "runner")[i % 2], MOMENTS[(i // 2) % len(MOMENTS)])
+    wanted = [(v, s) for v in ("daemon", "runner") for s in ("Queued", "Running", "CancelRequested", "Finalizing")]
+    for victim, state in wanted:  # short states are missed now and then: aim again, a bounded number of times
+        for _ in range(25):
+            if tally.hit.get((victim, state)):
+                break
+            tally.kill_once(victim, state)
+    print("# hit: %s; ends: %s" % (tally.hit, tally.ends))
+    print("%s - %d kills, nothing lost, nothing doubled" % ("not ok" if tally.bad else "ok", tally.done))
+    missing = [w for w in wanted if not tally.hit.get(w)]
+    print("%s - daemon and runner were killed in every state that lasts%s" % ("not ok" if missing else "ok", missing or ""))
+    until(20, lambda: not os.listdir(os.path.join(HOME, "jobs")), "job folders gone")
     print("ok - no job folder is left")
-    return 1 if bad else 0
+    return 1 if tally.bad or missing else 0
 
 
 if __name__ == "__main__":

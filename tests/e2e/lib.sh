@@ -7,7 +7,8 @@ BUILD=${BUILD:-$(cd "$(dirname "$0")/../.." && pwd)/build}
 SOURCE=$(cd "$(dirname "$0")/../.." && pwd)
 T=$(mktemp -d "${TMPDIR:-/tmp}/ty-e2e.XXXXXX")
 export TRAINYARD_HOME=$T/home XDG_CACHE_HOME=$T/cache XDG_CONFIG_HOME=$T/config
-export PATH=$BUILD:$PATH NO_COLOR=1 PYTHONPATH=$BUILD/python
+# A sanitized extension cannot be loaded into Python: those builds have none, and the plain one's serves.
+export PATH=$BUILD:$PATH NO_COLOR=1 PYTHONPATH=$SOURCE/build/python
 PY=/usr/bin/python3
 failed=0
 mkdir -p "$T/project"

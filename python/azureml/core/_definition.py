@@ -1,6 +1,6 @@
 """``run.get_details()``: the record of a run in the cloud's words."""
 import os
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, List
 from urllib.parse import quote
 
 from azureml.core.script_run_config import ScriptRunConfig
@@ -78,9 +78,7 @@ def details(run: Dict[str, Any], files: List[Dict[str, Any]], home: str) -> Dict
     if run.get("warnings"):
         found["warnings"] = [{"source": FINAL_WARNING_SOURCE, "message": text} for text in run["warnings"]]
     found.update(
-        properties=dict({"ProcessInfoFile": "azureml-logs/process_info.json",
-                         "ProcessStatusFile": "azureml-logs/process_status.json"}, **run["properties"]),
-        inputDatasets=[], outputDatasets=[], runDefinition=_definition(run.get("spec") or {}),
+        properties=dict(run["properties"]), inputDatasets=[], outputDatasets=[], runDefinition=_definition(run.get("spec") or {}),
         logFiles={f["path"]: file_url(home, run["id"], f["path"]) for f in files if f["kind"] == "log"},
         submittedBy=run["user"])
     return found
@@ -110,9 +108,3 @@ def run_url(home: str, run: str) -> str:
 def file_url(home: str, run: str, path: str) -> str:
     """The same for one of its files."""
     return "%s/files/%s" % (run_url(home, run), quote(path))
-
-
-def tail(error: Optional[Dict[str, Any]], lines: int = 20) -> Iterator[str]:
-    """The last lines of the log that an error carries."""
-    text = (error or {}).get("log_tail") or ""
-    yield from text.splitlines()[-lines:]

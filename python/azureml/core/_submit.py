@@ -194,7 +194,7 @@ def command_line(command: Any, python: str, references: _arguments.References) -
 
 def _shell_word(text: str) -> str:
     """A word for the shell that may name variables and operators; one with blanks or quotes is kept together."""
-    if text and not re.search(r"[\s'\"\\`*?]", text):
+    if text and not re.search(r"[\s'\"\\`*?$]", text):
         return text
     return '"%s"' % re.sub(r'(["\\`])', r"\\\1", text)
 

@@ -120,6 +120,7 @@ static void test_many(void **state)
     assert_sends(b, 4321, 5000);
 }
 
+#ifdef TY_FAULTS
 static void test_full_disk(void **state)
 {
     struct box *b = *state;
@@ -132,6 +133,7 @@ static void test_full_disk(void **state)
     assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 2);
 }
+#endif
 
 static void test_bad_records(void **state)
 {

@@ -491,6 +491,7 @@ static void test_wrapper_killed(void **state)
     job_done(&j);
 }
 
+#ifdef TY_FAULTS
 static void with_fault(struct job *j, const char *fault)
 {
     job_write(j);
@@ -529,6 +530,7 @@ static void test_faults(void **state)
     assert_null(fake_record(&j.fake, "artifact", 0));
     job_done(&j);
 }
+#endif
 
 static void test_data(void **state)
 {
@@ -582,7 +584,9 @@ int main(void)
         cmocka_unit_test_teardown(test_killed_after_the_end, job_clean),
         cmocka_unit_test_teardown(test_second_runner, job_clean),
         cmocka_unit_test_teardown(test_wrapper_killed, job_clean),
+#ifdef TY_FAULTS
         cmocka_unit_test_teardown(test_faults, job_clean),
+#endif
         cmocka_unit_test_teardown(test_data, job_clean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,304 @@
+"""Runs: one execution of a script each. In the script, ``Run.get_context()`` gives the live run."""
+import html
+import os
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
+
+from azureml._restclient.constants import TERMINAL, RunStatus
+from azureml.core import _run_wait
+from azureml.core._definition import details, run_url
+from azureml.core._run_files import RunFiles
+from azureml.core._run_logging import FLUSH_SECONDS, Logging, _OfflineRun
+from azureml.core._service import client, sdk_errors
+from azureml.core.workspace import DEFAULT_NAME, Workspace
+from azureml.exceptions import AzureMLException, RunEnvironmentException, UserErrorException
+from trainyard import context
+
+if TYPE_CHECKING:
+    from azureml.core.experiment import Experiment
+
+__all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
+
+RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
+
+
+class Run(Logging, RunFiles):
+    """A run that is recorded: ``Run(experiment, run_id)`` attaches to it. UserErrorException when there is none of that id."""
+
+    TYPE = "azureml.scriptrun"
+
+    def __init__(self, experiment: "Experiment", run_id: str, outputs: Any = None,
+                 _record: Optional[Dict[str, Any]] = None, **_: Any) -> None:
+        self.experiment = experiment
+        self.id: str = _record["id"] if _record else run_id
+        self._cache = _record
+        if not isinstance(self.id, str):
+            raise UserErrorException("Run: run_id is of type %s; a text is needed" % type(self.id).__name__)
+        live = context.current()
+        self._live = live if live is not None and live.id == self.id else None
+        if _record is None and self._live is None:
+            self._refresh()
+
+    # Getting a run
+
+    @staticmethod
+    def get_context(allow_offline: bool = True, used_for_context_manager: bool = False, **_: Any) -> "Union[Run, _OfflineRun]":
+        """The run that this process is part of; outside of one an _OfflineRun, or RunEnvironmentException when not allow_offline."""
+        live = context.current()
+        if live is not None:
+            return _SubmittedRun._of(live)
+        if not allow_offline:
+            raise RunEnvironmentException("this process is not part of a run, so there is no run context; submit the script, or allow "
+                                          "an offline run with Run.get_context(allow_offline=True)")
+        return _OfflineRun(used_for_context_manager)
+
+    @staticmethod
+    def get_submitted_run() -> "Union[Run, _OfflineRun]":
+        """The older name of get_context()."""
+        return Run.get_context()
+
+    @staticmethod
+    def get(workspace: Workspace, run_id: str) -> "Run":
+        """The run of that id, whatever its experiment. UserErrorException when there is none."""
+        return get_run(None, run_id, workspace=workspace)
+
+    @staticmethod
+    def list(experiment: "Experiment", type: Optional[str] = None, tags: Any = None, properties: Any = None,  # noqa: A002
+             include_children: bool = False, **_: Any) -> "Iterator[Run]":
+        """As ``experiment.get_runs``."""
+        return experiment.get_runs(type=type, tags=tags, properties=properties, include_children=include_children)
+
+    # What is known of it
+
+    def _refresh(self) -> Dict[str, Any]:
+        with sdk_errors():
+            self._cache = client().run(self.id)
+        return self._cache
+
+    @property
+    def _record(self) -> Dict[str, Any]:
+        return self._cache if self._cache is not None else self._refresh()
+
+    @property
+    def number(self) -> int:
+        """Its number in the experiment, from 1."""
+        return int(self._record["number"])
+
+    @property
+    def name(self) -> str:
+        """The name for people: display_name."""
+        return self.display_name
+
+    @property
+    def display_name(self) -> str:
+        """The name for people; the id when none was given."""
+        return self._record.get("display_name") or self.id
+
+    @property
+    def description(self) -> Optional[str]:
+        """None: runs have none here."""
+        return None
+
+    @property
+    def type(self) -> str:
+        """'azureml.scriptrun'."""
+        return self.TYPE
+
+    @property
+    def parent(self) -> "Optional[Run]":
+        """None: this release has no runs of runs."""
+        return None
+
+    @property
+    def input_datasets(self) -> Dict[str, Any]:
+        """{}: this release has no datasets."""
+        return {}
+
+    @property
+    def tags(self) -> Dict[str, Any]:
+        """The tags."""
+        return self.get_tags()
+
+    @property
+    def properties(self) -> Dict[str, str]:
+        """The properties."""
+        return self.get_properties()
+
+    @property
+    def status(self) -> str:
+        """The state; the last known one when the service cannot be asked."""
+        if self._cache is not None and self._cache["state"] in TERMINAL:
+            return str(self._cache["state"])
+        try:
+            return self.get_status()
+        except AzureMLException:
+            return str(self._cache["state"]) if self._cache else "Running"
+
+    def get_status(self) -> str:
+        """The state, asked of the service: one of azureml._restclient.constants.RunStatus."""
+        return str(self._refresh()["state"])
+
+    def get_details(self) -> Dict[str, Any]:
+        """The record: runId, target, status, startTimeUtc, endTimeUtc (once ended), error, warnings, properties, runDefinition
+        (keys in any case), logFiles {path: URL}, submittedBy."""
+        return details(self._refresh(), self._files(), client().home)
+
+    def get_details_with_logs(self) -> Dict[str, Any]:
+        """The same, with the text of each log in logFiles."""
+        found = self.get_details()
+        with sdk_errors():
+            found["logFiles"] = {path: client().logs(self.id, path) for path in found["logFiles"]}
+        return found
+
+    def get_portal_url(self) -> str:
+        """Where the service describes the run: HTTP over the Unix socket of the state folder."""
+        return run_url(client().home, self.id)
+
+    def get_snapshot_id(self) -> Optional[str]:
+        """The id of the stored source_directory."""
+        return self._record.get("snapshot")
+
+    def get_children(self, *_: Any, **__: Any) -> "Iterator[Run]":
+        """Nothing: this release has no runs of runs."""
+        return iter(())
+
+    # Metrics, tags, properties
+
+    def get_metrics(self, name: Optional[str] = None, recursive: bool = False, run_type: Any = None,
+                    populate: bool = False) -> Dict[str, Any]:
+        """What was logged: name -> value (logged once), list (several times, or log_list), or {column: value or list}.
+
+        name: only that one; {} when it was not logged. In the script of the run, its own values are stored first.
+        """
+        self.flush(FLUSH_SECONDS)
+        with sdk_errors():
+            return client().metrics(self.id, name)
+
+    def tag(self, key: str, value: Any = None) -> None:
+        """Set a tag. In the script it goes the way of logged values, and needs no service."""
+        self.set_tags({key: value})
+
+    def set_tags(self, tags: Dict[str, Any]) -> None:
+        """Set several tags; values become texts, None stays."""
+        if not isinstance(tags, dict):
+            raise UserErrorException("set_tags: tags is of type %s; a dictionary is needed" % type(tags).__name__)
+        texts = {str(k): None if v is None else str(v) for k, v in tags.items()}
+        if self._live is not None:
+            for key, value in texts.items():
+                try:
+                    self._live.tag(key, value)
+                except (TypeError, ValueError) as error:
+                    raise UserErrorException("run.tag('%s'): %s" % (key, error), error) from None
+            return
+        with sdk_errors():
+            client().tag(self.id, texts)
+
+    def remove_tags(self, tags: List[str]) -> None:
+        """Remove tags."""
+        keys = (tags,) if isinstance(tags, str) else tuple(tags)
+        self.flush(FLUSH_SECONDS)
+        with sdk_errors():
+            client().tag(self.id, {}, keys)
+
+    def get_tags(self) -> Dict[str, Any]:
+        """The tags, asked of the service."""
+        self.flush(FLUSH_SECONDS)
+        return dict(self._refresh()["tags"])
+
+    def add_properties(self, properties: Dict[str, Any]) -> None:
+        """Set properties, in the script of the run. UserErrorException for a key that is set already: properties never change."""
+        live = self._logger("add_properties")
+        there = self.get_properties()
+        for key in properties:
+            if key in there:
+                raise UserErrorException("the property '%s' is '%s' already; properties cannot be changed, tags can" % (key, there[key]))
+        for key, value in properties.items():
+            live.add_property(str(key), str(value))
+
+    def get_properties(self) -> Dict[str, str]:
+        """The properties, asked of the service."""
+        self.flush(FLUSH_SECONDS)
+        return dict(self._refresh()["properties"])
+
+    # Its life
+
+    def wait_for_completion(self, show_output: bool = False, wait_post_processing: bool = False,
+                            raise_on_error: bool = True) -> Dict[str, Any]:
+        """Wait until the run has ended, and return get_details().
+
+        show_output: print the log as it comes. raise_on_error: ActivityFailedException, with the exit code or signal and the last
+        lines of the log, when it ended as Failed.
+        """
+        self._cache = _run_wait.wait(self.id, bool(show_output))
+        found = self.get_details()
+        if raise_on_error:
+            _run_wait.raise_failure(self._record, found)
+        return found
+
+    def cancel(self) -> bool:
+        """Ask the run to stop: True, or False when it has ended already."""
+        if self.get_status() in TERMINAL:
+            return False
+        with sdk_errors():
+            self._cache = client().cancel(self.id)
+        return True
+
+    def complete(self, _set_status: bool = True) -> None:
+        """In the script: store what was logged. The run itself ends when the script does."""
+        self._logger("complete")
+        self.flush()
+
+    def fail(self, error_details: Any = None, error_code: Any = None, _set_status: bool = True) -> None:
+        """A run fails by its script's exit: UserErrorException that says so."""
+        raise UserErrorException("run.fail(): a run is Failed when its script raises or exits with a code other than 0; do that "
+                                 "instead, for example sys.exit('reason')")
+
+    def _repr_html_(self) -> str:
+        cells = (("Experiment", self.experiment.name), ("Id", self.id), ("Type", self.type), ("Status", self.status),
+                 ("Details", self.get_portal_url()))
+        return "<table><tr>%s</tr><tr>%s</tr></table>" % (
+            "".join("<th>%s</th>" % name for name, _ in cells), "".join("<td>%s</td>" % html.escape(value) for _, value in cells))
+
+    def __repr__(self) -> str:
+        return "Run(Experiment: %s,\nId: %s,\nType: %s,\nStatus: %s)" % (self.experiment.name, self.id, self.type, self.status)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Run) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+
+class _SubmittedRun(Run):
+    """The live run in its own script. Logging asks nothing of the service, which may be away."""
+
+    _only: "Optional[_SubmittedRun]" = None
+
+    @classmethod
+    def _of(cls, live: context.LiveRun) -> "_SubmittedRun":
+        if cls._only is None:
+            from azureml.core.experiment import Experiment
+
+            labels = (os.environ.get(name) or DEFAULT_NAME for name in (
+                "AZUREML_ARM_SUBSCRIPTION", "AZUREML_ARM_RESOURCEGROUP", "AZUREML_ARM_WORKSPACE_NAME"))
+            name = os.environ.get("AZUREML_ARM_PROJECT_NAME") or live.id.rsplit("_", 2)[0]
+            cls._only = cls(Experiment(Workspace(*labels), name, _skip_name_validation=True), live.id)
+        return cls._only
+
+    def __enter__(self) -> "_SubmittedRun":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        """The run ends when the script does."""
+
+
+def get_run(experiment: "Optional[Experiment]", run_id: str, rehydrate: bool = True, workspace: Optional[Workspace] = None,
+            **_: Any) -> Run:
+    """The run of that id. UserErrorException when there is none."""
+    from azureml.core.experiment import Experiment
+    from azureml.core.script_run import ScriptRun
+
+    with sdk_errors():
+        record = client().run(run_id)
+    if experiment is None:
+        experiment = Experiment(workspace or Workspace.from_config(), record["experiment"], _skip_name_validation=True)
+    return ScriptRun(experiment, run_id, _record=record)
