@@ -150,9 +150,9 @@ static int transport_error(const struct ty_client *c, int r, const struct ty_htt
                             c->home);
     case -EFBIG:
         return ty_error_set(err, r, "the daemon's reply is larger than %zu bytes", x->body_max);
-    case -EIO:
+    case -ENODATA:
         return ty_error_set(
-            err, r,
+            err, -EIO,
             "what was being sent could not be read to its end: it became shorter, or the disk failed");
     case -ENOMEM:
         return ty_error_oom(err);

@@ -100,7 +100,7 @@ static int send_bytes(struct ty_http_conn *c, const char *bytes, size_t n,
         if (errno == EINTR)
             continue;
         if (errno != EAGAIN)
-            return -ECONNRESET;
+            return errno == EPIPE ? -ECONNRESET : -errno;
         r = ty_http_wait(c->fd, POLLOUT | (early ? POLLIN : 0), x);
         if (r < 0)
             return r;
@@ -122,7 +122,7 @@ static int send_file(struct ty_http_conn *c, struct ty_http_exchange *x)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return -EIO;
+            return -ENODATA;
         left -= (size_t)n;
         r = send_bytes(c, c->in, (size_t)n, x, true);
     }

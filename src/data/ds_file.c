@@ -1,14 +1,15 @@
 /* ds_file.c - a datastore that is a folder
  *
- * Everything is opened beneath the folder's descriptor.  A file that is being put is `.trainyard-put-<number>` in the folder
- * where it will be; what a killed daemon left of such files is no data and is not listed.
+ * Everything is opened beneath the folder's descriptor.  A file that is being put is
+ * `.trainyard-put-<number>` in the folder where it will be; what a killed daemon left of such files
+ * is no data and is not listed.
  */
-#include "data/datastore.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "data/datastore.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -32,7 +33,8 @@ static int file_open(struct ty_datastore *d, const char *root, struct ty_error *
 {
     d->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->root < 0)
-        return ty_error_set(err, -errno, "cannot open the folder '%s' of datastore '%s': %m", root, d->name);
+        return ty_error_set(err, -errno, "cannot open the folder '%s' of datastore '%s': %m", root,
+                            d->name);
     return 0;
 }
 
@@ -88,7 +90,8 @@ static int on_entry(const char *rel, const struct stat *st, void *ctx)
 }
 
 /* Folders are entered from the last '/' of the prefix on: what lies elsewhere is not read. */
-static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, void *ctx, struct ty_error *err)
+static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, void *ctx,
+                     struct ty_error *err)
 {
     const char *slash = strrchr(prefix, '/');
     CLEANUP_FREE char *folder = strndup(prefix, slash ? (size_t)(slash - prefix) + 1 : 0);
@@ -101,13 +104,19 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
     if (*folder) {
         folder[strlen(folder) - 1] = '\0';
         if (!ty_path_is_inside(folder))
-            return ty_error_set(err, -EINVAL, "the prefix '%.200s' cannot begin a path in datastore '%s': paths are relative, "
-                                              "without empty parts, '.' and '..'", prefix, d->name);
+            return ty_error_set(
+                err, -EINVAL,
+                "the prefix '%.200s' cannot begin a path in datastore '%s': paths are relative, "
+                "without empty parts, '.' and '..'",
+                prefix, d->name);
     }
-    fd = *folder ? ty_open_beneath(d->root, folder, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) : dup(d->root);
+    fd = *folder ? ty_open_beneath(d->root, folder, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
+                 : dup(d->root);
     if (fd < 0)
-        return fd == -ENOENT || fd == -ENOTDIR ? 0 : ty_error_set(err, fd, "cannot read '%.200s' of datastore '%s': %s", folder,
-                                                                  d->name, strerror(-fd));
+        return fd == -ENOENT || fd == -ENOTDIR
+                   ? 0
+                   : ty_error_set(err, fd, "cannot read '%.200s' of datastore '%s': %s", folder,
+                                  d->name, strerror(-fd));
     if (*folder)
         folder[strlen(folder)] = '/';
     snprintf(walked, sizeof walked, "/proc/self/fd/%d/.", fd);
@@ -116,19 +125,26 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
 
 /* ---- read ---- */
 
-static int path_failed(const struct ty_datastore *d, const char *doing, const char *path, int r, struct ty_error *err)
+static int path_failed(const struct ty_datastore *d, const char *doing, const char *path, int r,
+                       struct ty_error *err)
 {
     if (r == -ENOENT || r == -ENOTDIR)
-        return ty_error_set(err, -ENOENT, "datastore '%s' has no file '%.200s'; `trainyard data ls` lists those it has", d->name,
-                            path);
+        return ty_error_set(
+            err, -ENOENT,
+            "datastore '%s' has no file '%.200s'; `trainyard data ls` lists those it has", d->name,
+            path);
     if (r == -EXDEV || r == -ELOOP)
-        return ty_error_set(err, r, "'%.200s' leads out of datastore '%s' through a link", path, d->name);
-    return ty_error_set(err, r, "cannot %s '%.200s' of datastore '%s': %s", doing, path, d->name, strerror(-r));
+        return ty_error_set(err, r, "'%.200s' leads out of datastore '%s' through a link", path,
+                            d->name);
+    return ty_error_set(err, r, "cannot %s '%.200s' of datastore '%s': %s", doing, path, d->name,
+                        strerror(-r));
 }
 
-static int file_read(struct ty_datastore *d, const char *path, int *ret, uint64_t *bytes, struct ty_error *err)
+static int file_read(struct ty_datastore *d, const char *path, int *ret, uint64_t *bytes,
+                     struct ty_error *err)
 {
-    CLEANUP_CLOSE int fd = ty_open_beneath(d->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
+    CLEANUP_CLOSE int fd =
+        ty_open_beneath(d->root, path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0);
     struct stat st;
 
     if (fd < 0)
@@ -136,8 +152,8 @@ static int file_read(struct ty_datastore *d, const char *path, int *ret, uint64_
     if (fstat(fd, &st) < 0)
         return path_failed(d, "read", path, -errno, err);
     if (!S_ISREG(st.st_mode))
-        return ty_error_set(err, -EISDIR, "'%.200s' of datastore '%s' is %s, not a file", path, d->name,
-                            S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
+        return ty_error_set(err, -EISDIR, "'%.200s' of datastore '%s' is %s, not a file", path,
+                            d->name, S_ISDIR(st.st_mode) ? "a folder" : "a device or pipe");
     *bytes = (uint64_t)st.st_size;
     *ret = TAKE_FD(fd);
     return 0;
@@ -159,8 +175,9 @@ static int open_folder(const struct ty_datastore *d, char *path)
         *slash = '\0';
         next = ty_open_beneath(d->root, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
         if (next == -ENOENT) {
-            next = mkdirat(folder, part, 0777) < 0 && errno != EEXIST ? -errno
-                 : ty_open_beneath(d->root, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
+            next = mkdirat(folder, part, 0777) < 0 && errno != EEXIST
+                       ? -errno
+                       : ty_open_beneath(d->root, path, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
         }
         *slash = '/';
         close(folder);
@@ -190,8 +207,11 @@ static void file_put_abort(struct ty_data_put *base)
 
 static int exists(const struct ty_datastore *d, const char *path, struct ty_error *err)
 {
-    return ty_error_set(err, -EEXIST, "datastore '%s' has a file '%.200s' already; ask for it to be overwritten, or choose "
-                                      "another path", d->name, path);
+    return ty_error_set(
+        err, -EEXIST,
+        "datastore '%s' has a file '%.200s' already; ask for it to be overwritten, or choose "
+        "another path",
+        d->name, path);
 }
 
 static int open_put(struct ty_datastore *d, struct file_put *p, struct ty_error *err)
@@ -201,23 +221,30 @@ static int open_put(struct ty_datastore *d, struct file_put *p, struct ty_error 
 
     p->folder = open_folder(d, p->path);
     if (p->folder == -ENOTDIR)
-        return ty_error_set(err, -EEXIST, "cannot put '%.200s' into datastore '%s': a part of its path is a file", p->path,
-                            d->name);
+        return ty_error_set(err, -EEXIST,
+                            "cannot put '%.200s' into datastore '%s': a part of its path is a file",
+                            p->path, d->name);
     if (p->folder < 0)
         return path_failed(d, "write", p->path, p->folder, err);
     if (fstatat(p->folder, p->name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
         if (S_ISDIR(st.st_mode))
-            return ty_error_set(err, -EISDIR, "'%.200s' is a folder of datastore '%s'; choose another path", p->path, d->name);
+            return ty_error_set(err, -EISDIR,
+                                "'%.200s' is a folder of datastore '%s'; choose another path",
+                                p->path, d->name);
         if (!p->overwrite)
             return exists(d, p->path, err);
     }
-    snprintf(p->temp, sizeof p->temp, PUT_PREFIX "%u-%u", (unsigned)getpid(), atomic_fetch_add(&counter, 1));
+    snprintf(p->temp, sizeof p->temp, PUT_PREFIX "%u-%u", (unsigned)getpid(),
+             atomic_fetch_add(&counter, 1));
     unlinkat(p->folder, p->temp, 0); /* of an earlier process with our number */
-    p->fd = FAULT("data.open", -1, openat(p->folder, p->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
+    p->fd = FAULT(
+        "data.open", -1,
+        openat(p->folder, p->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     return p->fd < 0 ? path_failed(d, "write", p->path, -errno, err) : 0;
 }
 
-static int file_put_begin(struct ty_datastore *d, const char *path, bool overwrite, struct ty_data_put **ret, struct ty_error *err)
+static int file_put_begin(struct ty_datastore *d, const char *path, bool overwrite,
+                          struct ty_data_put **ret, struct ty_error *err)
 {
     struct file_put *p = calloc(1, sizeof *p);
     const char *slash;
@@ -232,8 +259,10 @@ static int file_put_begin(struct ty_datastore *d, const char *path, bool overwri
     p->name = slash ? slash + 1 : p->path;
     p->overwrite = overwrite;
     p->folder = p->fd = -1;
-    r = is_being_put(path) ? ty_error_set(err, -EINVAL, "names that begin with '" PUT_PREFIX "' are the service's own")
-                           : open_put(d, p, err);
+    r = is_being_put(path)
+            ? ty_error_set(err, -EINVAL,
+                           "names that begin with '" PUT_PREFIX "' are the service's own")
+            : open_put(d, p, err);
     if (r < 0) {
         file_put_free(p);
         return r;
@@ -242,7 +271,8 @@ static int file_put_begin(struct ty_datastore *d, const char *path, bool overwri
     return 0;
 }
 
-static int file_put_write(struct ty_data_put *base, const void *bytes, size_t n, struct ty_error *err)
+static int file_put_write(struct ty_data_put *base, const void *bytes, size_t n,
+                          struct ty_error *err)
 {
     struct file_put *p = (struct file_put *)base;
     int r = FAULT("data.write", -errno, ty_write_all(p->fd, bytes, n));

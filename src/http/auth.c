@@ -37,9 +37,12 @@ int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *
     if (!p->known)
         return ty_error_set(err, -EACCES, "this connection does not say which user it belongs to");
     if (p->uid != geteuid() && p->uid != 0)
-        return ty_error_set(err, -EACCES, "user %u may not use this daemon, which serves user '%s' (%u) and root; start one of "
-                                          "your own with `trainyard up`", (unsigned)p->uid, req->http->user,
-                            (unsigned)geteuid());
-    *ret = (struct ty_user){ .uid = p->uid, .name = p->uid == geteuid() ? req->http->user : "root" };
+        return ty_error_set(
+            err, -EACCES,
+            "user %u may not use this daemon, which serves user '%s' (%u) and root; start one of "
+            "your own with `trainyard up`",
+            (unsigned)p->uid, req->http->user, (unsigned)geteuid());
+    *ret =
+        (struct ty_user){ .uid = p->uid, .name = p->uid == geteuid() ? req->http->user : "root" };
     return 0;
 }

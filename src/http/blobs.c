@@ -1,10 +1,10 @@
 /* blobs.c - blobs and snapshots
  *
- * A blob's bytes go to the blob store while they come in; hashing, renaming, syncing and looking for many blobs is
- * work for the pool.
+ * A blob's bytes go to the blob store while they come in; hashing, renaming, syncing and looking
+ * for many blobs is work for the pool.
  */
-#include "blob/snapshot.h"
 #include "base/clock.h"
+#include "blob/snapshot.h"
 #include "core/ids.h"
 #include "http/request.h"
 #include "store/store.h"
@@ -15,7 +15,10 @@
 
 /* ---- putting one ---- */
 
-static void abort_put(void *put) { ty_blob_abort(put); }
+static void abort_put(void *put)
+{
+    ty_blob_abort(put);
+}
 
 int blob_sink_begin(struct request *req)
 {
@@ -49,9 +52,12 @@ int blob_sink_finish(struct request *req, const char *expect, bool sync)
 
 static int check_sha(struct request *req, const char *what)
 {
-    return ty_sha256_valid(req->args[0]) ? 0
-         : ty_error_set(&req->err, -EINVAL, "'%.80s' cannot be the name of a %s, which is 64 lower-case hex digits (a SHA-256)",
-                        req->args[0], what);
+    return ty_sha256_valid(req->args[0])
+               ? 0
+               : ty_error_set(
+                     &req->err, -EINVAL,
+                     "'%.80s' cannot be the name of a %s, which is 64 lower-case hex digits (a SHA-256)",
+                     req->args[0], what);
 }
 
 /* One that is there already needs no second copy: its bytes are read and forgotten. */
@@ -93,11 +99,14 @@ static int look_for_blobs(struct request *req)
         if (!*line)
             continue;
         if (!ty_sha256_valid(line))
-            return ty_error_set(&req->err, -EINVAL, "the list of blobs has the line '%.80s', which is no SHA-256", line);
+            return ty_error_set(&req->err, -EINVAL,
+                                "the list of blobs has the line '%.80s', which is no SHA-256",
+                                line);
         if (!ty_blob_has(req->http->o.blobs, line))
             ty_str_addf(&missing, "%s\n", line);
     }
-    return missing.failed ? ty_error_oom(&req->err) : reply_text(&req->reply, "text/plain; charset=utf-8", &missing);
+    return missing.failed ? ty_error_oom(&req->err)
+                          : reply_text(&req->reply, "text/plain; charset=utf-8", &missing);
 }
 
 int ty_http_blobs_missing(struct request *req, struct reply *reply)
@@ -114,14 +123,19 @@ static int check_files(struct request *req, const struct ty_snapshot *s)
     uint64_t bytes;
 
     for (size_t i = 0; ty_snapshot_file(s, i, &path, &sha, &bytes); i++) {
-        int64_t have = ty_blob_has(req->http->o.blobs, sha) ? ty_blob_bytes(req->http->o.blobs, sha) : -ENOENT;
+        int64_t have =
+            ty_blob_has(req->http->o.blobs, sha) ? ty_blob_bytes(req->http->o.blobs, sha) : -ENOENT;
 
         if (have < 0)
-            return ty_error_set(&req->err, -EEXIST, "the snapshot cannot be stored: the blob of '%.200s' (%s) is not there; put "
-                                                    "it first", path, sha);
+            return ty_error_set(
+                &req->err, -EEXIST,
+                "the snapshot cannot be stored: the blob of '%.200s' (%s) is not there; put "
+                "it first",
+                path, sha);
         if ((uint64_t)have != bytes)
-            return ty_error_set(&req->err, -EINVAL, "the manifest says that '%.200s' has %llu bytes; its blob has %lld", path,
-                                (unsigned long long)bytes, (long long)have);
+            return ty_error_set(&req->err, -EINVAL,
+                                "the manifest says that '%.200s' has %llu bytes; its blob has %lld",
+                                path, (unsigned long long)bytes, (long long)have);
     }
     return 0;
 }
@@ -133,7 +147,8 @@ struct counted {
 static int keep_snapshot(struct request *req, const struct ty_snapshot *s)
 {
     struct counted *c;
-    int r = ty_blob_put_bytes(req->http->o.blobs, req->body.text, req->body.len, req->sha, &req->err);
+    int r =
+        ty_blob_put_bytes(req->http->o.blobs, req->body.text, req->body.len, req->sha, &req->err);
 
     if (r < 0)
         return r;
@@ -156,7 +171,8 @@ static int verify_snapshot(struct request *req)
     int r = ty_snapshot_parse(req->body.text ? req->body.text : "", req->body.len, &s, &req->err);
 
     if (r == 0 && strcmp(ty_snapshot_id(s), req->args[0]) != 0)
-        r = ty_error_set(&req->err, -EINVAL, "the manifest is that of snapshot '%s', not of '%s'", ty_snapshot_id(s), req->args[0]);
+        r = ty_error_set(&req->err, -EINVAL, "the manifest is that of snapshot '%s', not of '%s'",
+                         ty_snapshot_id(s), req->args[0]);
     if (r == 0)
         r = check_files(req, s);
     if (r == 0)
@@ -209,7 +225,9 @@ int ty_http_snapshot_get(struct request *req, struct reply *reply)
         return ty_error_set(&req->err, -ENOENT, "there is no snapshot '%s'", req->args[0]);
     fd = ty_blob_open(req->http->o.blobs, req->args[0]);
     if (fd < 0 || fstat(fd, &st) < 0)
-        return ty_error_set(&req->err, -EIO, "the manifest of snapshot '%s' cannot be read; `trainyard doctor` says more",
-                            req->args[0]);
+        return ty_error_set(
+            &req->err, -EIO,
+            "the manifest of snapshot '%s' cannot be read; `trainyard doctor` says more",
+            req->args[0]);
     return reply_fd(reply, TAKE_FD(fd), 0, (uint64_t)st.st_size, "text/plain; charset=utf-8");
 }

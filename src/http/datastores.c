@@ -1,6 +1,7 @@
 /* datastores.c - datastores and their files
  *
- * The bytes of an upload are written while they come in; making them last, and walking folders, is work for the pool.
+ * The bytes of an upload are written while they come in; making them last, and walking folders, is
+ * work for the pool.
  */
 #include "data/datastore.h"
 #include "http/request.h"
@@ -14,16 +15,20 @@
 static int datastore_missing(struct request *req, int r)
 {
     if (r == -ENOENT)
-        return ty_error_set(&req->err, r, "there is no datastore '%.80s'; the default one is '" DEFAULT_NAME "'", req->args[0]);
+        return ty_error_set(&req->err, r,
+                            "there is no datastore '%.80s'; the default one is '" DEFAULT_NAME "'",
+                            req->args[0]);
     errno = -r;
-    return ty_error_set(&req->err, r, "cannot read the datastore '%.80s' from the state folder: %m", req->args[0]);
+    return ty_error_set(&req->err, r, "cannot read the datastore '%.80s' from the state folder: %m",
+                        req->args[0]);
 }
 
 static void add_default(json_t *datastore)
 {
     const char *name = json_string_value(json_object_get(datastore, "name"));
 
-    json_object_set_new(datastore, "default", json_boolean(name && strcmp(name, DEFAULT_NAME) == 0));
+    json_object_set_new(datastore, "default",
+                        json_boolean(name && strcmp(name, DEFAULT_NAME) == 0));
 }
 
 int ty_http_datastore_list(struct request *req, struct reply *reply)
@@ -36,7 +41,7 @@ int ty_http_datastore_list(struct request *req, struct reply *reply)
         errno = -r;
         return ty_error_set(&req->err, r, "cannot read the datastores from the state folder: %m");
     }
-    json_array_foreach(list, i, datastore)
+    json_array_foreach (list, i, datastore)
         add_default(datastore);
     return reply_json(reply, 200, json_pack("{s:o}", "datastores", list));
 }
@@ -98,7 +103,8 @@ static int open_store(struct request *req, struct work **ret)
 
 static json_t *file_json(const char *path, uint64_t bytes)
 {
-    return json_pack("{s:s s:I s:s s:n}", "path", path, "bytes", (json_int_t)bytes, "kind", "data", "sha256");
+    return json_pack("{s:s s:I s:s s:n}", "path", path, "bytes", (json_int_t)bytes, "kind", "data",
+                     "sha256");
 }
 
 static int on_file(const char *path, uint64_t bytes, void *ctx)
@@ -116,8 +122,11 @@ static int list_files(struct request *req)
     int r = ty_datastore_list(w->store, request_param(req, "prefix"), on_file, w, &req->err);
 
     if (r == -EFBIG)
-        return ty_error_set(&req->err, r, "datastore '%s' has more than %d files there, the most that one answer lists; give a "
-                                          "longer prefix", req->args[0], LIST_MAX);
+        return ty_error_set(
+            &req->err, r,
+            "datastore '%s' has more than %d files there, the most that one answer lists; give a "
+            "longer prefix",
+            req->args[0], LIST_MAX);
     return r < 0 ? r : reply_json(&req->reply, 200, json_pack("{s:o}", "files", TAKE(w->files)));
 }
 
@@ -145,8 +154,9 @@ int ty_http_data_get(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     if (offset > bytes)
-        return ty_error_set(&req->err, -EINVAL, "'%.200s' has %llu bytes; the offset %llu is behind its end", req->args[1],
-                            (unsigned long long)bytes, (unsigned long long)offset);
+        return ty_error_set(&req->err, -EINVAL,
+                            "'%.200s' has %llu bytes; the offset %llu is behind its end",
+                            req->args[1], (unsigned long long)bytes, (unsigned long long)offset);
     return reply_fd(reply, TAKE_FD(fd), offset, bytes - offset, "application/octet-stream");
 }
 
@@ -155,7 +165,9 @@ static int data_put_begin(struct request *req)
     struct work *w;
     int r = open_store(req, &w);
 
-    return r < 0 ? r : ty_datastore_put(w->store, req->args[1], request_switch(req, "overwrite"), &w->put, &req->err);
+    return r < 0 ? r
+                 : ty_datastore_put(w->store, req->args[1], request_switch(req, "overwrite"),
+                                    &w->put, &req->err);
 }
 
 static int data_put_write(struct request *req, const void *bytes, size_t n)

@@ -1,7 +1,7 @@
 /* dispatch.c - from a request line to a handler
  *
- * Everything that the head tells is checked before the body is read: who asks, the version of the API, the route, the
- * query, and how long the body may become.
+ * Everything that the head tells is checked before the body is read: who asks, the version of the
+ * API, the route, the query, and how long the body may become.
  */
 #include "base/conf.h"
 #include "http/request.h"
@@ -27,15 +27,19 @@ static const struct sink *const sinks[TY_ROUTE_COUNT] = {
 
 static const char *limit_name(const struct request *req)
 {
-    return ty_routes[req->match.route].in == TY_SCHEMA_BYTES ? "limits.upload_bytes" : "limits.request_bytes";
+    return ty_routes[req->match.route].in == TY_SCHEMA_BYTES ? "limits.upload_bytes"
+                                                             : "limits.request_bytes";
 }
 
 static int too_large(struct request *req)
 {
     char most[16];
 
-    return ty_error_set(&req->err, -EFBIG, "the body of the request is larger than %s (%s); raise the limit in the daemon's "
-                                           "configuration, or send less", ty_show_bytes(req->body_max, most), limit_name(req));
+    return ty_error_set(
+        &req->err, -EFBIG,
+        "the body of the request is larger than %s (%s); raise the limit in the daemon's "
+        "configuration, or send less",
+        ty_show_bytes(req->body_max, most), limit_name(req));
 }
 
 static int check_version(struct request *req)
@@ -45,9 +49,11 @@ static int check_version(struct request *req)
 
     if (!wanted || (ty_parse_i64(wanted, &n) == 0 && n == TY_API))
         return 0;
-    return ty_error_set(&req->err, -EPROTONOSUPPORT, "the request is for version '%.20s' of the API, and this daemon (%s) speaks "
-                                                     "version %d; `trainyard down` and `trainyard up` start one that fits",
-                        wanted, TY_VERSION, TY_API);
+    return ty_error_set(
+        &req->err, -EPROTONOSUPPORT,
+        "the request is for version '%.20s' of the API, and this daemon (%s) speaks "
+        "version %d; `trainyard down` and `trainyard up` start one that fits",
+        wanted, TY_VERSION, TY_API);
 }
 
 /* The methods that the path has, for the Allow header. */
@@ -72,7 +78,8 @@ static int refuse_method(struct request *req, const char *method, const char *pa
     allowed(path, &allow);
     if (!allow.text || allow.failed)
         return ty_error_oom(&req->err);
-    r = ty_error_set(&req->err, -ENOTSUP, "'%.100s' has no method %.20s; it has %s", path, method, allow.text);
+    r = ty_error_set(&req->err, -ENOTSUP, "'%.100s' has no method %.20s; it has %s", path, method,
+                     allow.text);
     reply_error(&req->reply, r, req->err.text, req->plain);
     if (req->reply.response)
         reply_header(&req->reply, MHD_HTTP_HEADER_ALLOW, allow.text);
@@ -91,7 +98,8 @@ static int find_route(struct request *req, const char *method, char *path)
     if (r == -EINVAL)
         return ty_error_set(&req->err, r, "the path '%.200s' has a bad percent-escape", given);
     if (r < 0)
-        return ty_error_set(&req->err, r, "there is nothing at '%.200s'; /openapi.json lists what there is", given);
+        return ty_error_set(
+            &req->err, r, "there is nothing at '%.200s'; /openapi.json lists what there is", given);
     for (int i = 0; i < req->match.nargs; i++)
         if (!ty_utf8_valid(req->match.args[i], strlen(req->match.args[i])))
             return ty_error_set(&req->err, -EINVAL, "the path '%.200s' is not UTF-8", given);
@@ -105,7 +113,9 @@ static int check_length(struct request *req, int64_t length)
     const struct ty_route *route = &ty_routes[req->match.route];
 
     if (route->in == TY_SCHEMA_NONE)
-        return length == 0 ? 0 : ty_error_set(&req->err, -EINVAL, "%s %s takes no body", route->method, route->path);
+        return length == 0 ? 0
+                           : ty_error_set(&req->err, -EINVAL, "%s %s takes no body", route->method,
+                                          route->path);
     req->body_max = (uint64_t)ty_conf_number(req->http->o.conf, limit_name(req));
     return length > 0 && (uint64_t)length > req->body_max ? too_large(req) : 0;
 }
@@ -123,7 +133,8 @@ static int begin(struct request *req, const char *method, int64_t length)
     int r;
 
     if (req->http->stopping)
-        return ty_error_set(&req->err, -ESHUTDOWN, "the daemon is stopping; ask again when it is back");
+        return ty_error_set(&req->err, -ESHUTDOWN,
+                            "the daemon is stopping; ask again when it is back");
     r = auth_check(req, &req->who, &req->err);
     if (r == 0)
         r = check_version(req);

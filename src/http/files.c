@@ -1,7 +1,7 @@
 /* files.c - the files of a run: its logs, as far as they are stored, and its artifacts */
 #include "base/fs.h"
-#include "http/request.h"
 #include "blob/blob.h"
+#include "http/request.h"
 #include "store/store.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -15,33 +15,40 @@ int ty_http_file_list(struct request *req, struct reply *reply)
 
     if (r == 0)
         r = ty_store_files(req->http->o.store, id, &files);
-    return r < 0 ? run_missing(req, r, req->args[0]) : reply_json(reply, 200, json_pack("{s:o}", "files", files));
+    return r < 0 ? run_missing(req, r, req->args[0])
+                 : reply_json(reply, 200, json_pack("{s:o}", "files", files));
 }
 
 static int check_path(struct request *req)
 {
     if (ty_path_is_inside(req->args[1]))
         return 0;
-    return ty_error_set(&req->err, -EINVAL, "'%.200s' cannot be the path of a file of a run: it is relative, without empty "
-                                            "parts, '.' and '..'", req->args[1]);
+    return ty_error_set(
+        &req->err, -EINVAL,
+        "'%.200s' cannot be the path of a file of a run: it is relative, without empty "
+        "parts, '.' and '..'",
+        req->args[1]);
 }
 
 /* ---- reading ---- */
 
 /* What is there from the wanted offset on; takes fd over. */
-static int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes, const char *type)
+static int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes,
+                      const char *type)
 {
     uint64_t offset = (uint64_t)request_count(req, "offset", 0);
 
     if (offset > bytes) {
         close(fd);
-        return ty_error_set(&req->err, -EINVAL, "'%.200s' has %llu bytes; the offset %llu is behind its end", req->args[1],
-                            (unsigned long long)bytes, (unsigned long long)offset);
+        return ty_error_set(&req->err, -EINVAL,
+                            "'%.200s' has %llu bytes; the offset %llu is behind its end",
+                            req->args[1], (unsigned long long)bytes, (unsigned long long)offset);
     }
     return reply_fd(reply, fd, offset, bytes - offset, type);
 }
 
-/* A log has as many bytes as the store says: what lies behind them in the file is not committed yet. */
+/* A log has as many bytes as the store says: what lies behind them in the file is not committed
+ * yet. */
 static int get_log(struct request *req, struct reply *reply, const char *log, uint64_t bytes)
 {
     CLEANUP_FREE char *path = ty_store_log_path(req->http->o.store, req->args[0], log);
@@ -50,7 +57,8 @@ static int get_log(struct request *req, struct reply *reply, const char *log, ui
     if (!path)
         return ty_error_oom(&req->err);
     if (fd < 0 && (errno != ENOENT || bytes > 0))
-        return ty_error_set(&req->err, -EIO, "cannot open the log '%.200s' of run '%s': %m", req->args[1], req->args[0]);
+        return ty_error_set(&req->err, -EIO, "cannot open the log '%.200s' of run '%s': %m",
+                            req->args[1], req->args[0]);
     if (fd < 0)
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return reply_file(req, reply, fd, bytes, "text/plain; charset=utf-8");
@@ -63,15 +71,18 @@ static int get_artifact(struct request *req, struct reply *reply, int64_t id)
     int r = ty_store_artifact(req->http->o.store, id, req->args[1], sha, &bytes), fd;
 
     if (r == -ENOENT)
-        return ty_error_set(&req->err, r, "run '%s' has no file '%.200s'; `trainyard artifacts ls %s` lists those it has",
-                            req->args[0], req->args[1], req->args[0]);
+        return ty_error_set(
+            &req->err, r,
+            "run '%s' has no file '%.200s'; `trainyard artifacts ls %s` lists those it has",
+            req->args[0], req->args[1], req->args[0]);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
     fd = ty_blob_open(req->http->o.blobs, sha);
     if (fd < 0) {
         errno = -fd;
-        return ty_error_set(&req->err, -EIO, "the content of '%.200s' of run '%s' cannot be read (blob %s): %m", req->args[1],
-                            req->args[0], sha);
+        return ty_error_set(&req->err, -EIO,
+                            "the content of '%.200s' of run '%s' cannot be read (blob %s): %m",
+                            req->args[1], req->args[0], sha);
     }
     return reply_file(req, reply, fd, bytes, "application/octet-stream");
 }
@@ -106,14 +117,18 @@ static int file_put_begin(struct request *req)
     if (r < 0)
         return run_missing(req, r, req->args[0]);
     if (ty_store_log_size(req->http->o.store, id, log_name(req->args[1]), &bytes) == 0)
-        return ty_error_set(&req->err, -EEXIST, "'%.200s' is a log of run '%s'; give the artifact another path", req->args[1],
-                            req->args[0]);
+        return ty_error_set(&req->err, -EEXIST,
+                            "'%.200s' is a log of run '%s'; give the artifact another path",
+                            req->args[1], req->args[0]);
     return blob_sink_begin(req);
 }
 
 const struct sink file_put_sink = { .begin = file_put_begin, .write = blob_sink_write };
 
-static int finish_artifact(struct request *req) { return blob_sink_finish(req, NULL, true); }
+static int finish_artifact(struct request *req)
+{
+    return blob_sink_finish(req, NULL, true);
+}
 
 static void on_added(void *ctx, int r, const char *run, const struct ty_error *err)
 {
@@ -121,16 +136,18 @@ static void on_added(void *ctx, int r, const char *run, const struct ty_error *e
 
     (void)run;
     if (r == 0)
-        r = reply_json(&req->reply, 201, json_pack("{s:s s:I s:s s:s}", "path", req->args[1], "bytes",
-                                                   (json_int_t)req->received, "kind", "artifact", "sha256", req->sha));
+        r = reply_json(&req->reply, 201,
+                       json_pack("{s:s s:I s:s s:s}", "path", req->args[1], "bytes",
+                                 (json_int_t)req->received, "kind", "artifact", "sha256",
+                                 req->sha));
     request_changed(req, r, err);
 }
 
 static int add_artifact(struct request *req)
 {
     request_hold(req);
-    return request_held(req, ty_sched_artifact(req->http->o.sched, req->args[0], req->args[1], req->sha, req->received,
-                                               on_added, req, &req->err));
+    return request_held(req, ty_sched_artifact(req->http->o.sched, req->args[0], req->args[1],
+                                               req->sha, req->received, on_added, req, &req->err));
 }
 
 int ty_http_file_put(struct request *req, struct reply *reply)

@@ -1,18 +1,19 @@
 /* follow.c - the stream of server-sent events of one run
  *
- * The server asks for bytes (stream_read); the stream then reads what is new from the store: events first, then the
- * log, so that once an event says that the run has ended, all its log bytes are seen.  When nothing is new the connection is
- * suspended, and the hub's wake or the beat resumes it: a slow reader costs nothing.
+ * The server asks for bytes (stream_read); the stream then reads what is new from the store: events
+ * first, then the log, so that once an event says that the run has ended, all its log bytes are
+ * seen.  When nothing is new the connection is suspended, and the hub's wake or the beat resumes
+ * it: a slow reader costs nothing.
  *
- * States are made by folding the run's events, which are the truth; a cursor (seq, offset) is all that a stream remembers, and
- * it is the id of every event it sends.
+ * States are made by folding the run's events, which are the truth; a cursor (seq, offset) is all
+ * that a stream remembers, and it is the id of every event it sends.
  */
+#include "track/follow.h"
 #include "base/conf.h"
 #include "base/fs.h"
 #include "http/request.h"
 #include "http/sse.h"
 #include "store/store.h"
-#include "track/follow.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -44,7 +45,10 @@ struct stream {
     bool suspended, finished, beat;
 };
 
-const char *log_name(const char *asked) { return strcmp(asked, DRIVER_LOG_ALIAS) == 0 ? DRIVER_LOG : asked; }
+const char *log_name(const char *asked)
+{
+    return strcmp(asked, DRIVER_LOG_ALIAS) == 0 ? DRIVER_LOG : asked;
+}
 
 /* ---- waking ---- */
 
@@ -56,7 +60,10 @@ static void stream_resume(struct stream *s)
     }
 }
 
-static void on_wake(struct ty_follower *f) { stream_resume((struct stream *)f); }
+static void on_wake(struct ty_follower *f)
+{
+    stream_resume((struct stream *)f);
+}
 
 void streams_beat(struct ty_http *h)
 {
@@ -75,11 +82,12 @@ void streams_stop(struct ty_http *h)
     }
 }
 
-/* A suspended connection is not watched: give up the places of clients that went away. */
+/* A suspended connection is not watched: give up the places of clients that went away.  (One that
+ * closed its sending side alone still reads; poll does not tell of it unasked.) */
 static void drop_dead(struct ty_http *h)
 {
     for (struct stream *s = h->streams; s; s = s->next) {
-        struct pollfd p = { .fd = s->fd }; /* a client that closed its sending side alone still reads */
+        struct pollfd p = { .fd = s->fd };
 
         if (s->suspended && poll(&p, 1, 0) > 0) {
             ty_follow_remove(h->o.hub, &s->follower);
@@ -91,7 +99,10 @@ static void drop_dead(struct ty_http *h)
 
 /* ---- what is new ---- */
 
-static bool is_waiting(enum ty_run_state state) { return !ty_run_state_ended(state) && state != TY_RUN_RUNNING; }
+static bool is_waiting(enum ty_run_state state)
+{
+    return !ty_run_state_ended(state) && state != TY_RUN_RUNNING;
+}
 
 /* Why the run waits, if it does: a new reference, or NULL. */
 static json_t *read_why(struct stream *s)
@@ -126,7 +137,8 @@ static bool fold(struct stream *s, json_t *event)
     return true;
 }
 
-/* Read a page of events.  1: there may be more; 0: none is left; negative: the run is gone or cannot be read. */
+/* Read a page of events.  1: there may be more; 0: none is left; negative: the run is gone or
+ * cannot be read. */
 static int read_events(struct stream *s)
 {
     CLEANUP_JSON json_t *events = NULL;
@@ -136,10 +148,12 @@ static int read_events(struct stream *s)
     int r = ty_store_run_id(s->http->o.store, s->run, &id);
 
     if (r == 0)
-        r = id == s->run_id ? ty_store_events(s->http->o.store, id, s->cursor.seq, EVENTS_PER_READ, &events) : -ENOENT;
+        r = id == s->run_id
+                ? ty_store_events(s->http->o.store, id, s->cursor.seq, EVENTS_PER_READ, &events)
+                : -ENOENT;
     if (r < 0)
         return r;
-    json_array_foreach(events, i, event)
+    json_array_foreach (events, i, event)
         if (fold(s, event) && !s->fresh && s->cursor.seq > s->resume_seq)
             send_state(s, i + 1 == json_array_size(events));
     return json_array_size(events) == EVENTS_PER_READ;
@@ -152,7 +166,8 @@ static ssize_t read_log(struct stream *s, char *buf, uint64_t *size)
     CLEANUP_CLOSE int fd = -1;
     uint64_t offset = (uint64_t)s->cursor.offset, n;
 
-    if (ty_store_log_size(s->http->o.store, s->run_id, log_name(s->log), size) < 0 || *size <= offset)
+    if (ty_store_log_size(s->http->o.store, s->run_id, log_name(s->log), size) < 0 ||
+        *size <= offset)
         return 0;
     n = *size - offset < LOG_PER_READ ? *size - offset : LOG_PER_READ;
     path = ty_store_log_path(s->http->o.store, s->run, log_name(s->log));
@@ -176,7 +191,8 @@ static bool send_log(struct stream *s)
     }
     if (n > 0)
         sse_log(&s->out, &s->cursor, s->log, buf, (size_t)n,
-                ty_run_state_ended(s->state.state) && (uint64_t)s->cursor.offset + (uint64_t)n == size);
+                ty_run_state_ended(s->state.state) &&
+                    (uint64_t)s->cursor.offset + (uint64_t)n == size);
     return (uint64_t)s->cursor.offset >= size;
 }
 
@@ -202,7 +218,8 @@ static void produce(struct stream *s)
     }
     if (r > 0) {
         if (!s->out.len)
-            ty_str_add(&s->out, ":\n\n"); /* the page brought nothing: one page a turn keeps the loop free */
+            ty_str_add(&s->out,
+                       ":\n\n"); /* the page brought nothing: one page a turn keeps the loop free */
         return;
     }
     if (s->fresh) {
@@ -265,18 +282,30 @@ static void stream_free(void *ctx)
     free(s);
 }
 
-static void stream_freep(struct stream **s) { stream_free(*s); }
+static void stream_freep(struct stream **s)
+{
+    stream_free(*s);
+}
 
-static struct stream *stream_new(struct request *req, const char *log, const struct sse_cursor *from)
+static struct stream *stream_new(struct request *req, const char *log,
+                                 const struct sse_cursor *from)
 {
     struct ty_http *h = req->http;
     struct stream *s = calloc(1, sizeof *s);
 
     if (!s)
         return NULL;
-    *s = (struct stream){ .follower = { .wake = on_wake }, .http = h, .conn = req->conn, .fd = req->peer->fd,
-                          .run = strdup(req->args[0]), .log = *log ? strdup(log) : NULL, .state = TY_RUN_INIT, .fresh = true,
-                          .resume_seq = from->seq, .cursor = { .offset = from->offset }, .next = h->streams,
+    *s = (struct stream){ .follower = { .wake = on_wake },
+                          .http = h,
+                          .conn = req->conn,
+                          .fd = req->peer->fd,
+                          .run = strdup(req->args[0]),
+                          .log = *log ? strdup(log) : NULL,
+                          .state = TY_RUN_INIT,
+                          .fresh = true,
+                          .resume_seq = from->seq,
+                          .cursor = { .offset = from->offset },
+                          .next = h->streams,
                           .slot = &h->streams };
     if (s->next)
         s->next->slot = &s->next;
@@ -299,8 +328,10 @@ static int follow_add(struct request *req, struct stream *s)
         r = ty_follow_add(h->o.hub, s->run, &s->follower, limit);
     }
     if (r == -EUSERS)
-        return ty_error_set(&req->err, r, "%zu followers are connected already (limits.followers); end one, or raise the limit",
-                            limit);
+        return ty_error_set(
+            &req->err, r,
+            "%zu followers are connected already (limits.followers); end one, or raise the limit",
+            limit);
     return r < 0 ? ty_error_oom(&req->err) : 0;
 }
 
@@ -311,9 +342,12 @@ static int read_place(struct request *req, struct sse_cursor *ret)
 
     if (!text || !*text)
         return 0;
-    return sse_cursor_parse(text, ret) == 0 ? 0
-         : ty_error_set(&req->err, -EINVAL, "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>",
-                        text);
+    return sse_cursor_parse(text, ret) == 0
+               ? 0
+               : ty_error_set(
+                     &req->err, -EINVAL,
+                     "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>",
+                     text);
 }
 
 int ty_http_run_follow(struct request *req, struct reply *reply)
@@ -338,7 +372,8 @@ int ty_http_run_follow(struct request *req, struct reply *reply)
     r = follow_add(req, s);
     if (r < 0)
         return r;
-    reply->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, s, stream_free);
+    reply->response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, s, stream_free);
     if (!reply->response)
         return ty_error_oom(&req->err);
     s = NULL; /* the response's */

@@ -1,6 +1,8 @@
-/* openapi.c - /openapi.json: the route table, the table of query parameters and the schemas, told to machines
+/* openapi.c - /openapi.json: the route table, the table of query parameters and the schemas, told
+ * to machines
  *
- * Made once, when the server opens; what it says is what dispatch does, because both come from the same tables.
+ * Made once, when the server opens; what it says is what dispatch does, because both come from the
+ * same tables.
  */
 #include "http/request.h"
 #include "http/schemas.h"
@@ -20,7 +22,9 @@ static const struct {
     { TY_SCHEMA_MANIFEST, "text/plain" },
 };
 
-static const char *const roles[] = { [TY_ROLE_READER] = "reader", [TY_ROLE_SUBMITTER] = "submitter", [TY_ROLE_OWNER] = "owner" };
+static const char *const roles[] = {
+    [TY_ROLE_READER] = "reader", [TY_ROLE_SUBMITTER] = "submitter", [TY_ROLE_OWNER] = "owner"
+};
 
 /* {"content": {type: {"schema": ...}}} */
 static json_t *body_json(enum ty_schema s)
@@ -29,25 +33,32 @@ static json_t *body_json(enum ty_schema s)
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (types[i].schema == s)
-            return json_pack("{s:{s:{s:{s:s}}}}", "content", types[i].type, "schema", "type", "string");
+            return json_pack("{s:{s:{s:{s:s}}}}", "content", types[i].type, "schema", "type",
+                             "string");
     if (s == TY_SCHEMA_OPENAPI)
-        return json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "type", "object");
-    return ref ? json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "$ref", ref) : NULL;
+        return json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "type",
+                         "object");
+    return ref ? json_pack("{s:{s:{s:{s:s}}}}", "content", "application/json", "schema", "$ref",
+                           ref)
+               : NULL;
 }
 
 static json_t *path_param(const char *name, size_t n)
 {
-    return json_pack("{s:s% s:s s:b s:{s:s}}", "name", name, n, "in", "path", "required", 1, "schema", "type", "string");
+    return json_pack("{s:s% s:s s:b s:{s:s}}", "name", name, n, "in", "path", "required", 1,
+                     "schema", "type", "string");
 }
 
 static json_t *query_param(const struct param_rule *rule)
 {
     json_t *schema = rule->kind == PARAM_TEXT ? json_pack("{s:s}", "type", "string")
-                   : rule->kind == PARAM_SWITCH ? json_pack("{s:[ss]}", "enum", "0", "1")
-                   : json_pack("{s:s s:I s:I}", "type", "integer", "minimum", (json_int_t)rule->min, "maximum",
-                               (json_int_t)rule->max);
+                     : rule->kind == PARAM_SWITCH
+                         ? json_pack("{s:[ss]}", "enum", "0", "1")
+                         : json_pack("{s:s s:I s:I}", "type", "integer", "minimum",
+                                     (json_int_t)rule->min, "maximum", (json_int_t)rule->max);
 
-    return json_pack("{s:s s:s s:s s:o}", "name", rule->name, "in", "query", "description", rule->help, "schema", schema);
+    return json_pack("{s:s s:s s:s s:o}", "name", rule->name, "in", "query", "description",
+                     rule->help, "schema", schema);
 }
 
 static json_t *params_json(enum ty_route_id id)
@@ -68,20 +79,23 @@ static json_t *params_json(enum ty_route_id id)
 
 static json_t *responses_json(const struct ty_route *r)
 {
-    json_t *error = json_pack("{s:s s:{s:{s:{s:s}}}}", "description", "Refused: one sentence that says why", "content",
-                              "application/json", "schema", "$ref", "#/components/schemas/error");
+    json_t *error =
+        json_pack("{s:s s:{s:{s:{s:s}}}}", "description", "Refused: one sentence that says why",
+                  "content", "application/json", "schema", "$ref", "#/components/schemas/error");
     json_t *good = r->out == TY_SCHEMA_NONE ? json_object() : body_json(r->out);
 
     if (good)
-        json_object_set_new(good, "description", json_string(r->out == TY_SCHEMA_NONE ? "Done" : "The answer"));
+        json_object_set_new(good, "description",
+                            json_string(r->out == TY_SCHEMA_NONE ? "Done" : "The answer"));
     return json_pack("{s:o s:o}", r->out == TY_SCHEMA_NONE ? "204" : "2XX", good, "default", error);
 }
 
 static json_t *operation_json(enum ty_route_id id)
 {
     const struct ty_route *r = &ty_routes[id];
-    json_t *o = json_pack("{s:s s:s s:s s:o s:o}", "operationId", r->name, "summary", r->summary, "x-role", roles[r->role],
-                          "parameters", params_json(id), "responses", responses_json(r));
+    json_t *o =
+        json_pack("{s:s s:s s:s s:o s:o}", "operationId", r->name, "summary", r->summary, "x-role",
+                  roles[r->role], "parameters", params_json(id), "responses", responses_json(r));
     json_t *body;
 
     if (o && r->in != TY_SCHEMA_NONE) {
@@ -153,9 +167,10 @@ int openapi_make(char **ret, size_t *n, struct ty_error *err)
 
     if (!schemas)
         return ty_error_set(err, why.code, "%s", why.text);
-    doc = json_pack("{s:s s:{s:s s:s s:s} s:o s:{s:o}}", "openapi", "3.1.0", "info", "title", "Trainyard", "version", TY_VERSION,
-                    "description", "A training service on machines of your own: docs/spec/http-api.md", "paths", paths_json(),
-                    "components", "schemas", schemas);
+    doc = json_pack("{s:s s:{s:s s:s s:s} s:o s:{s:o}}", "openapi", "3.1.0", "info", "title",
+                    "Trainyard", "version", TY_VERSION, "description",
+                    "A training service on machines of your own: docs/spec/http-api.md", "paths",
+                    paths_json(), "components", "schemas", schemas);
     text = doc ? ty_json_text(doc) : NULL;
     if (!text)
         return ty_error_oom(err);

@@ -1,16 +1,26 @@
 /* params.c - the query of a request: one table of what each route knows
  *
- * The table is also where /openapi.json has its parameters from.  What it does not know is refused by name: a
- * filter that was misspelt must not list everything.
+ * The table is also where /openapi.json has its parameters from.  What it does not know is refused
+ * by name: a filter that was misspelt must not list everything.
  */
 #include "http/request.h"
 #include <errno.h>
 #include <string.h>
 
-#define TEXT(route, name, help) { TY_ROUTE_##route, name, PARAM_TEXT, 0, 0, help }
-#define COUNT(route, name, min, max, help) { TY_ROUTE_##route, name, PARAM_COUNT, min, max, help }
-#define SWITCH(route, name, help) { TY_ROUTE_##route, name, PARAM_SWITCH, 0, 1, help }
+#define TEXT(route, name, help) \
+    { \
+        TY_ROUTE_##route, name, PARAM_TEXT, 0, 0, help \
+    }
+#define COUNT(route, name, min, max, help) \
+    { \
+        TY_ROUTE_##route, name, PARAM_COUNT, min, max, help \
+    }
+#define SWITCH(route, name, help) \
+    { \
+        TY_ROUTE_##route, name, PARAM_SWITCH, 0, 1, help \
+    }
 
+/* clang-format off */
 static const struct param_rule rules[] = {
     TEXT(run_list, "experiment", "Runs of this experiment"),
     TEXT(run_list, "target", "Runs on this compute target"),
@@ -31,9 +41,13 @@ static const struct param_rule rules[] = {
     COUNT(data_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     SWITCH(data_put, "overwrite", "1: replace a file that exists"),
 };
+/* clang-format on */
 #define RULES ((int)(sizeof rules / sizeof *rules))
 
-const struct param_rule *param_rule(int n) { return n >= 0 && n < RULES ? &rules[n] : NULL; }
+const struct param_rule *param_rule(int n)
+{
+    return n >= 0 && n < RULES ? &rules[n] : NULL;
+}
 
 static const struct param_rule *find_rule(enum ty_route_id route, const char *name)
 {
@@ -50,8 +64,9 @@ static int refuse_unknown(struct request *req, const char *name)
     for (int i = 0; i < RULES; i++)
         if (rules[i].route == req->match.route)
             ty_str_addf(&known, "%s%s", known.len ? ", " : "", rules[i].name);
-    return ty_error_set(&req->err, -EINVAL, "the query parameter '%.80s' is not known here; %s%s", name,
-                        known.len ? "known are " : "this request takes none", known.len && known.text ? known.text : "");
+    return ty_error_set(&req->err, -EINVAL, "the query parameter '%.80s' is not known here; %s%s",
+                        name, known.len ? "known are " : "this request takes none",
+                        known.len && known.text ? known.text : "");
 }
 
 static int check_value(struct request *req, const struct param_rule *rule, const char *value)
@@ -59,10 +74,15 @@ static int check_value(struct request *req, const struct param_rule *rule, const
     int64_t n;
 
     if (rule->kind == PARAM_SWITCH && strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
-        return ty_error_set(&req->err, -EINVAL, "the query parameter '%s' is '%.80s'; it can be 0 or 1", rule->name, value);
-    if (rule->kind == PARAM_COUNT && (ty_parse_i64(value, &n) < 0 || n < rule->min || n > rule->max))
-        return ty_error_set(&req->err, -EINVAL, "the query parameter '%s' is '%.80s'; it must be a number from %lld to %lld",
-                            rule->name, value, (long long)rule->min, (long long)rule->max);
+        return ty_error_set(&req->err, -EINVAL,
+                            "the query parameter '%s' is '%.80s'; it can be 0 or 1", rule->name,
+                            value);
+    if (rule->kind == PARAM_COUNT &&
+        (ty_parse_i64(value, &n) < 0 || n < rule->min || n > rule->max))
+        return ty_error_set(
+            &req->err, -EINVAL,
+            "the query parameter '%s' is '%.80s'; it must be a number from %lld to %lld",
+            rule->name, value, (long long)rule->min, (long long)rule->max);
     return 0;
 }
 
@@ -73,7 +93,8 @@ static int decode(struct request *req, char *s)
         if (*c == '+')
             *c = ' ';
     if (ty_url_decode(s) < 0 || !ty_utf8_valid(s, strlen(s)))
-        return ty_error_set(&req->err, -EINVAL, "the query of the request has a bad percent-escape or is not UTF-8");
+        return ty_error_set(&req->err, -EINVAL,
+                            "the query of the request has a bad percent-escape or is not UTF-8");
     return 0;
 }
 
@@ -98,7 +119,8 @@ static int add_param(struct request *req, char *part)
     if (request_param(req, part))
         return ty_error_set(&req->err, -EINVAL, "the query parameter '%s' is given twice", part);
     if (req->nparams == PARAMS_MAX)
-        return ty_error_set(&req->err, -EINVAL, "the query has more than %d parameters", PARAMS_MAX);
+        return ty_error_set(&req->err, -EINVAL, "the query has more than %d parameters",
+                            PARAMS_MAX);
     req->params[req->nparams].name = part;
     req->params[req->nparams++].value = value;
     return check_value(req, rule, value);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 
+/* clang-format off */
 static const struct {
     int r;
     unsigned status;
@@ -22,6 +23,7 @@ static const struct {
     { 409, "conflict" },    { 413, "too_large" }, { 426, "wrong_version" }, { 429, "too_many" },
     { 500, "internal" },    { 503, "unavailable" }, { 507, "no_space" },
 };
+/* clang-format on */
 
 unsigned reply_status(int r)
 {
@@ -52,7 +54,8 @@ int reply_header(struct reply *rep, const char *name, const char *value)
 }
 
 /* Takes the response over. */
-static int reply_set(struct reply *rep, unsigned status, struct MHD_Response *response, const char *type)
+static int reply_set(struct reply *rep, unsigned status, struct MHD_Response *response,
+                     const char *type)
 {
     if (!response)
         return -ENOMEM;
@@ -68,7 +71,8 @@ static int reply_set(struct reply *rep, unsigned status, struct MHD_Response *re
 /* Takes the bytes over; NULL: out of memory. */
 static int reply_bytes(struct reply *rep, unsigned status, const char *type, char *bytes, size_t n)
 {
-    struct MHD_Response *response = bytes ? MHD_create_response_from_buffer(n, bytes, MHD_RESPMEM_MUST_FREE) : NULL;
+    struct MHD_Response *response =
+        bytes ? MHD_create_response_from_buffer(n, bytes, MHD_RESPMEM_MUST_FREE) : NULL;
 
     if (!response)
         free(bytes);
@@ -92,7 +96,8 @@ int reply_text(struct reply *rep, const char *type, struct ty_str *text)
 
 int reply_nothing(struct reply *rep)
 {
-    return reply_set(rep, 204, MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT), NULL);
+    return reply_set(rep, 204,
+                     MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT), NULL);
 }
 
 int reply_fd(struct reply *rep, int fd, uint64_t offset, uint64_t n, const char *type)
@@ -101,7 +106,8 @@ int reply_fd(struct reply *rep, int fd, uint64_t offset, uint64_t n, const char 
 
     if (n == 0) {
         close(fd);
-        return reply_set(rep, 200, MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT), type);
+        return reply_set(
+            rep, 200, MHD_create_response_from_buffer(0, (void *)"", MHD_RESPMEM_PERSISTENT), type);
     }
     response = MHD_create_response_from_fd_at_offset64(n, fd, offset);
     if (!response)
@@ -129,5 +135,6 @@ int reply_error(struct reply *rep, int r, const char *sentence, bool plain)
 
     reply_error_body(&s, status, sentence, plain);
     n = s.len;
-    return reply_bytes(rep, status, plain ? "text/plain; charset=utf-8" : "application/json", ty_str_take(&s), n);
+    return reply_bytes(rep, status, plain ? "text/plain; charset=utf-8" : "application/json",
+                       ty_str_take(&s), n);
 }

@@ -22,7 +22,7 @@ int reply_nothing(struct reply *rep);                                     /* 204
 int reply_fd(struct reply *rep, int fd, uint64_t offset, uint64_t n, const char *type);
 int reply_header(struct reply *rep, const char *name, const char *value);
 
-unsigned reply_status(int r);          /* of a negative errno: 400 to 507 */
+unsigned reply_status(int r);            /* of a negative errno: 400 to 507 */
 const char *reply_code(unsigned status); /* "bad_request" ... */
 /* The body of an error: JSON, or the sentence alone. */
 void reply_error_body(struct ty_str *s, unsigned status, const char *sentence, bool plain);

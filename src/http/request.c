@@ -53,7 +53,10 @@ void requests_abandon(struct ty_http *h)
         resume(req);
 }
 
-void request_hold(struct request *req) { req->refs++; }
+void request_hold(struct request *req)
+{
+    req->refs++;
+}
 
 void request_release(struct request *req)
 {
@@ -109,7 +112,8 @@ void request_answer(struct request *req, int r, const struct ty_error *err)
 
 void request_changed(struct request *req, int r, const struct ty_error *err)
 {
-    if (r < 0 && req->conn && r != -ENOMEM && reply_status(r) == 500 && !req->http->stopping && ty_store_failed(req->http->o.store))
+    if (r < 0 && req->conn && r != -ENOMEM && reply_status(r) == 500 && !req->http->stopping &&
+        ty_store_failed(req->http->o.store))
         r = -EAGAIN;
     request_answer(req, r, err);
     request_release(req);
@@ -137,7 +141,8 @@ static void on_pool_done(uv_work_t *w, int status)
 
     if (r == 0 && req->after) {
         if (req->http->stopping)
-            r = ty_error_set(&req->err, -ESHUTDOWN, "the daemon is stopping; ask again when it is back");
+            r = ty_error_set(&req->err, -ESHUTDOWN,
+                             "the daemon is stopping; ask again when it is back");
         else
             r = req->after(req);
     }
@@ -146,7 +151,8 @@ static void on_pool_done(uv_work_t *w, int status)
     request_release(req);
 }
 
-int request_work(struct request *req, int (*pool)(struct request *req), int (*after)(struct request *req))
+int request_work(struct request *req, int (*pool)(struct request *req),
+                 int (*after)(struct request *req))
 {
     int r;
 
@@ -154,7 +160,8 @@ int request_work(struct request *req, int (*pool)(struct request *req), int (*af
     req->after = after;
     r = uv_queue_work(req->http->o.loop, &req->work, on_pool, on_pool_done);
     if (r < 0)
-        return ty_error_set(&req->err, r, "cannot start the work of this request: %s", uv_strerror(r));
+        return ty_error_set(&req->err, r, "cannot start the work of this request: %s",
+                            uv_strerror(r));
     request_hold(req);
     return REQUEST_HELD;
 }

@@ -7,9 +7,10 @@
  *   reply.c      replies and error codes
  *   the others   handlers, by subject
  *
- * A handler returns 0 when req->reply is made, a negative errno with a sentence in req->err, or REQUEST_HELD: then
- * request_answer() comes later and the connection is suspended meanwhile.  A request lives until its connection is done with it and
- * every hold is released: who waits for a callback keeps a hold, so a client that goes away harms nobody.
+ * A handler returns 0 when req->reply is made, a negative errno with a sentence in req->err, or
+ * REQUEST_HELD: then request_answer() comes later and the connection is suspended meanwhile.  A
+ * request lives until its connection is done with it and every hold is released: who waits for a
+ * callback keeps a hold, so a client that goes away harms nobody.
  */
 #ifndef TY_HTTP_REQUEST_H
 #define TY_HTTP_REQUEST_H
@@ -25,13 +26,14 @@
 #include <sys/types.h>
 
 #define REQUEST_HELD 1
-#define PARAMS_MAX 16           /* in one query */
-#define BODY_SWALLOW 65536u     /* of a refused request: beyond it the connection is closed instead */
+#define PARAMS_MAX 16       /* in one query */
+#define BODY_SWALLOW 65536u /* of a refused request: beyond it the connection is closed instead */
 
 struct MHD_Connection;
 struct request;
 struct stream;
 
+/* clang-format off */
 /* A client's connection. */
 struct peer {
     int fd;
@@ -96,6 +98,8 @@ struct request {
     int pool_r;
 };
 
+/* clang-format on */
+
 /* Life cycle: a new one is held once, by its connection. */
 struct request *request_new(struct ty_http *h, const char *uri);
 void request_disconnect(struct request *req); /* the connection is done with it */
@@ -104,17 +108,19 @@ void requests_abandon(struct ty_http *h);
 void request_hold(struct request *req);
 void request_release(struct request *req);
 
-/* The reply of a held request: r 0 when req->reply is made, else an error with err's sentence (or req->err's).
- * Releases nothing. */
+/* The reply of a held request: r 0 when req->reply is made, else an error with err's sentence
+ * (or req->err's). Releases nothing. */
 void request_answer(struct request *req, int r, const struct ty_error *err);
-/* The end of a change: answer, and release the hold.  A store that refuses is no fault of the request (503). */
+/* The end of a change: answer, and release the hold.  A store that refuses is no fault of the
+ * request (503). */
 void request_changed(struct request *req, int r, const struct ty_error *err);
 /* A change was begun with r (a hold was taken for it): REQUEST_HELD, or the error. */
 int request_held(struct request *req, int r);
-/* Run on_pool on the thread pool, then after (NULL: none; req->reply is made) on the loop; both return as handlers do.
- * While it runs, on_pool alone may touch the request.  Once the daemon stops, `after` is not called any more.
- * REQUEST_HELD or a negative errno. */
-int request_work(struct request *req, int (*on_pool)(struct request *req), int (*after)(struct request *req));
+/* Run on_pool on the thread pool, then after (NULL: none; req->reply is made) on the loop; both
+ * return as handlers do. While it runs, on_pool alone may touch the request.  Once the daemon
+ * stops, `after` is not called any more. REQUEST_HELD or a negative errno. */
+int request_work(struct request *req, int (*on_pool)(struct request *req),
+                 int (*after)(struct request *req));
 /* Hand data over to the request. */
 void request_keep(struct request *req, void *data, void (*data_free)(void *data));
 const char *request_header(const struct request *req, const char *name); /* NULL: none */
@@ -123,7 +129,8 @@ int request_json(struct request *req, const char *what, json_t **ret);   /* the 
 /* params.c.  The query, checked against the route's table. */
 int request_params(struct request *req, char *query);
 const char *request_param(const struct request *req, const char *name); /* NULL: not given */
-int64_t request_count(const struct request *req, const char *name, int64_t fallback); /* checked to be in range */
+int64_t request_count(const struct request *req, const char *name,
+                      int64_t fallback); /* checked to be in range */
 bool request_switch(const struct request *req, const char *name);
 struct param_rule {
     enum ty_route_id route;
@@ -138,8 +145,11 @@ const struct param_rule *param_rule(int n); /* the n-th; NULL after the last */
 void server_resume(struct ty_http *h, struct MHD_Connection *conn);
 
 /* dispatch.c */
-void request_begin(struct request *req, const char *method); /* the head is there: everything that can be refused now is */
-int request_take(struct request *req, const void *bytes, size_t n); /* a piece of the body; negative: close the connection */
+void request_begin(
+    struct request *req,
+    const char *method); /* the head is there: everything that can be refused now is */
+int request_take(struct request *req, const void *bytes,
+                 size_t n);             /* a piece of the body; negative: close the connection */
 void request_call(struct request *req); /* the request is there whole */
 bool request_too_big_to_swallow(const struct request *req);
 #define X(m, p, r, h, i, o, s) int ty_http_##h(struct request *req, struct reply *reply);
@@ -165,7 +175,8 @@ int blob_sink_finish(struct request *req, const char *expect, bool sync);
 int openapi_make(char **ret, size_t *n, struct ty_error *err);
 
 /* auth.c */
-int auth_peer(int fd, uid_t *ret); /* who is at the other end of a Unix socket; 0 or a negative errno */
+int auth_peer(int fd,
+              uid_t *ret); /* who is at the other end of a Unix socket; 0 or a negative errno */
 int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *err);
 void auth_user_name(uid_t uid, char *ret, size_t n);
 #endif

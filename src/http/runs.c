@@ -1,7 +1,7 @@
 /* runs.c - runs: submit, list, show, change, remove; what they logged
  *
- * A change is given to sched and the request is held until it is stored.  What the reply shows is read from the
- * store after that.
+ * A change is given to sched and the request is held until it is stored.  What the reply shows is
+ * read from the store after that.
  */
 #include "core/ids.h"
 #include "http/request.h"
@@ -16,7 +16,8 @@
 int run_missing(struct request *req, int r, const char *run)
 {
     if (r == -ENOENT)
-        return ty_error_set(&req->err, r, "there is no run '%.255s'; `trainyard ps -a` lists all runs", run);
+        return ty_error_set(&req->err, r,
+                            "there is no run '%.255s'; `trainyard ps -a` lists all runs", run);
     errno = -r;
     return ty_error_set(&req->err, r, "cannot read run '%.255s' from the state folder: %m", run);
 }
@@ -27,7 +28,8 @@ static int read_failed(struct request *req, int r, const char *what)
     return ty_error_set(&req->err, r, "cannot read the %s from the state folder: %m", what);
 }
 
-static int reply_run(struct request *req, struct reply *reply, unsigned status, const char *run, bool with_spec)
+static int reply_run(struct request *req, struct reply *reply, unsigned status, const char *run,
+                     bool with_spec)
 {
     json_t *j = NULL;
     int r;
@@ -84,14 +86,16 @@ int ty_http_run_submit(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     request_hold(req);
-    return request_held(req, ty_sched_submit(req->http->o.sched, req->args[0], spec, &req->who, on_submitted, req, &req->err));
+    return request_held(req, ty_sched_submit(req->http->o.sched, req->args[0], spec, &req->who,
+                                             on_submitted, req, &req->err));
 }
 
 int ty_http_run_cancel(struct request *req, struct reply *reply)
 {
     (void)reply;
     request_hold(req);
-    return request_held(req, ty_sched_cancel(req->http->o.sched, req->args[0], on_changed, req, &req->err));
+    return request_held(
+        req, ty_sched_cancel(req->http->o.sched, req->args[0], on_changed, req, &req->err));
 }
 
 int ty_http_run_tag(struct request *req, struct reply *reply)
@@ -103,14 +107,16 @@ int ty_http_run_tag(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     request_hold(req);
-    return request_held(req, ty_sched_tag(req->http->o.sched, req->args[0], change, on_changed, req, &req->err));
+    return request_held(
+        req, ty_sched_tag(req->http->o.sched, req->args[0], change, on_changed, req, &req->err));
 }
 
 int ty_http_run_delete(struct request *req, struct reply *reply)
 {
     (void)reply;
     request_hold(req);
-    return request_held(req, ty_sched_delete(req->http->o.sched, req->args[0], on_gone, req, &req->err));
+    return request_held(req,
+                        ty_sched_delete(req->http->o.sched, req->args[0], on_gone, req, &req->err));
 }
 
 /* ---- reads ---- */
@@ -125,19 +131,22 @@ int ty_http_experiment_list(struct request *req, struct reply *reply)
     json_t *list = NULL;
     int r = ty_store_experiments(req->http->o.store, &list);
 
-    return r < 0 ? read_failed(req, r, "experiments") : reply_json(reply, 200, json_pack("{s:o}", "experiments", list));
+    return r < 0 ? read_failed(req, r, "experiments")
+                 : reply_json(reply, 200, json_pack("{s:o}", "experiments", list));
 }
 
 static int check_state(struct request *req, const char *state)
 {
     CLEANUP_STR struct ty_str known = { 0 };
 
-    if (!state || strcmp(state, "active") == 0 || strcmp(state, "ended") == 0 || ty_run_state_parse(state) >= 0)
+    if (!state || strcmp(state, "active") == 0 || strcmp(state, "ended") == 0 ||
+        ty_run_state_parse(state) >= 0)
         return 0;
     for (int i = 0; i < TY_RUN_STATE_COUNT; i++)
         ty_str_addf(&known, "%s, ", ty_run_state_word(i));
-    return ty_error_set(&req->err, -EINVAL, "the query parameter 'state' is '%.80s'; it can be %sactive or ended", state,
-                        known.text ? known.text : "");
+    return ty_error_set(&req->err, -EINVAL,
+                        "the query parameter 'state' is '%.80s'; it can be %sactive or ended",
+                        state, known.text ? known.text : "");
 }
 
 static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
@@ -147,8 +156,10 @@ static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
     int64_t id;
     int r;
 
-    *f = (struct ty_run_filter){ .experiment = request_param(req, "experiment"), .target = request_param(req, "target"),
-                                 .state = request_param(req, "state"), .user = request_param(req, "user"),
+    *f = (struct ty_run_filter){ .experiment = request_param(req, "experiment"),
+                                 .target = request_param(req, "target"),
+                                 .state = request_param(req, "state"),
+                                 .user = request_param(req, "user"),
                                  .before = request_param(req, "before"),
                                  .limit = (int)request_count(req, "limit", RUNS_DEFAULT) };
     if (given) {
@@ -180,7 +191,8 @@ static json_t *next_page(struct request *req, const struct ty_run_filter *f, con
         return json_null();
     more.before = json_string_value(json_object_get(last, "id"));
     more.limit = 1;
-    if (!more.before || ty_store_runs(req->http->o.store, &more, &rest) < 0 || json_array_size(rest) == 0)
+    if (!more.before || ty_store_runs(req->http->o.store, &more, &rest) < 0 ||
+        json_array_size(rest) == 0)
         return json_null();
     return json_string(more.before);
 }
@@ -199,9 +211,10 @@ int ty_http_run_list(struct request *req, struct reply *reply)
     r = ty_store_runs(req->http->o.store, &f, &runs);
     if (r < 0)
         return read_failed(req, r, "runs");
-    json_array_foreach(runs, i, run)
+    json_array_foreach (runs, i, run)
         ty_sched_annotate(req->http->o.sched, run);
-    return reply_json(reply, 200, json_pack("{s:O s:o}", "runs", runs, "next", next_page(req, &f, runs)));
+    return reply_json(reply, 200,
+                      json_pack("{s:O s:o}", "runs", runs, "next", next_page(req, &f, runs)));
 }
 
 int ty_http_run_events(struct request *req, struct reply *reply)
@@ -214,7 +227,8 @@ int ty_http_run_events(struct request *req, struct reply *reply)
         return run_missing(req, r, req->args[0]);
     r = ty_store_events(req->http->o.store, id, request_count(req, "after", 0),
                         (int)request_count(req, "limit", EVENTS_DEFAULT), &events);
-    return r < 0 ? read_failed(req, r, "events") : reply_json(reply, 200, json_pack("{s:o}", "events", events));
+    return r < 0 ? read_failed(req, r, "events")
+                 : reply_json(reply, 200, json_pack("{s:o}", "events", events));
 }
 
 int ty_http_metrics_get(struct request *req, struct reply *reply)
@@ -226,13 +240,16 @@ int ty_http_metrics_get(struct request *req, struct reply *reply)
     int r;
 
     if (form && !rows && strcmp(form, "azureml") != 0)
-        return ty_error_set(&req->err, -EINVAL, "the query parameter 'form' is '%.80s'; it can be rows or azureml", form);
+        return ty_error_set(&req->err, -EINVAL,
+                            "the query parameter 'form' is '%.80s'; it can be rows or azureml",
+                            form);
     if (!rows && request_param(req, "limit"))
         return ty_error_set(&req->err, -EINVAL, "the query parameter 'limit' needs form=rows");
     r = ty_store_run_id(req->http->o.store, req->args[0], &id);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
-    r = rows ? ty_store_rows_json(req->http->o.store, id, name, request_count(req, "limit", ROWS_DEFAULT), &found)
+    r = rows ? ty_store_rows_json(req->http->o.store, id, name,
+                                  request_count(req, "limit", ROWS_DEFAULT), &found)
              : ty_store_metrics(req->http->o.store, id, name, &found);
     return r < 0 ? read_failed(req, r, "metrics")
                  : reply_json(reply, 200, json_pack("{s:o}", rows ? "rows" : "metrics", found));

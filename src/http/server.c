@@ -1,18 +1,20 @@
 /* server.c - libmicrohttpd inside the loop
  *
- * The server has no thread: its own epoll descriptor is polled by the loop, and what it says of its next time-out sets a timer.
- * A request is seen in steps, each one call of on_request():
+ * The server has no thread: its own epoll descriptor is polled by the loop, and what it says of its
+ * next time-out sets a timer. A request is seen in steps, each one call of on_request():
  *
  *     head        request_begin: refused here, or its body is wanted
  *     body...     request_take
  *     end         request_call: a reply, or none yet: then the connection is suspended
  *     resumed     the reply is there
  *
- * A reply cannot be queued while a body is coming in (the library allows it before and after only), so a request that is
- * refused in between gets its answer written to the socket directly, and the connection ends.
+ * A reply cannot be queued while a body is coming in (the library allows it before and after only),
+ * so a request that is refused in between gets its answer written to the socket directly, and the
+ * connection ends.
  *
- * Stopping: no new connections; each connection's reading side is closed, so the idle ones end at once and
- * the others after their reply.  When none is left, or GRACE_MS later, the handles are closed.
+ * Stopping: no new connections; each connection's reading side is closed, so the idle ones end at
+ * once and the others after their reply.  When none is left, or GRACE_MS later, the handles are
+ * closed.
  */
 #include "base/conf.h"
 #include "http/request.h"
@@ -22,8 +24,8 @@
 #include <sys/socket.h>
 #include <trainyard/client.h>
 
-#define IDLE_SECONDS 60       /* a connection on which nothing moves */
-#define CONNECTIONS_MORE 256  /* beside the followers' */
+#define IDLE_SECONDS 60      /* a connection on which nothing moves */
+#define CONNECTIONS_MORE 256 /* beside the followers' */
 #define CONNECTION_MEMORY (128 * 1024)
 #define BEAT_MS 15000
 #define GRACE_MS 2000
@@ -50,7 +52,8 @@ static void peer_free(struct peer *p)
     free(p);
 }
 
-static void on_connection(void *ctx, struct MHD_Connection *conn, void **slot, enum MHD_ConnectionNotificationCode code)
+static void on_connection(void *ctx, struct MHD_Connection *conn, void **slot,
+                          enum MHD_ConnectionNotificationCode code)
 {
     const union MHD_ConnectionInfo *info;
     struct peer *p = *slot;
@@ -73,7 +76,8 @@ static void on_connection(void *ctx, struct MHD_Connection *conn, void **slot, e
 
 static struct peer *peer_of(struct MHD_Connection *conn)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(conn, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     return info ? info->socket_context : NULL;
 }
@@ -107,10 +111,12 @@ static enum MHD_Result refuse_abruptly(struct request *req)
     unsigned status = req->reply.status;
 
     reply_error_body(&body, status, req->err.text, req->plain);
-    ty_str_addf(&s, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                    "Trainyard-Version: %s\r\nTrainyard-Api: %d\r\n\r\n", status,
-                MHD_get_reason_phrase_for(status),
-                req->plain ? "text/plain; charset=utf-8" : "application/json", body.len, TY_VERSION, TY_API);
+    ty_str_addf(&s,
+                "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                "Trainyard-Version: %s\r\nTrainyard-Api: %d\r\n\r\n",
+                status, MHD_get_reason_phrase_for(status),
+                req->plain ? "text/plain; charset=utf-8" : "application/json", body.len, TY_VERSION,
+                TY_API);
     ty_str_addn(&s, body.text, body.len);
     if (!s.failed && !body.failed)
         send(req->peer->fd, s.text, s.len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -131,8 +137,9 @@ static enum MHD_Result queue_reply(struct request *req)
     return MHD_queue_response(req->conn, rep->status, rep->response);
 }
 
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const char *url, const char *method,
-                                  const char *version, const char *bytes, size_t *n, void **slot)
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const char *url,
+                                  const char *method, const char *version, const char *bytes,
+                                  size_t *n, void **slot)
 {
     struct request *req = *slot;
 
@@ -145,7 +152,8 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const 
         req->begun = true;
         MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
         request_begin(req, method);
-        return req->reply.response && request_too_big_to_swallow(req) ? refuse_abruptly(req) : MHD_YES;
+        return req->reply.response && request_too_big_to_swallow(req) ? refuse_abruptly(req)
+                                                                      : MHD_YES;
     }
     if (*n > 0) {
         size_t piece = *n;
@@ -164,13 +172,15 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *conn, const 
     return queue_reply(req);
 }
 
-static void on_completed(void *ctx, struct MHD_Connection *conn, void **slot, enum MHD_RequestTerminationCode why)
+static void on_completed(void *ctx, struct MHD_Connection *conn, void **slot,
+                         enum MHD_RequestTerminationCode why)
 {
     struct ty_http *h = ctx;
     struct request *req = *slot;
 
     *slot = NULL;
-    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK) /* it may be used again, but not be idle for ever */
+    if (why ==
+        MHD_REQUEST_TERMINATED_COMPLETED_OK) /* it may be used again, but not be idle for ever */
         MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
     if (!req)
         return;
@@ -215,9 +225,13 @@ static void drive(struct ty_http *h)
         uv_timer_stop(&h->due);
 }
 
-static void on_due(uv_timer_t *t) { drive(t->data); }
+static void on_due(uv_timer_t *t)
+{
+    drive(t->data);
+}
 
-/* Without a thread of its own the library does not notice a resumed connection by itself: it is driven once more. */
+/* Without a thread of its own the library does not notice a resumed connection by itself: it is
+ * driven once more. */
 void server_resume(struct ty_http *h, struct MHD_Connection *conn)
 {
     MHD_resume_connection(conn);
@@ -226,7 +240,10 @@ void server_resume(struct ty_http *h, struct MHD_Connection *conn)
         uv_timer_start(&h->due, on_due, 0, 0);
 }
 
-static void on_beat(uv_timer_t *t) { streams_beat(t->data); }
+static void on_beat(uv_timer_t *t)
+{
+    streams_beat(t->data);
+}
 
 static void on_readable(uv_poll_t *p, int status, int events)
 {
@@ -235,22 +252,22 @@ static void on_readable(uv_poll_t *p, int status, int events)
     drive(p->data);
 }
 
-static void on_grace(uv_timer_t *t) { close_handles(t->data); }
+static void on_grace(uv_timer_t *t)
+{
+    close_handles(t->data);
+}
 
 /* ---- opening, stopping ---- */
 
 static struct MHD_Daemon *start_server(struct ty_http *h, unsigned connections)
 {
-    return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
-                            MHD_OPTION_LISTEN_SOCKET, h->o.listen_fd,
-                            MHD_OPTION_CONNECTION_LIMIT, connections,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-                            MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-                            MHD_OPTION_URI_LOG_CALLBACK, on_uri, h,
-                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h,
-                            MHD_OPTION_END);
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
+        MHD_OPTION_LISTEN_SOCKET, h->o.listen_fd, MHD_OPTION_CONNECTION_LIMIT, connections,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_URI_LOG_CALLBACK,
+        on_uri, h, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, h, MHD_OPTION_END);
 }
 
 static int open_handles(struct ty_http *h, struct ty_error *err)
@@ -281,7 +298,8 @@ int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct t
     auth_user_name(geteuid(), h->user, sizeof h->user);
     r = openapi_make(&h->openapi, &h->openapi_len, err);
     if (r == 0) {
-        h->mhd = start_server(h, (unsigned)ty_conf_number(o->conf, "limits.followers") + CONNECTIONS_MORE);
+        h->mhd = start_server(h, (unsigned)ty_conf_number(o->conf, "limits.followers") +
+                                     CONNECTIONS_MORE);
         if (!h->mhd)
             r = ty_error_set(err, -EIO, "cannot start the HTTP server: %m");
     }

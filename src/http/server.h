@@ -1,7 +1,8 @@
 /* server.h - the HTTP API on the daemon's Unix socket
  *
- * libmicrohttpd with an external epoll inside the libuv loop: no thread of its own, nothing blocks.  A handler answers at once or
- * suspends the connection until a stored change or a follower's wake resumes it.
+ * libmicrohttpd with an external epoll inside the libuv loop: no thread of its own, nothing
+ * blocks.  A handler answers at once or suspends the connection until a stored change or a
+ * follower's wake resumes it.
  */
 #ifndef TY_HTTP_SERVER_H
 #define TY_HTTP_SERVER_H
@@ -29,7 +30,8 @@ struct ty_http_options {
     void *ctx;
 };
 int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct ty_error *err);
-/* Refuse new requests, end followers' streams; ty_http_free after the loop has run its close callbacks. */
+/* Refuse new requests, end followers' streams; ty_http_free after the loop has run its close
+ * callbacks. */
 void ty_http_stop(struct ty_http *h);
 struct ty_http *ty_http_free(struct ty_http *h);
 #endif

@@ -36,7 +36,8 @@ int sse_cursor_parse(const char *text, struct sse_cursor *ret)
 
 static void add_head(struct ty_str *out, const struct sse_cursor *c, const char *event)
 {
-    ty_str_addf(out, "id: %lld:%lld\nevent: %s\ndata: ", (long long)c->seq, (long long)c->offset, event);
+    ty_str_addf(out, "id: %lld:%lld\nevent: %s\ndata: ", (long long)c->seq, (long long)c->offset,
+                event);
 }
 
 void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event, const json_t *data)
@@ -52,18 +53,24 @@ void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event,
     ty_str_add(out, "\n\n");
 }
 
-void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state, const json_t *moved, const json_t *why)
+void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state,
+               const json_t *moved, const json_t *why)
 {
-    CLEANUP_JSON json_t *data = json_pack("{s:s s:O? s:O? s:O?}", "state", state, "at", json_object_get(moved, "at"), "why", why,
-                                          "kind", json_object_get(moved, "kind"));
+    CLEANUP_JSON json_t *data =
+        json_pack("{s:s s:O? s:O? s:O?}", "state", state, "at", json_object_get(moved, "at"), "why",
+                  why, "kind", json_object_get(moved, "kind"));
 
     sse_json(out, c, "state", data);
 }
 
 /* Readers of JSON differ over NUL in a text: such a piece goes as base64. */
-static bool is_text(const char *bytes, size_t n) { return ty_utf8_valid(bytes, n) && !memchr(bytes, '\0', n); }
+static bool is_text(const char *bytes, size_t n)
+{
+    return ty_utf8_valid(bytes, n) && !memchr(bytes, '\0', n);
+}
 
-size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes, size_t n, bool last)
+size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes,
+               size_t n, bool last)
 {
     size_t whole = ty_utf8_whole(bytes, n);
     struct sse_cursor after;

@@ -1,6 +1,7 @@
 /* sse.h - server-sent events as bytes; pure
  *
- * Every event carries the cursor as its id: `<event seq>:<log offset>`, where a client that lost the stream goes on.
+ * Every event carries the cursor as its id: `<event seq>:<log offset>`, where a client that lost
+ * the stream goes on.
  */
 #ifndef TY_HTTP_SSE_H
 #define TY_HTTP_SSE_H
@@ -15,11 +16,14 @@ struct sse_cursor {
 };
 int sse_cursor_parse(const char *text, struct sse_cursor *ret); /* 0 or -EINVAL */
 
-void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event, const json_t *data);
+void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event,
+              const json_t *data);
 /* `moved`: the event that led to the state (NULL: none); `why`: text or NULL. */
-void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state, const json_t *moved, const json_t *why);
-/* A piece of the log that begins at c->offset, which moves on by what was sent: text as far as it is UTF-8 to its last
- * character's end, or base64.  A character that is cut by the end of the piece waits for its rest, unless the log ends
- * here (`last`).  Bytes sent; 0: wait. */
-size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes, size_t n, bool last);
+void sse_state(struct ty_str *out, const struct sse_cursor *c, const char *state,
+               const json_t *moved, const json_t *why);
+/* A piece of the log that begins at c->offset, which moves on by what was sent: text as far as
+ * it is UTF-8 to its last character's end, or base64.  A character that is cut by the end of the
+ * piece waits for its rest, unless the log ends here (`last`).  Bytes sent; 0: wait. */
+size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes,
+               size_t n, bool last);
 #endif

@@ -12,7 +12,9 @@ static json_t *store_word(const struct ty_store *st)
 {
     int r = ty_store_failed(st);
 
-    return r == 0 ? json_string("ok") : r == -ENOSPC ? json_string("the disk is full") : json_string(strerror(-r));
+    return r == 0         ? json_string("ok")
+           : r == -ENOSPC ? json_string("the disk is full")
+                          : json_string(strerror(-r));
 }
 
 int ty_http_status_get(struct request *req, struct reply *reply)
@@ -27,9 +29,10 @@ int ty_http_status_get(struct request *req, struct reply *reply)
         errno = -r;
         return ty_error_set(&req->err, r, "cannot read the state folder '%s': %m", o->home);
     }
-    j = json_pack("{s:s s:i s:i s:s s:s s:O? s:I s:o}", "version", TY_VERSION, "api", TY_API, "pid", (int)getpid(), "home",
-                  o->home, "started", ty_time_iso(o->started_us, started), "db_bytes", json_object_get(counts, "db_bytes"),
-                  "free_bytes", (json_int_t)ty_fs_free_bytes(o->home), "store", store_word(o->store));
+    j = json_pack("{s:s s:i s:i s:s s:s s:O? s:I s:o}", "version", TY_VERSION, "api", TY_API, "pid",
+                  (int)getpid(), "home", o->home, "started", ty_time_iso(o->started_us, started),
+                  "db_bytes", json_object_get(counts, "db_bytes"), "free_bytes",
+                  (json_int_t)ty_fs_free_bytes(o->home), "store", store_word(o->store));
     ty_sched_status(o->sched, j);
     json_object_set(json_object_get(j, "runs"), "total", json_object_get(counts, "runs"));
     return reply_json(reply, 200, j);

@@ -6,10 +6,15 @@
 static int target_missing(struct request *req, int r)
 {
     if (r == -ENOENT)
-        return ty_error_set(&req->err, r, "there is no compute target '%.80s'; `trainyard status` lists those that exist, and "
-                                          "'local' is this box", req->args[0]);
+        return ty_error_set(
+            &req->err, r,
+            "there is no compute target '%.80s'; `trainyard status` lists those that exist, and "
+            "'local' is this box",
+            req->args[0]);
     errno = -r;
-    return ty_error_set(&req->err, r, "cannot read the compute target '%.80s' from the state folder: %m", req->args[0]);
+    return ty_error_set(&req->err, r,
+                        "cannot read the compute target '%.80s' from the state folder: %m",
+                        req->args[0]);
 }
 
 int ty_http_target_list(struct request *req, struct reply *reply)
@@ -20,9 +25,10 @@ int ty_http_target_list(struct request *req, struct reply *reply)
 
     if (r < 0) {
         errno = -r;
-        return ty_error_set(&req->err, r, "cannot read the compute targets from the state folder: %m");
+        return ty_error_set(&req->err, r,
+                            "cannot read the compute targets from the state folder: %m");
     }
-    json_array_foreach(list, i, target)
+    json_array_foreach (list, i, target)
         ty_sched_annotate_target(req->http->o.sched, target);
     return reply_json(reply, 200, json_pack("{s:o}", "targets", list));
 }
@@ -42,7 +48,10 @@ static int reply_target(struct request *req, struct reply *reply, unsigned statu
     return reply_json(reply, status, j);
 }
 
-int ty_http_target_get(struct request *req, struct reply *reply) { return reply_target(req, reply, 200); }
+int ty_http_target_get(struct request *req, struct reply *reply)
+{
+    return reply_target(req, reply, 200);
+}
 
 static void on_put(void *ctx, int r, const char *name, const struct ty_error *err)
 {
@@ -75,14 +84,17 @@ int ty_http_target_put(struct request *req, struct reply *reply)
     (void)reply;
     if (r < 0)
         return r;
-    req->bytes = ty_store_target(req->http->o.store, req->args[0], &before) == 0; /* it exists: 200, not 201 */
+    req->bytes = ty_store_target(req->http->o.store, req->args[0], &before) ==
+                 0; /* it exists: 200, not 201 */
     request_hold(req);
-    return request_held(req, ty_sched_target_put(req->http->o.sched, req->args[0], spec, on_put, req, &req->err));
+    return request_held(
+        req, ty_sched_target_put(req->http->o.sched, req->args[0], spec, on_put, req, &req->err));
 }
 
 int ty_http_target_delete(struct request *req, struct reply *reply)
 {
     (void)reply;
     request_hold(req);
-    return request_held(req, ty_sched_target_delete(req->http->o.sched, req->args[0], on_deleted, req, &req->err));
+    return request_held(
+        req, ty_sched_target_delete(req->http->o.sched, req->args[0], on_deleted, req, &req->err));
 }

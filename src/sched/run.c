@@ -338,8 +338,10 @@ static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, cons
         data = exit_data("PreparationFailed", record);
         run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
     } else if (strcmp(reason, "lost") == 0) {
-        data = exit_data(l->rebooted ? "Rebooted" : "RunnerLost", record);
-        if (l->rebooted)
+        bool rebooted = l->rebooted || json_is_true(json_object_get(record, "rebooted"));
+
+        data = exit_data(rebooted ? "Rebooted" : "RunnerLost", record);
+        if (rebooted)
             json_object_set_new(json_object_get(data, "error"), "message",
                                 json_string("the machine was restarted while the run was going on"));
         run_event(l, u, TY_EV_LOST, at_us, data);

@@ -14,11 +14,12 @@
 
 char *ty_jobdir_path(const char *home, const char *run) { return ty_strf("%s/jobs/%s", home, run); }
 
+/* A folder without its job.json is one that its runner is removing. */
 bool ty_jobdir_exists(const char *home, const char *run)
 {
-    CLEANUP_FREE char *dir = ty_jobdir_path(home, run);
+    CLEANUP_FREE char *path = ty_strf("%s/jobs/%s/job.json", home, run);
 
-    return dir && access(dir, F_OK) == 0;
+    return path && access(path, F_OK) == 0;
 }
 
 int ty_jobdir_remove(const char *home, const char *run)
@@ -102,9 +103,11 @@ int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_
 
     if (!dir || !tmp)
         return ty_error_oom(err);
-    if (access(dir, F_OK) == 0)
+    if (ty_jobdir_exists(j->home, j->run))
         return 0;
-    r = ty_rm_rf(tmp);
+    r = ty_rm_rf(dir);
+    if (r == 0)
+        r = ty_rm_rf(tmp);
     if (r == 0)
         r = ty_mkdir_p(tmp, 0700);
     if (r == 0)

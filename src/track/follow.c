@@ -1,7 +1,8 @@
 /* follow.c - who wants to hear of which run
  *
- * One topic per run that somebody follows.  While followers are woken, any of them may go and others may come:
- * each walk keeps the follower that is next, and a removal moves it on.  Walks nest when a wake notifies again.
+ * One topic per run that somebody follows.  While followers are woken, any of them may go and
+ * others may come: each walk keeps the follower that is next, and a removal moves it on.  Walks
+ * nest when a wake notifies again.
  */
 #include "track/follow.h"
 #include <assert.h>
@@ -25,11 +26,14 @@ struct walk {
 struct ty_follow_hub {
     struct ty_topic *topics;
     struct walk *walks;
-    size_t count;   /* followers in all topics */
+    size_t count; /* followers in all topics */
     unsigned round;
 };
 
-struct ty_follow_hub *ty_follow_hub_new(void) { return calloc(1, sizeof(struct ty_follow_hub)); }
+struct ty_follow_hub *ty_follow_hub_new(void)
+{
+    return calloc(1, sizeof(struct ty_follow_hub));
+}
 
 struct ty_follow_hub *ty_follow_hub_free(struct ty_follow_hub *h)
 {

@@ -1,17 +1,17 @@
 /* test_datastore.c - datastores, and the kind that is a folder */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include "data/datastore.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "data/datastore.h"
+#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -151,7 +151,8 @@ static void test_links(void **state)
     assert_true(fd == -1 && bytes == 77);
     assert_int_equal(put(x, "folder-out/x", "x", true), -EXDEV);
     assert_true(ty_datastore_list(x->d, "folder-out/", add_path, NULL, &x->err) < 0);
-    assert_int_equal(put(x, "file-out", "mine", true), 0); /* the link's place is taken, what it led to is not touched */
+    assert_int_equal(put(x, "file-out", "mine", true),
+                     0); /* the link's place is taken, what it led to is not touched */
     check_content(x, "file-out", "mine");
 }
 
@@ -181,7 +182,8 @@ static void test_odd_things(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     assert_int_equal(ty_write_file(odd, "x", 1, 0600), 0);
     check_list(x, NULL, "");
-    assert_int_equal(ty_datastore_read(x->d, "fifo", &fd, &bytes, &x->err), -EISDIR); /* and does not wait for a writer */
+    assert_int_equal(ty_datastore_read(x->d, "fifo", &fd, &bytes, &x->err),
+                     -EISDIR); /* and does not wait for a writer */
     assert_int_equal(ty_datastore_read(x->d, "nothing", &fd, &bytes, &x->err), -ENOENT);
 }
 
@@ -237,8 +239,14 @@ static void test_every_failure_is_clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_open), TEST(test_put_and_read), TEST(test_list), TEST(test_links), TEST(test_bad_paths), TEST(test_odd_things),
-        TEST(test_abort), TEST(test_race),
+        TEST(test_open),
+        TEST(test_put_and_read),
+        TEST(test_list),
+        TEST(test_links),
+        TEST(test_bad_paths),
+        TEST(test_odd_things),
+        TEST(test_abort),
+        TEST(test_race),
 #ifdef TY_FAULTS
         TEST(test_every_failure_is_clean),
 #endif

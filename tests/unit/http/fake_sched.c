@@ -2,8 +2,8 @@
  *
  * Answers come when the change is stored, as sched's do, or when the test releases them.
  */
-#include "kit.h"
 #include "base/error.h"
+#include "kit.h"
 #include "store/store.h"
 #include "track/follow.h"
 #include <errno.h>
@@ -46,7 +46,8 @@ void fake_release(struct ty_sched *s)
     s->nheld = 0;
 }
 
-static int commit(struct ty_sched *s, struct ty_unit *u, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+static int commit(struct ty_sched *s, struct ty_unit *u, const char *run, ty_sched_done done,
+                  void *ctx, struct ty_error *err)
 {
     struct pending *p;
 
@@ -73,16 +74,25 @@ static int take(const struct ty_active_run *a, void *ctx)
 
 static int find(struct ty_sched *s, const char *run, struct found *ret, struct ty_error *err)
 {
-    return ty_store_with_run(s->store, run, take, ret) < 0 ? ty_error_set(err, -ENOENT, "there is no run '%s'", run) : 0;
+    return ty_store_with_run(s->store, run, take, ret) < 0
+               ? ty_error_set(err, -ENOENT, "there is no run '%s'", run)
+               : 0;
 }
 
-int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *spec, const struct ty_user *who,
-                    ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *spec,
+                    const struct ty_user *who, ty_sched_done done, void *ctx, struct ty_error *err)
 {
     const char *name = json_string_value(json_object_get(spec, "display_name"));
     CLEANUP_FREE char *text = json_dumps(spec, 0);
-    struct ty_run_row row = { .id = ty_store_next_id(s->store), .name = name, .experiment = experiment, .target = "local",
-                              .user = who->name, .uid = who->uid, .command_line = "true", .token = "t", .spec = text,
+    struct ty_run_row row = { .id = ty_store_next_id(s->store),
+                              .name = name,
+                              .experiment = experiment,
+                              .target = "local",
+                              .user = who->name,
+                              .uid = who->uid,
+                              .command_line = "true",
+                              .token = "t",
+                              .spec = text,
                               .run = TY_RUN_INIT };
     struct ty_event_note note = { .at_us = 1780000000000000, .exit_code = -1 };
     struct ty_unit *u = ty_unit_new();
@@ -93,7 +103,8 @@ int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *sp
     return commit(s, u, name, done, ctx, err);
 }
 
-int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
+                    struct ty_error *err)
 {
     struct ty_event_note note = { .at_us = 1780000003000000, .exit_code = -1 };
     struct found f;
@@ -111,8 +122,8 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
     return commit(s, u, run, done, ctx, err);
 }
 
-int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
-                 struct ty_error *err)
+int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done,
+                 void *ctx, struct ty_error *err)
 {
     struct found f;
     struct ty_unit *u;
@@ -122,7 +133,7 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     if (find(s, run, &f, err) < 0)
         return err->code;
     u = ty_unit_new();
-    json_object_foreach(json_object_get(change, "set"), key, value) {
+    json_object_foreach (json_object_get(change, "set"), key, value) {
         CLEANUP_JSON json_t *data = json_pack("{s:s s:O}", "key", key, "value", value);
 
         ty_unit_event(u, f.id, ++f.seq, 1780000004000000, "tagged", data, &f.run);
@@ -130,10 +141,11 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     return commit(s, u, run, done, ctx, err);
 }
 
-int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha, uint64_t bytes,
-                      ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha,
+                      uint64_t bytes, ty_sched_done done, void *ctx, struct ty_error *err)
 {
-    CLEANUP_JSON json_t *data = json_pack("{s:s s:s s:I}", "path", path, "sha256", sha, "bytes", (json_int_t)bytes);
+    CLEANUP_JSON json_t *data =
+        json_pack("{s:s s:s s:I}", "path", path, "sha256", sha, "bytes", (json_int_t)bytes);
     struct found f;
     struct ty_unit *u;
 
@@ -144,7 +156,8 @@ int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, con
     return commit(s, u, run, done, ctx, err);
 }
 
-int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
+                    struct ty_error *err)
 {
     struct found f;
     struct ty_unit *u;
@@ -158,8 +171,8 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
     return commit(s, u, run, done, ctx, err);
 }
 
-int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
-                        struct ty_error *err)
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec,
+                        ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_FREE char *text = json_dumps(spec, 0);
     struct ty_unit *u = ty_unit_new();
@@ -168,7 +181,8 @@ int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec
     return commit(s, u, name, done, ctx, err);
 }
 
-int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx,
+                           struct ty_error *err)
 {
     struct ty_unit *u = ty_unit_new();
 
@@ -176,16 +190,18 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
     return commit(s, u, name, done, ctx, err);
 }
 
-int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,
-                struct ty_error *err)
+int ty_sched_gc(struct ty_sched *s,
+                void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err),
+                void *ctx, struct ty_error *err)
 {
     CLEANUP_JSON json_t *report = NULL;
     struct ty_error none = { 0 };
 
     if (s->refuse)
         return ty_error_set(err, s->refuse, "a collection is going on already");
-    report = json_pack("{s:i s:i s:i s:i s:i s:i}", "blobs_kept", 1, "bytes_kept", 2, "blobs_removed", 3, "bytes_removed", 4,
-                       "runs_removed", 5, "snapshots_removed", 6);
+    report =
+        json_pack("{s:i s:i s:i s:i s:i s:i}", "blobs_kept", 1, "bytes_kept", 2, "blobs_removed", 3,
+                  "bytes_removed", 4, "runs_removed", 5, "snapshots_removed", 6);
     done(ctx, 0, report, &none);
     return 0;
 }
@@ -202,7 +218,8 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
 void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
 {
     (void)s;
-    json_object_set_new(target, "nodes", json_pack("{s:i s:i s:i}", "max", 2, "running", 0, "idle", 2));
+    json_object_set_new(target, "nodes",
+                        json_pack("{s:i s:i s:i}", "max", 2, "running", 0, "idle", 2));
     json_object_set_new(target, "cpus", json_integer(2));
     json_object_set_new(target, "gpus", json_integer(0));
 }

@@ -26,8 +26,14 @@ static void on_wake(uv_async_t *a)
         ty_store_deliver(k->store);
 }
 
-static void wake(void *ctx) { uv_async_send(&((struct kit *)ctx)->wake); }
-static void on_late(uv_timer_t *t) { ((struct kit *)t->data)->late = true; }
+static void wake(void *ctx)
+{
+    uv_async_send(&((struct kit *)ctx)->wake);
+}
+static void on_late(uv_timer_t *t)
+{
+    ((struct kit *)t->data)->late = true;
+}
 
 void kit_until(struct kit *k, bool (*fn)(void *ctx), void *ctx)
 {
@@ -90,9 +96,17 @@ int kit_open(void **state)
     assert_int_equal(ty_store_open(k->dir, wake, k, &k->store, &err), 0);
     k->hub = ty_follow_hub_new();
     k->sched = (struct ty_sched){ .store = k->store, .hub = k->hub };
-    o = (struct ty_http_options){ .loop = &k->loop, .listen_fd = listen_in(k->dir), .store = k->store, .sched = &k->sched,
-                                  .blobs = k->blobs, .conf = k->conf, .hub = k->hub, .home = k->dir,
-                                  .started_us = 1780000000000000, .stop = on_stop, .ctx = k };
+    o = (struct ty_http_options){ .loop = &k->loop,
+                                  .listen_fd = listen_in(k->dir),
+                                  .store = k->store,
+                                  .sched = &k->sched,
+                                  .blobs = k->blobs,
+                                  .conf = k->conf,
+                                  .hub = k->hub,
+                                  .home = k->dir,
+                                  .started_us = 1780000000000000,
+                                  .stop = on_stop,
+                                  .ctx = k };
     assert_int_equal(ty_http_open(&o, &k->http, &err), 0);
     *state = k;
     return 0;
@@ -127,7 +141,10 @@ int kit_close(void **state)
 
 /* ---- runs ---- */
 
-static bool is_true(void *ctx) { return *(bool *)ctx; }
+static bool is_true(void *ctx)
+{
+    return *(bool *)ctx;
+}
 
 struct commit {
     bool done;
@@ -151,8 +168,15 @@ static void commit(struct kit *k, struct ty_unit *u, const char *run)
 
 int64_t kit_run(struct kit *k, const char *name)
 {
-    struct ty_run_row row = { .id = ty_store_next_id(k->store), .name = name, .experiment = "first", .target = "local",
-                              .user = "ann", .command_line = "true", .token = "t", .spec = "{\"version\":1}", .run = TY_RUN_INIT };
+    struct ty_run_row row = { .id = ty_store_next_id(k->store),
+                              .name = name,
+                              .experiment = "first",
+                              .target = "local",
+                              .user = "ann",
+                              .command_line = "true",
+                              .token = "t",
+                              .spec = "{\"version\":1}",
+                              .run = TY_RUN_INIT };
     struct ty_event_note note = { .at_us = 1780000000000000, .exit_code = -1 };
     struct ty_unit *u = ty_unit_new();
 
@@ -185,7 +209,8 @@ static struct last last_of(struct kit *k, const char *name)
 void kit_event(struct kit *k, const char *name, enum ty_run_event ev)
 {
     struct last l = last_of(k, name);
-    struct ty_event_note note = { .at_us = 1780000001000000 + l.seq, .exit_code = ev == TY_EV_EXITED_OK ? 0 : -1 };
+    struct ty_event_note note = { .at_us = 1780000001000000 + l.seq,
+                                  .exit_code = ev == TY_EV_EXITED_OK ? 0 : -1 };
     struct ty_unit *u = ty_unit_new();
 
     assert_int_equal(ty_run_apply(&l.run, ev, &note), 0);
@@ -206,7 +231,8 @@ void kit_note(struct kit *k, const char *name, int count)
     commit(k, u, name);
 }
 
-void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes, size_t n)
+void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes,
+             size_t n)
 {
     struct ty_unit *u = ty_unit_new();
 
@@ -288,7 +314,8 @@ static bool has_text(void *ctx)
 {
     struct wanted *w = ctx;
 
-    return w->c->eof || (w->c->in.text && memmem(w->c->in.text, w->c->in.len, w->text, strlen(w->text)));
+    return w->c->eof ||
+           (w->c->in.text && memmem(w->c->in.text, w->c->in.len, w->text, strlen(w->text)));
 }
 
 void client_until(struct client *c, const char *text)
@@ -297,10 +324,14 @@ void client_until(struct client *c, const char *text)
 
     kit_until(c->k, has_text, &w);
     if (!c->in.text || !memmem(c->in.text, c->in.len, text, strlen(text)))
-        fail_msg("the connection ended without '%s'; it had: %s", text, c->in.text ? c->in.text : "");
+        fail_msg("the connection ended without '%s'; it had: %s", text,
+                 c->in.text ? c->in.text : "");
 }
 
-void client_eof(struct client *c) { kit_until(c->k, is_true, &c->eof); }
+void client_eof(struct client *c)
+{
+    kit_until(c->k, is_true, &c->eof);
+}
 
 static void on_client_closed(uv_handle_t *h)
 {
@@ -322,7 +353,8 @@ struct client *client_close(struct client *c)
 
 const char *header_of(const struct answer *a, const char *name, char *buf, size_t size)
 {
-    for (const char *line = a->head; line && *line; line = strstr(line, "\r\n") ? strstr(line, "\r\n") + 2 : NULL)
+    for (const char *line = a->head; line && *line;
+         line = strstr(line, "\r\n") ? strstr(line, "\r\n") + 2 : NULL)
         if (strncasecmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':') {
             const char *value = line + strlen(name) + 2;
 
@@ -372,12 +404,14 @@ static struct answer parse(const struct ty_str *in)
     return a;
 }
 
-struct answer ask(struct kit *k, const char *method, const char *path, const char *headers, const void *body, size_t n)
+struct answer ask(struct kit *k, const char *method, const char *path, const char *headers,
+                  const void *body, size_t n)
 {
     struct client *c = client_open(k);
     struct answer a;
 
-    client_sendf(c, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s", method, path, headers ? headers : "");
+    client_sendf(c, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s", method, path,
+                 headers ? headers : "");
     if (body)
         client_sendf(c, "Content-Length: %zu\r\n", n);
     client_sendf(c, "\r\n");
@@ -397,7 +431,8 @@ void answer_done(struct answer *a)
     *a = (struct answer){ 0 };
 }
 
-void expect(struct kit *k, const char *method, const char *path, const char *body, int status, const char *text)
+void expect(struct kit *k, const char *method, const char *path, const char *body, int status,
+            const char *text)
 {
     struct answer a = ask(k, method, path, NULL, body, body ? strlen(body) : 0);
 
@@ -408,7 +443,8 @@ void expect(struct kit *k, const char *method, const char *path, const char *bod
     answer_done(&a);
 }
 
-json_t *expect_json(struct kit *k, const char *method, const char *path, const char *body, int status, const char *schema)
+json_t *expect_json(struct kit *k, const char *method, const char *path, const char *body,
+                    int status, const char *schema)
 {
     struct answer a = ask(k, method, path, NULL, body, body ? strlen(body) : 0);
     json_t *j;
@@ -428,9 +464,12 @@ static char misfit[256]; /* the last reason why something did not fit */
 
 static bool is_type(const json_t *j, const char *type)
 {
-    return strcmp(type, "object") == 0 ? json_is_object(j) : strcmp(type, "array") == 0 ? json_is_array(j)
-         : strcmp(type, "string") == 0 ? json_is_string(j) : strcmp(type, "integer") == 0 ? json_is_integer(j)
-         : strcmp(type, "boolean") == 0 ? json_is_boolean(j) : strcmp(type, "null") == 0 && json_is_null(j);
+    return strcmp(type, "object") == 0    ? json_is_object(j)
+           : strcmp(type, "array") == 0   ? json_is_array(j)
+           : strcmp(type, "string") == 0  ? json_is_string(j)
+           : strcmp(type, "integer") == 0 ? json_is_integer(j)
+           : strcmp(type, "boolean") == 0 ? json_is_boolean(j)
+                                          : strcmp(type, "null") == 0 && json_is_null(j);
 }
 
 static bool has_type(const json_t *schema, const json_t *j)
@@ -440,7 +479,7 @@ static bool has_type(const json_t *schema, const json_t *j)
 
     if (json_is_string(type))
         return is_type(j, json_string_value(type));
-    json_array_foreach(type, i, one)
+    json_array_foreach (type, i, one)
         if (is_type(j, json_string_value(one)))
             return true;
     return !type;
@@ -459,17 +498,18 @@ static bool fits(const json_t *schema, const json_t *j, const char *where);
 
 static bool fits_object(const json_t *schema, const json_t *j, const char *where)
 {
-    const json_t *props = json_object_get(schema, "properties"), *more = json_object_get(schema, "additionalProperties");
+    const json_t *props = json_object_get(schema, "properties"),
+                 *more = json_object_get(schema, "additionalProperties");
     const char *key;
     json_t *value;
     size_t i;
 
-    json_array_foreach(json_object_get(schema, "required"), i, value)
+    json_array_foreach (json_object_get(schema, "required"), i, value)
         if (!json_object_get(j, json_string_value(value))) {
             snprintf(misfit, sizeof misfit, "%s: no '%s'", where, json_string_value(value));
             return false;
         }
-    json_object_foreach((json_t *)j, key, value) {
+    json_object_foreach ((json_t *)j, key, value) {
         const json_t *rule = json_object_get(props, key);
 
         if (!rule && json_is_false(more)) {
@@ -484,11 +524,12 @@ static bool fits_object(const json_t *schema, const json_t *j, const char *where
 
 static bool fits_choice(const json_t *schema, const json_t *j)
 {
-    const json_t *choices = json_object_get(schema, "enum"), *only = json_object_get(schema, "const"), *one;
+    const json_t *choices = json_object_get(schema, "enum"),
+                 *only = json_object_get(schema, "const"), *one;
     bool found = !choices;
     size_t i;
 
-    json_array_foreach(choices, i, one)
+    json_array_foreach (choices, i, one)
         found |= json_equal(one, j);
     return found && (!only || json_equal(only, j));
 }
@@ -509,7 +550,7 @@ static bool fits(const json_t *schema, const json_t *j, const char *where)
     if (json_object_get(schema, "oneOf")) {
         int n = 0;
 
-        json_array_foreach(json_object_get(schema, "oneOf"), i, one)
+        json_array_foreach (json_object_get(schema, "oneOf"), i, one)
             n += fits(one, j, where);
         return n == 1;
     }
@@ -518,7 +559,7 @@ static bool fits(const json_t *schema, const json_t *j, const char *where)
         snprintf(misfit, sizeof misfit, "%s: is of the wrong type or value", where);
     if (good && json_is_object(j))
         good = fits_object(schema, j, where);
-    json_array_foreach(j, i, one)
+    json_array_foreach (j, i, one)
         good = good && (!items || fits(items, one, where));
     return good;
 }

@@ -1,17 +1,18 @@
-/* kit.h - a server on a Unix socket in this process, with a real store, blob store and hub, and a double of sched
+/* kit.h - a server on a Unix socket in this process, with a real store, blob store and hub, and a
+ * double of sched
  *
  * Client and server share one loop: waiting for a reply runs the loop, with a bound.
  */
 #ifndef TY_TEST_HTTP_KIT_H
 #define TY_TEST_HTTP_KIT_H
-#include <stdarg.h>
-#include <setjmp.h>
-#include <cmocka.h>
 #include "base/json.h"
 #include "base/str.h"
 #include "core/run_event.h"
 #include "http/server.h"
 #include "sched/sched.h"
+#include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
@@ -24,7 +25,11 @@ struct ty_sched {
     struct ty_follow_hub *hub;
     bool hold;
     int refuse; /* a negative errno for the next change */
-    struct { ty_sched_done done; void *ctx; char *run; } held[8];
+    struct {
+        ty_sched_done done;
+        void *ctx;
+        char *run;
+    } held[8];
     int nheld;
 };
 void fake_release(struct ty_sched *s);
@@ -52,7 +57,8 @@ void kit_until(struct kit *k, bool (*fn)(void *ctx), void *ctx);
 int64_t kit_run(struct kit *k, const char *name);
 void kit_event(struct kit *k, const char *name, enum ty_run_event ev);
 void kit_note(struct kit *k, const char *name, int count);
-void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes, size_t n);
+void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes,
+             size_t n);
 
 /* One connection. */
 struct client {
@@ -73,15 +79,20 @@ struct answer {
     int status;
     char *head, *body; /* body: NUL-terminated, chunks put together */
     size_t len;
-    json_t *json;      /* when the body is JSON */
+    json_t *json; /* when the body is JSON */
 };
 /* One exchange on a connection of its own.  headers: whole lines, or NULL. */
-struct answer ask(struct kit *k, const char *method, const char *path, const char *headers, const void *body, size_t n);
+struct answer ask(struct kit *k, const char *method, const char *path, const char *headers,
+                  const void *body, size_t n);
 void answer_done(struct answer *a);
-/* The same with the checks that most tests want: the status, and the error's sentence (or body) holds `text`. */
-void expect(struct kit *k, const char *method, const char *path, const char *body, int status, const char *text);
+/* The same with the checks that most tests want: the status, and the error's sentence (or body)
+ * holds `text`. */
+void expect(struct kit *k, const char *method, const char *path, const char *body, int status,
+            const char *text);
 /* A JSON answer, checked against the schema (NULL: none). */
-json_t *expect_json(struct kit *k, const char *method, const char *path, const char *body, int status, const char *schema);
-const char *header_of(const struct answer *a, const char *name, char *buf, size_t size); /* NULL: none */
+json_t *expect_json(struct kit *k, const char *method, const char *path, const char *body,
+                    int status, const char *schema);
+const char *header_of(const struct answer *a, const char *name, char *buf,
+                      size_t size); /* NULL: none */
 void check_schema(const char *schema, const json_t *j);
 #endif

@@ -1,7 +1,7 @@
 /* test_auth.c - who may ask */
-#include "kit.h"
 #include "base/error.h"
 #include "http/request.h"
+#include "kit.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -1,13 +1,16 @@
 /* test_blobs.c - blobs and snapshots */
-#include "kit.h"
 #include "base/fault.h"
 #include "blob/blob.h"
+#include "kit.h"
 #include <string.h>
 
 #define HELLO "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 #define NONE "0000000000000000000000000000000000000000000000000000000000000000"
 
-static void put_hello(struct kit *k) { expect(k, "PUT", "/api/v1/blobs/" HELLO, "hello", 204, ""); }
+static void put_hello(struct kit *k)
+{
+    expect(k, "PUT", "/api/v1/blobs/" HELLO, "hello", 204, "");
+}
 
 static void test_blob(void **state)
 {
@@ -25,7 +28,8 @@ static void test_bad_blobs(void **state)
 {
     expect(*state, "PUT", "/api/v1/blobs/" NONE, "hello", 400, "has the SHA-256 " HELLO);
     expect(*state, "PUT", "/api/v1/blobs/abc", "hello", 400, "'abc' cannot be the name of a blob");
-    expect(*state, "POST", "/api/v1/blobs/missing", HELLO "\n../x\n", 400, "'../x', which is no SHA-256");
+    expect(*state, "POST", "/api/v1/blobs/missing", HELLO "\n../x\n", 400,
+           "'../x', which is no SHA-256");
     expect(*state, "POST", "/api/v1/blobs/missing", NONE, 200, NONE);
 }
 
@@ -61,14 +65,16 @@ static void test_snapshot(void **state)
     snapshot_text(&manifest, id);
     path = ty_strf("/api/v1/snapshots/%s", id);
     expect(*state, "GET", path, NULL, 404, "there is no snapshot");
-    expect(*state, "PUT", path, manifest.text, 409, "the blob of 'train.py' (" HELLO ") is not there");
+    expect(*state, "PUT", path, manifest.text, 409,
+           "the blob of 'train.py' (" HELLO ") is not there");
     put_hello(*state);
     expect(*state, "PUT", path, manifest.text, 204, "");
     expect(*state, "PUT", path, manifest.text, 204, "");
     expect(*state, "GET", path, NULL, 200, manifest.text);
     expect(*state, "PUT", "/api/v1/snapshots/" NONE, manifest.text, 400, "not of '" NONE "'");
     expect(*state, "PUT", path, "nonsense", 400, "");
-    expect(*state, "PUT", "/api/v1/snapshots/x", manifest.text, 400, "cannot be the name of a snapshot");
+    expect(*state, "PUT", "/api/v1/snapshots/x", manifest.text, 400,
+           "cannot be the name of a snapshot");
     expect(*state, "GET", "/api/v1/snapshots/x", NULL, 400, "cannot be the name of a snapshot");
 }
 

@@ -1,6 +1,6 @@
 /* test_datastores.c - datastores over HTTP */
-#include "kit.h"
 #include "base/fs.h"
+#include "kit.h"
 #include "store/store.h"
 #include <string.h>
 #include <unistd.h>
@@ -27,18 +27,22 @@ static int open_with_datastore(void **state)
 
 static void test_show(void **state)
 {
-    CLEANUP_JSON json_t *list = expect_json(*state, "GET", "/api/v1/datastores", NULL, 200, "datastores");
-    CLEANUP_JSON json_t *one = expect_json(*state, "GET", "/api/v1/datastores/workspaceblobstore", NULL, 200, "datastore");
+    CLEANUP_JSON json_t *list =
+        expect_json(*state, "GET", "/api/v1/datastores", NULL, 200, "datastores");
+    CLEANUP_JSON json_t *one =
+        expect_json(*state, "GET", "/api/v1/datastores/workspaceblobstore", NULL, 200, "datastore");
 
     assert_true(json_is_true(json_object_get(one, "default")));
     assert_true(json_equal(one, json_array_get(json_object_get(list, "datastores"), 0)));
     expect(*state, "GET", "/api/v1/datastores/other", NULL, 404, "there is no datastore 'other'");
-    expect(*state, "GET", "/api/v1/datastores/other/files", NULL, 404, "there is no datastore 'other'");
+    expect(*state, "GET", "/api/v1/datastores/other/files", NULL, 404,
+           "there is no datastore 'other'");
 }
 
 static void test_files(void **state)
 {
-    CLEANUP_JSON json_t *file = expect_json(*state, "PUT", FILES "/corpus/a.txt", "hello", 201, "file");
+    CLEANUP_JSON json_t *file =
+        expect_json(*state, "PUT", FILES "/corpus/a.txt", "hello", 201, "file");
     CLEANUP_JSON json_t *list = NULL;
 
     assert_string_equal(json_string_value(json_object_get(file, "kind")), "data");
@@ -76,7 +80,9 @@ static void test_broken_upload(void **state)
     struct client *c = client_open(k);
     CLEANUP_JSON json_t *list = NULL;
 
-    client_sendf(c, "PUT " FILES "/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
+    client_sendf(c,
+                 "PUT " FILES
+                 "/half HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n");
     client_until(c, "100 Continue");
     client_sendf(c, "half");
     client_close(c);

@@ -39,12 +39,15 @@ static void test_version(void **state)
 
 static void test_headers_and_text(void **state)
 {
-    struct answer a = ask(*state, "GET", "/nowhere", "Accept: application/json, text/plain\r\n", NULL, 0);
+    struct answer a =
+        ask(*state, "GET", "/nowhere", "Accept: application/json, text/plain\r\n", NULL, 0);
     char value[64];
 
     assert_int_equal(a.status, 404);
-    assert_string_equal(header_of(&a, "Content-Type", value, sizeof value), "text/plain; charset=utf-8");
-    assert_string_equal(a.body, "there is nothing at '/nowhere'; /openapi.json lists what there is\n");
+    assert_string_equal(header_of(&a, "Content-Type", value, sizeof value),
+                        "text/plain; charset=utf-8");
+    assert_string_equal(a.body,
+                        "there is nothing at '/nowhere'; /openapi.json lists what there is\n");
     assert_string_equal(header_of(&a, "Trainyard-Version", value, sizeof value), TY_VERSION);
     assert_string_equal(header_of(&a, "Trainyard-Api", value, sizeof value), "1");
     answer_done(&a);
@@ -96,7 +99,8 @@ static void test_grows_too_large(void **state)
     char piece[1000];
 
     memset(piece, 'a', sizeof piece);
-    client_sendf(c, "POST /api/v1/blobs/missing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_sendf(
+        c, "POST /api/v1/blobs/missing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
     for (int i = 0; i < 101; i++) {
         client_sendf(c, "3e8\r\n");
         client_send(c, piece, sizeof piece);
@@ -113,7 +117,8 @@ static void test_connection_survives_refusal(void **state)
 {
     struct client *c = client_open(*state);
 
-    client_sendf(c, "PATCH /api/v1/runs/x/tags?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
+    client_sendf(
+        c, "PATCH /api/v1/runs/x/tags?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}");
     client_until(c, "'a' is not known here");
     client_sendf(c, "GET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
     client_until(c, "\"free_bytes\"");
@@ -123,15 +128,18 @@ static void test_connection_survives_refusal(void **state)
 
 static void test_malformed(void **state)
 {
-    static const char *const bad[] = { "nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
-                                       "POST /api/v1/blobs/missing HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n" };
+    static const char *const bad[] = {
+        "nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+        "POST /api/v1/blobs/missing HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\n"
+    };
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct client *c = client_open(*state);
 
         client_sendf(c, "%s", bad[i]);
         client_eof(c);
-        assert_true(!c->in.len || (strncmp(c->in.text, "HTTP/1.", 7) == 0 && strstr(c->in.text, "200 OK") == NULL));
+        assert_true(!c->in.len || (strncmp(c->in.text, "HTTP/1.", 7) == 0 &&
+                                   strstr(c->in.text, "200 OK") == NULL));
         client_close(c);
     }
     expect(*state, "GET", "/api/v1/runs", NULL, 200, "\"runs\":[]");

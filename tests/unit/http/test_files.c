@@ -1,7 +1,7 @@
 /* test_files.c - logs and artifacts of runs */
-#include "kit.h"
 #include "base/fs.h"
 #include "blob/blob.h"
+#include "kit.h"
 #include "store/store.h"
 #include <string.h>
 #include <unistd.h>
@@ -23,9 +23,11 @@ static void test_log(void **state)
     a = ask(k, "GET", "/api/v1/runs/first_1/files/" LOG, NULL, NULL, 0);
     assert_int_equal(a.status, 200);
     assert_string_equal(a.body, "hello\nworld\n");
-    assert_string_equal(header_of(&a, "Content-Type", type, sizeof type), "text/plain; charset=utf-8");
+    assert_string_equal(header_of(&a, "Content-Type", type, sizeof type),
+                        "text/plain; charset=utf-8");
     answer_done(&a);
-    expect(k, "GET", "/api/v1/runs/first_1/files/user_logs/std_log.txt?offset=6", NULL, 200, "world\n");
+    expect(k, "GET", "/api/v1/runs/first_1/files/user_logs/std_log.txt?offset=6", NULL, 200,
+           "world\n");
     expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?offset=12", NULL, 200, "");
     expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?offset=13", NULL, 400, "behind its end");
     a = ask(k, "HEAD", "/api/v1/runs/first_1/files/" LOG, NULL, NULL, 0);
@@ -42,11 +44,13 @@ static void test_artifact(void **state)
     struct answer a;
 
     kit_run(*state, "first_1");
-    file = expect_json(*state, "PUT", "/api/v1/runs/first_1/files/outputs/a%20model.pt", "weights", 201, "file");
+    file = expect_json(*state, "PUT", "/api/v1/runs/first_1/files/outputs/a%20model.pt", "weights",
+                       201, "file");
     assert_string_equal(json_string_value(json_object_get(file, "path")), "outputs/a model.pt");
     assert_int_equal(json_integer_value(json_object_get(file, "bytes")), 7);
     expect(*state, "GET", "/api/v1/runs/first_1/files/outputs/a%20model.pt", NULL, 200, "weights");
-    expect(*state, "GET", "/api/v1/runs/first_1/files/outputs/a%20model.pt?offset=3", NULL, 200, "ghts");
+    expect(*state, "GET", "/api/v1/runs/first_1/files/outputs/a%20model.pt?offset=3", NULL, 200,
+           "ghts");
     memset(big, 'z', 900000);
     big[900000] = '\0';
     a = ask(*state, "PUT", "/api/v1/runs/first_1/files/big", NULL, big, 900000);
@@ -69,12 +73,14 @@ static void test_refused(void **state)
 {
     kit_run(*state, "first_1");
     kit_log(*state, "first_1", LOG, 0, "x", 1);
-    expect(*state, "GET", "/api/v1/runs/first_1/files/nothing", NULL, 404, "run 'first_1' has no file 'nothing'");
+    expect(*state, "GET", "/api/v1/runs/first_1/files/nothing", NULL, 404,
+           "run 'first_1' has no file 'nothing'");
     expect(*state, "GET", "/api/v1/runs/nobody/files/x", NULL, 404, "there is no run 'nobody'");
     expect(*state, "GET", "/api/v1/runs/nobody/files", NULL, 404, "there is no run 'nobody'");
     expect(*state, "GET", "/api/v1/runs/first_1/files/a/../../x", NULL, 400, "cannot be the path");
     expect(*state, "GET", "/api/v1/runs/first_1/files/%2e%2e%2fx", NULL, 400, "cannot be the path");
-    expect(*state, "GET", "/api/v1/runs/first_1/files/%2fetc%2fpasswd", NULL, 400, "cannot be the path");
+    expect(*state, "GET", "/api/v1/runs/first_1/files/%2fetc%2fpasswd", NULL, 400,
+           "cannot be the path");
     expect(*state, "PUT", "/api/v1/runs/first_1/files/../x", "a", 400, "cannot be the path");
     expect(*state, "PUT", "/api/v1/runs/nobody/files/x", "a", 404, "there is no run 'nobody'");
     expect(*state, "PUT", "/api/v1/runs/first_1/files/" LOG, "a", 409, "is a log of run 'first_1'");
@@ -97,7 +103,9 @@ static void test_broken_upload(void **state)
     int left = 0;
 
     kit_run(k, "first_1");
-    client_sendf(c, "PUT /api/v1/runs/first_1/files/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
+    client_sendf(
+        c,
+        "PUT /api/v1/runs/first_1/files/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
     client_until(c, "100 Continue");
     client_sendf(c, "half");
     client_close(c);

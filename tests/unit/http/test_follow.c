@@ -10,14 +10,16 @@ static struct client *follow(struct kit *k, const char *run, const char *query, 
 {
     struct client *c = client_open(k);
 
-    client_sendf(c, "GET /api/v1/runs/%s/follow?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n", run, query,
-                 headers ? headers : "");
+    client_sendf(c,
+                 "GET /api/v1/runs/%s/follow?%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s\r\n",
+                 run, query, headers ? headers : "");
     return c;
 }
 
 static void run_to_its_end(struct kit *k, const char *run)
 {
-    static const enum ty_run_event events[] = { TY_EV_PREPARE, TY_EV_READY, TY_EV_STARTED, TY_EV_EXITED_OK, TY_EV_COLLECTED };
+    static const enum ty_run_event events[] = { TY_EV_PREPARE, TY_EV_READY, TY_EV_STARTED,
+                                                TY_EV_EXITED_OK, TY_EV_COLLECTED };
 
     for (size_t i = 0; i < sizeof events / sizeof *events; i++)
         kit_event(k, run, events[i]);
@@ -38,14 +40,25 @@ static void check_order(const struct client *c, const char *const *texts)
 
 static void test_whole_life(void **state)
 {
-    static const char *const order[] = {
-        "text/event-stream", "id: 1:0\nevent: state\ndata: {\"state\":\"Starting\"", "\"why\":null,\"kind\":\"submitted\"}",
-        "id: 2:0\nevent: state\ndata: {\"state\":\"Preparing\"", "\"state\":\"Queued\"", "\"why\":\"waits for 1 CPU slot\",\"kind\":\"ready\"",
-        "id: 4:0\nevent: state\ndata: {\"state\":\"Running\"",
-        "id: 4:6\nevent: log\ndata: {\"name\":\"" LOG "\",\"offset\":0,\"text\":\"hello\\n\"}",
-        "id: 4:7\nevent: log", "\"offset\":6,\"text\":\"x\"}", "id: 4:9\nevent: log", "\"offset\":7,\"text\":\"\xc3\xa9\"}",
-        "\"state\":\"Finalizing\"", "\"state\":\"Completed\"", "id: 6:10\nevent: log", "\"base64\":\"ww==\"", "event: end\ndata: {\"id\":\"first_1\"",
-        NULL };
+    static const char *const order[] = { "text/event-stream",
+                                         "id: 1:0\nevent: state\ndata: {\"state\":\"Starting\"",
+                                         "\"why\":null,\"kind\":\"submitted\"}",
+                                         "id: 2:0\nevent: state\ndata: {\"state\":\"Preparing\"",
+                                         "\"state\":\"Queued\"",
+                                         "\"why\":\"waits for 1 CPU slot\",\"kind\":\"ready\"",
+                                         "id: 4:0\nevent: state\ndata: {\"state\":\"Running\"",
+                                         "id: 4:6\nevent: log\ndata: {\"name\":\"" LOG
+                                         "\",\"offset\":0,\"text\":\"hello\\n\"}",
+                                         "id: 4:7\nevent: log",
+                                         "\"offset\":6,\"text\":\"x\"}",
+                                         "id: 4:9\nevent: log",
+                                         "\"offset\":7,\"text\":\"\xc3\xa9\"}",
+                                         "\"state\":\"Finalizing\"",
+                                         "\"state\":\"Completed\"",
+                                         "id: 6:10\nevent: log",
+                                         "\"base64\":\"ww==\"",
+                                         "event: end\ndata: {\"id\":\"first_1\"",
+                                         NULL };
     struct kit *k = *state;
     struct client *c;
 
@@ -106,7 +119,8 @@ static void test_resume(void **state)
     kit_run(k, "first_1");
     kit_log(k, "first_1", LOG, 0, "hello\n", 6);
     run_to_its_end(k, "first_1");
-    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=" LOG "&after=0:0", "Last-Event-ID: 4:2\r\n", NULL, 0);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=" LOG "&after=0:0", "Last-Event-ID: 4:2\r\n",
+            NULL, 0);
     assert_int_equal(a.status, 200);
     assert_null(strstr(a.body, "Running")); /* event 4, seen */
     assert_non_null(strstr(a.body, "\"offset\":2,\"text\":\"llo\\n\""));
@@ -141,8 +155,10 @@ static void test_refused(void **state)
 {
     kit_run(*state, "first_1");
     expect(*state, "GET", "/api/v1/runs/nobody/follow", NULL, 404, "there is no run 'nobody'");
-    expect(*state, "GET", "/api/v1/runs/first_1/follow?log=../x", NULL, 400, "'../x' cannot be the name of a log");
-    expect(*state, "GET", "/api/v1/runs/first_1/follow?after=12", NULL, 400, "'12' is not the id of an event");
+    expect(*state, "GET", "/api/v1/runs/first_1/follow?log=../x", NULL, 400,
+           "'../x' cannot be the name of a log");
+    expect(*state, "GET", "/api/v1/runs/first_1/follow?after=12", NULL, 400,
+           "'12' is not the id of an event");
 }
 
 static void test_removed_run_ends_the_stream(void **state)

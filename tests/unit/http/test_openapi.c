@@ -1,6 +1,6 @@
 /* test_openapi.c - the description covers every route, and its references lead somewhere */
-#include "kit.h"
 #include "http/request.h"
+#include "kit.h"
 #include <ctype.h>
 #include <string.h>
 
@@ -41,7 +41,8 @@ static void test_routes(void **state)
 
         if (!o)
             fail_msg("%s is not described", ty_routes[i].name);
-        assert_string_equal(json_string_value(json_object_get(o, "operationId")), ty_routes[i].name);
+        assert_string_equal(json_string_value(json_object_get(o, "operationId")),
+                            ty_routes[i].name);
         assert_int_equal(!!json_object_get(o, "requestBody"), ty_routes[i].in != TY_SCHEMA_NONE);
     }
 }
@@ -51,7 +52,7 @@ static bool has_param(const json_t *operation, const char *name, const char *whe
     const json_t *p;
     size_t i;
 
-    json_array_foreach(json_object_get(operation, "parameters"), i, p)
+    json_array_foreach (json_object_get(operation, "parameters"), i, p)
         if (strcmp(json_string_value(json_object_get(p, "name")), name) == 0)
             return strcmp(json_string_value(json_object_get(p, "in")), where) == 0;
     return false;
@@ -66,7 +67,8 @@ static void test_parameters(void **state)
     assert_true(has_param(get, "run", "path"));
     assert_true(has_param(get, "path", "path"));
     for (int i = 0; param_rule(i); i++)
-        assert_true(has_param(operation_of(doc, &ty_routes[param_rule(i)->route]), param_rule(i)->name, "query"));
+        assert_true(has_param(operation_of(doc, &ty_routes[param_rule(i)->route]),
+                              param_rule(i)->name, "query"));
 }
 
 static void check_refs(const json_t *doc, const json_t *node)
@@ -75,11 +77,12 @@ static void check_refs(const json_t *doc, const json_t *node)
     json_t *value;
     size_t i;
 
-    if (ref && !json_object_get(json_object_get(json_object_get(doc, "components"), "schemas"), strrchr(ref, '/') + 1))
+    if (ref && !json_object_get(json_object_get(json_object_get(doc, "components"), "schemas"),
+                                strrchr(ref, '/') + 1))
         fail_msg("%s leads nowhere", ref);
-    json_object_foreach((json_t *)node, key, value)
+    json_object_foreach ((json_t *)node, key, value)
         check_refs(doc, value);
-    json_array_foreach(node, i, value)
+    json_array_foreach (node, i, value)
         check_refs(doc, value);
 }
 
@@ -89,12 +92,14 @@ static void test_references(void **state)
 
     (void)state;
     check_refs(doc, doc);
-    assert_non_null(json_object_get(json_object_get(json_object_get(doc, "components"), "schemas"), "run"));
+    assert_non_null(
+        json_object_get(json_object_get(json_object_get(doc, "components"), "schemas"), "run"));
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_routes), cmocka_unit_test(test_parameters),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_routes),
+                                        cmocka_unit_test(test_parameters),
                                         cmocka_unit_test(test_references) };
 
     return cmocka_run_group_tests_name("openapi", tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* test_params.c - queries */
-#include "kit.h"
 #include "http/request.h"
+#include "kit.h"
 #include <errno.h>
 #include <string.h>
 
@@ -44,7 +44,8 @@ static void test_bad(void **state)
         enum ty_route_id route;
         const char *query, *text;
     } rows[] = {
-        { TY_ROUTE_run_list, "experimnt=x", "'experimnt' is not known here; known are experiment, target, state" },
+        { TY_ROUTE_run_list, "experimnt=x",
+          "'experimnt' is not known here; known are experiment, target, state" },
         { TY_ROUTE_run_get, "x", "'x' is not known here; this request takes none" },
         { TY_ROUTE_run_list, "user=a&user=b", "'user' is given twice" },
         { TY_ROUTE_run_list, "limit=0", "a number from 1 to 1000" },
@@ -71,7 +72,8 @@ static void test_bad(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_switch), cmocka_unit_test(test_bad) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_switch),
+                                        cmocka_unit_test(test_bad) };
 
     return cmocka_run_group_tests_name("params", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* test_reply.c - error codes and bodies */
-#include "kit.h"
 #include "http/reply.h"
+#include "kit.h"
 #include <errno.h>
 
 static void test_status_of_code(void **state)
@@ -10,12 +10,22 @@ static void test_status_of_code(void **state)
         unsigned status;
         const char *code;
     } rows[] = {
-        { -EINVAL, 400, "bad_request" }, { -EBADMSG, 400, "bad_request" },   { -EXDEV, 400, "bad_request" },
-        { -EACCES, 403, "forbidden" },   { -ENOENT, 404, "not_found" },      { -ENOTSUP, 405, "method_not_allowed" },
-        { -EEXIST, 409, "conflict" },    { -EBUSY, 409, "conflict" },        { -EFBIG, 413, "too_large" },
-        { -EUSERS, 429, "too_many" },    { -EPROTONOSUPPORT, 426, "wrong_version" },
-        { -ENOSPC, 507, "no_space" },    { -EROFS, 503, "unavailable" },     { -ESHUTDOWN, 503, "unavailable" },
-        { -ENOMEM, 500, "internal" },    { -EIO, 500, "internal" },
+        { -EINVAL, 400, "bad_request" },
+        { -EBADMSG, 400, "bad_request" },
+        { -EXDEV, 400, "bad_request" },
+        { -EACCES, 403, "forbidden" },
+        { -ENOENT, 404, "not_found" },
+        { -ENOTSUP, 405, "method_not_allowed" },
+        { -EEXIST, 409, "conflict" },
+        { -EBUSY, 409, "conflict" },
+        { -EFBIG, 413, "too_large" },
+        { -EUSERS, 429, "too_many" },
+        { -EPROTONOSUPPORT, 426, "wrong_version" },
+        { -ENOSPC, 507, "no_space" },
+        { -EROFS, 503, "unavailable" },
+        { -ESHUTDOWN, 503, "unavailable" },
+        { -ENOMEM, 500, "internal" },
+        { -EIO, 500, "internal" },
     };
 
     (void)state;
@@ -32,7 +42,9 @@ static void test_error_body(void **state)
 
     (void)state;
     reply_error_body(&json, 404, "no \"x\" \xff here", false);
-    assert_string_equal(json.text, "{\"error\":{\"code\":\"not_found\",\"message\":\"no \\\"x\\\" \xef\xbf\xbd here\"}}");
+    assert_string_equal(
+        json.text,
+        "{\"error\":{\"code\":\"not_found\",\"message\":\"no \\\"x\\\" \xef\xbf\xbd here\"}}");
     reply_error_body(&plain, 404, "no x here", true);
     assert_string_equal(plain.text, "no x here\n");
 }

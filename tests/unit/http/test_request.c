@@ -1,11 +1,14 @@
 /* test_request.c - who owns a request and what it carries */
-#include "kit.h"
 #include "base/error.h"
 #include "http/request.h"
+#include "kit.h"
 #include <errno.h>
 #include <string.h>
 
-static void count_free(void *data) { ++*(int *)data; }
+static void count_free(void *data)
+{
+    ++*(int *)data;
+}
 
 static void test_holds(void **state)
 {
@@ -61,7 +64,8 @@ static void test_json(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_holds), cmocka_unit_test(test_keep_replaces),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_holds),
+                                        cmocka_unit_test(test_keep_replaces),
                                         cmocka_unit_test(test_json) };
 
     return cmocka_run_group_tests_name("request", tests, NULL, NULL);

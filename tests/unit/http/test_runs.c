@@ -16,7 +16,8 @@ static void test_submit_and_show(void **state)
     CLEANUP_JSON json_t *made = NULL;
     CLEANUP_JSON json_t *shown = NULL;
 
-    made = expect_json(*state, "POST", "/api/v1/experiments/first/runs", SPEC("first_1"), 201, NULL);
+    made =
+        expect_json(*state, "POST", "/api/v1/experiments/first/runs", SPEC("first_1"), 201, NULL);
     assert_string_equal(json_string_value(json_object_get(made, "id")), "first_1");
     assert_non_null(json_object_get(made, "spec"));
     shown = expect_json(*state, "GET", "/api/v1/runs/first_1", NULL, 200, "run");
@@ -35,10 +36,14 @@ static void test_bad_submissions(void **state)
     k->sched.refuse = -ENOSPC;
     expect(k, "POST", "/api/v1/experiments/first/runs", SPEC("first_1"), 507, "refused on purpose");
     k->sched.refuse = 0;
-    expect(k, "GET", "/api/v1/runs/first_1", NULL, 404, "there is no run 'first_1'; `trainyard ps -a`");
+    expect(k, "GET", "/api/v1/runs/first_1", NULL, 404,
+           "there is no run 'first_1'; `trainyard ps -a`");
 }
 
-static const char *next_of(const json_t *page) { return json_string_value(json_object_get(page, "next")); }
+static const char *next_of(const json_t *page)
+{
+    return json_string_value(json_object_get(page, "next"));
+}
 
 static void test_pages(void **state)
 {
@@ -55,7 +60,9 @@ static void test_pages(void **state)
     first = expect_json(*state, "GET", "/api/v1/runs?limit=2", NULL, 200, "runs");
     assert_string_equal(next_of(first), "first_2");
     last = expect_json(*state, "GET", "/api/v1/runs?limit=1&before=first_2", NULL, 200, "runs");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(json_object_get(last, "runs"), 0), "id")), "first_1");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(json_object_get(last, "runs"), 0), "id")),
+        "first_1");
     assert_null(next_of(last)); /* the page is full, but nothing follows */
 }
 
@@ -74,7 +81,8 @@ static void test_filters(void **state)
     submit(k, SPEC("first_1"));
     submit(k, SPEC("first_2"));
     kit_event(k, "first_2", TY_EV_PREPARE);
-    json_decref(expect_json(k, "PATCH", "/api/v1/runs/first_1/tags", "{\"set\":{\"a b\":\"c=d\"}}", 200, "run"));
+    json_decref(expect_json(k, "PATCH", "/api/v1/runs/first_1/tags", "{\"set\":{\"a b\":\"c=d\"}}",
+                            200, "run"));
     assert_int_equal(listed(k, "state=active"), 2);
     assert_int_equal(listed(k, "state=ended"), 0);
     assert_int_equal(listed(k, "state=Preparing"), 1);
@@ -83,7 +91,8 @@ static void test_filters(void **state)
     assert_int_equal(listed(k, "tag=a+b"), 1);
     assert_int_equal(listed(k, "tag=a%20b=c%3Dd"), 1);
     assert_int_equal(listed(k, "tag=a+b=c"), 0);
-    expect(k, "GET", "/api/v1/runs?state=running", NULL, 400, "'state' is 'running'; it can be NotStarted, Starting");
+    expect(k, "GET", "/api/v1/runs?state=running", NULL, 400,
+           "'state' is 'running'; it can be NotStarted, Starting");
     expect(k, "GET", "/api/v1/runs?before=nobody", NULL, 404, "there is no run 'nobody'");
 }
 
@@ -95,7 +104,8 @@ static void test_cancel_and_delete(void **state)
     expect(*state, "DELETE", "/api/v1/runs/first_1", NULL, 409, "has not ended");
     canceled = expect_json(*state, "POST", "/api/v1/runs/first_1/cancel", NULL, 200, "run");
     assert_string_equal(json_string_value(json_object_get(canceled, "state")), "Canceled");
-    json_decref(expect_json(*state, "POST", "/api/v1/runs/first_1/cancel", NULL, 200, "run")); /* ended: answered at once */
+    json_decref(expect_json(*state, "POST", "/api/v1/runs/first_1/cancel", NULL, 200,
+                            "run")); /* ended: answered at once */
     expect(*state, "DELETE", "/api/v1/runs/first_1", NULL, 204, "");
     expect(*state, "GET", "/api/v1/runs/first_1", NULL, 404, "first_1");
     expect(*state, "POST", "/api/v1/runs/first_1/cancel", NULL, 404, "first_1");
@@ -106,9 +116,11 @@ static void test_tags(void **state)
     CLEANUP_JSON json_t *run = NULL;
 
     submit(*state, SPEC("first_1"));
-    run = expect_json(*state, "PATCH", "/api/v1/runs/first_1/tags", "{\"set\":{\"best\":null}}", 200, "run");
+    run = expect_json(*state, "PATCH", "/api/v1/runs/first_1/tags", "{\"set\":{\"best\":null}}",
+                      200, "run");
     assert_true(json_is_null(json_object_get(json_object_get(run, "tags"), "best")));
-    expect(*state, "PATCH", "/api/v1/runs/first_1/tags", "[", 400, "cannot read the change of tags");
+    expect(*state, "PATCH", "/api/v1/runs/first_1/tags", "[", 400,
+           "cannot read the change of tags");
     expect(*state, "PATCH", "/api/v1/runs/nobody/tags", "{}", 404, "nobody");
 }
 
@@ -119,7 +131,8 @@ static void test_events(void **state)
 
     submit(*state, SPEC("first_1"));
     kit_note(*state, "first_1", 5);
-    events = expect_json(*state, "GET", "/api/v1/runs/first_1/events?after=2&limit=3", NULL, 200, "events");
+    events = expect_json(*state, "GET", "/api/v1/runs/first_1/events?after=2&limit=3", NULL, 200,
+                         "events");
     list = json_object_get(events, "events");
     assert_int_equal(json_array_size(list), 3);
     assert_int_equal(json_integer_value(json_object_get(json_array_get(list, 0), "seq")), 3);
@@ -130,9 +143,12 @@ static void test_metrics(void **state)
 {
     submit(*state, SPEC("first_1"));
     json_decref(expect_json(*state, "GET", "/api/v1/runs/first_1/metrics", NULL, 200, "metrics"));
-    json_decref(expect_json(*state, "GET", "/api/v1/runs/first_1/metrics?form=rows&limit=5", NULL, 200, "metrics"));
-    expect(*state, "GET", "/api/v1/runs/first_1/metrics?form=csv", NULL, 400, "'form' is 'csv'; it can be rows or azureml");
-    expect(*state, "GET", "/api/v1/runs/first_1/metrics?limit=5", NULL, 400, "'limit' needs form=rows");
+    json_decref(expect_json(*state, "GET", "/api/v1/runs/first_1/metrics?form=rows&limit=5", NULL,
+                            200, "metrics"));
+    expect(*state, "GET", "/api/v1/runs/first_1/metrics?form=csv", NULL, 400,
+           "'form' is 'csv'; it can be rows or azureml");
+    expect(*state, "GET", "/api/v1/runs/first_1/metrics?limit=5", NULL, 400,
+           "'limit' needs form=rows");
     expect(*state, "GET", "/api/v1/runs/nobody/metrics", NULL, 404, "nobody");
 }
 

@@ -1,4 +1,5 @@
-/* test_server.c - connections: many requests on one, clients that go away, stopping with everything open */
+/* test_server.c - connections: many requests on one, clients that go away, stopping with
+ * everything open */
 #include "kit.h"
 #include <string.h>
 
@@ -8,11 +9,17 @@ static struct client *submit(struct kit *k)
 {
     struct client *c = client_open(k);
 
-    client_sendf(c, "POST /api/v1/experiments/first/runs HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n" SPEC, strlen(SPEC));
+    client_sendf(
+        c,
+        "POST /api/v1/experiments/first/runs HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n" SPEC,
+        strlen(SPEC));
     return c;
 }
 
-static bool is_held(void *ctx) { return ((struct kit *)ctx)->sched.nheld > 0; }
+static bool is_held(void *ctx)
+{
+    return ((struct kit *)ctx)->sched.nheld > 0;
+}
 
 static void test_keep_alive(void **state)
 {
@@ -31,7 +38,9 @@ static void test_pipelined(void **state)
 {
     struct client *c = client_open(*state);
 
-    client_sendf(c, "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
+    client_sendf(
+        c,
+        "GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\nGET /api/v1/status HTTP/1.1\r\nHost: x\r\n\r\n");
     client_until(c, "there is nothing");
     client_until(c, "\"db_bytes\"");
     client_close(c);
@@ -110,7 +119,8 @@ static void test_stop_answers_what_is_stored(void **state)
     client_close(c);
 }
 
-/* A request that nobody answers any more does not keep the daemon from ending, and its late answer harms nobody. */
+/* A request that nobody answers any more does not keep the daemon from ending, and its late
+ * answer harms nobody. */
 static int close_with_held(void **state)
 {
     struct kit *k = *state;

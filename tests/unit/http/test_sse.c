@@ -1,12 +1,14 @@
 /* test_sse.c - server-sent events as bytes */
-#include "kit.h"
 #include "http/sse.h"
+#include "kit.h"
 #include <errno.h>
 #include <string.h>
 
 static void test_cursor(void **state)
 {
-    static const char *const bad[] = { "", ":", "1", "1:", ":1", "-1:2", "1:-2", "1:2:3", "a:1", "1: 2", "99999999999999999999:1" };
+    static const char *const bad[] = {
+        "", ":", "1", "1:", ":1", "-1:2", "1:-2", "1:2:3", "a:1", "1: 2", "99999999999999999999:1"
+    };
     struct sse_cursor c = { .seq = 7, .offset = 8 };
 
     (void)state;
@@ -25,8 +27,9 @@ static void test_state(void **state)
 
     (void)state;
     sse_state(&out, &c, "Queued", moved, NULL);
-    assert_string_equal(out.text, "id: 3:4\nevent: state\ndata: "
-                                  "{\"state\":\"Queued\",\"at\":\"T\",\"why\":null,\"kind\":\"ready\"}\n\n");
+    assert_string_equal(out.text,
+                        "id: 3:4\nevent: state\ndata: "
+                        "{\"state\":\"Queued\",\"at\":\"T\",\"why\":null,\"kind\":\"ready\"}\n\n");
 }
 
 static void check_log(const char *bytes, size_t n, bool last, size_t sent, const char *event)
@@ -42,32 +45,44 @@ static void check_log(const char *bytes, size_t n, bool last, size_t sent, const
 static void test_log_text(void **state)
 {
     (void)state;
-    check_log("a\"\n", 3, false, 3, "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"a\\\"\\n\"}\n\n");
+    check_log(
+        "a\"\n", 3, false, 3,
+        "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"a\\\"\\n\"}\n\n");
     check_log("", 0, true, 0, "");
 }
 
-/* A character that is cut waits for its rest; at the log's end nothing more comes, so it is sent as bytes. */
+/* A character that is cut waits for its rest; at the log's end nothing more comes, so it is sent
+ * as bytes. */
 static void test_log_cut_character(void **state)
 {
     (void)state;
-    check_log("x\xc3", 2, false, 1, "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"x\"}\n\n");
-    check_log("x\xc3", 2, true, 1, "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"x\"}\n\n");
+    check_log("x\xc3", 2, false, 1,
+              "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"x\"}\n\n");
+    check_log("x\xc3", 2, true, 1,
+              "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"text\":\"x\"}\n\n");
     check_log("\xc3", 1, false, 0, "");
-    check_log("\xc3", 1, true, 1, "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"ww==\"}\n\n");
+    check_log(
+        "\xc3", 1, true, 1,
+        "id: 2:11\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"ww==\"}\n\n");
 }
 
 static void test_log_bytes(void **state)
 {
     (void)state;
-    check_log("\xff\xfe\n", 3, false, 3, "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"//4K\"}\n\n");
-    check_log("a\0b", 3, false, 3, "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"YQBi\"}\n\n");
+    check_log(
+        "\xff\xfe\n", 3, false, 3,
+        "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"//4K\"}\n\n");
+    check_log(
+        "a\0b", 3, false, 3,
+        "id: 2:13\nevent: log\ndata: {\"name\":\"a.txt\",\"offset\":10,\"base64\":\"YQBi\"}\n\n");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cursor), cmocka_unit_test(test_state), cmocka_unit_test(test_log_text),
-        cmocka_unit_test(test_log_cut_character), cmocka_unit_test(test_log_bytes),
+        cmocka_unit_test(test_cursor),    cmocka_unit_test(test_state),
+        cmocka_unit_test(test_log_text),  cmocka_unit_test(test_log_cut_character),
+        cmocka_unit_test(test_log_bytes),
     };
 
     return cmocka_run_group_tests_name("sse", tests, NULL, NULL);

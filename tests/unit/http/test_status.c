@@ -26,7 +26,10 @@ static void test_collect(void **state)
     expect(k, "POST", "/api/v1/gc", NULL, 409, "going on already");
 }
 
-static void test_openapi(void **state) { expect(*state, "GET", "/openapi.json", NULL, 200, "\"operationId\":\"run_submit\""); }
+static void test_openapi(void **state)
+{
+    expect(*state, "GET", "/openapi.json", NULL, 200, "\"operationId\":\"run_submit\"");
+}
 
 int main(void)
 {

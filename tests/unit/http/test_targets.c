@@ -5,9 +5,12 @@
 
 static void test_life(void **state)
 {
-    CLEANUP_JSON json_t *made = expect_json(*state, "PUT", "/api/v1/targets/box", "{\"kind\":\"local\"}", 201, "target");
-    CLEANUP_JSON json_t *again = expect_json(*state, "PUT", "/api/v1/targets/box", "{\"kind\":\"local\",\"max_nodes\":2}", 200, "target");
-    CLEANUP_JSON json_t *shown = expect_json(*state, "GET", "/api/v1/targets/box", NULL, 200, "target");
+    CLEANUP_JSON json_t *made =
+        expect_json(*state, "PUT", "/api/v1/targets/box", "{\"kind\":\"local\"}", 201, "target");
+    CLEANUP_JSON json_t *again = expect_json(*state, "PUT", "/api/v1/targets/box",
+                                             "{\"kind\":\"local\",\"max_nodes\":2}", 200, "target");
+    CLEANUP_JSON json_t *shown =
+        expect_json(*state, "GET", "/api/v1/targets/box", NULL, 200, "target");
     CLEANUP_JSON json_t *list = expect_json(*state, "GET", "/api/v1/targets", NULL, 200, "targets");
 
     assert_true(json_equal(again, shown));

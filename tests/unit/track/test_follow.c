@@ -1,18 +1,18 @@
 /* test_follow.c - the hub of followers */
+#include "track/follow.h"
+#include <cmocka.h>
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
-#include "track/follow.h"
-#include <errno.h>
 
 struct ear {
     struct ty_follower f; /* first */
     struct ty_follow_hub *hub;
-    struct ear *drop;     /* removed when this one is woken */
-    struct ear *join;     /* added to "a" when this one is woken */
-    const char *pass_on;  /* notified when this one is woken, once */
+    struct ear *drop;    /* removed when this one is woken */
+    struct ear *join;    /* added to "a" when this one is woken */
+    const char *pass_on; /* notified when this one is woken, once */
     int heard;
 };
 
@@ -60,7 +60,10 @@ static int close_hub(void **state)
     return 0;
 }
 
-static void add(struct fixture *x, int i, const char *run) { assert_int_equal(ty_follow_add(x->hub, run, &x->e[i].f, 100), 0); }
+static void add(struct fixture *x, int i, const char *run)
+{
+    assert_int_equal(ty_follow_add(x->hub, run, &x->e[i].f, 100), 0);
+}
 
 static void test_only_who_asked(void **state)
 {

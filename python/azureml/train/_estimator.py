@@ -1,0 +1,137 @@
+"""What all estimators share: their parameters, checked, and turned into a RunConfiguration."""
+import os
+from typing import Any, Dict, List, Optional
+
+from azureml.core import _arguments
+from azureml.core._service import cloud_only, warn_once
+from azureml.core._submit import refuse_processes
+from azureml.core.compute_target import ComputeTarget
+from azureml.core.conda_dependencies import CondaDependencies, read_requirements, spec_list
+from azureml.core.environment import Environment
+from azureml.core.runconfig import RunConfiguration
+from azureml.core.script_run_config import ScriptRunConfig
+from azureml.exceptions import UserErrorException
+
+
+class EstimatorBase:
+    """A script of ``source_directory`` and how it runs; ``Experiment.submit`` takes it.
+
+    Attributes: run_config (RunConfiguration, may be changed before submission), source_directory, entry_script, script_params,
+    conda_dependencies (CondaDependencies, may be changed).
+    """
+
+    _needs_torch = False
+
+    def _set(self, source_directory: Any, given: Dict[str, Any]) -> None:
+        """Take the parameters, which ``Estimator`` describes; `given` holds them by name."""
+        kind = type(self).__name__
+        if source_directory is not None and not isinstance(source_directory, (str, os.PathLike)):
+            raise UserErrorException("%s: source_directory is of type %s; the path of a folder is needed"
+                                     % (kind, type(source_directory).__name__))
+        if not isinstance(given["entry_script"], (str, os.PathLike)) or not os.fspath(given["entry_script"]):
+            raise UserErrorException("%s: entry_script is %r; the script's path in source_directory is needed"
+                                     % (kind, given["entry_script"]))
+        for name in ("use_gpu", "use_docker", "user_managed"):
+            if not isinstance(given[name], (bool, int)):
+                raise UserErrorException("%s: %s is %r; True or False is needed" % (kind, name, given[name]))
+        distributed = one_of("distributed_backend", given["distributed_backend"], "distributed_training", given["distributed_training"])
+        how_name = "distributed_backend" if given["distributed_backend"] is not None else "distributed_training"
+        refuse_processes("node_count", given["node_count"], "process_count_per_node", given["process_count_per_node"], how_name,
+                         distributed)
+        self.source_directory = os.fspath(source_directory) if source_directory is not None else "."
+        self.entry_script = os.fspath(given["entry_script"])
+        self.script_params = given["script_params"]
+        self._use_gpu = bool(given["use_gpu"])
+        self._framework_version = given.get("framework_version")
+        self._resume_from = given["resume_from"]
+        self.run_config = RunConfiguration()
+        self.run_config.script = self.entry_script
+        self.run_config.target = self._target(given)
+        self.run_config.max_run_duration_seconds = given["max_run_duration_seconds"]
+        self.run_config.arguments = _arguments.script_words(given["script_params"], self.run_config.data_references)
+        _arguments.add_inputs(self.run_config.data_references, given["inputs"])
+        self.run_config.environment = self._environment(kind, given)
+        self._warn(kind, given)
+
+    @property
+    def conda_dependencies(self) -> CondaDependencies:
+        """The packages that the script needs; changes before submission count."""
+        section = self.run_config.environment.python
+        if section.conda_dependencies is None:
+            section.conda_dependencies = CondaDependencies()
+        return section.conda_dependencies
+
+    @staticmethod
+    def _target(given: Dict[str, Any]) -> Any:
+        target = given["compute_target"]
+        if target is not None and not isinstance(target, (str, ComputeTarget)):
+            raise UserErrorException("compute_target is of type %s; a ComputeTarget, its name, or 'local' is needed"
+                                     % type(target).__name__)
+        if target is not None and given["vm_size"]:
+            warn_once("vm_size", "vm_size has no effect, because compute_target is given", stacklevel=5)
+        elif given["vm_size"]:
+            warn_once("vm_size", "vm_size '%s': no cluster is made for the run, it uses this box" % given["vm_size"], stacklevel=5)
+        return "local" if target is None else target
+
+    def _environment(self, kind: str, given: Dict[str, Any]) -> Environment:
+        definition = given["environment_definition"]
+        if definition is not None:
+            if not isinstance(definition, Environment):
+                raise UserErrorException("%s: environment_definition is of type %s; an Environment is needed"
+                                         % (kind, type(definition).__name__))
+            beside = [n for n in ENVIRONMENT_PARAMETERS if given[n]]
+            if beside:
+                warn_once("environment_definition", "environment_definition is given, so %s no effect"
+                          % (", ".join(beside) + (" has" if len(beside) == 1 else " have")), stacklevel=5)
+            return definition
+        made = Environment()
+        made.python.user_managed_dependencies = bool(given["user_managed"])
+        made.python.conda_dependencies = self._dependencies(given)
+        made.environment_variables = _arguments.environment_variables(("environment_variables", given["environment_variables"]))
+        made.docker.base_image = one_of("custom_docker_base_image", given["custom_docker_base_image"], "custom_docker_image",
+                                        given["custom_docker_image"]) or made.docker.base_image
+        return made
+
+    def _dependencies(self, given: Dict[str, Any]) -> CondaDependencies:
+        conda_file = one_of("conda_dependencies_file_path", given["conda_dependencies_file_path"], "conda_dependencies_file",
+                            given["conda_dependencies_file"])
+        pip_file = one_of("pip_requirements_file_path", given["pip_requirements_file_path"], "pip_requirements_file",
+                          given["pip_requirements_file"])
+        made = CondaDependencies(None if conda_file is None else os.path.join(self.source_directory, conda_file))
+        pip: List[str] = []
+        if pip_file is not None:
+            pip += read_requirements(os.path.join(self.source_directory, pip_file), "pip_requirements_file")
+        for spec in pip + spec_list(given["pip_packages"], "pip_packages"):
+            made.add_pip_package(spec)
+        for spec in spec_list(given["conda_packages"], "conda_packages"):
+            made.add_conda_package(spec)
+        return made
+
+    @staticmethod
+    def _warn(kind: str, given: Dict[str, Any]) -> None:
+        for name in ("vm_priority", "custom_docker_base_image", "custom_docker_image", "image_registry_details",
+                     "source_directory_data_store", "shm_size"):
+            cloud_only("%s: %s" % (kind, name), bool(given[name]))
+
+    def _as_script_run_config(self) -> ScriptRunConfig:
+        config = ScriptRunConfig(self.source_directory, run_config=self.run_config, resume_from=self._resume_from)
+        config._use_gpu = self._use_gpu
+        config._needs_torch = self._needs_torch
+        config._framework_version = self._framework_version
+        return config
+
+    def __repr__(self) -> str:
+        return "%s(source_directory=%r, entry_script=%r)" % (type(self).__name__, self.source_directory, self.entry_script)
+
+
+ENVIRONMENT_PARAMETERS = (
+    "custom_docker_base_image", "custom_docker_image", "image_registry_details", "user_managed", "conda_packages", "pip_packages",
+    "conda_dependencies_file_path", "pip_requirements_file_path", "conda_dependencies_file", "pip_requirements_file",
+    "environment_variables")
+
+
+def one_of(old_name: str, old: Any, new_name: str, new: Any) -> Optional[Any]:
+    """The value of a parameter that has two names. UserErrorException when both are given."""
+    if old is not None and new is not None:
+        raise UserErrorException("%s and %s are both given; they are two names of the same, give one" % (old_name, new_name))
+    return new if old is None else old

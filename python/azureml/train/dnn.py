@@ -1,0 +1,49 @@
+"""PyTorch: the estimator of scripts that use torch; and the words for how several processes work together."""
+from typing import Any, Dict, List, Optional
+
+from azureml.core.runconfig import positive
+from azureml.train._estimator import EstimatorBase
+
+__all__ = ["Gloo", "Mpi", "Nccl", "PyTorch"]
+
+
+class Mpi:
+    """Processes started by mpirun, `process_count_per_node` on each node. Runs of several processes come with a later release."""
+
+    def __init__(self, process_count_per_node: int = 1) -> None:
+        self.process_count_per_node = positive(process_count_per_node, "Mpi: process_count_per_node")
+
+
+class Gloo:
+    """torch.distributed over Gloo. Runs of several processes come with a later release."""
+
+
+class Nccl:
+    """torch.distributed over NCCL. Runs of several processes come with a later release."""
+
+
+class PyTorch(EstimatorBase):
+    """An Estimator whose interpreter has torch; the parameters are those of azureml.train.estimator.Estimator, and
+
+    framework_version: the version of torch that is asked for. The run uses the one that is there, with a warning when it differs.
+    """
+
+    _needs_torch = True
+
+    def __init__(self, source_directory: str, *, compute_target: Any = None, vm_size: Optional[str] = None,
+                 vm_priority: Optional[str] = None, entry_script: Optional[str] = None,
+                 script_params: Optional[Dict[str, Any]] = None, node_count: int = 1, process_count_per_node: int = 1,
+                 distributed_backend: Optional[str] = None, distributed_training: Any = None, use_gpu: bool = False,
+                 use_docker: bool = True, custom_docker_base_image: Optional[str] = None,
+                 custom_docker_image: Optional[str] = None, image_registry_details: Any = None, user_managed: bool = False,
+                 conda_packages: Optional[List[str]] = None, pip_packages: Optional[List[str]] = None,
+                 conda_dependencies_file_path: Optional[str] = None, pip_requirements_file_path: Optional[str] = None,
+                 conda_dependencies_file: Optional[str] = None, pip_requirements_file: Optional[str] = None,
+                 environment_variables: Optional[Dict[str, Any]] = None, environment_definition: Any = None,
+                 inputs: Optional[List[Any]] = None, source_directory_data_store: Any = None, shm_size: Optional[str] = None,
+                 resume_from: Any = None, max_run_duration_seconds: Optional[int] = None, framework_version: Optional[str] = None,
+                 _enable_optimized_mode: bool = False, _disable_validation: bool = True, _show_lint_warnings: bool = False,
+                 _show_package_warnings: bool = False) -> None:
+        given = dict(locals())
+        del given["self"]
+        self._set(given.pop("source_directory"), given)
