@@ -179,8 +179,8 @@ static void on_completed(void *ctx, struct MHD_Connection *conn, void **slot,
     struct request *req = *slot;
 
     *slot = NULL;
-    if (why ==
-        MHD_REQUEST_TERMINATED_COMPLETED_OK) /* it may be used again, but not be idle for ever */
+    /* The connection may be used again, but not be idle for ever. */
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK)
         MHD_set_connection_option(conn, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
     if (!req)
         return;

@@ -1,17 +1,19 @@
 /* test_datastore.c - datastores, and the kind that is a folder */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "data/datastore.h"
-#include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 

@@ -5,16 +5,19 @@
  */
 #ifndef TY_TEST_HTTP_KIT_H
 #define TY_TEST_HTTP_KIT_H
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
 #include "base/json.h"
 #include "base/str.h"
 #include "core/run_event.h"
 #include "http/server.h"
 #include "sched/sched.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <uv.h>
 
 #define WAIT_MS 20000

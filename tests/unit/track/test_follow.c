@@ -1,11 +1,13 @@
 /* test_follow.c - the hub of followers */
-#include "track/follow.h"
-#include <cmocka.h>
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
+
+#include "track/follow.h"
+#include <errno.h>
 
 struct ear {
     struct ty_follower f; /* first */
