@@ -1,83 +1,93 @@
-"""The demonstration: a small transformer learns the licence texts of this machine, submitted through the Azure ML SDK's own API."""
+"""What `make demo` shows: data is uploaded, a script is submitted, watched, and gives its files back."""
 import os
 import subprocess
 import sys
-import tempfile
 
 from azureml.core import Experiment, Workspace
-from azureml.core.compute import AmlCompute, ComputeTarget
-from azureml.core.compute_target import ComputeTargetException
+from azureml.exceptions import AzureMLException
 from azureml.train.dnn import PyTorch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEXTS = "/usr/share/common-licenses"
-FALL = 0.7  # the last loss must be below so much of the first
+FALL = 0.7  # the last loss has to be below this part of the first
+BARS = "▁▂▃▄▅▆▇█"
 
 
-def say(text):
-    print("\n== " + text, flush=True)
+def title(text):
+    print("\n== %s" % text, flush=True)
 
 
-def command(*args):
-    """Show and run a `trainyard` command."""
-    print("$ trainyard " + " ".join(args), flush=True)
-    subprocess.run(["trainyard", *args], check=True)
+def trainyard(*words):
+    print("$ trainyard %s" % " ".join(words), flush=True)
+    subprocess.run(["trainyard", *words], check=False)
 
 
-def target_of(ws):
-    """The compute target 'box', made at the first time, as scripts of the SDK do it."""
-    try:
-        return ComputeTarget(workspace=ws, name="box")
-    except ComputeTargetException:
-        config = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=2)
-        target = ComputeTarget.create(ws, "box", config)
-        target.wait_for_completion(show_output=True)
-        return target
+def curve(values):
+    """The values as a line of bars, at most 60."""
+    step = max(1, -(-len(values) // 60))
+    values, low, high = values[::step], min(values), max(values)
+    return "".join(BARS[int((v - low) / ((high - low) or 1) * (len(BARS) - 1))] for v in values)
+
+
+def as_list(value):
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def main():
-    say("Text for the model: %s goes to the default datastore" % TEXTS)
+    title("The texts of %s go to the default datastore" % TEXTS)
     ws = Workspace.from_config()
     ds = ws.get_default_datastore()
-    ds.upload(TEXTS, target_path="licences", overwrite=True, show_progress=False)
+    texts = ds.upload(TEXTS, target_path="licences", overwrite=True)
 
-    say("A job: examples/charlm/train.py with --data_dir <datastore>/licences")
-    estimator = PyTorch(source_directory=os.path.join(HERE, "charlm"), script_params={"--data_dir": ds.path("licences")},
-                        compute_target=target_of(ws), entry_script="train.py", use_gpu=False)
-    run = Experiment(ws, "charlm-demo").submit(estimator)
+    title("A small character-level transformer that learns them is submitted")
+    estimator = PyTorch(source_directory=os.path.join(HERE, "charlm"), entry_script="train.py", compute_target="local",
+                        script_params={"--data_dir": texts.as_mount(), **extra()})
+    run = Experiment(ws, "charlm").submit(estimator)
+    trainyard("ps")
 
-    say("The queue")
-    command("ps")
-
-    say("The live log")
+    title("Its log, live (Ctrl-C detaches: the run goes on)")
     run.wait_for_completion(show_output=True)
 
-    metrics = run.get_metrics()
-    losses = metrics["loss"]
-    say("The loss, by 20 steps")
-    for i, loss in enumerate(losses):
-        print("%4d  %.3f  %s" % (i * 20 or 1, loss, "#" * int(loss * 12)))
-    say("Files that the run keeps")
-    for name in run.get_file_names():
-        print(name)
-    say("outputs/sample.txt, written by the model")
-    with tempfile.TemporaryDirectory() as folder:
-        run.download_file("outputs/sample.txt", output_file_path=folder)
-        with open(os.path.join(folder, "sample.txt")) as f:
-            print(f.read())
+    title("The loss")
+    losses = as_list(run.get_metrics("loss").get("loss"))
+    if len(losses) < 2:
+        sys.exit("the demo failed: the run logged %d losses" % len(losses))
+    print("%s\n%.3f at first, %.3f at last: %.2fx" % (curve(losses), losses[0], losses[-1], losses[-1] / losses[0]))
 
-    say("Look further")
-    for line in ("trainyard ps -a", "trainyard show " + run.id, "trainyard logs " + run.id, "trainyard metrics " + run.id,
-                 "trainyard artifacts get %s outputs/model.pt" % run.id, "trainyard down      (stop the daemon)"):
-        print("  " + line)
-    print("  with PATH=%s:$PATH" % os.environ["PATH"].split(":")[0])
+    title("What the model writes (outputs/sample.txt)")
+    run.download_file("outputs/sample.txt", os.path.join(results(run), "sample.txt"))
+    with open(os.path.join(results(run), "sample.txt"), encoding="utf-8") as file:
+        print(file.read())
 
-    if not losses[-1] < FALL * losses[0]:
-        print("\nThe loss went from %.3f to %.3f, which is not below %.1f of the first." % (losses[0], losses[-1], FALL), file=sys.stderr)
-        return 1
-    print("\nThe loss fell from %.3f to %.3f." % (losses[0], losses[-1]))
-    return 0
+    title("The run's files")
+    print("\n".join(run.get_file_names()))
+    if losses[-1] >= FALL * losses[0]:
+        sys.exit("the demo failed: the loss did not fall below %.1fx its first value" % FALL)
+
+    title("To look further")
+    print("export PATH=%s:$PATH" % os.environ["PATH"].split(":")[0])
+    for words in ("show", "logs", "metrics", "artifacts ls", "artifacts get"):
+        print("trainyard %s %s" % (words, run.id))
+    print("trainyard ps; trainyard status; trainyard down     # runs go on without the daemon")
+
+
+def extra():
+    """Arguments of the demonstration itself are passed on to the script, in pairs."""
+    words = sys.argv[1:]
+    return dict(zip(words[::2], words[1::2]))
+
+
+def results(run):
+    """A folder for what is fetched of a run."""
+    folder = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "trainyard", "demo", run.id)
+    os.makedirs(folder, exist_ok=True)
+    return folder
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except AzureMLException as error:
+        sys.exit("the demo failed: %s" % error)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,10 +1,11 @@
-"""A small character-level transformer: it reads the text files of a folder and learns to write like them.
+"""charlm - a small character-level transformer that learns the style of the texts in a folder.
 
-Letters for shapes: B sequences per batch, T characters per sequence, C channels, H heads, V characters of the vocabulary.
-Runs with torch 1.13 and later, on the CPU in about half a minute.
+    python3 train.py --data_dir FOLDER [--seconds 60] [--steps 600] [--lr 0.003]
+
+Run by itself it prints what it logs; submitted to Trainyard (see ../demo) its loss is a metric of the run, and
+outputs/model.pt and outputs/sample.txt are kept. Works with torch 1.13 and later.
 """
 import argparse
-import glob
 import math
 import os
 import time
@@ -15,120 +16,122 @@ from torch.nn import functional as F
 
 from azureml.core.run import Run
 
+BLOCK = 64  # characters that the model looks back
+TEXT_MAX = 2_000_000  # characters that are read
+
+
+def read_texts(folder):
+    """All regular text files below a folder as one text; links are left out, because they would be read twice."""
+    texts = []
+    for where, _, names in sorted(os.walk(folder)):
+        for name in sorted(names):
+            path = os.path.join(where, name)
+            if os.path.isfile(path) and not os.path.islink(path):
+                with open(path, encoding="utf-8", errors="replace") as file:
+                    texts.append(file.read(TEXT_MAX))
+    return "\n".join(texts)[:TEXT_MAX]
+
 
 class Block(nn.Module):
-    """One layer: causal self-attention, then a small perceptron, each added to what comes in. (B, T, C) -> (B, T, C)"""
+    """Attention to what came before, then a small network, each around a residual connection."""
 
-    def __init__(self, channels, heads):
+    def __init__(self, width, heads):
         super().__init__()
         self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
-        self.out = nn.Linear(channels, channels)
-        self.mlp = nn.Sequential(nn.Linear(channels, 4 * channels), nn.GELU(), nn.Linear(4 * channels, channels))
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
-    def attend(self, x):
-        B, T, C = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)  # each (B, H, T, C/H)
-        scores = q @ k.transpose(-2, -1) / math.sqrt(C // self.heads)  # (B, H, T, T)
-        future = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
-        weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
-        return self.out((weights @ v).transpose(1, 2).reshape(B, T, C))
-
-    def forward(self, x):
-        x = x + self.attend(self.norm1(x))
+    def forward(self, x, mask):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-2, -1)) / math.sqrt(q.shape[-1]) + mask[:length, :length]
+        attended = (weights.softmax(-1) @ v).transpose(1, 2).reshape(batch, length, width)
+        x = x + self.out(attended)
         return x + self.mlp(self.norm2(x))
 
 
 class CharLM(nn.Module):
-    """Characters (B, T) -> logits of the next character (B, T, V)."""
+    """Logits of the next character at each place of a batch of texts."""
 
-    def __init__(self, vocabulary, context, channels=64, heads=4, layers=2):
+    def __init__(self, characters, width=96, heads=4, layers=2):
         super().__init__()
-        self.context = context
-        self.characters = nn.Embedding(vocabulary, channels)
-        self.places = nn.Embedding(context, channels)
-        self.blocks = nn.Sequential(*[Block(channels, heads) for _ in range(layers)])
-        self.norm = nn.LayerNorm(channels)
-        self.head = nn.Linear(channels, vocabulary)
+        self.embed = nn.Embedding(characters, width)
+        self.place = nn.Parameter(torch.randn(BLOCK, width) * 0.02)
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, characters)
+        self.register_buffer("mask", torch.full((BLOCK, BLOCK), float("-inf")).triu(1))
 
     def forward(self, x):
-        return self.head(self.norm(self.blocks(self.characters(x) + self.places(torch.arange(x.shape[1], device=x.device)))))
-
-    @torch.no_grad()
-    def write(self, start, length, temperature=0.8):
-        """Continue `start` (1, T) by so many characters."""
-        x = start
-        for _ in range(length):
-            logits = self(x[:, -self.context:])[:, -1] / temperature  # (1, V)
-            x = torch.cat([x, torch.multinomial(logits.softmax(dim=-1), 1)], dim=1)
-        return x
+        x = self.embed(x) + self.place[:x.shape[1]]
+        for block in self.blocks:
+            x = block(x, self.mask)
+        return self.head(self.norm(x))
 
 
-def read_text(folder):
-    """All text files of the folder, one after the other, ASCII only."""
-    paths = sorted(p for p in glob.glob(os.path.join(folder, "**", "*"), recursive=True) if os.path.isfile(p))
-    text = "\n\n".join(open(p, encoding="ascii", errors="ignore").read() for p in paths)
-    if len(text) < 10000:
-        raise SystemExit("%d characters of text in '%s' are too few to learn from" % (len(text), folder))
-    print("%d characters from %d files" % (len(text), len(paths)))
-    return text
-
-
-def batch(data, size, context):
-    """Random pieces of the text: inputs and targets, both (B, T); a target is the input one character on."""
-    at = torch.randint(len(data) - context - 1, (size,))
-    pieces = torch.stack([data[i:i + context + 1] for i in at.tolist()])
-    return pieces[:, :-1], pieces[:, 1:]
+@torch.no_grad()
+def sample(model, alphabet, start, length, temperature=0.8):
+    """`length` characters that the model writes after `start`."""
+    ids = [alphabet.index(c) for c in start]
+    for _ in range(length):
+        logits = model(torch.tensor([ids[-BLOCK:]]))[0, -1] / temperature
+        ids.append(int(torch.multinomial(logits.softmax(-1), 1)))
+    return "".join(alphabet[i] for i in ids)
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description="Train a character-level transformer on the texts of a folder.")
     parser.add_argument("--data_dir", required=True, help="folder with text files")
-    parser.add_argument("--steps", type=int, default=250)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--context", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=60, help="train at most this long")
+    parser.add_argument("--steps", type=int, default=600, help="train at most this many steps")
+    parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--every", type=int, default=20, help="steps between two logged losses")
     args = parser.parse_args()
 
     run = Run.get_context()
-    torch.manual_seed(args.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    text = read_text(args.data_dir)
-    alphabet = sorted(set(text))
+    torch.manual_seed(1)
+    text = read_texts(args.data_dir)
+    if len(text) <= BLOCK + 1:
+        raise SystemExit("'%s' holds %d characters of text; more than %d are needed" % (args.data_dir, len(text), BLOCK + 1))
+    alphabet = "".join(sorted(set(text)))
     number = {c: i for i, c in enumerate(alphabet)}
     data = torch.tensor([number[c] for c in text])
-    model = CharLM(len(alphabet), args.context).to(device)
-    parameters = sum(p.numel() for p in model.parameters())
-    print("torch %s on %s, %d parameters, %d different characters" % (torch.__version__, device, parameters, len(alphabet)))
-    run.tag("parameters", str(parameters))
-
+    model = CharLM(len(alphabet))
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.steps)
-    start, smooth = time.time(), None
+    print("%d characters, %d different; %d parameters; torch %s" % (
+        len(text), len(alphabet), sum(p.numel() for p in model.parameters()), torch.__version__))
+
+    began, total, count = time.monotonic(), 0.0, 0
     for step in range(1, args.steps + 1):
-        x, y = batch(data, args.batch, args.context)
-        loss = F.cross_entropy(model(x.to(device)).flatten(0, 1), y.to(device).flatten())
+        at = torch.randint(len(data) - BLOCK - 1, (args.batch,))
+        batch = torch.stack([data[i:i + BLOCK + 1] for i in at.tolist()])
+        logits = model(batch[:, :-1])
+        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        schedule.step()
-        smooth = loss.item() if smooth is None else 0.9 * smooth + 0.1 * loss.item()
-        if step == 1 or step % 20 == 0 or step == args.steps:
-            run.log("loss", smooth)
-            run.log("lr", schedule.get_last_lr()[0])
-            print("step %4d/%d  loss %.3f  %.0f characters/s" % (
-                step, args.steps, smooth, step * args.batch * args.context / (time.time() - start)))
+        total, count = total + loss.item(), count + 1
+        spent = time.monotonic() - began
+        done = max(step / args.steps, spent / args.seconds)
+        if step == 1 or count == args.every or done >= 1:
+            run.log("loss", total / count)
+            run.log("progress", min(1.0, done))
+            print("step %4d  loss %.3f  [%-30s] %3d%%" % (step, total / count, "#" * int(30 * min(1, done)), 100 * min(1, done)),
+                  flush=True)
+            total, count = 0.0, 0
+        if done >= 1:
+            break
 
+    written = sample(model, alphabet, "\n", 400)
     os.makedirs("outputs", exist_ok=True)
-    torch.save({"model": model.state_dict(), "alphabet": alphabet, "context": args.context}, "outputs/model.pt")
-    prompt = torch.tensor([[number[c] for c in "\n" if c in number] or [0]], device=device)
-    sample = "".join(alphabet[i] for i in model.write(prompt, 400)[0].tolist()).strip()
-    with open("outputs/sample.txt", "w") as f:
-        f.write(sample + "\n")
-    print("\nWhat it writes now:\n" + sample)
+    torch.save({"model": model.state_dict(), "alphabet": alphabet}, "outputs/model.pt")
+    with open("outputs/sample.txt", "w", encoding="utf-8") as file:
+        file.write(written)
+    print("\nA sample:\n%s" % written)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
                                                error) from error
         raise
     for text in run["warnings"]:
-        warnings.warn(text, UserWarning, stacklevel=4)
+        warnings.warn(text, UserWarning, stacklevel=3)
     return run
 
 

@@ -1,4 +1,5 @@
 /* test_follow.c - following a run */
+#include "http/request.h"
 #include "kit.h"
 #include "store/store.h"
 #include "track/follow.h"
@@ -189,6 +190,26 @@ static void test_removed_run_ends_the_stream(void **state)
     client_close(c);
 }
 
+/* A quiet stream says that it lives, and a client that went away is noticed then. */
+static void test_beat(void **state)
+{
+    struct kit *k = *state;
+    struct client *quiet, *gone;
+
+    kit_run(k, "first_1");
+    quiet = follow(k, "first_1", "log=", NULL);
+    gone = follow(k, "first_1", "log=", NULL);
+    client_until(quiet, "Starting");
+    client_until(gone, "Starting");
+    client_close(gone);
+    expect(k, "GET", "/api/v1/status", NULL, 200, ""); /* both are suspended by now */
+    streams_beat(k->http);
+    client_until(quiet, "\r\n:\n\n");
+    expect(k, "GET", "/api/v1/status", NULL, 200, "");
+    assert_null(k->http->streams->next);
+    client_close(quiet);
+}
+
 static void test_too_many(void **state)
 {
     struct client *c[3];
@@ -215,6 +236,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_beat, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_too_many, kit_open, kit_close),
     };
 
