@@ -37,7 +37,8 @@ def main():
     title("The texts of %s go to the default datastore" % TEXTS)
     ws = Workspace.from_config()
     ds = ws.get_default_datastore()
-    texts = ds.upload(TEXTS, target_path="licences", overwrite=True)
+    ds.upload(TEXTS, target_path="licences", overwrite=True)
+    texts = ds.path("licences", data_reference_name="licences")
 
     title("A small character-level transformer that learns them is submitted")
     estimator = PyTorch(source_directory=os.path.join(HERE, "charlm"), entry_script="train.py", compute_target="local",
@@ -65,7 +66,7 @@ def main():
         sys.exit("the demo failed: the loss did not fall below %.1fx its first value" % FALL)
 
     title("To look further")
-    print("export PATH=%s:$PATH" % os.environ["PATH"].split(":")[0])
+    print("export PATH=%s:$PATH" % os.environ.get("BUILD", "build"))
     for words in ("show", "logs", "metrics", "artifacts ls", "artifacts get"):
         print("trainyard %s %s" % (words, run.id))
     print("trainyard ps; trainyard status; trainyard down     # runs go on without the daemon")

@@ -22,6 +22,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -162,6 +163,17 @@ static void on_signal(uv_signal_t *s, int signum)
     stop(s->data);
 }
 
+/* A follower and a runner take a descriptor each: use what the system allows, not what the shell set. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 static void open_loop(struct daemon *d)
 {
     uv_loop_init(&d->loop);
@@ -171,6 +183,7 @@ static void open_loop(struct daemon *d)
     d->wake.data = d->term.data = d->interrupt.data = d;
     uv_signal_start(&d->term, on_signal, SIGTERM);
     uv_signal_start(&d->interrupt, on_signal, SIGINT);
+    raise_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
 }

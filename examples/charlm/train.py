@@ -1,6 +1,6 @@
 """charlm - a small character-level transformer that learns the style of the texts in a folder.
 
-    python3 train.py --data_dir FOLDER [--seconds 60] [--steps 600] [--lr 0.003]
+    python3 train.py --data_dir FOLDER [--seconds 60] [--steps 1000] [--lr 0.005]
 
 Run by itself it prints what it logs; submitted to Trainyard (see ../demo) its loss is a metric of the run, and
 outputs/model.pt and outputs/sample.txt are kept. Works with torch 1.13 and later.
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from azureml.core.run import Run
 
-BLOCK = 64  # characters that the model looks back
+BLOCK = 48  # characters that the model looks back
 TEXT_MAX = 2_000_000  # characters that are read
 
 
@@ -55,7 +55,7 @@ class Block(nn.Module):
 class CharLM(nn.Module):
     """Logits of the next character at each place of a batch of texts."""
 
-    def __init__(self, characters, width=96, heads=4, layers=2):
+    def __init__(self, characters, width=64, heads=4, layers=2):
         super().__init__()
         self.embed = nn.Embedding(characters, width)
         self.place = nn.Parameter(torch.randn(BLOCK, width) * 0.02)
@@ -85,10 +85,10 @@ def main():
     parser = argparse.ArgumentParser(description="Train a character-level transformer on the texts of a folder.")
     parser.add_argument("--data_dir", required=True, help="folder with text files")
     parser.add_argument("--seconds", type=float, default=60, help="train at most this long")
-    parser.add_argument("--steps", type=int, default=600, help="train at most this many steps")
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--every", type=int, default=20, help="steps between two logged losses")
+    parser.add_argument("--steps", type=int, default=1000, help="train at most this many steps")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--every", type=int, default=25, help="steps between two logged losses")
     args = parser.parse_args()
 
     run = Run.get_context()

@@ -4,7 +4,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-static inline bool ty_ascii_digit(char c) { return c >= '0' && c <= '9'; }
+static inline bool ty_ascii_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 static inline bool ty_ascii_alnum(char c)
 {
     return ty_ascii_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');

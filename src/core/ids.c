@@ -4,7 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
-int ty_run_id_make(const char *experiment, int64_t unix_seconds, uint32_t random, char ret[TY_RUN_ID_MAX + 1])
+int ty_run_id_make(const char *experiment, int64_t unix_seconds, uint32_t random,
+                   char ret[TY_RUN_ID_MAX + 1])
 {
     char id[TY_RUN_ID_MAX + 1];
     int n = snprintf(id, sizeof id, "%s_%lld_%08x", experiment, (long long)unix_seconds, random);
@@ -20,4 +21,7 @@ bool ty_run_id_valid(const char *id)
     return ty_ascii_alnum(*id) && strlen(id) <= TY_RUN_ID_MAX && ty_ascii_only(id, "_-");
 }
 
-bool ty_sha256_valid(const char *hex) { return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64; }
+bool ty_sha256_valid(const char *hex)
+{
+    return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64;
+}

@@ -32,6 +32,7 @@ static void push(struct vec *v, char *text)
         if (p) {
             v->at = p;
             v->cap = cap;
+            v->at[v->n] = NULL;
         }
         v->failed = !p;
     }
@@ -186,7 +187,10 @@ int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
 
 /* ---- arguments ---- */
 
-static bool is_name(char c, bool first) { return c == '_' || (ty_ascii_alnum(c) && !(first && ty_ascii_digit(c))); }
+static bool is_name(char c, bool first)
+{
+    return c == '_' || (ty_ascii_alnum(c) && !(first && ty_ascii_digit(c)));
+}
 
 /* The variable that `p` (at a '$') names: its name, and how many bytes the reference has; 0: none. */
 static size_t reference(const char *p, const char **name, size_t *n)
@@ -234,16 +238,17 @@ int ty_expand(const char *text, char *const *env, char **ret)
 }
 
 /* Add the words, expanded; `key` is what they are called in a run specification. */
-static int push_words(struct vec *v, const struct ty_launch *l, char *const *env, const char *const *words, const char *key,
-                      struct ty_error *err)
+static int push_words(struct vec *v, const struct ty_launch *l, char *const *env,
+                      const char *const *words, const char *key, struct ty_error *err)
 {
     for (int i = 0; words && words[i]; i++) {
         char *word = NULL;
         int r = l->spec->expand ? ty_expand(words[i], env, &word) : 0;
 
         if (r == -E2BIG)
-            return ty_error_set(err, r, "entry %d of '%s' has more than %d bytes once $NAME is replaced in it", i + 1, key,
-                                TY_TEXT_MAX);
+            return ty_error_set(
+                err, r, "entry %d of '%s' has more than %d bytes once $NAME is replaced in it",
+                i + 1, key, TY_TEXT_MAX);
         push(v, l->spec->expand ? word : strdup(words[i]));
     }
     return 0;

@@ -17,7 +17,10 @@ static const char *const schema_words[] = {
 #undef X
 };
 
-const char *ty_schema_name(enum ty_schema s) { return schema_words[s]; }
+const char *ty_schema_name(enum ty_schema s)
+{
+    return schema_words[s];
+}
 
 /* One argument of the path, [*p, *p + n), as it will be cut out. */
 struct span {
@@ -48,7 +51,8 @@ static bool follows(const char *pattern, char *path, struct span *spans, int *co
     return *path == '\0';
 }
 
-static int cut(enum ty_route_id route, const struct span *spans, int count, struct ty_route_match *ret)
+static int cut(enum ty_route_id route, const struct span *spans, int count,
+               struct ty_route_match *ret)
 {
     struct ty_route_match match = { .route = route, .nargs = count };
 

@@ -32,7 +32,10 @@ size_t ty_row_size(const struct ty_row *row)
     return (TY_ROW_HEAD + row->name_len + row->value_len + ALIGN - 1) / ALIGN * ALIGN;
 }
 
-static bool is_number(enum ty_row_kind kind) { return kind == TY_ROW_DOUBLE || kind == TY_ROW_INT; }
+static bool is_number(enum ty_row_kind kind)
+{
+    return kind == TY_ROW_DOUBLE || kind == TY_ROW_INT;
+}
 
 /* Have name and value the sizes that the kind asks for? */
 static bool fits(const struct ty_row *row)
@@ -41,11 +44,15 @@ static bool fits(const struct ty_row *row)
            (is_number(row->kind) ? row->value_len == 8 : row->value_len <= TY_ROW_VALUE_MAX);
 }
 
-static bool is_text(const void *bytes, size_t n) { return n == 0 || (!memchr(bytes, 0, n) && ty_utf8_valid(bytes, n)); }
+static bool is_text(const void *bytes, size_t n)
+{
+    return n == 0 || (!memchr(bytes, 0, n) && ty_utf8_valid(bytes, n));
+}
 
 static bool reads(const struct ty_row *row)
 {
-    return is_text(row->name, row->name_len) && (is_number(row->kind) || is_text(row->value, row->value_len));
+    return is_text(row->name, row->name_len) &&
+           (is_number(row->kind) || is_text(row->value, row->value_len));
 }
 
 int ty_row_encode(const struct ty_row *row, void *out)
@@ -74,7 +81,8 @@ int ty_row_encode(const struct ty_row *row, void *out)
 static int decode_head(const unsigned char *p, struct ty_row *ret, size_t *size)
 {
     unsigned kind = p[4];
-    struct ty_row row = { .step = (int64_t)get(p + 8, 8), .at_us = (int64_t)get(p + 16, 8),
+    struct ty_row row = { .step = (int64_t)get(p + 8, 8),
+                          .at_us = (int64_t)get(p + 16, 8),
                           .name = (const char *)p + TY_ROW_HEAD };
 
     *size = get(p, 4);
@@ -113,4 +121,7 @@ ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret)
     return (ptrdiff_t)size;
 }
 
-const char *ty_row_kind_word(enum ty_row_kind k) { return words[k]; }
+const char *ty_row_kind_word(enum ty_row_kind k)
+{
+    return words[k];
+}

@@ -15,7 +15,10 @@ static const char *const note_words[] = {
 #undef X
 };
 
-const char *ty_note_word(enum ty_note n) { return note_words[n]; }
+const char *ty_note_word(enum ty_note n)
+{
+    return note_words[n];
+}
 
 enum ty_note ty_note_parse(const char *word)
 {
@@ -27,8 +30,11 @@ enum ty_note ty_note_parse(const char *word)
 
 int ty_run_view_init(struct ty_run_view *v)
 {
-    *v = (struct ty_run_view){ .run = TY_RUN_INIT, .warnings = json_array(), .tags = json_object(),
-                               .properties = json_object(), .artifacts = json_object() };
+    *v = (struct ty_run_view){ .run = TY_RUN_INIT,
+                               .warnings = json_array(),
+                               .tags = json_object(),
+                               .properties = json_object(),
+                               .artifacts = json_object() };
     if (v->warnings && v->tags && v->properties && v->artifacts)
         return 0;
     ty_run_view_done(v);
@@ -64,16 +70,19 @@ static bool is_artifact(const json_t *data, const char *path)
     const char *sha = json_string_value(json_object_get(data, "sha256"));
     const json_t *bytes = json_object_get(data, "bytes");
 
-    return ty_path_is_inside(path) && sha && ty_sha256_valid(sha) && json_is_integer(bytes) && json_integer_value(bytes) >= 0;
+    return ty_path_is_inside(path) && sha && ty_sha256_valid(sha) && json_is_integer(bytes) &&
+           json_integer_value(bytes) >= 0;
 }
 
-static int put_note(struct ty_run_view *v, enum ty_note note, const char *key, json_t *value, const json_t *data)
+static int put_note(struct ty_run_view *v, enum ty_note note, const char *key, json_t *value,
+                    const json_t *data)
 {
     switch (note) {
     case TY_NOTE_WARNED:
         return json_array_append(v->warnings, json_object_get(data, "text"));
     case TY_NOTE_TAGGED:
-        return value ? json_object_set(v->tags, key, value) : json_object_set_new(v->tags, key, json_null());
+        return value ? json_object_set(v->tags, key, value)
+                     : json_object_set_new(v->tags, key, json_null());
     case TY_NOTE_UNTAGGED:
         json_object_del(v->tags, key);
         return 0;
@@ -86,11 +95,14 @@ static int put_note(struct ty_run_view *v, enum ty_note note, const char *key, j
     }
 }
 
-static int apply_note(struct ty_run_view *v, enum ty_note note, const json_t *data, struct ty_error *err)
+static int apply_note(struct ty_run_view *v, enum ty_note note, const json_t *data,
+                      struct ty_error *err)
 {
-    const char *key = json_string_value(json_object_get(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
+    const char *key =
+        json_string_value(json_object_get(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
     json_t *value = json_object_get(data, "value");
-    bool good = note == TY_NOTE_WARNED ? json_is_string(json_object_get(data, "text")) : key && *key;
+    bool good =
+        note == TY_NOTE_WARNED ? json_is_string(json_object_get(data, "text")) : key && *key;
 
     if (good && note == TY_NOTE_TAGGED)
         good = !value || json_is_null(value) || json_is_string(value);
@@ -134,11 +146,13 @@ static int error_of(enum ty_run_event ev, const json_t *data, json_t **ret)
     }
     if (ev != TY_EV_CANCEL || !json_is_string(message))
         return 0;
-    *ret = json_pack("{s:s s:O s:n}", "code", limit ? "TimeLimit" : "Canceled", "message", message, "log_tail");
+    *ret = json_pack("{s:s s:O s:n}", "code", limit ? "TimeLimit" : "Canceled", "message", message,
+                     "log_tail");
     return *ret ? 1 : -ENOMEM;
 }
 
-static int apply_move(struct ty_run_view *v, enum ty_run_event ev, int64_t at_us, const json_t *data, struct ty_error *err)
+static int apply_move(struct ty_run_view *v, enum ty_run_event ev, int64_t at_us,
+                      const json_t *data, struct ty_error *err)
 {
     struct ty_event_note note = { .at_us = at_us, .exit_code = -1 };
     CLEANUP_JSON json_t *error = NULL;
@@ -151,7 +165,8 @@ static int apply_move(struct ty_run_view *v, enum ty_run_event ev, int64_t at_us
         return malformed(err, ty_run_event_word(ev));
     r = ty_run_apply(&v->run, ev, &note);
     if (r < 0)
-        return ty_error_set(err, r, "event '%s' cannot follow state %s", ty_run_event_word(ev), ty_run_state_word(v->run.state));
+        return ty_error_set(err, r, "event '%s' cannot follow state %s", ty_run_event_word(ev),
+                            ty_run_state_word(v->run.state));
     if (replace) {
         json_decref(v->error);
         v->error = TAKE(error);
@@ -159,15 +174,16 @@ static int apply_move(struct ty_run_view *v, enum ty_run_event ev, int64_t at_us
     return 0;
 }
 
-int ty_run_view_apply(struct ty_run_view *v, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
-                      struct ty_error *err)
+int ty_run_view_apply(struct ty_run_view *v, int64_t seq, int64_t at_us, const char *kind,
+                      const json_t *data, struct ty_error *err)
 {
     enum ty_run_event ev = ty_run_event_parse(kind);
     enum ty_note note = ty_note_parse(kind);
     int r;
 
     if (seq != v->last_seq + 1)
-        return ty_error_set(err, -EPROTO, "event %lld follows event %lld", (long long)seq, (long long)v->last_seq);
+        return ty_error_set(err, -EPROTO, "event %lld follows event %lld", (long long)seq,
+                            (long long)v->last_seq);
     if (ev == TY_EV_INVALID && note == TY_NOTE_INVALID)
         return ty_error_set(err, -EINVAL, "no event is of the kind '%.40s'", kind);
     if (data && !json_is_object(data))

@@ -22,7 +22,10 @@
 
 static const char *const mode_words[TY_DATA_MODE_COUNT] = { "mount", "download", "upload" };
 
-const char *ty_data_mode_word(enum ty_data_mode m) { return mode_words[m]; }
+const char *ty_data_mode_word(enum ty_data_mode m)
+{
+    return mode_words[m];
+}
 
 /* ---- names ---- */
 
@@ -38,16 +41,22 @@ int ty_check_experiment_name(const char *value, struct ty_error *err)
 {
     if (is_word(value, 3, NAME_MAX_EXPERIMENT))
         return 0;
-    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of an experiment: it has 3 to 36 letters, digits, '_' or '-', "
-                                      "and begins with a letter or digit", value);
+    return ty_error_set(
+        err, -EINVAL,
+        "'%.80s' cannot be the name of an experiment: it has 3 to 36 letters, digits, '_' or '-', "
+        "and begins with a letter or digit",
+        value);
 }
 
 int ty_check_target_name(const char *value, struct ty_error *err)
 {
     if (is_word(value, 2, NAME_MAX_TARGET))
         return 0;
-    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a compute target: it has 2 to 32 letters, digits, '_' or '-', "
-                                      "and begins with a letter or digit", value);
+    return ty_error_set(
+        err, -EINVAL,
+        "'%.80s' cannot be the name of a compute target: it has 2 to 32 letters, digits, '_' or '-', "
+        "and begins with a letter or digit",
+        value);
 }
 
 static bool is_identifier(const char *s)
@@ -59,28 +68,40 @@ int ty_check_datastore_name(const char *value, struct ty_error *err)
 {
     if (*value && strlen(value) <= NAME_MAX_DATA && ty_ascii_only(value, "_"))
         return 0;
-    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a datastore: it has 1 to 255 letters, digits or '_'", value);
+    return ty_error_set(
+        err, -EINVAL,
+        "'%.80s' cannot be the name of a datastore: it has 1 to 255 letters, digits or '_'", value);
 }
 
 int ty_check_data_name(const char *value, struct ty_error *err)
 {
     if (is_identifier(value) && strlen(value) <= NAME_MAX_DATA)
         return 0;
-    return ty_error_set(err, -EINVAL, "'%.80s' cannot be the name of a data reference: it has up to 255 letters, digits or '_', "
-                                      "and does not begin with a digit", value);
+    return ty_error_set(
+        err, -EINVAL,
+        "'%.80s' cannot be the name of a data reference: it has up to 255 letters, digits or '_', "
+        "and does not begin with a digit",
+        value);
 }
 
 int ty_check_env_name(const char *value, struct ty_error *err)
 {
-    static const char *const reserved[] = { "TRAINYARD_", "AZUREML_RUN_", "AZUREML_DATAREFERENCE_" };
+    static const char *const reserved[] = { "TRAINYARD_", "AZUREML_RUN_",
+                                            "AZUREML_DATAREFERENCE_" };
 
     if (!is_identifier(value))
-        return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' cannot be the name of a variable: it has letters, digits "
-                                          "or '_', and does not begin with a digit", value);
+        return ty_error_set(
+            err, -EINVAL,
+            "environment_variables: '%.80s' cannot be the name of a variable: it has letters, digits "
+            "or '_', and does not begin with a digit",
+            value);
     for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
         if (ty_starts_with(value, reserved[i]))
-            return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' is set by the service for each run; names that "
-                                              "begin with %s cannot be given", value, reserved[i]);
+            return ty_error_set(
+                err, -EINVAL,
+                "environment_variables: '%.80s' is set by the service for each run; names that "
+                "begin with %s cannot be given",
+                value, reserved[i]);
     return 0;
 }
 
@@ -96,12 +117,14 @@ static int text_list(const json_t *o, const char *key, const char ***ret, struct
     if (list && !json_is_null(list) && !json_is_array(list))
         return ty_error_set(err, -EINVAL, WHAT ": '%s' is not a list", key);
     if (n > TY_ARGUMENTS_MAX)
-        return ty_error_set(err, -EINVAL, WHAT ": '%s' has %zu entries, and may have %d", key, n, TY_ARGUMENTS_MAX);
+        return ty_error_set(err, -EINVAL, WHAT ": '%s' has %zu entries, and may have %d", key, n,
+                            TY_ARGUMENTS_MAX);
     json_array_foreach(list, i, item) {
         if (!json_is_string(item))
             return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' is not a text", i + 1, key);
         if (json_string_length(item) > TY_TEXT_MAX)
-            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' has more than %d bytes", i + 1, key, TY_TEXT_MAX);
+            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' has more than %d bytes",
+                                i + 1, key, TY_TEXT_MAX);
     }
     v = calloc(n + 1, sizeof *v);
     if (!v)
@@ -117,25 +140,37 @@ static int check_command(const struct ty_run_spec *s, struct ty_error *err)
     const char *program = s->command[0];
 
     if (s->interpreter)
-        return ty_error_set(err, -EINVAL, WHAT ": 'interpreter' runs a 'script'; a 'command' names its program itself");
+        return ty_error_set(
+            err, -EINVAL,
+            WHAT ": 'interpreter' runs a 'script'; a 'command' names its program itself");
     if (!program || (*program != '/' && !ty_path_is_inside(program)))
-        return ty_error_set(err, -EINVAL, WHAT ": 'command' begins with '%.200s', and must begin with an absolute path, or a "
-                                          "path inside the snapshot", program ? program : "");
+        return ty_error_set(
+            err, -EINVAL,
+            WHAT ": 'command' begins with '%.200s', and must begin with an absolute path, or a "
+                 "path inside the snapshot",
+            program ? program : "");
     if (*program != '/' && !s->snapshot)
-        return ty_error_set(err, -EINVAL, WHAT ": 'command' begins with '%.200s', a relative path, which needs a 'snapshot' that "
-                                          "it lies in", program);
+        return ty_error_set(
+            err, -EINVAL,
+            WHAT ": 'command' begins with '%.200s', a relative path, which needs a 'snapshot' that "
+                 "it lies in",
+            program);
     return 0;
 }
 
 static int check_script(const struct ty_run_spec *s, struct ty_error *err)
 {
     if (!ty_path_is_inside(s->script))
-        return ty_error_set(err, -EINVAL, "entry_script '%.200s' is not a path inside source_directory; give it relative to "
-                                          "source_directory, without '..'", s->script);
+        return ty_error_set(
+            err, -EINVAL,
+            "entry_script '%.200s' is not a path inside source_directory; give it relative to "
+            "source_directory, without '..'",
+            s->script);
     if (!s->snapshot)
         return ty_error_set(err, -EINVAL, WHAT ": 'script' needs a 'snapshot' that it lies in");
     if (!s->interpreter || *s->interpreter != '/')
-        return ty_error_set(err, -EINVAL, WHAT ": 'script' needs an 'interpreter', an absolute path");
+        return ty_error_set(err, -EINVAL,
+                            WHAT ": 'script' needs an 'interpreter', an absolute path");
     return 0;
 }
 
@@ -151,7 +186,9 @@ static int get_program(struct ty_run_spec *s, struct ty_error *err)
     if (r < 0)
         return r;
     if (!s->script == !s->command)
-        return ty_error_set(err, -EINVAL, WHAT ": give either 'script' (the entry_script) or 'command', and not both");
+        return ty_error_set(err, -EINVAL,
+                            WHAT
+                            ": give either 'script' (the entry_script) or 'command', and not both");
     return s->script ? check_script(s, err) : check_command(s, err);
 }
 
@@ -164,10 +201,12 @@ static int get_identity(struct ty_run_spec *s, struct ty_error *err)
     s->target = "local";
     s->communicator = "None";
     if (r == 0 && version < 0)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'version' is missing; this service knows version %d", TY_RUN_SPEC_VERSION);
-    if (r == 0 && version != TY_RUN_SPEC_VERSION)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'version' is %lld, and this service knows version %d", (long long)version,
+        r = ty_error_set(err, -EINVAL, WHAT ": 'version' is missing; this service knows version %d",
                          TY_RUN_SPEC_VERSION);
+    if (r == 0 && version != TY_RUN_SPEC_VERSION)
+        r = ty_error_set(err, -EINVAL,
+                         WHAT ": 'version' is %lld, and this service knows version %d",
+                         (long long)version, TY_RUN_SPEC_VERSION);
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "experiment", &s->experiment, err);
     if (r == 0)
@@ -176,7 +215,8 @@ static int get_identity(struct ty_run_spec *s, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "display_name", &s->display_name, err);
     if (r == 0 && s->display_name && strlen(s->display_name) > DISPLAY_NAME_MAX)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'display_name' has more than %d bytes", DISPLAY_NAME_MAX);
+        r = ty_error_set(err, -EINVAL, WHAT ": 'display_name' has more than %d bytes",
+                         DISPLAY_NAME_MAX);
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "target", &s->target, err);
     if (r == 0)
@@ -188,8 +228,8 @@ static int get_identity(struct ty_run_spec *s, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_str(o, WHAT, "source_directory", &s->source_directory, err);
     if (r == 0 && s->source_directory && strlen(s->source_directory) > SOURCE_DIRECTORY_MAX)
-        r = ty_error_set(err, -EINVAL, "source_directory '%.80s...' has more than %d bytes", s->source_directory,
-                         SOURCE_DIRECTORY_MAX);
+        r = ty_error_set(err, -EINVAL, "source_directory '%.80s...' has more than %d bytes",
+                         s->source_directory, SOURCE_DIRECTORY_MAX);
     return r == 0 ? ty_json_get_str(o, WHAT, "communicator", &s->communicator, err) : r;
 }
 
@@ -206,13 +246,19 @@ static int get_size(struct ty_run_spec *s, struct ty_error *err)
         if (r < 0)
             return r;
         if (n != 1)
-            return ty_error_set(err, -EINVAL, "%s is %lld: this version runs one process on one node; distributed jobs come "
-                                              "with a later release", keys[i], (long long)n);
+            return ty_error_set(
+                err, -EINVAL,
+                "%s is %lld: this version runs one process on one node; distributed jobs come "
+                "with a later release",
+                keys[i], (long long)n);
         *at[i] = (int)n;
     }
     if (strcasecmp(s->communicator, "None") != 0)
-        return ty_error_set(err, -EINVAL, "the communicator (distributed_backend) '%.40s' is for jobs of several processes, which "
-                                          "come with a later release; leave it out", s->communicator);
+        return ty_error_set(
+            err, -EINVAL,
+            "the communicator (distributed_backend) '%.40s' is for jobs of several processes, which "
+            "come with a later release; leave it out",
+            s->communicator);
     return 0;
 }
 
@@ -235,7 +281,8 @@ static int get_resources(struct ty_run_spec *s, struct ty_error *err)
             r = ty_json_get_i64(o, WHAT ", 'resources'", "cpus", 1, CPUS_MAX, &cpus, err);
     }
     if (r == 0)
-        r = ty_json_get_i64(s->json, WHAT, "max_run_duration_seconds", 0, RUN_SECONDS_MAX, &seconds, err);
+        r = ty_json_get_i64(s->json, WHAT, "max_run_duration_seconds", 0, RUN_SECONDS_MAX, &seconds,
+                            err);
     s->cpus = (int)cpus;
     s->max_run_seconds = seconds;
     return r;
@@ -248,15 +295,17 @@ static int check_environment(const json_t *env, struct ty_error *err)
     int r;
 
     if (json_object_size(env) > TY_ENVIRONMENT_MAX)
-        return ty_error_set(err, -EINVAL, "environment_variables: there are %zu, and may be %d", json_object_size(env),
-                            TY_ENVIRONMENT_MAX);
+        return ty_error_set(err, -EINVAL, "environment_variables: there are %zu, and may be %d",
+                            json_object_size(env), TY_ENVIRONMENT_MAX);
     json_object_foreach((json_t *)env, name, value) {
         r = ty_check_env_name(name, err);
         if (r < 0)
             return r;
         if (strlen(name) + 1 + json_string_length(value) > TY_TEXT_MAX)
-            return ty_error_set(err, -EINVAL, "environment_variables: '%.80s' and its value have more than %d bytes", name,
-                                TY_TEXT_MAX - 1);
+            return ty_error_set(
+                err, -EINVAL,
+                "environment_variables: '%.80s' and its value have more than %d bytes", name,
+                TY_TEXT_MAX - 1);
     }
     return 0;
 }
@@ -270,9 +319,12 @@ static int check_tags(const json_t *o, const char *key, bool null_allowed, struc
     if (map && !json_is_null(map) && !json_is_object(map))
         return ty_error_set(err, -EINVAL, WHAT ": '%s' is not an object", key);
     json_object_foreach((json_t *)map, name, value)
-        if (!*name || strlen(name) > TAG_KEY_MAX || !(json_is_string(value) || (null_allowed && json_is_null(value))))
-            return ty_error_set(err, -EINVAL, WHAT ": '%.80s' in '%s': a key has 1 to %d bytes, a value is a text%s", name, key,
-                                TAG_KEY_MAX, null_allowed ? " or null" : "");
+        if (!*name || strlen(name) > TAG_KEY_MAX ||
+            !(json_is_string(value) || (null_allowed && json_is_null(value))))
+            return ty_error_set(err, -EINVAL,
+                                WHAT
+                                ": '%.80s' in '%s': a key has 1 to %d bytes, a value is a text%s",
+                                name, key, TAG_KEY_MAX, null_allowed ? " or null" : "");
     return 0;
 }
 
@@ -286,7 +338,8 @@ static int check_azureml(const json_t *azureml, struct ty_error *err)
     if (!text)
         return ty_error_oom(err);
     if (!json_is_object(azureml) || strlen(text) > AZUREML_MAX)
-        return ty_error_set(err, -EINVAL, WHAT ": 'azureml' is not an object of at most %d bytes", AZUREML_MAX);
+        return ty_error_set(err, -EINVAL, WHAT ": 'azureml' is not an object of at most %d bytes",
+                            AZUREML_MAX);
     return 0;
 }
 
@@ -296,11 +349,13 @@ static int check_warnings(const json_t *warnings, struct ty_error *err)
     size_t i;
 
     if (!json_is_array(warnings) || json_array_size(warnings) > TY_WARNINGS_MAX)
-        return ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most %d texts", TY_WARNINGS_MAX);
+        return ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most %d texts",
+                            TY_WARNINGS_MAX);
     json_array_foreach(warnings, i, item)
         if (!json_is_string(item) || json_string_length(item) > WARNING_MAX)
-            return ty_error_set(err, -EINVAL, WHAT ": entry %zu of 'warnings' is not a text of at most %d bytes", i + 1,
-                                WARNING_MAX);
+            return ty_error_set(err, -EINVAL,
+                                WHAT ": entry %zu of 'warnings' is not a text of at most %d bytes",
+                                i + 1, WARNING_MAX);
     return 0;
 }
 
@@ -335,7 +390,10 @@ static int get_mode(const json_t *o, const char *what, enum ty_data_mode *ret, s
             *ret = (enum ty_data_mode)i;
             return 0;
         }
-    return r < 0 ? r : ty_error_set(err, -EINVAL, "%s: 'mode' is '%.40s', and may be mount, download or upload", what, word);
+    return r < 0 ? r
+                 : ty_error_set(err, -EINVAL,
+                                "%s: 'mode' is '%.40s', and may be mount, download or upload", what,
+                                word);
 }
 
 /* A relative place lies in the job's working directory. */
@@ -347,14 +405,18 @@ static int check_place(const char *what, const char *path, struct ty_error *err)
     if (r == -ENOMEM)
         return ty_error_oom(err);
     if (r < 0)
-        return ty_error_set(err, -EINVAL, "%s: path_on_compute '%.200s' is neither absolute nor a path inside the working directory",
-                            what, path);
+        return ty_error_set(
+            err, -EINVAL,
+            "%s: path_on_compute '%.200s' is neither absolute nor a path inside the working directory",
+            what, path);
     return 0;
 }
 
-static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *ret, struct ty_error *err)
+static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *ret,
+                        struct ty_error *err)
 {
-    static const char *const known[] = { "datastore", "path", "mode", "path_on_compute", "overwrite", NULL };
+    static const char *const known[] = { "datastore",       "path",      "mode",
+                                         "path_on_compute", "overwrite", NULL };
     struct ty_data_ref d = { .name = name, .path = "" };
     char what[320];
     int r = ty_check_data_name(name, err);
@@ -372,8 +434,11 @@ static int get_data_ref(const char *name, const json_t *o, struct ty_data_ref *r
     if (r == 0)
         r = ty_json_get_str(o, what, "path", &d.path, err);
     if (r == 0 && *d.path && !ty_path_is_inside(d.path))
-        r = ty_error_set(err, -EINVAL, "%s: path '%.200s' (path_on_datastore) is not a path inside the datastore; give it relative "
-                                          "to the datastore's root, without '..'", what, d.path);
+        r = ty_error_set(
+            err, -EINVAL,
+            "%s: path '%.200s' (path_on_datastore) is not a path inside the datastore; give it relative "
+            "to the datastore's root, without '..'",
+            what, d.path);
     if (r == 0)
         r = ty_json_get_str(o, what, "path_on_compute", &d.path_on_compute, err);
     if (r == 0)
@@ -395,7 +460,9 @@ static int get_data(struct ty_run_spec *s, struct ty_error *err)
     if (!map || json_is_null(map))
         return 0;
     if (!json_is_object(map) || json_object_size(map) > TY_DATA_REFS_MAX)
-        return ty_error_set(err, -EINVAL, WHAT ": 'data_references' is not an object of at most %d entries", TY_DATA_REFS_MAX);
+        return ty_error_set(err, -EINVAL,
+                            WHAT ": 'data_references' is not an object of at most %d entries",
+                            TY_DATA_REFS_MAX);
     s->data = calloc(json_object_size(map) + 1, sizeof *s->data);
     if (!s->data)
         return ty_error_oom(err);
@@ -427,11 +494,30 @@ static int complete(json_t *o)
 
 int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err)
 {
-    static const char *const known[] = { "version", "experiment", "display_name", "target", "snapshot", "source_directory",
-                                         "script", "interpreter", "command", "arguments", "expand", "environment_variables",
-                                         "data_references", "node_count", "process_count_per_node", "communicator",
-                                         "resources", "use_gpu", "max_run_duration_seconds", "tags", "properties", "warnings",
-                                         "azureml", NULL };
+    static const char *const known[] = { "version",
+                                         "experiment",
+                                         "display_name",
+                                         "target",
+                                         "snapshot",
+                                         "source_directory",
+                                         "script",
+                                         "interpreter",
+                                         "command",
+                                         "arguments",
+                                         "expand",
+                                         "environment_variables",
+                                         "data_references",
+                                         "node_count",
+                                         "process_count_per_node",
+                                         "communicator",
+                                         "resources",
+                                         "use_gpu",
+                                         "max_run_duration_seconds",
+                                         "tags",
+                                         "properties",
+                                         "warnings",
+                                         "azureml",
+                                         NULL };
     struct ty_run_spec *s;
     int r;
 

@@ -14,7 +14,8 @@
 #include <errno.h>
 #include <string.h>
 
-static_assert(TY_RUN_STATE_COUNT == 12 && TY_EV_COUNT == 13, "extend next[], docs/spec/event-log.md and the SDK's list of states");
+static_assert(TY_RUN_STATE_COUNT == 12 && TY_EV_COUNT == 13,
+              "extend next[], docs/spec/event-log.md and the SDK's list of states");
 
 static const char *const state_words[] = {
 #define X(name, word) [TY_RUN_##name] = word,
@@ -124,8 +125,14 @@ int ty_run_apply(struct ty_run *run, enum ty_run_event ev, const struct ty_event
     return 0;
 }
 
-const char *ty_run_state_word(enum ty_run_state s) { return state_words[s]; }
-const char *ty_run_event_word(enum ty_run_event ev) { return event_words[ev]; }
+const char *ty_run_state_word(enum ty_run_state s)
+{
+    return state_words[s];
+}
+const char *ty_run_event_word(enum ty_run_event ev)
+{
+    return event_words[ev];
+}
 
 enum ty_run_state ty_run_state_parse(const char *word)
 {

@@ -51,10 +51,13 @@ static int get_numbers(struct ty_target_spec *s, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_i64(s->json, WHAT, "max_nodes", 0, NODES_MAX, &max, err);
     if (r == 0)
-        r = ty_json_get_i64(s->json, WHAT, "idle_seconds_before_scaledown", 0, INT32_MAX, &idle, err);
+        r = ty_json_get_i64(s->json, WHAT, "idle_seconds_before_scaledown", 0, INT32_MAX, &idle,
+                            err);
     if (r == 0 && max > 0 && min > max)
-        r = ty_error_set(err, -EINVAL, WHAT ": min_nodes is %d and max_nodes %d; the first may not be above the second",
-                         (int)min, (int)max);
+        r = ty_error_set(
+            err, -EINVAL,
+            WHAT ": min_nodes is %d and max_nodes %d; the first may not be above the second",
+            (int)min, (int)max);
     s->min_nodes = (int)min;
     s->max_nodes = (int)max;
     s->idle_seconds = (int)idle;
@@ -70,19 +73,25 @@ static int get_words(struct ty_target_spec *s, struct ty_error *err)
     if (r == 0 && !s->kind)
         r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is missing; this version knows 'local'");
     if (r == 0 && strcmp(s->kind, "local") != 0)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'", s->kind);
+        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'",
+                         s->kind);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "vm_size", &s->vm_size, err);
     if (r == 0 && strlen(s->vm_size) > VM_SIZE_MAX)
-        r = ty_error_set(err, -EINVAL, WHAT ": vm_size '%.40s...' has more than %d bytes", s->vm_size, VM_SIZE_MAX);
+        r = ty_error_set(err, -EINVAL, WHAT ": vm_size '%.40s...' has more than %d bytes",
+                         s->vm_size, VM_SIZE_MAX);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "vm_priority", &s->vm_priority, err);
-    if (r == 0 && strcmp(s->vm_priority, "dedicated") != 0 && strcmp(s->vm_priority, "lowpriority") != 0)
-        r = ty_error_set(err, -EINVAL, WHAT ": vm_priority is '%.40s', and may be dedicated or lowpriority", s->vm_priority);
+    if (r == 0 && strcmp(s->vm_priority, "dedicated") != 0 &&
+        strcmp(s->vm_priority, "lowpriority") != 0)
+        r = ty_error_set(err, -EINVAL,
+                         WHAT ": vm_priority is '%.40s', and may be dedicated or lowpriority",
+                         s->vm_priority);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "description", &s->description, err);
     if (r == 0 && strlen(s->description) > DESCRIPTION_MAX)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'description' has more than %d bytes", DESCRIPTION_MAX);
+        r = ty_error_set(err, -EINVAL, WHAT ": 'description' has more than %d bytes",
+                         DESCRIPTION_MAX);
     if (r == 0)
         r = ty_json_get_bool(s->json, WHAT, "require_gpu", &s->require_gpu, err);
     return r == 0 ? ty_json_get_strings(s->json, WHAT, "tags", &s->tags, err) : r;
@@ -98,8 +107,10 @@ static int complete(json_t *o)
 
 int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct ty_error *err)
 {
-    static const char *const known[] = { "kind", "vm_size", "min_nodes", "max_nodes", "idle_seconds_before_scaledown",
-                                         "vm_priority", "require_gpu", "description", "tags", NULL };
+    static const char *const known[] = {
+        "kind",        "vm_size",     "min_nodes",   "max_nodes", "idle_seconds_before_scaledown",
+        "vm_priority", "require_gpu", "description", "tags",      NULL
+    };
     struct ty_target_spec *s;
     int r;
 

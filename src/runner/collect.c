@@ -11,6 +11,7 @@
 #include "runner/child.h"
 #include "runner/records.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <string.h>
@@ -129,6 +130,7 @@ static int put(struct collecting *c, const char *path, const char *real)
     char sha[TY_SHA256_HEX + 1];
     struct ty_error err = { 0 };
     int64_t delay = RETRY_FIRST_US;
+    struct stat st;
     uint64_t bytes = 0;
     int r;
 
@@ -138,8 +140,14 @@ static int put(struct collecting *c, const char *path, const char *real)
         warn(c, "a file in '%.*s' is not kept: its name is not UTF-8", (int)strcspn(path, "/"), path);
         return 0;
     }
-    if (c->files + c->nknown >= TY_COLLECT_FILES_MAX) {
-        warn(c, "'%s' is not kept: a run keeps at most %d files", path, TY_COLLECT_FILES_MAX);
+    if ((int64_t)(c->files + c->nknown) >= c->job->artifact_files_max) {
+        warn(c, "'%s' is not kept: a run keeps at most %" PRId64 " files (limits.artifacts)", path,
+             c->job->artifact_files_max);
+        return 0;
+    }
+    if (stat(real, &st) == 0 && (int64_t)c->bytes + st.st_size > c->job->artifact_bytes_max) {
+        warn(c, "'%s' is not kept: the files of a run have at most %" PRId64 " bytes (limits.artifact_bytes)", path,
+             c->job->artifact_bytes_max);
         return 0;
     }
     for (int try = 1;; try++) {

@@ -3,7 +3,6 @@
 #define TY_COLLECT_H
 #include "runner/jobfile.h"
 
-#define TY_COLLECT_FILES_MAX 100000 /* artifacts of one run */
 #define TY_COLLECT_TRIES 3          /* for a file that the store does not take */
 #define TY_COLLECT_NAMED_MAX 20     /* files named in warnings; the rest is counted */
 

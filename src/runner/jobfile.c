@@ -62,7 +62,8 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_error_set(err, -EINVAL, "job.json has no 'version'");
     j->attempt = 1;
     j->cancel_grace_seconds = 30;
-    j->log_bytes_max = INT64_MAX;
+    j->log_bytes_max = j->artifact_bytes_max = INT64_MAX;
+    j->artifact_files_max = 100000;
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "attempt", 1, INT32_MAX, &j->attempt, err);
     if (r == 0)
@@ -70,6 +71,10 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
                             &j->cancel_grace_seconds, err);
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "log_bytes_max", 0, INT64_MAX, &j->log_bytes_max, err);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "artifact_files_max", 0, INT64_MAX, &j->artifact_files_max, err);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "artifact_bytes_max", 0, INT64_MAX, &j->artifact_bytes_max, err);
     return r;
 }
 

@@ -13,6 +13,7 @@ struct ty_jobfile {
         *python_path /* NULL */;
     const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore */
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
+    int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
     json_t *warnings; /* array of texts */
 };
 int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err);

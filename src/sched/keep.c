@@ -38,7 +38,7 @@ struct round {
     struct ty_gc_report report;
     struct ty_error err;
     int r;
-    int64_t grace_s, runs_removed;
+    int64_t grace_s, runs_removed, snapshots_removed;
     void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err);
     void *ctx;
 };
@@ -107,10 +107,10 @@ static void on_pool(uv_work_t *w)
 static void finish(struct round *g)
 {
     struct sha *s, *next;
-    json_t *report = json_pack("{s:I s:I s:I s:I s:I}", "blobs_kept", (json_int_t)g->report.kept, "bytes_kept",
+    json_t *report = json_pack("{s:I s:I s:I s:I s:I s:I}", "blobs_kept", (json_int_t)g->report.kept, "bytes_kept",
                                (json_int_t)g->report.kept_bytes, "blobs_removed", (json_int_t)g->report.removed,
                                "bytes_removed", (json_int_t)g->report.removed_bytes, "runs_removed",
-                               (json_int_t)g->runs_removed);
+                               (json_int_t)g->runs_removed, "snapshots_removed", (json_int_t)g->snapshots_removed);
 
     g->done(g->ctx, g->r, report, &g->err);
     json_decref(report);
@@ -187,7 +187,7 @@ int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *repor
     u = ty_unit_new();
     prune_runs(g, u, "retention.runs_days", NULL);
     prune_runs(g, u, "retention.failed_days", "Failed");
-    ty_unit_snapshots_prune(u, ty_wall_us() - g->grace_s * 1000000);
+    ty_unit_snapshots_prune(u, ty_wall_us() - g->grace_s * 1000000, &g->snapshots_removed);
     ty_store_commit(s->o.store, u, on_pruned, g);
     return 0;
 }

@@ -41,6 +41,8 @@ int target_add(struct ty_sched *s, const char *name, const json_t *json, struct 
 
     if (r < 0)
         return r;
+    if (!json_object_get(json, "require_gpu"))
+        spec->require_gpu = ty_conf_bool(s->o.conf, "target.require_gpu");
     if (!t) {
         t = calloc(1, sizeof *t);
         if (!t || !(t->name = strdup(name))) {

@@ -81,19 +81,23 @@ static int check_program(const struct ty_run_spec *spec, struct ty_error *err)
     return 0;
 }
 
-static json_t *exp_pack(const char *experiment, const json_t *given)
+/* The spec as it will be stored: with the experiment of the path and the defaults of the configuration. */
+static json_t *complete(struct ty_sched *s, const char *experiment, const json_t *given)
 {
     json_t *spec = json_is_object(given) ? json_copy((json_t *)given) : NULL;
 
     if (spec && experiment)
         json_object_set_new(spec, "experiment", json_string(experiment));
+    if (spec && !json_object_get(spec, "max_run_duration_seconds"))
+        json_object_set_new(spec, "max_run_duration_seconds",
+                            json_integer(ty_conf_number(s->o.conf, "run.max_run_duration_seconds")));
     return spec;
 }
 
 static int parse(struct ty_sched *s, const char *experiment, const json_t *given, struct ty_run_spec **ret,
                  struct ty_str *warning, struct ty_error *err)
 {
-    CLEANUP_JSON json_t *json = exp_pack(experiment, given);
+    CLEANUP_JSON json_t *json = complete(s, experiment, given);
     struct ty_run_spec *spec = NULL;
     struct target *t;
     int r;

@@ -111,8 +111,9 @@ int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_r
 int ty_store_with_run(struct ty_store *st, const char *name, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx);
 /* Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
 int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
-/* Snapshots that no run refers to and that are older than before_us are forgotten. */
-void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us);
+/* Snapshots that no run refers to and that are older than before_us are forgotten; *removed (NULL: not asked) says how many,
+ * once done is called. */
+void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us, int64_t *removed);
 /* Names of ended runs that ended before `before_us` (state NULL: any end); array of texts. */
 int ty_store_ended_before(struct ty_store *st, int64_t before_us, const char *state, int limit, json_t **ret);
 /* Replay each run's events and compare with its row: number of runs that differ (named in *err), or negative. */

@@ -9,6 +9,7 @@ struct op_snapshot {
     struct op op;
     const char *id; /* NULL: prune */
     int64_t files, bytes, at_us;
+    int64_t *removed; /* by prune */
 };
 
 static int apply_snapshot_put(struct ty_store *st, const struct op *op)
@@ -33,16 +34,22 @@ void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uin
 
 static int apply_prune(struct ty_store *st, const struct op *op)
 {
-    return store_exec(&st->writer, STMT_snapshots_prune, "i",
-                      ((const struct op_snapshot *)op)->at_us);
+    const struct op_snapshot *o = (const struct op_snapshot *)op;
+    int r = store_exec(&st->writer, STMT_snapshots_prune, "i", o->at_us);
+
+    if (r == 0 && o->removed)
+        *o->removed = sqlite3_changes(st->writer.db);
+    return r;
 }
 
-void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us)
+void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us, int64_t *removed)
 {
     struct op_snapshot *o = unit_op(u, sizeof *o, apply_prune);
 
-    if (o)
+    if (o) {
         o->at_us = before_us;
+        o->removed = removed;
+    }
 }
 
 bool ty_store_snapshot_has(struct ty_store *st, const char *id)

@@ -74,14 +74,14 @@ static void test_snapshots_and_blobs(void **state)
 
     u = ty_unit_new();
     ty_unit_snapshot_put(u, SHA_A, 3, 100, T0 + 10); /* touched */
-    ty_unit_snapshots_prune(u, T0 + 10);
+    ty_unit_snapshots_prune(u, T0 + 10, NULL);
     assert_int_equal(kit_commit(k, u), 0);
     assert_true(ty_store_snapshot_has(k->st, SHA_A));
     assert_true(ty_store_snapshot_has(k->st, SHA_B)); /* old, but a run refers to it */
 
     u = ty_unit_new();
     ty_unit_run_delete(u, row.id);
-    ty_unit_snapshots_prune(u, T0 + 11);
+    ty_unit_snapshots_prune(u, T0 + 11, NULL);
     ty_unit_snapshot_put(u, "e", 1, 1, T0);
     assert_int_equal(kit_commit(k, u), 0);
     assert_false(ty_store_snapshot_has(k->st, SHA_A));

@@ -74,7 +74,7 @@ static void test_units_without_memory(void **state)
     ty_unit_target_put(NULL, "t", "{}", 1);
     ty_unit_target_delete(NULL, "t");
     ty_unit_snapshot_put(NULL, "s", 1, 1, 1);
-    ty_unit_snapshots_prune(NULL, 1);
+    ty_unit_snapshots_prune(NULL, 1, NULL);
     ty_unit_datastore_put(NULL, "d", "file", "{}", 1);
     ty_unit_run_delete(NULL, 1);
     ty_unit_record_next(NULL, 1, 1);
