@@ -1,10 +1,12 @@
 /* blob.c - the content-addressed store: a folder of read-only files named by their SHA-256 */
 #include "blob/blob.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "blob/recover.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -13,15 +15,19 @@
 #include <sys/stat.h>
 
 #define PATH_CAP 96
+#define SYNC_GRAIN_US 1000000 /* file times come from a coarser clock than ours */
 
 struct ty_blobs {
     char *dir;
     int dirfd, tmpfd;
+    int mark; /* recover.h */
 };
 
 struct ty_blob_put {
     struct ty_blobs *blobs;
     int fd;
+    int failed;    /* of the first write that did not work: what is in the file is unknown then */
+    uint64_t bytes;
     char name[32]; /* in tmp/ */
     crypto_hash_sha256_state hash;
 };
@@ -89,11 +95,13 @@ int ty_blobs_open(const char *dir, struct ty_blobs **ret, struct ty_error *err)
     b->dir = strdup(dir);
     b->dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     b->tmpfd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    b->mark = -1;
     if (!b->dir || b->dirfd < 0 || b->tmpfd < 0 || sodium_init() < 0) {
         r = ty_error_set(err, errno ? -errno : -ENOMEM, "cannot open the blob store '%s': %m", dir);
         ty_blobs_free(b);
         return r;
     }
+    b->mark = ty_blobs_recover(b->dirfd);
     *ret = b;
     return 0;
 }
@@ -105,6 +113,8 @@ struct ty_blobs *ty_blobs_free(struct ty_blobs *b)
             close(b->dirfd);
         if (b->tmpfd >= 0)
             close(b->tmpfd);
+        if (b->mark >= 0)
+            close(b->mark);
         free(b->dir);
         free(b);
     }
@@ -117,7 +127,10 @@ bool ty_blob_has(struct ty_blobs *b, const char *sha)
 {
     char path[PATH_CAP];
 
-    return blob_path(sha, path) == 0 && utimensat(b->dirfd, path, NULL, 0) == 0;
+    if (blob_path(sha, path) < 0)
+        return false;
+    /* Where a store cannot be written to, nothing is collected either. */
+    return utimensat(b->dirfd, path, NULL, 0) == 0 || (errno != ENOENT && faccessat(b->dirfd, path, R_OK, 0) == 0);
 }
 
 int ty_blob_open(struct ty_blobs *b, const char *sha)
@@ -152,19 +165,30 @@ int ty_blob_remove(struct ty_blobs *b, const char *sha)
     return unlinkat(b->dirfd, path, 0) < 0 ? -errno : 0;
 }
 
-int ty_blobs_sync(struct ty_blobs *b) { return FAULT("blob.sync", -1, syncfs(b->dirfd)) < 0 ? -errno : 0; }
+int ty_blobs_sync(struct ty_blobs *b)
+{
+    int64_t began_us = ty_wall_us() - SYNC_GRAIN_US;
+
+    if (FAULT("blob.sync", -1, syncfs(b->dirfd)) < 0)
+        return -errno;
+    ty_blobs_synced(b->mark, began_us);
+    return 0;
+}
 
 /* ---- putting ---- */
 
-static int put_failed(const struct ty_blobs *b, int r, struct ty_error *err)
+/* `what` is the user's file, or NULL. */
+static int put_failed(const struct ty_blobs *b, const char *what, int r, struct ty_error *err)
 {
     char free_bytes[16];
 
     errno = -r;
+    ty_error_set(err, r, "cannot store %s%s%s in '%s': %m", what ? "'" : "", what ? what : "a file", what ? "'" : "", b->dir);
     if (r == -ENOSPC)
-        return ty_error_set(err, r, "cannot store a file in '%s': %m (%s free); make room, for example with `trainyard gc`",
-                            b->dir, ty_show_bytes(ty_fs_free_bytes(b->dir), free_bytes));
-    return ty_error_set(err, r, "cannot store a file in '%s': %m", b->dir);
+        ty_error_set(err, r, "cannot store %s%s%s in '%s': %s (%s free); make room, for example with `trainyard gc`",
+                     what ? "'" : "", what ? what : "a file", what ? "'" : "", b->dir, strerror(ENOSPC),
+                     ty_show_bytes(ty_fs_free_bytes(b->dir), free_bytes));
+    return r;
 }
 
 int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error *err)
@@ -180,7 +204,7 @@ int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error 
         int r = -errno;
 
         free(p);
-        return put_failed(b, r, err);
+        return put_failed(b, NULL, r, err);
     }
     crypto_hash_sha256_init(&p->hash);
     *ret = p;
@@ -189,11 +213,14 @@ int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error 
 
 int ty_blob_write(struct ty_blob_put *p, const void *bytes, size_t n, struct ty_error *err)
 {
-    int r = FAULT("blob.write", -errno, ty_write_all(p->fd, bytes, n));
+    int r = p->failed ? p->failed : FAULT("blob.write", -errno, ty_write_all(p->fd, bytes, n));
 
-    if (r < 0)
-        return put_failed(p->blobs, r, err);
+    if (r < 0) {
+        p->failed = r;
+        return put_failed(p->blobs, NULL, r, err);
+    }
     crypto_hash_sha256_update(&p->hash, bytes, n);
+    p->bytes += n;
     return 0;
 }
 
@@ -206,7 +233,8 @@ void ty_blob_abort(struct ty_blob_put *p)
     }
 }
 
-/* Give the finished file its name.  When the blob is there already, that one stays, and is touched. */
+/* Give the finished file its name.  When the blob is there already, that one stays, and is touched; unless something has
+ * cut it, then this one takes its place. */
 static int settle(struct ty_blob_put *p, const char *sha)
 {
     char path[PATH_CAP], folder[3] = { sha[0], sha[1], 0 };
@@ -215,7 +243,7 @@ static int settle(struct ty_blob_put *p, const char *sha)
 
     if (r < 0)
         return r;
-    if (ty_blob_has(b, sha)) {
+    if (ty_blob_has(b, sha) && ty_blob_bytes(b, sha) == (int64_t)p->bytes) {
         unlinkat(b->tmpfd, p->name, 0);
         return 0;
     }
@@ -225,21 +253,22 @@ static int settle(struct ty_blob_put *p, const char *sha)
     return 0;
 }
 
-static int finish_as(struct ty_blob_put *p, const char *found, const char *expect, char sha[TY_SHA256_HEX + 1],
-                     struct ty_error *err)
+static int finish_as(struct ty_blob_put *p, const char *what, const char *found, const char *expect,
+                     char sha[TY_SHA256_HEX + 1], struct ty_error *err)
 {
     struct ty_blobs *b = p->blobs;
-    int r;
+    int r = p->failed;
 
-    if (expect && strcmp(expect, found) != 0) {
+    if (r == 0 && expect && strcmp(expect, found) != 0) {
         ty_blob_abort(p);
         return ty_error_set(err, -EBADMSG, "the content has the SHA-256 %s, not %s as announced: it was changed or cut on the way",
                             found, expect);
     }
-    r = settle(p, found);
+    if (r == 0)
+        r = settle(p, found);
     if (r < 0) {
         ty_blob_abort(p);
-        return put_failed(b, r, err);
+        return put_failed(b, what, r, err);
     }
     close(p->fd);
     free(p);
@@ -254,7 +283,7 @@ int ty_blob_finish(struct ty_blob_put *p, const char *expect, char sha[TY_SHA256
 
     crypto_hash_sha256_final(&p->hash, digest);
     to_hex(digest, found);
-    return finish_as(p, found, expect, sha, err);
+    return finish_as(p, NULL, found, expect, sha, err);
 }
 
 int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1], struct ty_error *err)
@@ -273,27 +302,41 @@ int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[
 }
 
 /* The copy is hashed, not the file: one that changes meanwhile cannot get a wrong name. */
+static int copy_and_hash(struct ty_blob_put *p, int from, char sha[TY_SHA256_HEX + 1])
+{
+    int r = FAULT("blob.write", -errno, ty_copy_fd(from, p->fd));
+
+    if (r == 0 && lseek(p->fd, 0, SEEK_SET) < 0)
+        r = -errno;
+    return r < 0 ? r : ty_sha256_file(p->fd, sha, &p->bytes);
+}
+
 int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HEX + 1], uint64_t *bytes,
                      struct ty_error *err)
 {
-    CLEANUP_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: the open of a pipe must not wait for its other end. */
+    CLEANUP_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     char found[TY_SHA256_HEX + 1];
     struct ty_blob_put *p;
+    struct stat st;
+    uint64_t size;
     int r;
 
-    if (from < 0)
+    if (from < 0 || fstat(from, &st) < 0)
         return ty_error_set(err, -errno, "cannot read '%s': %m", path);
+    if (!S_ISREG(st.st_mode))
+        return ty_error_set(err, -EINVAL, "cannot store '%s': it is not a file", path);
     r = ty_blob_begin(b, &p, err);
     if (r < 0)
         return r;
-    r = FAULT("blob.write", -errno, ty_copy_fd(from, p->fd));
-    if (r == 0 && lseek(p->fd, 0, SEEK_SET) < 0)
-        r = -errno;
-    if (r == 0)
-        r = ty_sha256_file(p->fd, found, bytes);
+    r = copy_and_hash(p, from, found);
     if (r < 0) {
         ty_blob_abort(p);
-        return put_failed(b, r, err);
+        return put_failed(b, path, r, err);
     }
-    return finish_as(p, found, NULL, sha, err);
+    size = p->bytes;
+    r = finish_as(p, path, found, NULL, sha, err);
+    if (r == 0)
+        *bytes = size;
+    return r;
 }

@@ -1,8 +1,14 @@
-/* gc.c - one walk over the store: what is old and not live goes */
+/* gc.c - one walk over the store: what is old and not live goes
+ *
+ * Somebody may ask for a blob (ty_blob_has touches it) just when it is about to go.  So it is first taken aside, into
+ * tmp/, and looked at again: one that was touched meanwhile is put back.
+ */
 #include "blob/gc.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fault.h"
+#include "blob/each.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -10,66 +16,92 @@
 #include <sys/stat.h>
 
 struct sweep {
-    struct ty_blobs *blobs;
-    int64_t before_s; /* touched later than that: spared */
+    int storefd;
+    int64_t before_us; /* touched then or later: spared */
     ty_gc_live live;
     void *ctx;
     struct ty_gc_report *report;
+    int failed; /* of the first that could not be removed */
 };
 
-static void consider(struct sweep *g, int dirfd, const char *prefix, const char *name)
+static bool is_old(const struct sweep *g, const struct stat *st)
 {
-    char sha[512];
-    struct stat st;
-    bool tmp = strcmp(prefix, "tmp") == 0;
-
-    snprintf(sha, sizeof sha, "%s%s", prefix, name);
-    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
-        return;
-    if (st.st_mtim.tv_sec > g->before_s || (!tmp && g->live(sha, g->ctx)) || unlinkat(dirfd, name, 0) < 0) {
-        g->report->kept++;
-        g->report->kept_bytes += (uint64_t)st.st_size;
-    } else {
-        g->report->removed++;
-        g->report->removed_bytes += (uint64_t)st.st_size;
-    }
+    return (int64_t)st->st_mtim.tv_sec * 1000000 + st->st_mtim.tv_nsec / 1000 < g->before_us;
 }
 
-static int sweep_folder(struct sweep *g, int top, const char *name)
+static void count(struct sweep *g, const struct stat *st, bool removed)
 {
-    CLEANUP_DIR DIR *dir = NULL;
-    struct dirent *e;
-    int fd = openat(top, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    *(removed ? &g->report->removed : &g->report->kept) += 1;
+    *(removed ? &g->report->removed_bytes : &g->report->kept_bytes) += (uint64_t)st->st_size;
+}
 
-    if (fd < 0)
-        return errno == ENOTDIR ? 0 : -errno;
-    dir = fdopendir(fd);
-    if (!dir) {
-        close(fd);
-        return -ENOMEM;
-    }
-    while ((e = readdir(dir)))
-        if (e->d_name[0] != '.')
-            consider(g, fd, name, e->d_name);
+static int failure(struct sweep *g)
+{
+    if (g->failed == 0)
+        g->failed = -errno;
+    return -1;
+}
+
+/* 1: gone; 0: it was touched and is there again; -1: it cannot be removed. */
+static int remove_blob(struct sweep *g, int folder, const char *name, const char *sha)
+{
+    char aside[80];
+    struct stat st;
+
+    snprintf(aside, sizeof aside, "tmp/gc-%s", sha);
+    if (FAULT("gc.remove", -1, renameat(folder, name, g->storefd, aside)) < 0)
+        return failure(g);
+    if (fstatat(g->storefd, aside, &st, AT_SYMLINK_NOFOLLOW) == 0 && !is_old(g, &st))
+        return renameat(g->storefd, aside, folder, name) < 0 ? failure(g) : 0;
+    return unlinkat(g->storefd, aside, 0) < 0 ? failure(g) : 1;
+}
+
+static int consider_blob(int folder, const char *prefix, const char *name, void *ctx)
+{
+    char sha[TY_SHA256_HEX + 1];
+    struct sweep *g = ctx;
+    struct stat st;
+
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    snprintf(sha, sizeof sha, "%.2s%.62s", prefix, name);
+    count(g, &st, is_old(g, &st) && !g->live(sha, g->ctx) && remove_blob(g, folder, name, sha) > 0);
+    return 0;
+}
+
+static int consider_leftover(int folder, const char *prefix, const char *name, void *ctx)
+{
+    struct sweep *g = ctx;
+    struct stat st;
+    bool gone;
+
+    (void)prefix;
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    gone = is_old(g, &st) && unlinkat(folder, name, 0) == 0;
+    if (is_old(g, &st) && !gone)
+        failure(g);
+    count(g, &st, gone);
     return 0;
 }
 
 int ty_gc(struct ty_blobs *b, int64_t grace_s, ty_gc_live live, void *ctx, struct ty_gc_report *ret, struct ty_error *err)
 {
-    struct sweep g = { .blobs = b, .before_s = ty_wall_us() / 1000000 - grace_s, .live = live, .ctx = ctx, .report = ret };
-    CLEANUP_DIR DIR *dir = opendir(ty_blobs_dir(b));
-    struct dirent *e;
-    int r = 0;
+    CLEANUP_CLOSE int storefd = open(ty_blobs_dir(b), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct sweep g = { .storefd = storefd, .before_us = ty_wall_us() - grace_s * 1000000, .live = live, .ctx = ctx, .report = ret };
+    int r;
 
     *ret = (struct ty_gc_report){ 0 };
-    if (!dir)
+    if (storefd < 0)
         return ty_error_set(err, -errno, "cannot read the blob store '%s': %m", ty_blobs_dir(b));
-    while (r == 0 && (e = readdir(dir)))
-        if (e->d_name[0] != '.')
-            r = sweep_folder(&g, dirfd(dir), e->d_name);
+    r = ty_each_blob(storefd, consider_blob, &g);
+    if (r == 0)
+        r = ty_each_tmp(storefd, consider_leftover, &g);
     if (r < 0) {
         errno = -r;
         return ty_error_set(err, r, "cannot read the blob store '%s': %m", ty_blobs_dir(b));
     }
-    return 0;
+    errno = -g.failed;
+    return g.failed == 0 ? 0 : ty_error_set(err, g.failed, "cannot remove what is not used from the blob store '%s': %m",
+                                            ty_blobs_dir(b));
 }

@@ -4,8 +4,7 @@
 #include "base/fs.h"
 #include "base/proc.h"
 #include "blob/blob.h"
-#include "blob/names.h"
-#include <dirent.h>
+#include "blob/each.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +16,7 @@
 
 static int64_t us(struct timespec t) { return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000; }
 
-/* Remove a blob that changed since `since_us` and is not what its name says.  One that cannot be read stays. */
+/* Remove a blob that changed since *ctx and is not what its name says.  One that cannot be read stays. */
 static int verify(int folder, const char *prefix, const char *name, void *ctx)
 {
     const int64_t *since_us = ctx;
@@ -49,7 +48,7 @@ int ty_blobs_recover(int dirfd)
     }
     if (strcmp(was, me.boot) != 0) {
         since_us = was[0] ? us(st.st_mtim) - GRAIN_US : 0;
-        ty_store_each(dirfd, verify, &since_us);
+        ty_each_blob(dirfd, verify, &since_us);
         /* Left empty by a full disk, it makes the next boot read everything. */
         if (ftruncate(fd, 0) == 0)
             (void)ty_pwrite_all(fd, me.boot, strlen(me.boot), 0);

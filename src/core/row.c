@@ -1,6 +1,5 @@
 /* row.c - rows to bytes and back; every size is checked before it is believed */
 #include "core/row.h"
-#include "base/str.h"
 #include <errno.h>
 #include <string.h>
 
@@ -42,17 +41,6 @@ static bool fits(const struct ty_row *row)
 {
     return row->name_len > 0 && row->name_len <= TY_ROW_NAME_MAX &&
            (is_number(row->kind) ? row->value_len == 8 : row->value_len <= TY_ROW_VALUE_MAX);
-}
-
-static bool is_text(const void *bytes, size_t n)
-{
-    return n == 0 || (!memchr(bytes, 0, n) && ty_utf8_valid(bytes, n));
-}
-
-static bool reads(const struct ty_row *row)
-{
-    return is_text(row->name, row->name_len) &&
-           (is_number(row->kind) || is_text(row->value, row->value_len));
 }
 
 int ty_row_encode(const struct ty_row *row, void *out)
@@ -115,8 +103,6 @@ ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret)
     if (size > n)
         return -EAGAIN;
     row.value = row.name + row.name_len;
-    if (!reads(&row))
-        return -EBADMSG;
     *ret = row;
     return (ptrdiff_t)size;
 }

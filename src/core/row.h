@@ -13,8 +13,8 @@
  *   28  u32 zero
  *   32  name, value, zeros up to size
  *
- * Names are UTF-8 without NUL, of at least one byte; so are values, but they may be empty, and those of DOUBLE and INT have
- * eight bytes.
+ * A name has at least one byte; the value of a DOUBLE or INT has eight.  What the bytes of names and texts are is not looked
+ * at here: scripts log what they like, and readers show what is no UTF-8 as U+FFFD.
  */
 #ifndef TY_ROW_H
 #define TY_ROW_H

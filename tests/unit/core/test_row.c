@@ -59,7 +59,7 @@ static void test_round_trips(void **state)
     round_trip(&row);
     row = make(TY_ROW_TEXT, "w", "", 0);
     round_trip(&row);
-    row = make(TY_ROW_TEXT, "na\xc3\xafve", "\xe2\x82\xac", 3);
+    row = make(TY_ROW_TEXT, "na\xff\xfeve", "\xe2\0\xac", 3);
     round_trip(&row);
     row = make(TY_ROW_TABLE, name, value, TY_ROW_VALUE_MAX);
     round_trip(&row);
@@ -104,18 +104,13 @@ static void test_encode_refuses(void **state)
         make(TY_ROW_TEXT, "", "v", 1),
         make(TY_ROW_DOUBLE, "n", "1234567", 7),
         make(TY_ROW_INT, "n", "123456789", 9),
-        make(TY_ROW_TEXT, "\xff", "v", 1),
-        make(TY_ROW_TEXT, "n", "\xc3", 1),
-        make(TY_ROW_TAG, "n", "a\0b", 3),
         make(TY_ROW_TEXT, "n", long_text, TY_ROW_VALUE_MAX + 1),
         make(TY_ROW_TEXT, long_text, "", 0),
-        make(TY_ROW_TEXT, "a\0b", "", 0),
     };
 
     (void)state;
     memset(long_text, 'a', TY_ROW_VALUE_MAX + 1);
-    bad[9].name_len = TY_ROW_NAME_MAX + 1;
-    bad[10].name_len = 3;
+    bad[6].name_len = TY_ROW_NAME_MAX + 1;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(ty_row_encode(&bad[i], out), -EINVAL);
     free(long_text);

@@ -143,7 +143,7 @@ static void test_refused(void **state)
         { "property", "{\"key\": \"k\"}", 0, -EINVAL, "malformed" },
         { "property", "{\"key\": \"k\", \"value\": null}", 0, -EINVAL, "malformed" },
         { "artifact", "{\"path\": \"a\", \"bytes\": 1}", 0, -EINVAL, "malformed" },
-        { "artifact", "{\"path\": \"a\", \"sha256\": \"abc\", \"bytes\": 1}", 0, -EINVAL,
+        { "artifact", "{\"path\": \"a\", \"sha256\": \"\", \"bytes\": 1}", 0, -EINVAL,
           "malformed" },
         { "artifact", "{\"path\": \"a\", \"sha256\": \"" SHA "\"}", 0, -EINVAL, "malformed" },
         { "artifact", "{\"path\": \"a\", \"sha256\": \"" SHA "\", \"bytes\": -1}", 0, -EINVAL,
