@@ -177,18 +177,17 @@ int ty_blobs_sync(struct ty_blobs *b)
 
 /* ---- putting ---- */
 
-/* `what` is the user's file, or NULL. */
-static int put_failed(const struct ty_blobs *b, const char *what, int r, struct ty_error *err)
+/* `path` is the user's file, or NULL. */
+static int put_failed(const struct ty_blobs *b, const char *path, int r, struct ty_error *err)
 {
-    char free_bytes[16];
+    CLEANUP_FREE char *quoted = path ? ty_strf("'%s'", path) : NULL;
+    const char *what = quoted ? quoted : "a file";
+    char room[16];
 
-    errno = -r;
-    ty_error_set(err, r, "cannot store %s%s%s in '%s': %m", what ? "'" : "", what ? what : "a file", what ? "'" : "", b->dir);
     if (r == -ENOSPC)
-        ty_error_set(err, r, "cannot store %s%s%s in '%s': %s (%s free); make room, for example with `trainyard gc`",
-                     what ? "'" : "", what ? what : "a file", what ? "'" : "", b->dir, strerror(ENOSPC),
-                     ty_show_bytes(ty_fs_free_bytes(b->dir), free_bytes));
-    return r;
+        return ty_error_set(err, r, "cannot store %s in '%s': %s (%s free); make room, for example with `trainyard gc`", what,
+                            b->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(b->dir), room));
+    return ty_error_set(err, r, "cannot store %s in '%s': %s", what, b->dir, strerror(-r));
 }
 
 int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error *err)

@@ -1,8 +1,6 @@
-/* snapshot.c - manifests: from a directory, from bytes
+/* snapshot.c - from a directory to a snapshot
  *
- * A directory is walked first (names and sizes, so that a limit is met before anything is read), then hashed.  Entries are
- * kept sorted by path; the manifest is written from them, and one that is read must come out byte for byte the same:
- * there is one way to write a snapshot.
+ * The directory is walked first (names and sizes, so that a limit is met before anything is read), then hashed.
  */
 #include "blob/snapshot.h"
 #include "base/cleanup.h"
@@ -16,14 +14,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
-#define HEADER "trainyard-snapshot 1\n"
 #define BYTES_MAX (300ull * 1000 * 1000)
 #define FILES_MAX 100000
-#define DEPTH_MAX 64
 #define IGNORE_FILE_MAX (1u << 20)
+#define AMLIGNORE ".amlignore"
+#define TAKING "While attempting to take snapshot of '%s': "
+#define WALK_FACTOR 4 /* so many times the limit of files are counted, then the walk stops */
 
 struct walk {
     struct ty_snapshot *s;
@@ -35,152 +35,57 @@ struct walk {
     struct ty_error *err;
 };
 
-/* ---- entries ---- */
-
-struct ty_snapshot *ty_snapshot_free(struct ty_snapshot *s)
-{
-    if (s) {
-        for (size_t i = 0; i < s->n; i++) {
-            free(s->entries[i].path);
-            free(s->entries[i].target);
-        }
-        free(s->entries);
-        free(s->regular);
-        free(s->manifest);
-        free(s);
-    }
-    return NULL;
-}
-
-static struct entry *add_entry(struct ty_snapshot *s, char type, const char *path)
-{
-    struct entry *e;
-
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? s->cap * 2 : 64;
-        struct entry *p = realloc(s->entries, cap * sizeof *p);
-
-        if (!p)
-            return NULL;
-        s->entries = p;
-        s->cap = cap;
-    }
-    e = &s->entries[s->n];
-    *e = (struct entry){ .type = type, .path = strdup(path), .order = s->n };
-    if (!e->path)
-        return NULL;
-    s->n++;
-    return e;
-}
-
-static int by_path(const void *a, const void *b)
-{
-    return strcmp(((const struct entry *)a)->path, ((const struct entry *)b)->path);
-}
-
-static void add_encoded(struct ty_str *out, const char *text, bool link)
-{
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c < 0x20 || c == 0x7f || c == '%' || (link && c == '>'))
-            ty_str_addf(out, "%%%02X", c);
-        else
-            ty_str_addn(out, text, 1);
-    }
-}
-
-/* Write the manifest, count, and name the snapshot. */
-static int seal(struct ty_snapshot *s)
-{
-    struct ty_str out = { 0 };
-
-    ty_str_add(&out, HEADER);
-    s->bytes = s->files = 0;
-    s->regular = calloc(s->n + 1, sizeof *s->regular);
-    if (!s->regular)
-        return -ENOMEM;
-    for (const struct entry *e = s->entries; e < s->entries + s->n; e++) {
-        if (e->type == 'f') {
-            ty_str_addf(&out, "f %s %" PRIu64 " %s ", e->executable ? "755" : "644", e->bytes, e->sha);
-            s->bytes += e->bytes;
-            s->regular[s->files++] = (size_t)(e - s->entries);
-        } else if (e->type == 'l') {
-            ty_str_addf(&out, "l - %zu - ", strlen(e->target));
-        } else {
-            ty_str_add(&out, "d - - - ");
-        }
-        add_encoded(&out, e->path, e->type == 'l');
-        if (e->type == 'l') {
-            ty_str_add(&out, " -> ");
-            add_encoded(&out, e->target, true);
-        }
-        ty_str_add(&out, "\n");
-    }
-    s->manifest_len = out.len;
-    s->manifest = ty_str_take(&out);
-    if (!s->manifest)
-        return -ENOMEM;
-    ty_sha256_hex(s->manifest, s->manifest_len, s->id);
-    return 0;
-}
-
-/* Relative, without "", "." and ".." parts. */
-static bool safe_path(const char *path)
-{
-    CLEANUP_FREE char *clean = NULL;
-
-    return *path && ty_path_clean(path, &clean) == 0 && strcmp(clean, path) == 0;
-}
-
-/* Does the link at `path` stay inside?  Judged by the names alone. */
-static bool stays_inside(const char *path, const char *target)
-{
-    const char *slash = strrchr(path, '/');
-    CLEANUP_FREE char *joined = ty_strf("%.*s%s", slash ? (int)(slash - path + 1) : 0, path, target);
-    CLEANUP_FREE char *clean = NULL;
-
-    return *target && *target != '/' && joined && ty_path_clean(joined, &clean) == 0;
-}
-
 /* ---- from a directory: the walk ---- */
 
+static int ignore_file_failed(const struct walk *w, const char *rel, int r)
+{
+    errno = -r;
+    return ty_error_set(w->err, r, "cannot read '%s/%s%s%s': %m", w->top, rel, *rel ? "/" : "", w->ignore_name);
+}
+
+/* As in git, a .gitignore that is a link does not count; a .amlignore may be one.  What is there and cannot be read is an
+ * error: without it, everything would be uploaded. */
 static int read_ignore_file(struct walk *w, int dirfd, const char *rel)
 {
-    CLEANUP_CLOSE int fd = openat(dirfd, w->ignore_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    CLEANUP_FREE char *text = fd < 0 ? NULL : malloc(IGNORE_FILE_MAX);
+    bool follow = strcmp(w->ignore_name, AMLIGNORE) == 0;
+    CLEANUP_CLOSE int fd = openat(dirfd, w->ignore_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
+    CLEANUP_FREE char *text = NULL;
+    struct stat st;
     ssize_t n;
 
     if (fd < 0)
+        return errno == ENOENT || errno == ELOOP ? 0 : ignore_file_failed(w, rel, -errno);
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
         return 0;
+    text = malloc(IGNORE_FILE_MAX + 1);
     if (!text)
         return ty_error_oom(w->err);
-    n = ty_read_full(fd, text, IGNORE_FILE_MAX);
-    if (n < 0)
-        return ty_error_set(w->err, (int)n, "cannot read '%s/%s%s%s'", w->top, rel, *rel ? "/" : "", w->ignore_name);
+    n = ty_read_full(fd, text, IGNORE_FILE_MAX + 1);
+    if (n < 0 || n > IGNORE_FILE_MAX)
+        return ignore_file_failed(w, rel, n < 0 ? (int)n : -EFBIG);
     return ty_ignore_add(w->ignore, rel, text, (size_t)n) < 0 ? ty_error_oom(w->err) : 0;
 }
 
 static int add_link(struct walk *w, int dirfd, const char *name, const char *path)
 {
-    char target[4096];
+    char target[PATH_MAX];
     ssize_t n = readlinkat(dirfd, name, target, sizeof target - 1);
     struct entry *e;
 
     if (n < 0)
         return ty_error_set(w->err, -errno, "cannot read the link '%s/%s': %m", w->top, path);
     target[n] = '\0';
-    if (!stays_inside(path, target))
+    if (!ty_snapshot_link_fits(path, target))
         return ty_error_set(w->err, -EINVAL,
-                            "the link '%s' in source_directory leads outside it (to '%s'); copy what it names into "
-                            "source_directory, or leave the link out with .amlignore", path, target);
-    e = add_entry(w->s, 'l', path);
+                            "the link '%s' in source_directory leads outside it, or could (to '%s'); make it relative with "
+                            "no '..' behind a name, copy what it names, or leave it out with .amlignore", path, target);
+    e = ty_snapshot_add(w->s, 'l', path);
     return e && (e->target = strdup(target)) ? 0 : ty_error_oom(w->err);
 }
 
 static int add_file(struct walk *w, const char *path, const struct stat *st)
 {
-    struct entry *e = add_entry(w->s, 'f', path);
+    struct entry *e = ty_snapshot_add(w->s, 'f', path);
 
     if (!e)
         return ty_error_oom(w->err);
@@ -201,12 +106,27 @@ static int add_file(struct walk *w, const char *path, const struct stat *st)
     return 0;
 }
 
+static int check_place(const struct walk *w, const char *path)
+{
+    size_t most = w->limits.files < SIZE_MAX / WALK_FACTOR ? (size_t)w->limits.files * WALK_FACTOR : SIZE_MAX;
+
+    if (!ty_snapshot_path_fits(path))
+        return ty_error_set(w->err, -ENAMETOOLONG,
+                            "'%s/%.300s' has a path of more than %d bytes or lies more than %d folders deep; leave it out with "
+                            ".amlignore", w->top, path, TY_SNAPSHOT_PATH_MAX, TY_SNAPSHOT_DEPTH_MAX);
+    if (w->s->n >= most)
+        return ty_error_set(w->err, -EFBIG, TAKING "it has more than %zu files, and the limit (limits.snapshot_files) is "
+                                            "%" PRIu64 "; leave files out with .amlignore", w->top, most, w->limits.files);
+    return 0;
+}
+
 static int walk_folder(struct walk *w, int at, const char *name, const char *rel, int depth);
 
 static int walk_entry(struct walk *w, int dirfd, const char *name, const char *rel, int depth)
 {
     CLEANUP_FREE char *path = *rel ? ty_path_join(rel, name) : strdup(name);
     struct stat st;
+    int r;
 
     if (!path)
         return ty_error_oom(w->err);
@@ -216,6 +136,9 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, const char *r
         return errno == ENOENT ? 0 : ty_error_set(w->err, -errno, "cannot read '%s/%s': %m", w->top, path);
     if (ty_ignore_match(w->ignore, path, S_ISDIR(st.st_mode)))
         return 0;
+    r = check_place(w, path);
+    if (r < 0)
+        return r;
     if (S_ISDIR(st.st_mode))
         return walk_folder(w, dirfd, name, path, depth + 1);
     if (S_ISLNK(st.st_mode))
@@ -223,28 +146,40 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, const char *r
     return S_ISREG(st.st_mode) ? add_file(w, path, &st) : 0; /* sockets, pipes and devices have no content to keep */
 }
 
+static int read_folder(struct walk *w, DIR *dir, const char *rel, int depth)
+{
+    struct dirent *e;
+    int r = read_ignore_file(w, dirfd(dir), rel);
+
+    while (r == 0) {
+        errno = 0;
+        e = readdir(dir);
+        if (!e)
+            return errno ? ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m", w->top, rel) : 0;
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            r = walk_entry(w, dirfd(dir), e->d_name, rel, depth);
+    }
+    return r;
+}
+
 static int walk_folder(struct walk *w, int at, const char *name, const char *rel, int depth)
 {
     CLEANUP_DIR DIR *dir = NULL;
-    size_t before = w->s->n;
-    struct dirent *e;
+    size_t before = w->s->n, patterns = ty_ignore_count(w->ignore);
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (depth ? O_NOFOLLOW : 0)), r;
 
+    if (fd < 0 && depth == 0)
+        return ty_error_set(w->err, -errno, "cannot open source_directory '%s': %m; give the path of an existing folder", w->top);
     if (fd < 0)
-        return ty_error_set(w->err, -errno, depth ? "cannot read the folder '%s/%s': %m" : "cannot open source_directory '%s%s': %m; "
-                            "give the path of an existing folder", w->top, rel);
+        return errno == ENOENT ? 0 : ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m", w->top, rel);
     dir = fdopendir(fd);
     if (!dir) {
         close(fd);
         return ty_error_oom(w->err);
     }
-    if (depth > DEPTH_MAX)
-        return ty_error_set(w->err, -ELOOP, "'%s/%s' lies more than %d folders deep", w->top, rel, DEPTH_MAX);
-    r = read_ignore_file(w, fd, rel);
-    while (r == 0 && (e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            r = walk_entry(w, fd, e->d_name, rel, depth);
-    if (r == 0 && w->s->n == before && depth > 0 && !add_entry(w->s, 'd', rel))
+    r = read_folder(w, dir, rel, depth);
+    ty_ignore_cut(w->ignore, patterns);
+    if (r == 0 && w->s->n == before && depth > 0 && !ty_snapshot_add(w->s, 'd', rel))
         r = ty_error_oom(w->err);
     return r;
 }
@@ -274,23 +209,19 @@ static void name_largest(const struct ty_snapshot *s, struct ty_str *out)
 
 static int check_limits(const struct walk *w)
 {
-    uint64_t max_bytes = w->limits.bytes ? w->limits.bytes : BYTES_MAX;
-    uint64_t max_files = w->limits.files ? w->limits.files : FILES_MAX;
     CLEANUP_STR struct ty_str largest = { 0 };
     char has[16], may[16];
 
-    if (w->s->files > max_files)
-        return ty_error_set(w->err, -EFBIG, "While attempting to take snapshot of '%s': it has %zu files, and the limit "
-                                            "(limits.snapshot_files) is %" PRIu64 "; leave files out with .amlignore", w->top,
-                            w->s->files, max_files);
-    if (w->s->bytes <= max_bytes)
+    if (w->s->n > w->limits.files)
+        return ty_error_set(w->err, -EFBIG, TAKING "it has %zu files, and the limit (limits.snapshot_files) is %" PRIu64
+                                            "; leave files out with .amlignore", w->top, w->s->n, w->limits.files);
+    if (w->s->bytes <= w->limits.bytes)
         return 0;
     name_largest(w->s, &largest);
     return ty_error_set(w->err, -EFBIG,
-                        "While attempting to take snapshot of '%s': your total snapshot size %s exceeds the limit of %s "
-                        "(limits.snapshot_bytes). The largest files are %s; leave them out with .amlignore, put data into a "
-                        "datastore, or raise the limit", w->top, ty_show_bytes(w->s->bytes, has),
-                        ty_show_bytes(max_bytes, may), largest.text ? largest.text : "");
+                        TAKING "your total snapshot size %s exceeds the limit of %s (limits.snapshot_bytes). The largest files "
+                               "are %s; leave them out with .amlignore, put data into a datastore, or raise the limit", w->top,
+                        ty_show_bytes(w->s->bytes, has), ty_show_bytes(w->limits.bytes, may), largest.text ? largest.text : "");
 }
 
 /* ---- hashing ---- */
@@ -305,7 +236,7 @@ static int hash_entry(struct walk *w, int topfd, struct entry *e, const struct s
         memcpy(e->sha, known, sizeof e->sha);
         return 0;
     }
-    fd = openat(topfd, e->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    fd = openat(topfd, e->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0)
         return ty_error_set(w->err, -errno, "cannot read '%s/%s': %m", w->top, e->path);
     r = ty_sha256_file(fd, e->sha, &e->bytes);
@@ -333,22 +264,29 @@ static int hash_all(struct walk *w, const char *cache_file)
     return r;
 }
 
-static int take(struct walk *w, const char *dir, const char *cache_file)
+static const char *choose_ignore_file(const char *dir)
 {
-    CLEANUP_FREE char *amlignore = ty_path_join(dir, ".amlignore");
+    CLEANUP_FREE char *path = ty_path_join(dir, AMLIGNORE);
+    struct stat st;
+
+    return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) ? AMLIGNORE : ".gitignore";
+}
+
+static int take(struct walk *w, const char *cache_file)
+{
     int r;
 
-    if (!w->s || !w->ignore || !amlignore)
+    if (!w->s || !w->ignore)
         return ty_error_oom(w->err);
-    w->ignore_name = access(amlignore, F_OK) == 0 ? ".amlignore" : ".gitignore";
-    r = walk_folder(w, AT_FDCWD, dir, "", 0);
+    w->ignore_name = choose_ignore_file(w->top);
+    r = walk_folder(w, AT_FDCWD, w->top, "", 0);
     if (r == 0)
         r = check_limits(w);
-    if (r == 0 && w->s->n)
-        qsort(w->s->entries, w->s->n, sizeof *w->s->entries, by_path);
-    if (r == 0)
+    if (r == 0) {
+        ty_snapshot_sort(w->s);
         r = hash_all(w, cache_file);
-    if (r == 0 && seal(w->s) < 0)
+    }
+    if (r == 0 && ty_snapshot_seal(w->s) < 0)
         r = ty_error_oom(w->err);
     return r;
 }
@@ -359,9 +297,9 @@ int ty_snapshot_from_dir(const char *dir, const char *cache, const struct ty_sna
     struct walk w = { .s = calloc(1, sizeof *w.s), .ignore = ty_ignore_new(), .top = dir, .err = err };
     int r;
 
-    if (limits)
-        w.limits = *limits;
-    r = take(&w, dir, cache);
+    w.limits.bytes = limits && limits->bytes ? limits->bytes : BYTES_MAX;
+    w.limits.files = limits && limits->files ? limits->files : FILES_MAX;
+    r = take(&w, cache);
     ty_ignore_free(w.ignore);
     free(w.stats);
     if (r < 0) {
@@ -370,124 +308,4 @@ int ty_snapshot_from_dir(const char *dir, const char *cache, const struct ty_sna
     }
     *ret = w.s;
     return 0;
-}
-
-/* ---- from bytes ---- */
-
-/* One line without its end.  0, or -1 for anything that is not a line of a manifest. */
-static int parse_line(struct ty_snapshot *s, char *line)
-{
-    char sha[TY_SHA256_HEX + 1];
-    unsigned mode;
-    uint64_t bytes;
-    struct entry *e;
-    char *target;
-    int at = 0;
-
-    if (sscanf(line, "f %3u %" SCNu64 " %64[0-9a-f] %n", &mode, &bytes, sha, &at) == 3 && at > 0) {
-        if (strlen(sha) != TY_SHA256_HEX || ty_url_decode(line + at) < 0 || !(e = add_entry(s, 'f', line + at)))
-            return -1;
-        e->bytes = bytes;
-        e->executable = mode == 755;
-        memcpy(e->sha, sha, sizeof sha);
-    } else if (sscanf(line, "l - %" SCNu64 " - %n", &bytes, &at) == 1 && at > 0 && (target = strstr(line + at, " -> "))) {
-        *target = '\0';
-        target += 4;
-        if (ty_url_decode(line + at) < 0 || ty_url_decode(target) < 0 || !(e = add_entry(s, 'l', line + at)) ||
-            !(e->target = strdup(target)) || !stays_inside(e->path, e->target))
-            return -1;
-    } else if (ty_starts_with(line, "d - - - ")) {
-        if (ty_url_decode(line + 8) < 0 || !(e = add_entry(s, 'd', line + 8)))
-            return -1;
-    } else {
-        return -1;
-    }
-    return safe_path(e->path) && (s->n < 2 || strcmp(s->entries[s->n - 2].path, e->path) < 0) ? 0 : -1;
-}
-
-/* No entry lies inside another: only folders have content, and only empty ones are listed. */
-static bool is_tree(const struct ty_snapshot *s)
-{
-    for (size_t i = 0; i < s->n; i++) {
-        CLEANUP_FREE char *path = strdup(s->entries[i].path);
-
-        for (char *slash = path ? strrchr(path, '/') : NULL; slash; slash = strrchr(path, '/')) {
-            struct entry key = { .path = path };
-
-            *slash = '\0';
-            if (bsearch(&key, s->entries, s->n, sizeof key, by_path))
-                return false;
-        }
-        if (!path)
-            return false;
-    }
-    return true;
-}
-
-static int parse(struct ty_snapshot *s, char *text, size_t n, struct ty_error *err)
-{
-    char *line, *rest = text + strlen(HEADER);
-    int number = 1;
-
-    if (strlen(text) != n || !ty_starts_with(text, HEADER) || text[n - 1] != '\n')
-        return ty_error_set(err, -EBADMSG, "these bytes are not a snapshot manifest");
-    while (*rest) {
-        line = rest;
-        rest = strchr(rest, '\n');
-        *rest++ = '\0';
-        number++;
-        if (parse_line(s, line) < 0)
-            return ty_error_set(err, -EBADMSG, "line %d of the snapshot manifest is malformed or out of order", number);
-    }
-    if (!is_tree(s))
-        return ty_error_set(err, -EBADMSG, "the snapshot manifest lists a file below another file");
-    return seal(s) < 0 ? ty_error_oom(err) : 0;
-}
-
-int ty_snapshot_parse(const char *manifest, size_t n, struct ty_snapshot **ret, struct ty_error *err)
-{
-    CLEANUP_FREE char *text = malloc(n + 1);
-    struct ty_snapshot *s = calloc(1, sizeof *s);
-    int r;
-
-    if (!text || !s) {
-        free(s);
-        return ty_error_oom(err);
-    }
-    memcpy(text, manifest, n);
-    text[n] = '\0';
-    r = parse(s, text, n, err);
-    if (r == 0 && (s->manifest_len != n || memcmp(s->manifest, manifest, n) != 0))
-        r = ty_error_set(err, -EBADMSG, "the snapshot manifest is not written as Trainyard writes it");
-    if (r < 0) {
-        ty_snapshot_free(s);
-        return r;
-    }
-    *ret = s;
-    return 0;
-}
-
-/* ---- questions ---- */
-
-const char *ty_snapshot_id(const struct ty_snapshot *s) { return s->id; }
-uint64_t ty_snapshot_bytes(const struct ty_snapshot *s) { return s->bytes; }
-size_t ty_snapshot_files(const struct ty_snapshot *s) { return s->files; }
-
-const char *ty_snapshot_manifest(const struct ty_snapshot *s, size_t *n)
-{
-    *n = s->manifest_len;
-    return s->manifest;
-}
-
-bool ty_snapshot_file(const struct ty_snapshot *s, size_t i, const char **path, const char **sha, uint64_t *bytes)
-{
-    const struct entry *e;
-
-    if (i >= s->files)
-        return false;
-    e = &s->entries[s->regular[i]];
-    *path = e->path;
-    *sha = e->sha;
-    *bytes = e->bytes;
-    return true;
 }

@@ -60,7 +60,7 @@ static char *query_of(const struct ty_cli *cli)
 {
     struct ty_str q = { 0 };
 
-    ty_str_add(&q, ty_cli_flag(cli, "rows") ? "form=rows" : "form=values");
+    ty_str_add(&q, ty_cli_flag(cli, "rows") ? "form=rows" : "form=azureml");
     if (ty_cli_flag(cli, "name")) {
         ty_str_add(&q, "&name=");
         ty_str_add_url(&q, ty_cli_value(cli, "name"), false);

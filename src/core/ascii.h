@@ -1,4 +1,7 @@
-/* ascii.h - letters and digits of ASCII, whatever the locale: a name that is valid in one process is valid in all */
+/* ascii.h - letters and digits of ASCII, whatever the locale
+ *
+ * A name that is valid in one process is valid in all.
+ */
 #ifndef TY_ASCII_H
 #define TY_ASCII_H
 #include <stdbool.h>

@@ -26,10 +26,12 @@ struct ty_launch {
 
 /* NULL-terminated vector of malloc'ed "NAME=value"; free with ty_strv_free. */
 int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err);
-/* The same for argv; `env` is what ty_launch_env gave.  -E2BIG: an argument is longer than TY_TEXT_MAX once expanded. */
+/* The same for argv; `env` is what ty_launch_env gave.  -E2BIG: an argument is longer than TY_TEXT_MAX
+ * once expanded. */
 int ty_launch_argv(const struct ty_launch *l, char *const *env, char ***ret, struct ty_error *err);
-/* Replace $NAME and ${NAME} of variables that `env` has; others stay as they are, and "$$" stays two dollars.  What was
- * put in is not looked at again.  0 and a malloc'ed text, -E2BIG beyond TY_TEXT_MAX bytes, -ENOMEM. */
+/* Replace $NAME and ${NAME} of variables that `env` has; others stay as they are, and "$$" stays two
+ * dollars and hides what follows it.  What was put in is not looked at again.  0 and a malloc'ed text;
+ * -E2BIG beyond TY_TEXT_MAX bytes; -ENOMEM. */
 int ty_expand(const char *text, char *const *env, char **ret);
 char **ty_strv_free(char **v);
 #endif

@@ -69,11 +69,12 @@ struct ty_route_match {
     int nargs;
     char *args[TY_ROUTE_ARGS_MAX]; /* decoded values of the braces, in order; point into `path` */
 };
-/* Find the route of a request.  `path` (no query) is cut and percent-decoded in place, but for -ENOENT and -ENOTSUP.
- * HEAD is the caller's to turn into GET.  The value of one segment holds no '/', not even an escaped one; no value holds a NUL.
+/* Find the route of a request.  `path` (no query) is cut and percent-decoded in place, but for -ENOENT
+ * and -ENOTSUP.  HEAD is the caller's to turn into GET.  The value of one segment holds no '/', not even
+ * an escaped one; no value holds a NUL.
  * 0; -ENOENT no such path; -ENOTSUP the path exists with another method; -EINVAL a bad escape. */
 int ty_route_find(const char *method, char *path, struct ty_route_match *ret);
-/* The path of a route with `args` (NULL-terminated) filled in, percent-encoded; malloc'ed, NULL: out of memory.
- * Asserts that there is an argument for each brace. */
+/* The path of a route with `args` (NULL-terminated) filled in, percent-encoded; malloc'ed, NULL: out of
+ * memory.  Asserts that there is an argument for each brace. */
 char *ty_route_path(enum ty_route_id route, const char *const *args);
 #endif

@@ -1,6 +1,7 @@
 /* row.c - rows to bytes and back; every size is checked before it is believed */
 #include "core/row.h"
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 #define ALIGN 8
@@ -48,7 +49,7 @@ int ty_row_encode(const struct ty_row *row, void *out)
     unsigned char *p = out;
     size_t size = ty_row_size(row), used = TY_ROW_HEAD + row->name_len + row->value_len;
 
-    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || !fits(row) || !reads(row))
+    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || !fits(row))
         return -EINVAL;
     put(p, size, 4);
     p[4] = (unsigned char)row->kind;

@@ -13,8 +13,9 @@
  *   28  u32 zero
  *   32  name, value, zeros up to size
  *
- * A name has at least one byte; the value of a DOUBLE or INT has eight.  What the bytes of names and texts are is not looked
- * at here: scripts log what they like, and readers show what is no UTF-8 as U+FFFD.
+ * A name has at least one byte; the value of a DOUBLE or INT has eight.  What the bytes of names and
+ * texts are is not looked at here: scripts log what they like, and readers show what is no UTF-8 as
+ * U+FFFD.
  */
 #ifndef TY_ROW_H
 #define TY_ROW_H
@@ -52,10 +53,11 @@ struct ty_row {
 };
 
 size_t ty_row_size(const struct ty_row *row); /* encoded bytes */
-/* Encode into out[0..ty_row_size(row)); -EINVAL for a kind, name or value that no row can have (a PAD too). */
+/* Encode into out[0..ty_row_size(row)); -EINVAL for a kind, name or value that no row can have (a PAD
+ * too). */
 int ty_row_encode(const struct ty_row *row, void *out);
-/* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it is no row.
- * name and value point into `in`. */
+/* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it
+ * is no row.  name and value point into `in`. */
 ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret);
 const char *ty_row_kind_word(enum ty_row_kind k);
 #endif

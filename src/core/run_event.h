@@ -35,8 +35,9 @@ struct ty_run_view {
 };
 int ty_run_view_init(struct ty_run_view *v);
 void ty_run_view_done(struct ty_run_view *v);
-/* Fold the next event in; `data` NULL is an empty object.  -EPROTO: it cannot follow (wrong seq, or the table forbids it);
- * -EINVAL: unknown kind or malformed data; -ENOMEM.  On an error the view is unchanged. */
+/* Fold the next event in; `data` NULL is an empty object.  -EPROTO: it cannot follow (wrong seq, or the
+ * table forbids it); -EINVAL: unknown kind or malformed data; -ENOMEM.  On an error the view is
+ * unchanged. */
 int ty_run_view_apply(struct ty_run_view *v, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
                       struct ty_error *err);
 #endif

@@ -29,7 +29,9 @@ struct ty_data_ref {
 };
 
 struct ty_run_spec {
-    json_t *json; /* as given, and what was left out of the maps below; owned; what follows borrows from it */
+    /* As given, with an empty object or list for each map that was left out; what follows borrows from
+     * it. */
+    json_t *json;
     const char *experiment, *display_name /* NULL */, *target, *snapshot /* NULL: no files */;
     const char *source_directory;           /* NULL; where the snapshot was taken, for people */
     const char *script, *interpreter;       /* a Python job; NULL for a command */
@@ -50,17 +52,21 @@ struct ty_run_spec {
 /* 0 and *ret (ty_run_spec_free); -EINVAL and a sentence that names the key as users know it. */
 int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err);
 struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s);
-/* The command as a person would type it, quoted for a shell, at most `max` bytes (from 3 on); what is cut ends in "...".
- * malloc'ed; NULL: out of memory. */
+/* The command as a person would type it, quoted for a shell, at most `max` bytes (from 3 on); what is
+ * cut ends in "...".  malloc'ed; NULL: out of memory. */
 char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max);
 const char *ty_data_mode_word(enum ty_data_mode m);
 
 /* Names.  Each gives 0, or -EINVAL and a sentence that names `value` and the rule. */
-int ty_check_experiment_name(const char *value, struct ty_error *err); /* 3-36 of [A-Za-z0-9_-], the first a letter or digit */
-int ty_check_target_name(const char *value, struct ty_error *err);     /* 2-32 of [A-Za-z0-9_-], the first a letter or digit */
-int ty_check_datastore_name(const char *value, struct ty_error *err);  /* 1-255 of [A-Za-z0-9_] */
-int ty_check_data_name(const char *value, struct ty_error *err);       /* 1-255 of [A-Za-z0-9_], the first no digit */
-/* [A-Za-z0-9_]+, the first no digit, and none that the service sets for each run: TRAINYARD_*, AZUREML_RUN_*,
- * AZUREML_DATAREFERENCE_*. */
+/* 3-36 of [A-Za-z0-9_-], the first a letter or digit */
+int ty_check_experiment_name(const char *value, struct ty_error *err);
+/* 2-32 of [A-Za-z0-9_-], the first a letter or digit */
+int ty_check_target_name(const char *value, struct ty_error *err);
+/* 1-255 of [A-Za-z0-9_] */
+int ty_check_datastore_name(const char *value, struct ty_error *err);
+/* of a data reference: 1-255 of [A-Za-z0-9_], the first no digit */
+int ty_check_data_name(const char *value, struct ty_error *err);
+/* [A-Za-z0-9_]+, the first no digit, and none that the service sets for each run: TRAINYARD_*,
+ * AZUREML_RUN_*, AZUREML_DATAREFERENCE_* */
 int ty_check_env_name(const char *value, struct ty_error *err);
 #endif

@@ -1,13 +1,15 @@
 /* run_state.c - the life of a run, as one table
  *
- *   NotStarted > Starting > [Provisioning] > Preparing > Queued > Running > Finalizing > Completed | Failed | Canceled
+ *   NotStarted > Starting > [Provisioning] > Preparing > Queued > Running > Finalizing
+ *                                                          > Completed | Failed | Canceled
  *
- * Whatever happens once preparing has begun passes through Finalizing, so that the outputs and logs of failed and canceled
- * runs are kept too; `outcome` says where Finalizing leads.  A run whose node is silent is NotResponding and returns
- * to where it was (`heard`).  A requeued run starts a new attempt.
+ * Whatever happens once preparing has begun passes through Finalizing, so that the outputs and logs of
+ * failed and canceled runs are kept too; `outcome` says where Finalizing leads.  A run whose node is
+ * silent is NotResponding and returns to where it was (`heard`).  A requeued run starts a new attempt.
  *
- * Invariants: `outcome` is known in Finalizing, in a NotResponding that returns there, and in the three ends, where it is
- * the state; `heard` is known in NotResponding alone; `ended_us` is set in the three ends alone.
+ * Invariants: `outcome` is known in Finalizing, in a NotResponding that returns there, and in the three
+ * ends, where it is the state; `heard` is known in NotResponding alone; `ended_us` is set in the three
+ * ends alone.
  */
 #include "core/run_state.h"
 #include <assert.h>

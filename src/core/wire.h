@@ -45,7 +45,8 @@ struct ty_frame {
     size_t body_len;
 };
 
-/* Append the encoded frame.  0, -EINVAL for no such type, a part that is too long or a body where none can be; -ENOMEM. */
+/* Append the encoded frame.  0; -EINVAL: no such type, a part that is too long, or a body where none
+ * can be; -ENOMEM. */
 int ty_frame_encode(const struct ty_frame *f, struct ty_str *out);
 /* Decode the frame at the start of in[0..n): bytes used; -EAGAIN: more is needed; -EBADMSG: not a frame of this
  * protocol.  The parts of *ret point into `in`. */

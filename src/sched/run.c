@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define DRIVER_LOG "azureml-logs/70_driver_log.txt"
 #define RUNNER_BUSY 3 /* exit code of a runner that found another one in the job folder */
 
 int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us, const json_t *data)
@@ -385,6 +386,7 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     if (strcmp(kind, "started") == 0) {
         CLEANUP_JSON json_t *data = pick(record, "pid", NULL, NULL);
         run_event(l, u, TY_EV_STARTED, at_us, data);
+        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "", 0); /* there, even if the program never writes a byte */
     } else if (strcmp(kind, "exited") == 0) {
         record_exited(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {

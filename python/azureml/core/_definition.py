@@ -48,7 +48,7 @@ def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, A
         "communicator": "None", "data": {}, "outputData": {}, "jobName": None, "nodeCount": 1, "priority": None,
         "environment": {
             "name": env.name, "version": env.version,
-            "python": {"interpreterPath": spec["interpreter"],
+            "python": {"interpreterPath": spec.get("interpreter") or env.python.interpreter_path,
                        "userManagedDependencies": bool(env.python.user_managed_dependencies),
                        "condaDependencies": None if dependencies is None else dependencies.as_dict(),
                        "baseCondaEnvironment": env.python.base_conda_environment},

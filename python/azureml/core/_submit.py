@@ -71,6 +71,7 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     if config.script:
         spec["script"] = entry_path(config.source_directory, config.script)
     else:
+        del spec["interpreter"]  # the shell's command names its program itself
         spec["command"] = ["/bin/sh", "-c", command_line(config.command, chosen, references)]
         spec["expand"] = False
         if given:

@@ -255,7 +255,7 @@ static void test_cancel_and_rm(void **state)
 static void test_metrics(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "GET /api/v1/runs/" A "/metrics?form=values ",
+        { .match = "GET /api/v1/runs/" A "/metrics?form=azureml ",
           .raw = fake_json("{\"metrics\": {\"loss\": [2.5, 0.125], \"name\": \"x\"}}") },
         { .match = "GET /api/v1/runs/" A "/metrics?form=rows&name=loss ",
           .raw = fake_json(

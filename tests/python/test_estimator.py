@@ -1,0 +1,313 @@
+"""Estimators and configurations: every parameter of both eras, contradictions, arguments. Nothing is submitted here."""
+import inspect
+import os
+import warnings
+
+import pytest
+
+from azureml.core import Environment, RunConfiguration, ScriptRunConfig, _service
+from azureml.core._submit import specification
+from azureml.core.conda_dependencies import CondaDependencies
+from azureml.core.container_registry import ContainerRegistry
+from azureml.core.runconfig import DataReferenceConfiguration, DockerConfiguration, MpiConfiguration, PyTorchConfiguration
+from azureml.data.datapath import DataPath
+from azureml.exceptions import UserErrorException
+from azureml.train.dnn import Gloo, Mpi, Nccl, PyTorch
+from azureml.train.estimator import Estimator
+
+SYSTEM = "/usr/bin/python3"
+REFERENCE = ("source_directory compute_target vm_size vm_priority entry_script script_params node_count process_count_per_node "
+             "distributed_backend distributed_training use_gpu use_docker custom_docker_base_image custom_docker_image "
+             "image_registry_details user_managed conda_packages pip_packages conda_dependencies_file_path "
+             "pip_requirements_file_path conda_dependencies_file pip_requirements_file environment_variables "
+             "environment_definition inputs source_directory_data_store shm_size resume_from max_run_duration_seconds "
+             "_disable_validation _show_lint_warnings _show_package_warnings").split()
+
+
+@pytest.fixture(autouse=True)
+def source(project):
+    project("proj/train.py", "print('hello')\n")
+    _service._warned.clear()
+
+
+def spec_of(config):
+    """The run specification of an estimator or configuration."""
+    ready = config._as_script_run_config() if hasattr(config, "_as_script_run_config") else config
+    return specification(ready)
+
+
+def estimator(kind=Estimator, **parameters):
+    return kind("proj", entry_script="train.py", **parameters)
+
+
+@pytest.mark.parametrize("kind", [Estimator, PyTorch])
+def test_signature(kind):
+    names = list(inspect.signature(kind).parameters)
+    assert set(REFERENCE) <= set(names) and names[0] == "source_directory"
+    kinds = {n: p.kind for n, p in inspect.signature(kind).parameters.items()}
+    assert kinds["source_directory"] == inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert all(k == inspect.Parameter.KEYWORD_ONLY for n, k in kinds.items() if n != "source_directory")
+
+
+def test_script_params_in_order(workspace):
+    ds = workspace.get_default_datastore()
+    est = estimator(script_params={"--data_dir": ds, "--lr": 0.01, "--verbose": "", "--n": 3, "--flag": True,
+                                   "--out": ds.path("out", "o").as_upload(), "--rank": "$AZ_BATCHAI_TASK_INDEX"})
+    spec = spec_of(est)
+    assert spec["arguments"] == [
+        "--data_dir", "$AZUREML_DATAREFERENCE_workspaceblobstore", "--lr", "0.01", "--verbose", "--n", "3", "--flag", "True",
+        "--out", "$AZUREML_DATAREFERENCE_o", "--rank", "$AZ_BATCHAI_TASK_INDEX"]
+    assert spec["data_references"]["workspaceblobstore"]["mode"] == "mount"
+    assert spec["data_references"]["o"] == {"datastore": "workspaceblobstore", "path": "out", "mode": "upload",
+                                            "path_on_compute": None, "overwrite": False}
+    assert (spec["script"], spec["target"], spec["use_gpu"]) == ("train.py", "local", False)
+
+
+def test_inputs_and_resume_from(workspace):
+    ds = workspace.get_default_datastore()
+    spec = spec_of(estimator(inputs=[ds.path("in", "i").as_download()], resume_from=DataPath(ds, "checkpoints")))
+    assert spec["data_references"]["i"]["mode"] == "download"
+    assert spec["arguments"] == ["--resume-from", "$AZUREML_DATAREFERENCE_MODEL_LOCATION"]
+    assert spec["data_references"]["MODEL_LOCATION"]["path"] == "checkpoints"
+
+
+def test_all_cloud_parameters_are_accepted_and_warn_once():
+    registry = ContainerRegistry()
+    registry.address, registry.username, registry.password = "a", "b", "secret"
+    parameters = {"vm_size": "STANDARD_NC6", "vm_priority": "lowpriority", "use_docker": True, "custom_docker_image": "image",
+                  "image_registry_details": registry, "source_directory_data_store": object(), "shm_size": "8g"}
+    with pytest.warns(UserWarning) as caught:
+        est = estimator(**parameters)
+    assert len(caught) == 6
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator(**parameters)
+    assert "secret" not in repr(spec_of(est))
+
+
+def test_environment_variables_become_texts():
+    assert spec_of(estimator(environment_variables={"A": 1, "B": "x"}))["environment_variables"] == {"A": "1", "B": "x"}
+
+
+def test_environment_definition_wins():
+    env = Environment("mine")
+    env.environment_variables = {"A": "env"}
+    with pytest.warns(UserWarning, match="pip_packages"):
+        est = estimator(environment_definition=env, pip_packages=["no-such-package"])
+    assert est.run_config.environment is env
+    assert spec_of(est)["environment_variables"] == {"A": "env"}
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"node_count": 2}, "node_count"), ({"process_count_per_node": 2}, "process_count_per_node"),
+    ({"node_count": 0}, "node_count"), ({"node_count": "two"}, "node_count"), ({"node_count": 2.0}, "node_count"),
+    ({"node_count": 2, "distributed_backend": "mpi"}, "distributed_backend"),
+    ({"distributed_training": Mpi(process_count_per_node=2)}, "distributed_training"),
+    ({"distributed_training": Gloo(), "node_count": 2}, "distributed_training"), ({"distributed_training": Nccl()}, "distributed_training"),
+    ({"distributed_training": MpiConfiguration()}, "distributed_training"),
+    ({"distributed_backend": "mpi", "distributed_training": Mpi()}, "distributed_backend and distributed_training"),
+    ({"conda_dependencies_file": "a", "conda_dependencies_file_path": "a"}, "conda_dependencies_file"),
+    ({"pip_requirements_file": "a", "pip_requirements_file_path": "b"}, "pip_requirements_file"),
+    ({"custom_docker_image": "a", "custom_docker_base_image": "b"}, "custom_docker_image"),
+    ({"script_params": ["--lr", 1]}, "script_params"), ({"script_params": {1: 2}}, "script_params"),
+    ({"script_params": {"--lr": None}}, "'--lr'"), ({"script_params": {"--lr": [1, 2]}}, "'--lr'"),
+    ({"script_params": {"--x": "a\0b"}}, "NUL"), ({"inputs": "ds"}, "inputs"), ({"inputs": [3]}, "inputs"),
+    ({"conda_packages": "numpy"}, "conda_packages"), ({"pip_packages": [3]}, "pip_packages"), ({"pip_packages": ["=="]}, "pip_packages"),
+    ({"conda_dependencies_file": "missing.yml"}, "missing.yml"), ({"pip_requirements_file": "missing.txt"}, "missing.txt"),
+    ({"environment_variables": ["A"]}, "environment_variables"), ({"environment_variables": {"A": None}}, "'A'"),
+    ({"environment_definition": "env"}, "environment_definition"), ({"compute_target": 3}, "compute_target"),
+    ({"use_gpu": "yes"}, "use_gpu")])
+@pytest.mark.parametrize("kind", [Estimator, PyTorch])
+def test_contradictions_and_bad_types(kind, parameters, words):
+    with pytest.raises(UserErrorException, match=words):
+        estimator(kind, **parameters)
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"resume_from": "path"}, "resume_from"), ({"max_run_duration_seconds": -1}, "max_run_duration_seconds"),
+    ({"max_run_duration_seconds": "1h"}, "max_run_duration_seconds")])
+def test_what_is_checked_at_submission(parameters, words):
+    with pytest.raises(UserErrorException, match=words):
+        spec_of(estimator(**parameters))
+
+
+def test_the_entry_script():
+    with pytest.raises(UserErrorException, match="entry_script"):
+        Estimator("proj")
+    with pytest.raises(UserErrorException, match="entry_script 'trian.py'.*'train.py'"):
+        spec_of(Estimator("proj", entry_script="trian.py"))
+    with pytest.raises(UserErrorException, match="source_directory 'nowhere' does not exist"):
+        spec_of(Estimator("nowhere", entry_script="train.py"))
+    with pytest.raises(UserErrorException, match="source_directory 'proj/train.py' is not a folder"):
+        spec_of(Estimator("proj/train.py", entry_script="train.py"))
+    with pytest.raises(UserErrorException, match="source_directory is of type int"):
+        Estimator(3, entry_script="train.py")
+
+
+def test_an_entry_script_outside(project, tmp_path):
+    project("outside.py", "")
+    (tmp_path / "proj" / "link.py").symlink_to(tmp_path / "outside.py")
+    for name in ("../outside.py", str(tmp_path / "outside.py"), "link.py"):
+        with pytest.raises(UserErrorException, match="outside of source_directory"):
+            spec_of(Estimator("proj", entry_script=name))
+    assert spec_of(Estimator("proj", entry_script=str(tmp_path / "proj" / "train.py")))["script"] == "train.py"
+
+
+def test_packages_that_are_there_are_accepted(project):
+    project("proj/conda.yml", "name: x\nchannels:\n- conda-forge\ndependencies:\n- python=3.11\n- pip:\n  - azureml-defaults\n")
+    project("proj/requirements.txt", "# comment\nazureml-sdk\n")
+    est = estimator(conda_dependencies_file="conda.yml", pip_requirements_file="requirements.txt", pip_packages=["azureml-core"])
+    est.run_config.environment.python.interpreter_path = SYSTEM
+    assert spec_of(est)["interpreter"] == SYSTEM
+    assert list(est.conda_dependencies.pip_packages) == ["azureml-defaults", "azureml-sdk", "azureml-core"]
+
+
+def test_packages_that_are_not_there_are_refused_by_name():
+    est = estimator(pip_packages=["horovod==0.15.2"], conda_packages=["no-such-thing"])
+    est.run_config.environment.python.interpreter_path = SYSTEM
+    with pytest.raises(UserErrorException, match="no-such-thing.*horovod==0.15.2.*install them") as caught:
+        spec_of(est)
+    assert SYSTEM in str(caught.value)
+    est.conda_dependencies.remove_pip_package("horovod")
+    est.conda_dependencies.remove_conda_package("no-such-thing")
+    est.conda_dependencies.remove_conda_package("pytorch=0.4.0")
+    assert spec_of(est)["interpreter"] == SYSTEM
+
+
+def test_user_managed_checks_no_packages():
+    spec_of(estimator(user_managed=True, pip_packages=["no-such-thing"]))
+
+
+def test_another_python_version_gives_a_warning():
+    est = estimator(conda_packages=["python=3.6.2"])
+    est.run_config.environment.python.interpreter_path = SYSTEM
+    assert any("python=3.6.2" in w for w in spec_of(est)["warnings"])
+
+
+def test_an_interpreter_without_torch(project, tmp_path):
+    fake = project("bare-python", "#!/bin/sh\necho '{\"version\": [3, 11, 2], \"torch\": false}'\n")
+    fake.chmod(0o755)
+    est = estimator(PyTorch)
+    est.run_config.environment.python.interpreter_path = str(fake)
+    with pytest.raises(UserErrorException, match="bare-python.*has no torch.*python3-torch"):
+        spec_of(est)
+    other = estimator(Estimator)
+    other.run_config.environment.python.interpreter_path = str(fake)
+    assert spec_of(other)["interpreter"] == str(fake)
+
+
+def test_framework_version_warns_when_it_differs():
+    est = estimator(PyTorch, framework_version="0.4.0")
+    est.run_config.environment.python.interpreter_path = SYSTEM
+    assert any("framework_version 0.4.0" in w for w in spec_of(est)["warnings"])
+
+
+# ScriptRunConfig
+
+def test_arguments_as_text_and_list(workspace):
+    ds = workspace.get_default_datastore()
+    assert spec_of(ScriptRunConfig("proj", "train.py", arguments="--a 'b c' -d"))["arguments"] == ["--a", "b c", "-d"]
+    assert spec_of(ScriptRunConfig("proj", arguments=["--n", 1, "--data", ds.path("x", "d").as_mount()]))["arguments"] == [
+        "--n", "1", "--data", "$AZUREML_DATAREFERENCE_d"]
+    assert spec_of(ScriptRunConfig(source_directory="proj", script="train.py"))["arguments"] == []
+
+
+def test_a_placeholder_with_its_configuration(workspace):
+    ds = workspace.get_default_datastore()
+    config = ScriptRunConfig("proj", "train.py", arguments=["--data-folder", str(ds.as_download())])
+    with pytest.raises(UserErrorException, match="'workspaceblobstore', which the run does not have"):
+        spec_of(config)
+    config.run_config.data_references = {ds.name: DataReferenceConfiguration(
+        datastore_name=ds.name, path_on_datastore="train", mode="download", overwrite=True)}
+    assert spec_of(config)["data_references"][ds.name]["path"] == "train"
+
+
+def test_two_references_of_one_name(workspace):
+    ds = workspace.get_default_datastore()
+    with pytest.raises(UserErrorException, match="data_reference_name"):
+        spec_of(ScriptRunConfig("proj", arguments=[ds.as_mount(), ds.as_download()]))
+
+
+def test_command():
+    spec = spec_of(ScriptRunConfig("proj", command="python train.py --x $HOME && echo done"))
+    assert spec["command"][:2] == ["/bin/sh", "-c"] and spec["expand"] is False and not {"script", "interpreter"} & set(spec)
+    python, rest = spec["command"][2].split(" ", 1)
+    assert os.access(python, os.X_OK) and rest == "train.py --x $HOME && echo done"
+    words = spec_of(ScriptRunConfig("proj", command=["python3", "train.py", "a b", 3]))["command"][2]
+    assert words.endswith(' train.py "a b" 3')
+    with pytest.raises(UserErrorException, match="script and command"):
+        ScriptRunConfig("proj", script="train.py", command="ls")
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"run_config": 3}, "run_config"), ({"environment": "env"}, "environment"), ({"arguments": 3}, "arguments"),
+    ({"arguments": "'open"}, "arguments"), ({"colour": "red"}, "colour")])
+def test_bad_script_run_configs(parameters, words):
+    with pytest.raises(UserErrorException, match=words):
+        ScriptRunConfig("proj", **parameters)
+
+
+def test_run_configuration_is_copied_and_a_misspelling_is_taken():
+    rc = RunConfiguration(framework="python", conda_dependencies=CondaDependencies.create(pip_packages=["azureml-defaults"]))
+    rc.target = "local"
+    config = ScriptRunConfig("proj", "train.py", run_config=rc, enviroment=Environment("e"))
+    config.run_config.target = "other"
+    assert rc.target == "local" and config.run_config.environment.name == "e"
+
+
+@pytest.mark.parametrize("job", [MpiConfiguration(node_count=2), PyTorchConfiguration(process_count=2), MpiConfiguration()])
+def test_distributed_jobs_are_refused_by_name(job):
+    with pytest.raises(UserErrorException, match="distributed_job_config"):
+        spec_of(ScriptRunConfig("proj", distributed_job_config=job))
+
+
+def test_counts_in_the_tree_are_refused_by_name():
+    config = ScriptRunConfig("proj")
+    config.run_config.node_count = 2
+    with pytest.raises(UserErrorException, match="node_count is 2"):
+        spec_of(config)
+    config = ScriptRunConfig("proj")
+    config.run_config.mpi = MpiConfiguration(process_count_per_node=4)
+    with pytest.raises(UserErrorException, match="process_count_per_node is 4"):
+        spec_of(config)
+    config = ScriptRunConfig("proj")
+    config.run_config.communicator = "IntelMpi"
+    with pytest.raises(UserErrorException, match="IntelMpi"):
+        spec_of(config)
+
+
+def test_docker_warns_once():
+    with pytest.warns(UserWarning, match="container"):
+        ScriptRunConfig("proj", docker_runtime_config=DockerConfiguration(use_docker=True))
+
+
+# CondaDependencies
+
+def test_conda_files_there_and_back(tmp_path):
+    made = CondaDependencies.create(conda_packages=["numpy=1.24"], pip_packages=["azureml-defaults"], python_version="3.11")
+    made.add_channel("pytorch")
+    made.add_conda_package("numpy")
+    made.save_to_file(str(tmp_path))
+    back = CondaDependencies(str(tmp_path / "conda_dependencies.yml"))
+    assert back.as_dict() == made.as_dict() == {
+        "name": "project_environment", "channels": ["pytorch"],
+        "dependencies": ["python=3.11", "numpy", {"pip": ["azureml-defaults"]}]}
+    assert back.get_python_version() == "3.11"
+
+
+@pytest.mark.parametrize("text, dependencies", [
+    ("dependencies:\n  - a\n  - pip:\n      - b==1 # why\n      - 'c>=2'\n", ["a", {"pip": ["b==1", "c>=2"]}]),
+    ("name: x\ndependencies: [a, b]\n", ["a", "b"]),
+    ("# head\n---\ndependencies:\n- \"a\"\n-   pip\n- pip:\n  - -r x\n  - d\n- e\n", ["a", "pip", "e", {"pip": ["-r x", "d"]}]),
+    ("dependencies:\n", [])])
+def test_conda_files_as_people_write_them(tmp_path, text, dependencies):
+    (tmp_path / "c.yml").write_text(text)
+    assert CondaDependencies(str(tmp_path / "c.yml")).as_dict()["dependencies"] == dependencies
+
+
+@pytest.mark.parametrize("text, line", [("dependencies:\n- a\n   - b\n", 3), ("- a\n", 1), ("name: x\ndependencies:\n\t- a\n", 3),
+                                        ("dependencies:\n- {a: b}\n", 2), ("a\n", 1)])
+def test_damaged_conda_files_are_refused_by_line(tmp_path, text, line):
+    (tmp_path / "c.yml").write_text(text)
+    with pytest.raises(UserErrorException, match="c.yml.*line %d" % line):
+        CondaDependencies(str(tmp_path / "c.yml"))
