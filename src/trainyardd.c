@@ -351,12 +351,13 @@ static int parse_options(struct daemon *d, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    struct daemon d = { .bin = own_folder(), .lock = -1 };
+    static struct daemon d = { .lock = -1 }; /* static: what it holds when the start fails stays reachable */
     struct ty_error err = { 0 };
     int r = parse_options(&d, argc, argv);
 
     if (r > 0)
         return r == 1 ? 0 : 2;
+    d.bin = own_folder();
     r = start(&d, &err);
     if (r < 0) {
         report(r == -EBUSY && d.store == NULL ? "busy" : "error", r == -EBUSY && d.store == NULL ? NULL : err.text);

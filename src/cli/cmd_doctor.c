@@ -87,6 +87,27 @@ static void check_home(struct doctor *d, const char *home)
         note(d, "disk", GOOD, NULL, "%s free", ty_show_bytes(left, size));
 }
 
+/* The daemon replays the events of every run. */
+static void check_store(struct doctor *d)
+{
+    CLEANUP_JSON json_t *check = NULL;
+    struct ty_error err = { 0 };
+    int r = ty_cli_get(d->cli, TY_ROUTE_store_check, NULL, &check, &err);
+    long long runs = json_integer_value(json_object_get(check, "runs"));
+
+    if (r < 0)
+        note(d, "event log", BAD, "see daemon.log in the state folder", "%s", err.text);
+    else if (json_integer_value(json_object_get(check, "differ")) > 0)
+        note(d, "event log", BAD,
+             "keep a copy of the state folder and report it; `trainyard rm` removes that run",
+             "%lld of %lld runs differ: %s",
+             (long long)json_integer_value(json_object_get(check, "differ")), runs,
+             ty_out_str(check, "first"));
+    else
+        note(d, "event log", GOOD, NULL, "agrees with the tables, %lld run%s", runs,
+             runs == 1 ? "" : "s");
+}
+
 static void check_daemon(struct doctor *d)
 {
     CLEANUP_FREE char *program = NULL;
@@ -116,6 +137,8 @@ static void check_daemon(struct doctor *d)
         note(d, "daemon", GOOD, NULL, "trainyard %s runs, process %lld",
              ty_out_str(status, "version"),
              (long long)json_integer_value(json_object_get(status, "pid")));
+    if (r == 0)
+        check_store(d);
 }
 
 /* The first line that `argv` prints, cut to size; false when it fails or takes too long. */

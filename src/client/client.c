@@ -1,9 +1,10 @@
 /* client.c - requests to the daemon, which is started when none answers
  *
- * One keep-alive connection per client.  The daemon may close it at any time, so a request that
- * fails on a connection that was used before is sent once more on a new one, when that can do no
- * harm: no byte of a reply has come, and either the method is idempotent or the connection was
- * already closed when the request was to be sent.
+ * One keep-alive connection per client.  The daemon may end at any time, so a request whose
+ * connection breaks is sent again on a new one, when that can do no harm: no byte of a reply has
+ * come, and either the method is idempotent or the connection was already closed when the request
+ * was to be sent.  A new connection breaks too when the daemon was dying as it was made: hence
+ * REPEATS.
  */
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #define ERROR_BODY_MAX (64 * 1024)
+#define REPEATS 2
 
 struct ty_client {
     char *home, *daemon; /* daemon may be NULL */
@@ -228,24 +230,24 @@ static bool may_repeat(const char *method, const struct ty_http_exchange *x)
     return x->status == 0 && strcmp(method, "POST") != 0 && strcmp(method, "PATCH") != 0;
 }
 
-/* Send and read; once more on a new connection when the old one turns out to be dead (see above). */
+/* Send and read; again on a new connection when the old one turns out to be dead (see above). */
 static int exchange(struct ty_client *c, const char *method, struct ty_http_exchange *x,
                     struct ty_error *err)
 {
-    bool fresh = !ty_http_idle_ok(&c->conn);
     off_t start = x->body_fd > 0 ? lseek(x->body_fd, 0, SEEK_CUR) : 0;
-    int r = fresh ? connect_or_start(c, err) : 0;
+    int r;
 
-    if (r < 0)
-        return r;
-    r = ty_http_do(&c->conn, x);
-    if (r == -ECONNRESET && !fresh && may_repeat(method, x) && start >= 0) {
+    for (int repeats = 0;; repeats++) {
+        if (!ty_http_idle_ok(&c->conn)) {
+            r = connect_or_start(c, err);
+            if (r < 0)
+                return r;
+        }
+        r = ty_http_do(&c->conn, x);
+        if (r != -ECONNRESET || repeats == REPEATS || start < 0 || !may_repeat(method, x))
+            break;
         if (x->body_fd > 0 && lseek(x->body_fd, start, SEEK_SET) < 0)
             return ty_error_set(err, -errno, "cannot read again what was being sent: %m");
-        r = connect_or_start(c, err);
-        if (r < 0)
-            return r;
-        r = ty_http_do(&c->conn, x);
     }
     return r && !x->callers ? transport_error(c, r, x, err) : r;
 }

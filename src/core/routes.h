@@ -11,6 +11,7 @@
 #define TY_ROUTES(X) \
     X(GET,    "/openapi.json",                               READER,    openapi_get,     NONE,        OPENAPI,     "Describe this API") \
     X(GET,    "/api/v1/status",                              READER,    status_get,      NONE,        STATUS,      "Say who this daemon is and how it is") \
+    X(GET,    "/api/v1/check",                               OWNER,     store_check,     NONE,        CHECK,       "Replay every run's events and compare with the tables") \
     X(POST,   "/api/v1/shutdown",                            OWNER,     daemon_stop,     NONE,        NONE,        "Stop the daemon; runs go on") \
     X(POST,   "/api/v1/gc",                                  OWNER,     gc_run,          NONE,        GC_REPORT,   "Remove what nothing refers to") \
     X(GET,    "/api/v1/experiments",                         READER,    experiment_list, NONE,        EXPERIMENTS, "List experiments") \
@@ -42,7 +43,7 @@
 
 enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
 #define TY_SCHEMAS(X) \
-    X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(GC_REPORT, "gc_report") \
+    X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \
     X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
     X(TAG_CHANGE, "tag_change") X(EVENTS, "events") X(STREAM, "stream") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \

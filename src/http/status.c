@@ -1,4 +1,4 @@
-/* status.c - the daemon itself: how it is, collecting garbage, stopping */
+/* status.c - the daemon itself: how it is, checking its store, collecting garbage, stopping */
 #include "base/clock.h"
 #include "base/fs.h"
 #include "http/request.h"
@@ -36,6 +36,27 @@ int ty_http_status_get(struct request *req, struct reply *reply)
     ty_sched_status(o->sched, j);
     json_object_set(json_object_get(j, "runs"), "total", json_object_get(counts, "runs"));
     return reply_json(reply, 200, j);
+}
+
+static int check_on_pool(struct request *req)
+{
+    int64_t runs = 0;
+    struct ty_error first = { 0 };
+    int differ = ty_store_check(req->http->o.home, &runs, &first);
+
+    if (differ < 0) {
+        req->err = first;
+        return differ;
+    }
+    return reply_json(&req->reply, 200,
+                      json_pack("{s:I s:i s:s?}", "runs", (json_int_t)runs, "differ", differ, "first",
+                                differ ? first.text : NULL));
+}
+
+int ty_http_store_check(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    return request_work(req, check_on_pool, NULL);
 }
 
 int ty_http_daemon_stop(struct request *req, struct reply *reply)

@@ -96,6 +96,11 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
         r = load_live(s, run, &l, err);
     if (r < 0)
         return r;
+    json_object_foreach(json_object_get(change, "set"), key, value)
+        if (limits_tag(l, key, err) < 0) {
+            run_act(l); /* it may have been loaded for this only */
+            return err->code;
+        }
     u = ty_unit_new();
     json_object_foreach(json_object_get(change, "set"), key, value)
         run_note(l, u, TY_NOTE_TAGGED, json_pack("{s:s s:O}", "key", key, "value", value));
@@ -114,6 +119,11 @@ int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, con
 
     if (r < 0)
         return r;
+    r = limits_artifact(l, path, sha, err);
+    if (r < 0) {
+        run_act(l); /* it may have been loaded for this only */
+        return r;
+    }
     u = ty_unit_new();
     run_note(l, u, TY_NOTE_ARTIFACT,
              json_pack("{s:s s:s s:I}", "path", path, "sha256", sha, "bytes", (json_int_t)bytes));

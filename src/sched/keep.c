@@ -1,7 +1,7 @@
 /* keep.c - keeping house: retention, garbage collection, leftovers
  *
  * Once a day, and when asked (`trainyard gc`): runs that retention says are old go; snapshots that no run
- * refers to go; then the blobs that nothing refers to.  The set of live blobs is read on the loop, the folders are walked on a
+ * refers to go; then the blobs that nothing refers to.  What is live is read and the folders are walked on a
  * pool thread; a blob that somebody is about to refer to is young or freshly touched, and spared by the grace time.
  */
 #include "base/clock.h"
@@ -95,13 +95,14 @@ static void on_pool(uv_work_t *w)
 {
     struct round *g = w->data;
 
+    g->r = ty_store_each_blob(g->sched->o.home, add_sha, g);
     for (struct sha *s = g->live; s && g->r == 0; s = s->hh.next)
         if (s->is_manifest)
             g->r = add_files_of(g, s->hex);
     if (g->r == 0)
         g->r = ty_gc(g->sched->o.blobs, g->grace_s, is_live, g, &g->report, &g->err);
     else
-        ty_error_set(&g->err, g->r, "cannot read which blobs the snapshots refer to: nothing was removed");
+        ty_error_set(&g->err, g->r, "cannot read what the runs and snapshots refer to: nothing was removed");
 }
 
 static void finish(struct round *g)
@@ -139,8 +140,6 @@ static void on_pruned(void *ctx, int r)
     g->r = r;
     if (r < 0)
         ty_error_set(&g->err, r, "cannot store what was removed: %s", strerror(-r));
-    else
-        g->r = ty_store_each_blob(g->sched->o.store, add_sha, g);
     if (r < 0 && ty_store_failed(g->sched->o.store))
         recover_soon(g->sched);
     if (g->r == 0)

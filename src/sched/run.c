@@ -44,6 +44,18 @@ void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data
     json_decref(data);
 }
 
+int run_reload(const struct ty_active_run *a, void *ctx)
+{
+    struct live *l = live_find(ctx, a->row.name);
+
+    if (l) {
+        l->run = a->row.run;
+        l->seq = l->stored_seq = a->last_seq;
+    }
+    return 0;
+}
+
+/* What is in memory is ahead of the store: when a unit was not stored, what rests on it is read again. */
 static void unit_back(struct live *l, int r, int64_t seq)
 {
     l->units--;
@@ -51,6 +63,12 @@ static void unit_back(struct live *l, int r, int64_t seq)
         l->stored_seq = seq;
     else if (ty_store_failed(l->sched->o.store))
         recover_soon(l->sched);
+    else
+        l->stale = true;
+    if (l->stale && l->units == 0) {
+        l->stale = false;
+        ty_store_with_run(l->sched->o.store, l->name, run_reload, l->sched);
+    }
 }
 
 static void on_stored(void *ctx, int r)
@@ -247,9 +265,9 @@ void run_check_silence(struct live *l, int64_t now_us)
     int64_t silent = now_us - l->heard_us;
     struct ty_unit *u;
 
-    if (!l->job || silent < SILENT_US)
+    if (!l->job || silent < l->sched->silent_us)
         return;
-    if (silent > NODE_LOST_US)
+    if (silent > l->sched->node_lost_us)
         t->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
     if (l->stored_seq != l->seq || (l->run.state != TY_RUN_RUNNING && l->run.state != TY_RUN_FINALIZING))
         return;
@@ -405,7 +423,11 @@ static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property
 {
     struct live *l = live_find(ctx, run);
 
-    if (l)
+    if (!l)
+        return;
+    if (!property && !limits_tag_fits(l, key))
+        limits_tell(l, u, TY_STORE_TAGS);
+    else
         run_note(l, u, property ? TY_NOTE_PROPERTY : TY_NOTE_TAGGED,
                  json_pack("{s:s s:O}", "key", key, "value", value));
 }
@@ -427,6 +449,8 @@ static void on_unit(void *ctx, const char *run, int r, int64_t seq)
     if (!l)
         return;
     unit_back(l, r, seq);
+    if (r == 0)
+        limits_look(l);
     run_act(l);
 }
 

@@ -341,17 +341,6 @@ void retry_soon(struct ty_sched *s) { uv_timer_start(&s->retry, on_retry, RETRY_
 
 /* ---- recovering ---- */
 
-static int reload(const struct ty_active_run *a, void *ctx)
-{
-    struct live *l = live_find(ctx, a->row.name);
-
-    if (l) {
-        l->run = a->row.run;
-        l->seq = l->stored_seq = a->last_seq;
-    }
-    return 0;
-}
-
 /* Everything in memory may be ahead of the store: read it again, then let the store write.  Runs whose submission failed were
  * dropped by their waiter. */
 static void on_recover(uv_timer_t *t)
@@ -363,7 +352,7 @@ static void on_recover(uv_timer_t *t)
             uv_timer_start(t, on_recover, 50, 0);
             return;
         }
-    if (ty_store_each_active(s->o.store, reload, s) < 0 || ty_store_resume(s->o.store) < 0) {
+    if (ty_store_each_active(s->o.store, run_reload, s) < 0 || ty_store_resume(s->o.store) < 0) {
         uv_timer_start(t, on_recover, 1000, 0);
         return;
     }
@@ -446,6 +435,8 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     s->cpus = (int)ty_conf_number(o->conf, "sched.cpus");
     if (s->cpus <= 0)
         s->cpus = ty_target_cpus();
+    s->silent_us = ty_conf_number(o->conf, "sched.silent_seconds") * 1000000;
+    s->node_lost_us = ty_conf_number(o->conf, "sched.node_lost_seconds") * 1000000;
     init_timers(s);
     r = run_open_ingest(s, err);
     if (r < 0)

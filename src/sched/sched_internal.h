@@ -4,6 +4,7 @@
  *   run.c      one run: its events, what follows from them, what its runner says
  *   submit.c   from a run spec to a live run
  *   change.c   cancel, tag, artifact, delete; targets
+ *   limits.c   what one run may hold
  *   keep.c     garbage collection, retention
  */
 #ifndef TY_SCHED_INTERNAL_H
@@ -18,8 +19,6 @@
 #include <uthash.h>
 
 #define SALVAGES_MAX 3           /* times that a dead runner's job is taken up again before it is given up */
-#define SILENT_US (10 * 1000000) /* without a word from the runner: NotResponding */
-#define NODE_LOST_US (60 * 1000000)
 #define TICK_MS 1000
 #define RETRY_MS 2000 /* after a runner could not be started */
 
@@ -43,6 +42,8 @@ struct live {
     char *trouble;           /* why its runner could not be started; tried again */
     bool gone;               /* deleted */
     bool forgotten;          /* its submission could not be stored: dropped by run_act */
+    bool stale;              /* a unit of it failed alone: read again when all are back */
+    unsigned limits_told;    /* bit per enum ty_store_limit */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */
 };
@@ -61,6 +62,7 @@ struct ty_sched {
     struct ty_ingest *ingest;
     uv_timer_t tick, retry, recover, daily;
     int cpus;
+    int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
     int64_t last_tick_us;
     bool recovering; /* the store failed: everything is read again soon */
     bool gc_going;
@@ -96,6 +98,8 @@ int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t a
 void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data /* taken over */);
 /* Commit a unit of this run; done may be NULL. */
 void run_commit(struct live *l, struct ty_unit *u, ty_sched_done done, void *ctx);
+/* Take the run over as the store has it. */
+int run_reload(const struct ty_active_run *a, void *sched);
 /* Do what the stored state asks for; idempotent. */
 void run_act(struct live *l);
 int run_start_job(struct live *l, struct ty_error *err);
@@ -107,6 +111,14 @@ void run_check_silence(struct live *l, int64_t now_us);
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
+
+/* limits.c */
+bool limits_tag_fits(struct live *l, const char *key);
+int limits_tag(struct live *l, const char *key, struct ty_error *err); /* 0 or -EUSERS */
+int limits_artifact(struct live *l, const char *path, const char *sha, struct ty_error *err); /* 0, -EEXIST or -EUSERS */
+/* Warn, once a run, that something was dropped; added to the unit. */
+void limits_tell(struct live *l, struct ty_unit *u, enum ty_store_limit what);
+void limits_look(struct live *l); /* has the store dropped rows? */
 
 /* keep.c */
 void keep_open(struct ty_sched *s); /* clears leftovers of ended runs, starts the daily round */

@@ -285,6 +285,26 @@ static int open_reader(struct ty_store *st)
     return r < 0 ? r : prepare(&st->reader, false);
 }
 
+int store_view_open(const char *home, struct ty_store *view)
+{
+    struct ty_store v = { .path = ty_path_join(home, "state.db") };
+    int r = v.path ? open_reader(&v) : -ENOMEM;
+
+    if (r == 0)
+        r = exec(v.reader.db, "BEGIN");
+    if (r < 0)
+        store_view_close(&v);
+    else
+        *view = v;
+    return r;
+}
+
+void store_view_close(struct ty_store *view)
+{
+    conn_done(&view->reader);
+    free(view->path);
+}
+
 static int first_id(struct ty_store *st)
 {
     int64_t last = 0;

@@ -109,14 +109,16 @@ struct ty_active_run {
 int ty_store_each_active(struct ty_store *st, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx);
 /* The same for one run, ended or not, by its name: fn's result, or -ENOENT. */
 int ty_store_with_run(struct ty_store *st, const char *name, int (*fn)(const struct ty_active_run *a, void *ctx), void *ctx);
-/* Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
-int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
 /* Snapshots that no run refers to and that are older than before_us are forgotten; *removed (NULL: not asked) says how many,
  * once done is called. */
 void ty_unit_snapshots_prune(struct ty_unit *u, int64_t before_us, int64_t *removed);
 /* Names of ended runs that ended before `before_us` (state NULL: any end); array of texts. */
 int ty_store_ended_before(struct ty_store *st, int64_t before_us, const char *state, int limit, json_t **ret);
-/* Replay each run's events and compare with its row: number of runs that differ (named in *err), or negative. */
-int ty_store_check(struct ty_store *st, int64_t *runs, struct ty_error *err);
 int ty_store_counts(struct ty_store *st, json_t **ret); /* {"runs": n, "active": n, "db_bytes": n} */
+/* Long reads: on any thread, over a connection of their own to the store in `home`, open elsewhere.
+ * Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
+int ty_store_each_blob(const char *home, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
+/* Replay each run's events and compare with its row: number of runs that differ (the first is named in *err), or negative.
+ * *runs: how many there are. */
+int ty_store_check(const char *home, int64_t *runs, struct ty_error *err);
 #endif

@@ -59,10 +59,10 @@ bool ty_store_snapshot_has(struct ty_store *st, const char *id)
     return store_get_i64(&st->reader, &one, STMT_snapshot_has, "t", id) == 0;
 }
 
-int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_manifest, void *ctx),
-                       void *ctx)
+static int each_blob(struct ty_store *view,
+                     int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_blobs, "");
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&view->reader, STMT_blobs, "");
     int r;
 
     while ((r = store_step(q)) == 1) {
@@ -70,6 +70,19 @@ int ty_store_each_blob(struct ty_store *st, int (*fn)(const char *sha, bool is_m
         if (r < 0)
             break;
     }
+    return r;
+}
+
+int ty_store_each_blob(const char *home, int (*fn)(const char *sha, bool is_manifest, void *ctx),
+                       void *ctx)
+{
+    struct ty_store view;
+    int r = store_view_open(home, &view);
+
+    if (r < 0)
+        return r;
+    r = each_blob(&view, fn, ctx);
+    store_view_close(&view);
     return r;
 }
 

@@ -100,21 +100,35 @@ static int check_one(struct ty_store *st, sqlite3_stmt *q, struct ty_error *err)
     return 1;
 }
 
-int ty_store_check(struct ty_store *st, int64_t *runs, struct ty_error *err)
+static int check_all(struct ty_store *view, int64_t *runs, struct ty_error *err)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_check_runs, "");
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&view->reader, STMT_check_runs, "");
     int64_t count = 0;
     int r, differ = 0;
 
     while ((r = store_step(q)) == 1) {
-        r = check_one(st, q, err);
+        r = check_one(view, q, err);
         if (r < 0)
-            break;
+            return r;
         differ += r;
         count++;
     }
     if (r < 0)
-        return ty_error_set(err, r, "cannot read the runs from '%s': %s", st->path, strerror(-r));
+        return r;
     *runs = count;
     return differ;
+}
+
+int ty_store_check(const char *home, int64_t *runs, struct ty_error *err)
+{
+    struct ty_store view;
+    int r = store_view_open(home, &view);
+
+    if (r == 0) {
+        r = check_all(&view, runs, err);
+        store_view_close(&view);
+    }
+    return r < 0 ? ty_error_set(err, r, "cannot read the runs from '%s/state.db': %s", home,
+                            strerror(-r))
+                 : r;
 }

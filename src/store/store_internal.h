@@ -122,6 +122,11 @@ struct ty_store {
     struct key_slot keys[STORE_KEY_SLOTS];
 };
 
+/* A second face of the store in `home`, for long reads on any thread: nothing but a path and a reader
+ * with an open transaction, which sees the state of one moment. */
+int store_view_open(const char *home, struct ty_store *view);
+void store_view_close(struct ty_store *view);
+
 /* ---- statements ---- */
 
 int store_errno(sqlite3 *db, int rc); /* 0 or the negative errno that an SQLite code stands for */

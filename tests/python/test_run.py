@@ -133,8 +133,9 @@ open('outputs/a.txt', 'w').write('a'); open('logs/l.txt', 'w').write('l'); open(
         run.download_file("outputs/absent", str(tmp_path / "absent"))
     assert not list(tmp_path.glob("absent*"))
     run.upload_file("outputs/late.txt", str(tmp_path / "a.txt"))
+    run.upload_file("outputs/late.txt", str(tmp_path / "a.txt"))  # the same content is no conflict
     with pytest.raises(UserErrorException, match="outputs/late.txt"):
-        run.upload_file("outputs/late.txt", str(tmp_path / "a.txt"))
+        run.upload_file("outputs/late.txt", str(tmp_path / "all/outputs/deep/m.bin"))
     with pytest.raises(UserErrorException, match="no-such-file"):
         run.upload_file("outputs/x", "no-such-file")
     for bad in ("../up", "/abs", "a/../b"):

@@ -64,7 +64,7 @@ class RunFiles:
             raise UserErrorException("cannot write '%s': %s" % (place, error.strerror), error) from error
 
     def upload_file(self, name: str, path_or_stream: Union[str, BinaryIO], datastore_name: Optional[str] = None) -> None:
-        """Add a file to the run as `name`, from a path or a stream of bytes. UserErrorException when it has one of that name."""
+        """Add a file to the run as `name`, from a path or a stream of bytes. UserErrorException when it has another one of that name."""
         try:
             with sdk_errors(doing="cannot upload '%s': " % name):
                 client().upload(self.id, str(name), path_or_stream)

@@ -17,6 +17,17 @@ static void test_status(void **state)
     assert_true(json_integer_value(json_object_get(j, "db_bytes")) > 0);
 }
 
+static void test_check(void **state)
+{
+    CLEANUP_JSON json_t *j = NULL;
+
+    kit_run(*state, "first_1");
+    j = expect_json(*state, "GET", "/api/v1/check", NULL, 200, "check");
+    assert_int_equal(json_integer_value(json_object_get(j, "runs")), 1);
+    assert_int_equal(json_integer_value(json_object_get(j, "differ")), 0);
+    assert_true(json_is_null(json_object_get(j, "first")));
+}
+
 static void test_collect(void **state)
 {
     struct kit *k = *state;
@@ -35,6 +46,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_status, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_check, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_collect, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_openapi, kit_open, kit_close),
     };

@@ -46,7 +46,7 @@ static void blobs_are(struct kit *k, const char *want, int r)
 {
     char have[64] = "";
 
-    assert_int_equal(ty_store_each_blob(k->st, collect, have), r);
+    assert_int_equal(ty_store_each_blob(k->home, collect, have), r);
     assert_string_equal(have, want);
 }
 

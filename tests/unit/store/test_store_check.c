@@ -44,10 +44,10 @@ static void test_each_difference_is_found_and_named(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ty_error err = { 0 };
 
-        assert_int_equal(ty_store_check(k->st, &runs, &err), 0);
+        assert_int_equal(ty_store_check(k->home, &runs, &err), 0);
         assert_int_equal(runs, 1);
         change(k, cases[i].sql);
-        assert_int_equal(ty_store_check(k->st, &runs, &err), 1);
+        assert_int_equal(ty_store_check(k->home, &runs, &err), 1);
         assert_non_null(strstr(err.text, "'x'"));
         if (!strstr(err.text, cases[i].word))
             fail_msg("'%s' does not name '%s'", err.text, cases[i].word);

@@ -37,7 +37,7 @@ static void test_notes_reach_their_tables(void **state)
     assert_int_equal(ty_store_artifact(k->st, id, "outputs/m", sha, &bytes), 0);
     assert_string_equal(sha, "bb");
     assert_int_equal(bytes, 2);
-    assert_int_equal(ty_store_check(k->st, &id, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
 static void test_the_error_of_a_run(void **state)
@@ -62,7 +62,7 @@ static void test_the_error_of_a_run(void **state)
     run_has(k, "x", "exit_signal", "9");
     run_has(k, "x", "exit_code", "null");
     run_has(k, "x", "state", "\"Finalizing\"");
-    assert_int_equal(ty_store_check(k->st, &id, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
 static void test_requeued_forgets_the_error(void **state)
@@ -82,7 +82,7 @@ static void test_requeued_forgets_the_error(void **state)
     assert_int_equal(kit_commit(k, u), 0);
     run_has(k, "x", "error", "null");
     run_has(k, "x", "attempt", "2");
-    assert_int_equal(ty_store_check(k->st, &runs, &err), 0);
+    assert_int_equal(ty_store_check(k->home, &runs, &err), 0);
     assert_int_equal(runs, 1);
 }
 
@@ -138,7 +138,7 @@ static void test_malformed_notes_fail_their_unit(void **state)
         ty_unit_event(u, id, 2, T0, bad[i].kind, data, &run);
         assert_int_equal(kit_commit(k, u), -EINVAL);
     }
-    assert_int_equal(ty_store_check(k->st, &id, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
 static void test_tallies_against_limits(void **state)

@@ -30,7 +30,7 @@ static void test_callbacks_come_in_order(void **state)
     kit_pump(k, &r[199]);
     for (int i = 0; i < 200; i++)
         assert_int_equal(r[i], i % 2 ? -EEXIST : 0);
-    assert_int_equal(ty_store_check(k->st, &id, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
 static void test_a_failed_unit_leaves_nothing(void **state)
@@ -49,7 +49,7 @@ static void test_a_failed_unit_leaves_nothing(void **state)
     assert_int_equal(ty_store_events(k->st, id, 0, 10, &j), 0);
     events = (int64_t)json_array_size(j);
     assert_int_equal(events, 1);
-    assert_int_equal(ty_store_check(k->st, &id, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
 /* A deletion that is undone must leave the log files. */
@@ -168,7 +168,7 @@ static void has_steps(struct kit *k, int64_t id, const char *run_name, int n)
         assert_int_equal(
             (int)json_real_value(json_object_get(json_array_get(rows, (size_t)i), "value")), i);
     }
-    assert_int_equal(ty_store_check(k->st, &runs, NULL), 0);
+    assert_int_equal(ty_store_check(k->home, &runs, NULL), 0);
 }
 
 #ifdef TY_FAULTS
