@@ -166,8 +166,8 @@ static void first_events(struct live *l, struct ty_unit *u, const char *warning)
     json_object_foreach(l->spec->properties, key, value)
         run_note(l, u, TY_NOTE_PROPERTY, json_pack("{s:s s:O}", "key", key, "value", value));
     run_event(l, u, TY_EV_PREPARE, 0, NULL);
-    if (warning)
-        json_array_append_new(l->warnings, json_string(warning));
+    if (warning) /* first, so that it is the first line of the log */
+        json_array_insert_new(l->warnings, 0, json_string(warning));
     json_array_foreach(l->warnings, i, value)
         run_note(l, u, TY_NOTE_WARNED, json_pack("{s:O}", "text", value));
     run_event(l, u, TY_EV_READY, 0, NULL);
