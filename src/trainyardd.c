@@ -30,7 +30,7 @@
 #include <uv.h>
 
 struct daemon {
-    char *home, *bin;
+    char *home, *bin, *agent, *python_path; /* python_path NULL: no Python packages were installed */
     bool foreground;
     int lock;
     struct ty_conf *conf;
@@ -204,19 +204,20 @@ static void set_store_limits(struct daemon *d)
 
 static int open_sched(struct daemon *d, struct ty_error *err)
 {
-    CLEANUP_FREE char *agent = ty_path_join(d->bin, "trainyard-agent");
     CLEANUP_FREE char *built = ty_path_join(d->bin, "python");
     CLEANUP_FREE char *installed = ty_path_join(d->bin, "../lib/trainyard/python");
     struct ty_sched_options o = { .loop = &d->loop, .store = d->store, .blobs = d->blobs, .conf = d->conf, .hub = d->hub,
                                   .home = d->home };
     int r;
 
-    if (!agent || !built || !installed)
+    d->agent = ty_path_join(d->bin, "trainyard-agent");
+    if (!d->agent || !built || !installed)
         return ty_error_oom(err);
-    if (access(agent, X_OK) < 0)
-        return ty_error_set(err, -ENOENT, "cannot find the runner '%s': %m; install Trainyard whole", agent);
-    o.agent = TAKE(agent); /* for the daemon's whole life */
-    o.python_path = access(built, F_OK) == 0 ? TAKE(built) : access(installed, F_OK) == 0 ? TAKE(installed) : NULL;
+    if (access(d->agent, X_OK) < 0)
+        return ty_error_set(err, -ENOENT, "cannot find the runner '%s': %m; install Trainyard whole", d->agent);
+    d->python_path = access(built, F_OK) == 0 ? TAKE(built) : access(installed, F_OK) == 0 ? TAKE(installed) : NULL;
+    o.agent = d->agent;
+    o.python_path = d->python_path;
     r = listen_on(d, "runner.sock", &o.runner_fd, err);
     return r < 0 ? r : ty_sched_open(&o, &d->sched, err);
 }
@@ -307,6 +308,8 @@ static void done(struct daemon *d)
     close(d->lock);
     free(d->home);
     free(d->bin);
+    free(d->agent);
+    free(d->python_path);
 }
 
 static char *own_folder(void)

@@ -73,5 +73,7 @@ until_true() {
     done
     return 1
 }
+no_strays() { [ -z "$(strays)" ]; }
+is_empty() { [ -z "$(ls -A "$1")" ]; }
 in_state() { [ "$(state_of "$1")" = "$2" ]; }
 gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1)" = Z ]; }

@@ -43,7 +43,7 @@ kill -9 "$(runner_pid "$run")"
 check "a run whose runner was killed ends as Failed" until_true 10 in_state "$run" Failed
 has "...and the error names the runner" "$(trainyard show "$run" --json | field error)" "runner"
 equal "...and its log is kept" before "$(trainyard logs "$run")"
-check "...and nothing of it is left" until_true 5 test -z "$(strays)"
+check "...and nothing of it is left" until_true 5 no_strays
 
 run=$(trainyard submit -q -- sh -c 'mkdir outputs; echo x > outputs/half; sleep 100')
 check "a fourth run starts" until_true 20 in_state "$run" Running
