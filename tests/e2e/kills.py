@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("KILLS", "20"))
 SEED = int(os.environ.get("SEED", str(random.SystemRandom().randrange(1 << 30))))
 HOME = os.environ["TRAINYARD_HOME"]
 BUILD = os.environ["PATH"].split(":")[0]
-MOMENTS = ["Queued", "Running", "Finalizing", "CancelRequested", "Ended"]
+MOMENTS = ["Queued", "Running", "Finalizing", "CancelRequested", "NotResponding", "Ended"]
 
 SCRIPT = """
 import os, sys, time
@@ -87,9 +87,9 @@ def runner_of(run):
         return None
 
 
-def kill(pid):
+def kill(pid, how=signal.SIGKILL):
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, how)
         return True
     except ProcessLookupError:
         return False
@@ -104,6 +104,11 @@ def reach(run, moment, rng):
     if moment == "CancelRequested":
         until(60, lambda: show(run)["state"] in ("Running", "Completed"), "running, to be canceled")
         trainyard("cancel", run)
+    elif moment == "NotResponding":
+        until(60, lambda: show(run)["state"] in ("Running", "Completed"), "running, to be stopped")
+        pid = runner_of(run)
+        if pid and kill(pid, signal.SIGSTOP):
+            until(60, lambda: show(run)["state"] in ("NotResponding", "Completed"), "silence of its runner noticed")
     elif moment != "Queued":
         states = {"Running": ("Running", "Finalizing"), "Finalizing": ("Finalizing",), "Ended": ()}[moment]
         until(60, lambda: (s := show(run)["state"]) in states or s in ("Completed", "Failed", "Canceled"), moment)
@@ -161,6 +166,9 @@ class Tally:
             seen = trainyard("logs", run, check=False)
             pid = daemon_pid() if victim == "daemon" else runner_of(run)
             killed = kill(pid) if pid else False
+            stopped = runner_of(run)
+            if stopped:
+                kill(stopped, signal.SIGCONT)
             self.hit[(victim, state)] = self.hit.get((victim, state), 0) + killed
             end = check_run(run, account, victim if killed else "nobody", seen, moment == "CancelRequested")
             self.ends[end] = self.ends.get(end, 0) + 1
@@ -177,7 +185,7 @@ def main():
     tally = Tally(random.Random(SEED))
     for i in range(KILLS):
         tally.kill_once(("daemon", "runner")[i % 2], MOMENTS[(i // 2) % len(MOMENTS)])
-    wanted = [(v, s) for v in ("daemon", "runner") for s in ("Queued", "Running", "CancelRequested", "Finalizing")]
+    wanted = [(v, s) for v in ("daemon", "runner") for s in ("Queued", "Running", "CancelRequested", "NotResponding", "Finalizing")]
     for victim, state in wanted:  # short states are missed now and then: aim again, a bounded number of times
         for _ in range(25):
             if tally.hit.get((victim, state)):

@@ -56,3 +56,24 @@ trainyard up 2>/dev/null
 check "after a reboot the run is told as Failed" until_true 10 in_state "$run" Failed
 has "...because the machine was restarted" "$(trainyard show "$run" --json | field error)" "restarted"
 has "...with the outputs it had" "$(trainyard artifacts ls "$run")" "outputs/half"
+
+unset TRAINYARD_TEST_BOOT_ID
+trainyard down 2>/dev/null
+export TRAINYARD_SCHED_SILENT_SECONDS=1 TRAINYARD_SCHED_NODE_LOST_SECONDS=60
+run=$(trainyard submit -q -- sh -c 'echo before; sleep 100')
+check "a fifth run starts" until_true 20 in_state "$run" Running
+kill -STOP "$(runner_pid "$run")"
+check "a runner that says nothing is noticed" until_true 20 in_state "$run" NotResponding
+kill -CONT "$(runner_pid "$run")"
+check "...and so is its voice" until_true 20 in_state "$run" Running
+trainyard cancel "$run" >/dev/null
+check "...and it still obeys" until_true 20 in_state "$run" Canceled
+
+trainyard down 2>/dev/null
+export TRAINYARD_SCHED_NODE_LOST_SECONDS=2
+run=$(trainyard submit -q -- sh -c 'echo before; sleep 100')
+check "a sixth run starts" until_true 20 in_state "$run" Running
+kill -STOP "$(runner_pid "$run")"
+check "a runner that stays silent is replaced, and the run told as Failed" until_true 30 in_state "$run" Failed
+equal "...with its log" before "$(trainyard logs "$run")"
+check "...and nothing of it is left" until_true 5 no_strays
