@@ -183,6 +183,8 @@ int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err)
         *ret = pid;
         return 0;
     }
+    if (got != (ssize_t)sizeof report)
+        kill(pid, SIGKILL); /* it may live, but nobody would know of it */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     if (got != (ssize_t)sizeof report)
