@@ -15,7 +15,7 @@ all: build/build.ninja
 build/build.ninja:
 	@command -v meson >/dev/null && command -v ninja >/dev/null || \
 	    { echo "meson or ninja is missing; 'make setup' installs what the build needs" >&2; exit 1; }
-	meson setup build
+	meson setup build -Dtests=false
 
 build/san/build.ninja: | build/build.ninja
 	meson setup build/san $(SANITIZE)
@@ -27,7 +27,9 @@ setup-test:
 	@tools/setup --test
 
 test: setup-test
-	@$(MAKE) --no-print-directory all build/san/build.ninja
+	@$(MAKE) --no-print-directory build/build.ninja build/san/build.ninja
+	@meson configure build -Dtests=true
+	@ninja -C build -j$(JOBS)
 	@ninja -C build/san -j$(JOBS)
 	@tests/run
 

@@ -445,6 +445,9 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     if (r < 0)
         return r;
     put_default_datastore(s);
+    r = ty_store_settle(o->store); /* the first request finds them */
+    if (r < 0)
+        return ty_error_set(err, r, "cannot write in the state folder '%s': %s", o->home, strerror(-r));
     if (ty_store_each_active(o->store, take_up, s) < 0)
         return ty_error_set(err, -EIO, "cannot read the runs from the state folder");
     keep_open(s);

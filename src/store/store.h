@@ -26,6 +26,9 @@ int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct t
 /* Commit what is queued, deliver all callbacks, close. */
 struct ty_store *ty_store_close(struct ty_store *st);
 void ty_store_deliver(struct ty_store *st); /* run waiting callbacks; loop thread only */
+/* Wait until what is queued is stored or has failed, and deliver; 0 or the last one's negative errno.  For the start,
+ * when there is no loop yet that could be kept from its work. */
+int ty_store_settle(struct ty_store *st);
 int ty_store_resume(struct ty_store *st);   /* after a failure was delivered: accept units again */
 int ty_store_failed(const struct ty_store *st); /* 0, or the negative errno that it refuses with */
 

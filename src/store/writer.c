@@ -296,21 +296,41 @@ void ty_store_commit(struct ty_store *st, struct ty_unit *u, ty_unit_done done, 
     }
 }
 
+static void deliver(struct ty_queue_item *chain)
+{
+    for (struct ty_queue_item *next; chain; chain = next) {
+        struct ty_unit *u = unit_of(chain);
+
+        next = chain->next;
+        if (u->done)
+            u->done(u->ctx, u->result);
+        ty_unit_free(u);
+    }
+}
+
 void ty_store_deliver(struct ty_store *st)
 {
     struct ty_queue_item *chain;
 
     while ((chain = ty_queue_poll_all(&st->done)))
-        for (struct ty_queue_item *next; chain; chain = next) {
-            struct ty_unit *u = unit_of(chain);
-
-            next = chain->next;
-            if (u->done)
-                u->done(u->ctx, u->result);
-            ty_unit_free(u);
-        }
+        deliver(chain);
     if (!st->closing)
         refill_spares(st);
+}
+
+static void on_settled(void *ctx, int r)
+{
+    *(int *)ctx = r;
+}
+
+int ty_store_settle(struct ty_store *st)
+{
+    int r = 1;
+
+    ty_store_commit(st, ty_unit_new(), on_settled, &r);
+    while (r > 0)
+        deliver(ty_queue_take_all(&st->done));
+    return r;
 }
 
 int ty_store_resume(struct ty_store *st)
