@@ -2,6 +2,9 @@
 # Snapshots, outputs, artifacts, data, removal, collection.
 . "$(dirname "$0")/lib.sh"
 
+# The daemon that this very call starts has them already.
+has "the first call of all finds the default datastore" "$(trainyard data ls 2>&1; echo "gave $?")" "gave 0"
+
 mkdir -p src .git
 echo 'print(open("src/data.txt").read())' > train.py
 echo original > src/data.txt

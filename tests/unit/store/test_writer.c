@@ -33,6 +33,19 @@ static void test_callbacks_come_in_order(void **state)
     assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
+/* Without anybody who runs the loop. */
+static void test_what_is_settled_can_be_read(void **state)
+{
+    struct kit *k = *state;
+    struct ty_unit *u = ty_unit_new();
+    CLEANUP_JSON json_t *j = NULL;
+
+    ty_unit_target_put(u, "t", "{}", T0);
+    ty_store_commit(k->st, u, NULL, NULL);
+    assert_int_equal(ty_store_settle(k->st), 0);
+    assert_int_equal(ty_store_target(k->st, "t", &j), 0);
+}
+
 static void test_a_failed_unit_leaves_nothing(void **state)
 {
     struct kit *k = *state;
@@ -384,6 +397,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
         T(test_callbacks_come_in_order),
+        T(test_what_is_settled_can_be_read),
         T(test_a_failed_unit_leaves_nothing),
         T(test_an_undone_deletion_keeps_the_logs),
         T(test_close_stores_and_tells_everything),
