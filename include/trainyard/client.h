@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <trainyard/error.h>
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -25,7 +26,6 @@ extern "C" {
 #define TY_PUBLIC __attribute__((visibility("default")))
 #define TY_CLIENT_SILENCE_MS 30000 /* of silence: the daemon is unreachable */
 
-struct ty_error; /* base/error.h: code and text */
 struct ty_client;
 
 /* Options of ty_client_open; zero-initialise. */
@@ -44,7 +44,7 @@ TY_PUBLIC int ty_client_daemon_pid(struct ty_client *c, struct ty_error *err);
 
 /* A request. */
 struct ty_call {
-    const char *args[4]; /* what fills the braces of the route's path, in order */
+    const char *args[4]; /* for client/stubs.h: what fills the braces of the route's path, in order */
     const char *query;   /* "a=b&c=d", encoded; NULL: none */
     const void *body;    /* sent as it is; NULL: none */
     size_t body_len;
@@ -67,9 +67,8 @@ struct ty_reply {
 #define TY_CLIENT_BODY_MAX (256u << 20)
 TY_PUBLIC void ty_reply_done(struct ty_reply *r);
 
-/* One stub per route of core/routes.h, ty_client_run_get(c, &call, &reply, &err) and so on, is
- * declared in client/stubs.h.
- * `path` is encoded and has no query.  *reply is written only on success (ty_reply_done). */
+/* Any request of docs/spec/http-api.md: "GET", "/api/v1/status".  (Inside of Trainyard client/stubs.h has one
+ * call per route.)  `path` is encoded and has no query.  *reply is written only on success (ty_reply_done). */
 TY_PUBLIC int ty_client_request(struct ty_client *c, const char *method, const char *path,
                                 const struct ty_call *call, struct ty_reply *reply,
                                 struct ty_error *err);

@@ -1,16 +1,11 @@
-/* error.h - what went wrong, for a person
+/* error.h - filling struct ty_error
  *
  * A function returns 0 or a negative errno; where a user's mistake can reach it, it also fills a
- * struct ty_error.  The text is one sentence: what was attempted, on what (quoted, in the user's own
- * words), why it failed and, when known, what to do.
+ * struct ty_error.
  */
 #ifndef TY_ERROR_H
 #define TY_ERROR_H
-
-struct ty_error {
-    int code;       /* the negative errno that the function returned; 0: nothing went wrong */
-    char text[768]; /* longer texts are cut at a character boundary and end in "..." */
-};
+#include <trainyard/error.h>
 
 /* Fill *err (NULL is fine) and return `code`, which must be negative.  %m works: errno is kept. */
 int ty_error_set(struct ty_error *err, int code, const char *fmt, ...)

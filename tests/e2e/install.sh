@@ -1,0 +1,49 @@
+#!/bin/bash
+# What `make install` puts in place works by itself: the programs, the Python packages, and the C library for others.
+. "$(dirname "$0")/lib.sh"
+unset PYTHONPATH
+check "it is installed" meson install -C "$BUILD" --destdir "$T/root"
+top=$(dirname "$(dirname "$(find "$T/root" -name trainyardd)")")
+export PATH=$top/bin:/usr/bin:/bin
+equal "a run of the installed programs" "made by trainyard" \
+    "$(trainyard run -- /usr/bin/python3 -c 'from azureml.core import Run; Run.get_context().log("a", 1); print("made by trainyard")' 2>/dev/null)"
+equal "...whose metrics were kept" 1 "$(trainyard metrics @last --json | $PY -c 'import json,sys; print(json.load(sys.stdin)["metrics"]["a"])')"
+exits "Python finds the service" 0 env PYTHONPATH="$top/lib/trainyard/python" $PY -c \
+    'from azureml.core import Workspace; print([e for e in Workspace.from_config().experiments])'
+has "...and its experiment" "$out" "project"
+
+cat > client.c <<'X'
+#include <stdio.h>
+#include <trainyard/client.h>
+int main(void)
+{
+    struct ty_client *c;
+    struct ty_error err = { 0 };
+    struct ty_reply reply = { 0 };
+
+    if (ty_client_open(NULL, &c, &err) < 0 || ty_client_request(c, "GET", "/api/v1/runs", NULL, &reply, &err) < 0) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    puts(reply.body);
+    ty_reply_done(&reply);
+    if (ty_client_request(c, "GET", "/api/v1/runs/none", NULL, &reply, &err) == 0)
+        return 2;
+    fprintf(stderr, "%s\n", err.text);
+    ty_client_free(c);
+    return 0;
+}
+X
+lib=$(dirname "$(find "$T/root" -name libtrainyard.so)")
+for std in c99 c17; do
+    check "a C program of others compiles ($std)" gcc -std=$std -Wall -Wextra -Werror -pedantic -o client client.c \
+        -I"$top/include" -L"$lib" -ltrainyard
+done
+echo "#include <trainyard/client.h>" > client.cc
+check "...and the header is C++ too" g++ -Wall -Wextra -Werror -fsyntax-only -I"$top/include" client.cc
+exits "...and speaks to the daemon" 0 env LD_LIBRARY_PATH="$lib" ./client
+has "...about the runs" "$out" '"state":"Completed"'
+has "...and has its sentences" "$out" "no run 'none'"
+equal "the library shows what its header declares, and nothing else" \
+    "$(grep -o 'ty_[a-z_]*(' "$top/include/trainyard/client.h" | tr -d '(' | sort -u | tr '\n' ' ')" \
+    "$(nm -D --defined-only "$lib/libtrainyard.so" | awk '{print $3}' | sort -u | tr '\n' ' ')"
