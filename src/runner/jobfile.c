@@ -53,6 +53,16 @@ static int texts(struct ty_jobfile *j, struct ty_error *err)
     return r;
 }
 
+/* A limit; 0 and none stand for no limit. */
+static int limit(struct ty_jobfile *j, const char *key, int64_t *ret, struct ty_error *err)
+{
+    int r = ty_json_get_i64(j->json, "job.json", key, 0, INT64_MAX, ret, err);
+
+    if (r == 0 && *ret == 0)
+        *ret = INT64_MAX;
+    return r;
+}
+
 static int numbers(struct ty_jobfile *j, struct ty_error *err)
 {
     int64_t version = 0;
@@ -62,19 +72,17 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_error_set(err, -EINVAL, "job.json has no 'version'");
     j->attempt = 1;
     j->cancel_grace_seconds = 30;
-    j->log_bytes_max = j->artifact_bytes_max = INT64_MAX;
-    j->artifact_files_max = 100000;
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "attempt", 1, INT32_MAX, &j->attempt, err);
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "cancel_grace_seconds", 0, 86400,
                             &j->cancel_grace_seconds, err);
     if (r == 0)
-        r = ty_json_get_i64(j->json, "job.json", "log_bytes_max", 0, INT64_MAX, &j->log_bytes_max, err);
+        r = limit(j, "log_bytes_max", &j->log_bytes_max, err);
     if (r == 0)
-        r = ty_json_get_i64(j->json, "job.json", "artifact_files_max", 0, INT64_MAX, &j->artifact_files_max, err);
+        r = limit(j, "artifact_files_max", &j->artifact_files_max, err);
     if (r == 0)
-        r = ty_json_get_i64(j->json, "job.json", "artifact_bytes_max", 0, INT64_MAX, &j->artifact_bytes_max, err);
+        r = limit(j, "artifact_bytes_max", &j->artifact_bytes_max, err);
     return r;
 }
 

@@ -66,6 +66,7 @@ static void test_descriptors(void **state)
 static void test_signals_and_session(void **state)
 {
     CLEANUP_FREE char *got = NULL;
+    unsigned long long blocked = 1, ignored = 1;
     sigset_t some, before;
 
     (void)state;
@@ -79,7 +80,10 @@ static void test_signals_and_session(void **state)
         (struct ty_spawn){ 0 });
     sigprocmask(SIG_SETMASK, &before, NULL);
     signal(SIGPIPE, SIG_DFL);
-    assert_string_equal(got, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nleads\n");
+    assert_int_equal(sscanf(got, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
+    assert_true(blocked == 0);
+    assert_true((ignored & ~(3ull << 31)) == 0); /* 32 and 33 are glibc's own: it lets nobody touch them */
+    assert_non_null(strstr(got, "\nleads\n"));
 }
 
 static int start(const char *path, const char *cwd, struct ty_error *err)

@@ -36,7 +36,8 @@ static int set_up(void **state)
     b->blobs = ty_path_join(b->dir, "blobs");
     b->artifacts = json_object();
     b->job = (struct ty_jobfile){
-        .spec = &b->spec, .dir = b->dir, .work = b->work, .tmp = b->dir, .blobs = b->blobs
+        .spec = &b->spec, .dir = b->dir, .work = b->work, .tmp = b->dir, .blobs = b->blobs,
+        .artifact_files_max = 100, .artifact_bytes_max = 1 << 20,
     };
     *state = b;
     return 0;
@@ -165,6 +166,24 @@ static void test_what_is_no_file(void **state)
     assert_true(warned(b, "its name is not UTF-8"));
 }
 
+static void test_limits(void **state)
+{
+    struct box *b = *state;
+
+    put(b, "work/outputs/a", "0123456789");
+    put(b, "work/outputs/b", "0123456789");
+    put(b, "work/outputs/c", "");
+    b->job.artifact_bytes_max = 15;
+    collect(b);
+    assert_int_equal(json_object_size(b->artifacts), 2); /* one of ten bytes, and the empty one */
+    assert_true(warned(b, "limits.artifact_bytes"));
+    b->job.artifact_files_max = 1;
+    json_object_clear(b->artifacts);
+    collect(b);
+    assert_int_equal(json_object_size(b->artifacts), 1);
+    assert_true(warned(b, "limits.artifacts"));
+}
+
 static void test_nothing(void **state)
 {
     struct box *b = *state;
@@ -208,6 +227,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_no_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_store, set_up, tear_down),
