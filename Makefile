@@ -2,11 +2,13 @@
 # make setup      install the Debian or Ubuntu packages that are missing
 # make demo       set up, build, and run the demonstration
 # make test       set up, build, and run every test
+# make fuzz       damaged input for every parser, FUZZ_SECONDS each (make test: a few thousand inputs)
 # make bench      the benchmarks
 # make install    PREFIX=/usr/local
 # make clean      remove build/
 PREFIX = /usr/local
 JOBS = $(shell nproc)
+FUZZ_SECONDS = 60
 SANITIZE = -Dfaults=true -Db_sanitize=address,undefined -Db_lundef=false
 
 all: build/build.ninja
@@ -33,6 +35,10 @@ test: setup-test
 	@ninja -C build/san -j$(JOBS)
 	@tests/run
 
+fuzz: setup-test build/san/build.ninja
+	@ninja -C build/san tests/fuzz/fuzz
+	cd build/san/tests/fuzz && ./fuzz -t $(FUZZ_SECONDS) -s $$(date +%s)
+
 demo: setup
 	@$(MAKE) --no-print-directory all
 	@examples/demo
@@ -47,4 +53,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all setup setup-test test demo bench install clean
+.PHONY: all setup setup-test test fuzz demo bench install clean

@@ -1,0 +1,512 @@
+/* parsers.c - every parser of bytes that somebody else wrote */
+#include "base/conf.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/str.h"
+#include "blob/ignore.h"
+#include "blob/snapshot.h"
+#include "blob/statcache.h"
+#include "client/http.h"
+#include "client/sse.h"
+#include "core/row.h"
+#include "core/routes.h"
+#include "core/run_event.h"
+#include "core/run_spec.h"
+#include "core/target_spec.h"
+#include "core/wire.h"
+#include "fuzz.h"
+#include "runner/jobfile.h"
+#include "runner/records.h"
+#include "runner/spool.h"
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define SHA "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+static bool is_text(const char *bytes, size_t n)
+{
+    return memchr(bytes, 0, n) == NULL;
+}
+
+/* What cannot be parsed says why. */
+static void check_refusal(int r, const struct ty_error *err)
+{
+    assert(r < 0 && err->code == r && err->text[0]);
+}
+
+/* ---- the stream of runners ---- */
+
+static void seed_frame(struct corpus *c)
+{
+    static const char body[] = "{\"kind\": \"exited\", \"exit_code\": 0}";
+    static const enum ty_frame_type types[] = { TY_FRAME_HELLO, TY_FRAME_RECORD, TY_FRAME_LOG, TY_FRAME_ROWS, TY_FRAME_PING,
+                                                TY_FRAME_RECORD_ACK, TY_FRAME_LOG_ACK, TY_FRAME_ROWS_ACK, TY_FRAME_RELEASE };
+    CLEANUP_STR struct ty_str all = { 0 };
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct ty_frame f = { .type = types[i], .seq = 7, .writer = 2, .count = 1, .name = "logs/a", .name_len = 6, .body = body,
+                              .body_len = sizeof body - 1 };
+        CLEANUP_STR struct ty_str one = { 0 };
+
+        ty_frame_encode(&f, &one);
+        ty_frame_encode(&f, &all);
+        corpus_add(c, one.text, one.len);
+    }
+    corpus_add(c, all.text, all.len);
+}
+
+static bool parse_frame(const char *bytes, size_t n)
+{
+    struct ty_frame f;
+    ptrdiff_t used;
+
+    for (size_t at = 0; (used = ty_frame_decode(bytes + at, n - at, &f)) > 0; at += (size_t)used) {
+        CLEANUP_STR struct ty_str again = { 0 };
+
+        ty_frame_encode(&f, &again);
+        assert(again.len == (size_t)used && memcmp(again.text, bytes + at, again.len) == 0);
+    }
+    assert(used == -EAGAIN || used == -EBADMSG);
+    return used == -EAGAIN;
+}
+
+static void seed_row(struct corpus *c)
+{
+    static const struct ty_row rows[] = {
+        { TY_ROW_DOUBLE, TY_ROW_NO_STEP, 1, "loss", 4, "\0\0\0\0\0\0\xf0?", 8 },
+        { TY_ROW_INT, 5, 2, "n", 1, "\1\0\0\0\0\0\0\0", 8 },
+        { TY_ROW_TEXT, 0, 3, "text", 4, "hello", 5 },
+        { TY_ROW_LIST, 0, 4, "list", 4, "[1, 2.5, \"x\"]", 13 },
+        { TY_ROW_TAG, 0, 5, "tag", 3, "\"v\"", 3 },
+    };
+    CLEANUP_STR struct ty_str all = { 0 };
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char out[256];
+
+        assert(ty_row_encode(&rows[i], out) == 0);
+        corpus_add(c, out, ty_row_size(&rows[i]));
+        ty_str_addn(&all, out, ty_row_size(&rows[i]));
+    }
+    corpus_add(c, all.text, all.len);
+}
+
+static bool parse_row(const char *bytes, size_t n)
+{
+    struct ty_row row;
+    ptrdiff_t used;
+
+    for (size_t at = 0; (used = ty_row_decode(bytes + at, n - at, &row)) > 0; at += (size_t)used)
+        assert(row.kind == TY_ROW_PAD || ty_row_size(&row) == (size_t)used);
+    assert(used == -EAGAIN || used == -EBADMSG);
+    return used == -EAGAIN;
+}
+
+/* ---- JSON from clients ---- */
+
+static void seed_run_spec(struct corpus *c)
+{
+    corpus_text(c, "{\"version\": 1, \"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/sh\", \"-c\", \"echo $HOME\"], \"resources\": {\"cpus\": 2}, \"expand\": true, \"tags\": {\"a\": null}}");
+    corpus_text(c, "{\"version\": 1, \"experiment\": \"first\", \"target\": \"box\", \"interpreter\": \"/usr/bin/python3\", \"script\": \"train.py\", \"arguments\": "
+                   "[\"--data_dir\", \"$AZUREML_DATAREFERENCE_d\"], \"snapshot\": \"" SHA "\", \"use_gpu\": true, \"warnings\": [\"w\"], "
+                   "\"environment_variables\": {\"A\": \"b\"}, \"data_references\": {\"d\": {\"datastore\": \"workspaceblobstore\", "
+                   "\"path\": \"x/y\", \"mode\": \"mount\", \"path_on_compute\": null, \"overwrite\": false}}, "
+                   "\"max_run_duration_seconds\": 60, \"azureml\": {\"runDefinition\": {}}}");
+}
+
+static bool parse_run_spec(const char *bytes, size_t n)
+{
+    CLEANUP_JSON json_t *json = NULL;
+    struct ty_run_spec *spec = NULL;
+    struct ty_error err = { 0 };
+    int r = ty_json_parse(bytes, n, &json, &err);
+
+    if (r == 0)
+        r = ty_run_spec_parse(json, &spec, &err);
+    if (r < 0)
+        check_refusal(r, &err);
+    ty_run_spec_free(spec);
+    return r == 0;
+}
+
+static void seed_target_spec(struct corpus *c)
+{
+    corpus_text(c, "{\"kind\": \"local\", \"vm_size\": \"STANDARD_NC6\", \"min_nodes\": 0, \"max_nodes\": 2, \"require_gpu\": false, "
+                   "\"tags\": {\"a\": \"b\"}, \"description\": \"d\"}");
+}
+
+static bool parse_target_spec(const char *bytes, size_t n)
+{
+    CLEANUP_JSON json_t *json = NULL;
+    struct ty_target_spec *spec = NULL;
+    struct ty_error err = { 0 };
+    int r = ty_json_parse(bytes, n, &json, &err);
+
+    if (r == 0)
+        r = ty_target_spec_parse(json, &spec, &err);
+    if (r < 0)
+        check_refusal(r, &err);
+    ty_target_spec_free(spec);
+    return r == 0;
+}
+
+static void seed_events(struct corpus *c)
+{
+    corpus_text(c, "[[\"submitted\", {}], [\"prepare\", {}], [\"ready\", {}], [\"tagged\", {\"key\": \"k\", \"value\": \"v\"}], "
+                   "[\"started\", {\"pid\": 7}], [\"artifact\", {\"path\": \"outputs/a\", \"sha256\": \"" SHA "\", \"bytes\": 3}], "
+                   "[\"silent\", {\"seconds\": 10}], [\"heard\", {\"seconds\": 3}], [\"exited_ok\", {\"exit_code\": 0}], [\"collected\", {}]]");
+    corpus_text(c, "[[\"submitted\", {}], [\"prepare\", {}], [\"cancel\", {\"reason\": \"user\"}], [\"exited_bad\", {\"exit_signal\": 15, \"error\": "
+                   "{\"code\": \"c\", \"message\": \"m\", \"log_tail\": null}}], [\"collected\", {}]]");
+}
+
+static bool parse_events(const char *bytes, size_t n)
+{
+    CLEANUP_JSON json_t *json = NULL;
+    struct ty_error err = { 0 };
+    struct ty_run_view v;
+    int64_t seq = 1;
+    bool all = true;
+    json_t *event;
+    size_t i;
+
+    if (ty_json_parse(bytes, n, &json, &err) < 0 || ty_run_view_init(&v) < 0)
+        return false;
+    json_array_foreach(json, i, event) {
+        const char *kind = json_string_value(json_array_get(event, 0));
+        int r = kind ? ty_run_view_apply(&v, seq, (int64_t)i + 1, kind, json_array_get(event, 1), &err) : -EINVAL;
+
+        all &= r == 0;
+        seq += r == 0;
+        assert(v.last_seq == seq - 1);
+    }
+    ty_run_view_done(&v);
+    return all;
+}
+
+/* ---- requests and replies ---- */
+
+static void seed_route(struct corpus *c)
+{
+    corpus_text(c, "GET /api/v1/runs/a_1_2/files/outputs/model%20a.pt");
+    corpus_text(c, "PUT /api/v1/datastores/d/files/a/b");
+    corpus_text(c, "POST /api/v1/experiments/e/runs");
+    corpus_text(c, "PATCH /api/v1/runs/x/tags");
+}
+
+static bool parse_route(const char *bytes, size_t n)
+{
+    CLEANUP_FREE char *copy = strndup(bytes, n);
+    CLEANUP_FREE char *back = NULL;
+    struct ty_route_match m;
+    char *path = copy ? strchr(copy, ' ') : NULL;
+
+    if (!path)
+        return false;
+    *path++ = '\0';
+    if (ty_route_find(copy, path, &m) < 0)
+        return false;
+    back = ty_route_path(m.route, (const char *const[]){ m.args[0], m.nargs > 1 ? m.args[1] : NULL, m.nargs > 2 ? m.args[2] : NULL,
+                                                         NULL });
+    assert(back && ty_route_find(ty_routes[m.route].method, back, &m) == 0);
+    return true;
+}
+
+static void seed_http(struct corpus *c)
+{
+    corpus_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTrainyard-Api: 1\r\nTrainyard-Version: 0.1.0\r\n\r\nhello");
+    corpus_text(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n");
+    corpus_text(c, "HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nno such run");
+    corpus_text(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
+}
+
+static bool parse_http(const char *bytes, size_t n)
+{
+    struct ty_http_exchange x = { .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 4096, .silence_ms = 1000 };
+    static struct ty_http_conn conn;
+    int pair[2], r = -EIO;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return false;
+    if (write(pair[1], bytes, n) == (ssize_t)n) {
+        shutdown(pair[1], SHUT_WR);
+        conn = (struct ty_http_conn){ .fd = pair[0] };
+        r = ty_http_do(&conn, &x);
+        assert(r != -ETIMEDOUT && x.body_in.len <= x.body_max);
+        ty_http_close(&conn);
+    } else {
+        close(pair[0]);
+    }
+    ty_str_done(&x.body_in);
+    close(pair[1]);
+    return r == 0;
+}
+
+static int on_event(const char *event, const char *data, size_t n, void *ctx)
+{
+    (void)ctx;
+    assert(event && strlen(data) <= n);
+    return 0;
+}
+
+static void seed_sse(struct corpus *c)
+{
+    corpus_text(c, "id: 3:100\nevent: log\ndata: {\"text\": \"a\"}\n\n: beat\n\nevent: end\ndata: {}\ndata: {}\n\n");
+    corpus_text(c, "data\n\ndata: x\r\n\r\nid\n\n");
+}
+
+static bool parse_sse(const char *bytes, size_t n)
+{
+    struct ty_sse s = { 0 };
+    size_t half = n / 2;
+    int r = ty_sse_feed(&s, bytes, half, on_event, NULL);
+
+    if (r == 0)
+        r = ty_sse_feed(&s, bytes + half, n - half, on_event, NULL);
+    ty_sse_done(&s);
+    return r == 0;
+}
+
+/* ---- snapshots ---- */
+
+static void seed_manifest(struct corpus *c)
+{
+    corpus_text(c, "trainyard-snapshot 1\nf 644 4 " SHA " a/b.txt\nf 755 4 " SHA " run.sh\nl - 7 - to -> a/b.txt\n");
+}
+
+static bool parse_manifest(const char *bytes, size_t n)
+{
+    struct ty_snapshot *s = NULL;
+    struct ty_error err = { 0 };
+    int r = ty_snapshot_parse(bytes, n, &s, &err);
+    size_t m;
+
+    if (r < 0)
+        check_refusal(r, &err);
+    else
+        assert(strlen(ty_snapshot_id(s)) == 64 && memcmp(ty_snapshot_manifest(s, &m), bytes, n) == 0 && m == n);
+    ty_snapshot_free(s);
+    return r == 0;
+}
+
+static void seed_ignore(struct corpus *c)
+{
+    corpus_text(c, "*.tmp\n!keep.tmp\n/build/\n**/cache/**\na/**/b\n[a-z]*[!0-9]\n\\#x\nend \\ \n# comment\n[[:alpha:]]\n");
+}
+
+static bool parse_ignore(const char *bytes, size_t n)
+{
+    static const char *const paths[] = { "a", "a/b", "a/x/y/b", "build", "x/build", "cache/f", "keep.tmp", "#x", "\xc3\xa9" };
+    struct ty_ignore *g = ty_ignore_new();
+
+    assert(ty_ignore_add(g, "", bytes, n) == 0 && ty_ignore_add(g, "a", bytes, n) == 0);
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        assert(ty_ignore_match(g, paths[i], i % 2) == ty_ignore_match(g, paths[i], i % 2));
+    ty_ignore_free(g);
+    return true;
+}
+
+/* ---- files ---- */
+
+static const char *as_file(const char *bytes, size_t n)
+{
+    static const char path[] = "fuzz-file";
+
+    assert(ty_write_file(path, bytes, n, 0600) == 0);
+    return path;
+}
+
+static void seed_statcache(struct corpus *c)
+{
+    struct ty_statcache *s = ty_statcache_load(NULL);
+    CLEANUP_FREE char *text = NULL;
+    struct stat st = { .st_size = 4, .st_ino = 9, .st_mtim = { 1000, 5 }, .st_ctim = { 1000, 6 } };
+    size_t n;
+
+    ty_statcache_put(s, "a b\nc", &st, SHA);
+    ty_statcache_put(s, "d/e", &st, SHA);
+    ty_statcache_save(s, "fuzz-cache");
+    ty_statcache_free(s);
+    assert(ty_read_file("fuzz-cache", 65536, &text, &n) == 0);
+    corpus_add(c, text, n);
+    unlink("fuzz-cache");
+}
+
+static bool parse_statcache(const char *bytes, size_t n)
+{
+    struct ty_statcache *s = ty_statcache_load(as_file(bytes, n));
+    struct stat st = { .st_size = 4, .st_ino = 9, .st_mtim = { 1000, 5 }, .st_ctim = { 1000, 6 } };
+    const char *sha = ty_statcache_get(s, "d/e", &st);
+    bool found = sha != NULL;
+
+    assert(!sha || strlen(sha) == 64);
+    ty_statcache_free(s);
+    unlink("fuzz-file");
+    return found;
+}
+
+static void seed_job(struct corpus *c)
+{
+    corpus_text(c, "{\"version\": 1, \"run\": \"r_1_2\", \"token\": \"t\", \"attempt\": 1, \"user\": \"u\", \"user_home\": \"/h\", "
+                   "\"home\": \"/h\", \"blobs\": \"/h/blobs\", \"socket\": \"/h/runner.sock\", \"workspace\": \"w\", "
+                   "\"manifest\": \"/h/m\", \"data_dirs\": [], \"cancel_grace_seconds\": 10, \"log_bytes_max\": 0, "
+                   "\"artifact_files_max\": 0, \"artifact_bytes_max\": 0, \"warnings\": [\"w\"], \"spec\": {\"version\": 1, "
+                   "\"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/true\"]}}");
+}
+
+static bool parse_job(const char *bytes, size_t n)
+{
+    struct ty_jobfile *j = NULL;
+    struct ty_error err = { 0 };
+    int r;
+
+    ty_mkdir_p("fuzz-job", 0700);
+    assert(ty_write_file("fuzz-job/job.json", bytes, n, 0600) == 0);
+    r = ty_jobfile_read("fuzz-job", &j, &err);
+    if (r < 0)
+        check_refusal(r, &err);
+    ty_jobfile_free(j);
+    ty_rm_rf("fuzz-job");
+    return r == 0;
+}
+
+static void seed_records(struct corpus *c)
+{
+    corpus_text(c, "1 {\"kind\":\"started\",\"pid\":3,\"at_us\":1}\n2 {\"kind\":\"exited\",\"exit_code\":0,\"at_us\":2}\n3 {\"kind\":\"collected\",\"at_us\":3}\n");
+}
+
+static bool parse_records(const char *bytes, size_t n)
+{
+    const char *path = as_file(bytes, n), *json;
+    struct ty_records *r = NULL;
+    struct ty_error err = { 0 };
+    uint64_t seq, before = 0;
+    size_t len;
+
+    ty_records_each(path, NULL, NULL);
+    if (ty_records_open(path, NULL, NULL, &r, &err) == 0) {
+        ty_records_synced(r, ty_records_mark(r));
+        for (; ty_records_peek(r, &seq, &json, &len) == 0; ty_records_skip(r)) {
+            assert(seq == before + 1);
+            before = seq;
+        }
+    }
+    ty_records_free(r);
+    unlink(path);
+    return before > 0;
+}
+
+/* The rows that a script wrote, and may have written over. */
+static void seed_spool(struct corpus *c)
+{
+    struct ty_spool_writer *w = NULL;
+    struct ty_error err = { 0 };
+    struct ty_row row = { TY_ROW_TEXT, 0, 3, "text", 4, "hello", 5 };
+    CLEANUP_FREE char *bytes = calloc(1, FUZZ_INPUT_MAX);
+    int fd;
+
+    ty_mkdir_p("fuzz-spool", 0700);
+    assert(ty_spool_create("fuzz-spool", &w, &err) == 0);
+    for (int i = 0; i < 20; i++)
+        assert(ty_spool_write(w, &row) == 0);
+    ty_spool_writer_free(w);
+    fd = open("fuzz-spool/rows-0.spool", O_RDONLY | O_CLOEXEC);
+    assert(fd >= 0 && read(fd, bytes, 8192) == 8192);
+    close(fd);
+    corpus_add(c, bytes, 8192);
+    ty_rm_rf("fuzz-spool");
+}
+
+static bool parse_spool(const char *bytes, size_t n)
+{
+    static char buf[TY_SPOOL_ROW_MAX];
+    struct ty_spool_reader *r = NULL;
+    struct ty_error err = { 0 };
+    uint64_t first;
+    uint32_t count;
+    bool some = false;
+
+    if (ty_spool_reader_open(as_file(bytes, n), &r, &err) == 0)
+        for (int i = 0; i < 64; i++) {
+            ptrdiff_t got = ty_spool_read(r, buf, sizeof buf, &first, &count);
+
+            if (got <= 0)
+                break;
+            assert(parse_row(buf, (size_t)got));
+            some = true;
+            ty_spool_ack(r, first + count);
+        }
+    ty_spool_reader_free(r);
+    unlink("fuzz-file");
+    return some;
+}
+
+static void seed_conf(struct corpus *c)
+{
+    corpus_text(c, "# mine\n[limits]\nsnapshot_bytes = 1GB\nqueued_runs = 5\n[run]\ncancel_grace_seconds = 90m\n[cli]\ncolor = never\n");
+}
+
+static bool parse_conf(const char *bytes, size_t n)
+{
+    struct ty_conf *conf = NULL;
+    struct ty_error err = { 0 };
+    int r;
+
+    ty_mkdir_p("fuzz-conf/.trainyard", 0700);
+    assert(ty_write_file("fuzz-conf/.trainyard/config", bytes, n, 0600) == 0);
+    r = ty_conf_load("fuzz-conf", &conf, &err);
+    if (r < 0)
+        check_refusal(r, &err);
+    ty_conf_free(conf);
+    ty_rm_rf("fuzz-conf");
+    return r == 0;
+}
+
+static void seed_words(struct corpus *c)
+{
+    corpus_text(c, "300MB");
+    corpus_text(c, "1.5GiB");
+    corpus_text(c, "-9223372036854775808");
+    corpus_text(c, "a%20b%C3%A9");
+}
+
+static bool parse_words(const char *bytes, size_t n)
+{
+    CLEANUP_FREE char *copy = strndup(bytes, n);
+    uint64_t u;
+    int64_t i;
+
+    if (!copy)
+        return false;
+    ty_parse_bytes(copy, &u);
+    ty_parse_i64(copy, &i);
+    assert(ty_utf8_whole(bytes, n) <= n);
+    if (is_text(bytes, n) && ty_url_decode(copy) == 0)
+        assert(strlen(copy) <= n);
+    return true;
+}
+
+const struct parser parsers[] = {
+    { "frame", seed_frame, parse_frame },
+    { "row", seed_row, parse_row },
+    { "run_spec", seed_run_spec, parse_run_spec },
+    { "target_spec", seed_target_spec, parse_target_spec },
+    { "events", seed_events, parse_events },
+    { "route", seed_route, parse_route },
+    { "http_reply", seed_http, parse_http },
+    { "sse", seed_sse, parse_sse },
+    { "manifest", seed_manifest, parse_manifest },
+    { "ignore", seed_ignore, parse_ignore },
+    { "statcache", seed_statcache, parse_statcache },
+    { "job", seed_job, parse_job },
+    { "records", seed_records, parse_records },
+    { "spool", seed_spool, parse_spool },
+    { "conf", seed_conf, parse_conf },
+    { "words", seed_words, parse_words },
+    { 0 },
+};
