@@ -195,8 +195,6 @@ static void set_store_limits(struct daemon *d)
     struct ty_store_limits limits = {
         .metric_keys = ty_conf_number(d->conf, "limits.metric_keys"),
         .metric_rows = ty_conf_number(d->conf, "limits.metric_rows"),
-        .tags = ty_conf_number(d->conf, "limits.tags"),
-        .artifacts = ty_conf_number(d->conf, "limits.artifacts"),
     };
 
     ty_store_limits(d->store, &limits);

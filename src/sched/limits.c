@@ -5,6 +5,7 @@
 #include "base/conf.h"
 #include "blob/blob.h"
 #include "sched/sched_internal.h"
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -12,26 +13,46 @@
 static const struct {
     const char *option, *what;
 } limits[] = {
-    [TY_STORE_METRIC_KEYS] = { "limits.metric_keys", "metrics with other names" },
-    [TY_STORE_METRIC_ROWS] = { "limits.metric_rows", "values of metrics" },
-    [TY_STORE_TAGS] =        { "limits.tags",        "tags" },
-    [TY_STORE_ARTIFACTS] =   { "limits.artifacts",   "files" },
+    [LIMIT_METRIC_KEYS] = { "limits.metric_keys", "metrics with other names" },
+    [LIMIT_METRIC_ROWS] = { "limits.metric_rows", "values of metrics" },
+    [LIMIT_TAGS] =        { "limits.tags",        "tags" },
+    [LIMIT_ARTIFACTS] =   { "limits.artifacts",   "files" },
 };
 /* clang-format on */
+static_assert((int)LIMIT_METRIC_KEYS == TY_STORE_METRIC_KEYS && (int)LIMIT_METRIC_ROWS == TY_STORE_METRIC_ROWS,
+              "the store counts what it drops by the same numbers");
 
-static long long limit_of(const struct live *l, enum ty_store_limit what)
+static int64_t limit_of(const struct live *l, enum limit what)
 {
     return ty_conf_number(l->sched->o.conf, limits[what].option);
+}
+
+/* ---- tags ---- */
+
+static const json_t *tags_of(struct live *l)
+{
+    CLEANUP_JSON json_t *run = NULL;
+
+    if (!l->tags && ty_store_run(l->sched->o.store, l->name, false, &run) == 0)
+        l->tags = json_incref(json_object_get(run, "tags"));
+    return l->tags;
+}
+
+void limits_tagged(struct live *l, const char *key, bool there)
+{
+    if (l->tags && there)
+        json_object_set_new(l->tags, key, json_null());
+    else if (l->tags)
+        json_object_del(l->tags, key);
 }
 
 /* A new tag needs room; the value of one that is there may change. */
 bool limits_tag_fits(struct live *l, const char *key)
 {
-    CLEANUP_JSON json_t *run = NULL;
+    int64_t most = limit_of(l, LIMIT_TAGS);
+    const json_t *tags = most ? tags_of(l) : NULL;
 
-    return !ty_store_is_full(l->sched->o.store, l->id, TY_STORE_TAGS) ||
-           (ty_store_run(l->sched->o.store, l->name, false, &run) == 0 &&
-            json_object_get(json_object_get(run, "tags"), key));
+    return !tags || (int64_t)json_object_size(tags) < most || json_object_get(tags, key);
 }
 
 int limits_tag(struct live *l, const char *key, struct ty_error *err)
@@ -40,11 +61,14 @@ int limits_tag(struct live *l, const char *key, struct ty_error *err)
         return 0;
     return ty_error_set(err, -EUSERS, "cannot add tag '%.80s' to run '%s', which has the most that it may have: %lld "
                                       "(limits.tags in the daemon's configuration)", key, l->name,
-                        limit_of(l, TY_STORE_TAGS));
+                        (long long)limit_of(l, LIMIT_TAGS));
 }
+
+/* ---- files ---- */
 
 int limits_artifact(struct live *l, const char *path, const char *sha, struct ty_error *err)
 {
+    int64_t most = limit_of(l, LIMIT_ARTIFACTS), count = 0;
     char there[TY_SHA256_HEX + 1];
     uint64_t bytes;
 
@@ -54,12 +78,14 @@ int limits_artifact(struct live *l, const char *path, const char *sha, struct ty
         return ty_error_set(err, -EEXIST, "run '%s' has a file '%.200s' already, with other content; give this one another "
                                           "name", l->name, path);
     }
-    if (!ty_store_is_full(l->sched->o.store, l->id, TY_STORE_ARTIFACTS))
+    if (!most || (ty_store_artifact_count(l->sched->o.store, l->id, &count) == 0 && count < most))
         return 0;
     return ty_error_set(err, -EUSERS, "cannot add '%.200s' to run '%s', which has the most files that it may have: %lld "
                                       "(limits.artifacts in the daemon's configuration)", path, l->name,
-                        limit_of(l, TY_STORE_ARTIFACTS));
+                        (long long)most);
 }
+
+/* ---- what was dropped ---- */
 
 static bool has_warning(struct live *l, const char *text)
 {
@@ -76,7 +102,7 @@ static bool has_warning(struct live *l, const char *text)
 }
 
 /* The text is the same each time: a daemon that was started since finds it in the run's warnings. */
-void limits_tell(struct live *l, struct ty_unit *u, enum ty_store_limit what)
+void limits_tell(struct live *l, struct ty_unit *u, enum limit what)
 {
     char text[160];
 
@@ -84,18 +110,18 @@ void limits_tell(struct live *l, struct ty_unit *u, enum ty_store_limit what)
         return;
     l->limits_told |= 1u << what;
     snprintf(text, sizeof text, "%s beyond the first %lld are dropped (%s in the daemon's configuration)", limits[what].what,
-             limit_of(l, what), limits[what].option);
+             (long long)limit_of(l, what), limits[what].option);
     if (!has_warning(l, text))
         run_note(l, u, TY_NOTE_WARNED, json_pack("{s:s}", "text", text));
 }
 
 void limits_look(struct live *l)
 {
-    for (enum ty_store_limit what = TY_STORE_METRIC_KEYS; what <= TY_STORE_METRIC_ROWS; what++) {
+    for (enum limit what = LIMIT_METRIC_KEYS; what <= LIMIT_METRIC_ROWS; what++) {
         int64_t before = l->seq;
         struct ty_unit *u;
 
-        if (l->limits_told & 1u << what || ty_store_dropped(l->sched->o.store, l->id, what) == 0)
+        if (l->limits_told & 1u << what || ty_store_dropped(l->sched->o.store, l->id, (enum ty_store_limit)what) == 0)
             continue;
         u = ty_unit_new();
         limits_tell(l, u, what);

@@ -41,6 +41,8 @@ int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t a
 void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data)
 {
     ty_unit_event(u, l->id, ++l->seq, ty_wall_us(), ty_note_word(note), data, &l->run);
+    if (note == TY_NOTE_TAGGED || note == TY_NOTE_UNTAGGED)
+        limits_tagged(l, json_string_value(json_object_get(data, "key")), note == TY_NOTE_TAGGED);
     json_decref(data);
 }
 
@@ -51,6 +53,8 @@ int run_reload(const struct ty_active_run *a, void *ctx)
     if (l) {
         l->run = a->row.run;
         l->seq = l->stored_seq = a->last_seq;
+        json_decref(l->tags);
+        l->tags = NULL;
     }
     return 0;
 }
@@ -426,7 +430,7 @@ static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property
     if (!l)
         return;
     if (!property && !limits_tag_fits(l, key))
-        limits_tell(l, u, TY_STORE_TAGS);
+        limits_tell(l, u, LIMIT_TAGS);
     else
         run_note(l, u, property ? TY_NOTE_PROPERTY : TY_NOTE_TAGGED,
                  json_pack("{s:s s:O}", "key", key, "value", value));

@@ -116,6 +116,7 @@ static void live_free(struct live *l)
 {
     ty_run_spec_free(l->spec);
     json_decref(l->warnings);
+    json_decref(l->tags);
     free(l->trouble);
     free(l->token);
     free(l->user);

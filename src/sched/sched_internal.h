@@ -43,7 +43,8 @@ struct live {
     bool gone;               /* deleted */
     bool forgotten;          /* its submission could not be stored: dropped by run_act */
     bool stale;              /* a unit of it failed alone: read again when all are back */
-    unsigned limits_told;    /* bit per enum ty_store_limit */
+    unsigned limits_told;    /* bit per enum limit */
+    json_t *tags;            /* those it has, with those on their way to the store; NULL: not asked yet */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */
 };
@@ -113,11 +114,14 @@ void run_check_silence(struct live *l, int64_t now_us);
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
 
 /* limits.c */
+enum limit { LIMIT_METRIC_KEYS, LIMIT_METRIC_ROWS, LIMIT_TAGS, LIMIT_ARTIFACTS };
 bool limits_tag_fits(struct live *l, const char *key);
 int limits_tag(struct live *l, const char *key, struct ty_error *err); /* 0 or -EUSERS */
 int limits_artifact(struct live *l, const char *path, const char *sha, struct ty_error *err); /* 0, -EEXIST or -EUSERS */
+/* A tag was set, or removed. */
+void limits_tagged(struct live *l, const char *key, bool there);
 /* Warn, once a run, that something was dropped; added to the unit. */
-void limits_tell(struct live *l, struct ty_unit *u, enum ty_store_limit what);
+void limits_tell(struct live *l, struct ty_unit *u, enum limit what);
 void limits_look(struct live *l); /* has the store dropped rows? */
 
 /* keep.c */

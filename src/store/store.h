@@ -32,16 +32,14 @@ int ty_store_settle(struct ty_store *st);
 int ty_store_resume(struct ty_store *st);   /* after a failure was delivered: accept units again */
 int ty_store_failed(const struct ty_store *st); /* 0, or the negative errno that it refuses with */
 
-/* What a run may hold; 0: no limit.  Rows beyond the first two are dropped and counted by the store.  Tags and artifacts are
- * events, which cannot be dropped: who composes them asks ty_store_is_full() first. */
-enum ty_store_limit { TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS, TY_STORE_TAGS, TY_STORE_ARTIFACTS };
+/* How many metrics (names, rows) a run may hold; 0: no limit.  Rows beyond are dropped and counted. */
+enum ty_store_limit { TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS };
 struct ty_store_limits {
-    int64_t metric_keys, metric_rows, tags, artifacts;
+    int64_t metric_keys, metric_rows;
 };
 void ty_store_limits(struct ty_store *st, const struct ty_store_limits *limits);
 /* Rows of the run that were dropped because of that limit, so far; kept across restarts. */
 int64_t ty_store_dropped(struct ty_store *st, int64_t run_id, enum ty_store_limit what);
-bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit what); /* TAGS or ARTIFACTS */
 
 /* Units.  Additions are sticky: a failed one makes the commit fail with -ENOMEM.  The texts are copied. */
 struct ty_unit *ty_unit_new(void); /* NULL: out of memory; a NULL unit is accepted everywhere and fails on commit */
@@ -93,6 +91,7 @@ int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json
 int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
+int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint64_t *bytes);
 char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
 int ty_store_experiments(struct ty_store *st, json_t **ret);

@@ -103,6 +103,11 @@ int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret)
     return 0;
 }
 
+int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret)
+{
+    return store_get_i64(&st->reader, ret, STMT_artifact_count, "i", run_id);
+}
+
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65],
                       uint64_t *bytes)
 {

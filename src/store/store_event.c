@@ -80,28 +80,6 @@ static int apply_event(struct ty_store *st, const struct op *op)
     return r;
 }
 
-/* Insert, else change; the count in the run's row follows. */
-static int put_counted(struct ty_store *st, int added, enum stmt change, enum stmt count,
-                       const struct op_note *o)
-{
-    if (added < 0)
-        return added;
-    if (sqlite3_changes(st->writer.db) > 0)
-        return store_exec(&st->writer, count, "ii", o->run, (int64_t)1);
-    return change == STMT_tag_change
-               ? store_exec(&st->writer, change, "itt", o->run, o->key, o->value)
-               : store_exec(&st->writer, change, "itti", o->run, o->key, o->value, o->bytes);
-}
-
-static int remove_tag(struct ty_store *st, const struct op_note *o)
-{
-    int r = store_exec(&st->writer, STMT_tag_delete, "it", o->run, o->key);
-
-    if (r == 0 && sqlite3_changes(st->writer.db) > 0)
-        r = store_exec(&st->writer, STMT_run_tags, "ii", o->run, (int64_t)-1);
-    return r;
-}
-
 static int apply_note(struct ty_store *st, const struct op *op)
 {
     const struct op_note *o = (const struct op_note *)op;
@@ -110,18 +88,14 @@ static int apply_note(struct ty_store *st, const struct op *op)
     case TY_NOTE_WARNED:
         return store_exec(&st->writer, STMT_warning_add, "iit", o->run, o->seq, o->value);
     case TY_NOTE_TAGGED:
-        return put_counted(st,
-                           store_exec(&st->writer, STMT_tag_add, "itt", o->run, o->key, o->value),
-                           STMT_tag_change, STMT_run_tags, o);
+        return store_exec(&st->writer, STMT_tag_put, "itt", o->run, o->key, o->value);
     case TY_NOTE_UNTAGGED:
-        return remove_tag(st, o);
+        return store_exec(&st->writer, STMT_tag_delete, "it", o->run, o->key);
     case TY_NOTE_PROPERTY:
         return store_exec(&st->writer, STMT_property_add, "itt", o->run, o->key, o->value);
     case TY_NOTE_ARTIFACT:
-        return put_counted(
-            st,
-            store_exec(&st->writer, STMT_artifact_add, "itti", o->run, o->key, o->value, o->bytes),
-            STMT_artifact_change, STMT_run_artifacts, o);
+        return store_exec(&st->writer, STMT_artifact_put, "itti", o->run, o->key, o->value,
+                          o->bytes);
     default:
         return -EINVAL;
     }

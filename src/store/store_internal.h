@@ -106,7 +106,7 @@ struct ty_store {
 
     /* between both */
     atomic_int failed;
-    _Atomic int64_t limit_keys, limit_rows, limit_tags, limit_artifacts;
+    _Atomic int64_t limit_keys, limit_rows;
 
     /* the writer thread's */
     struct conn writer;

@@ -280,8 +280,6 @@ void ty_store_limits(struct ty_store *st, const struct ty_store_limits *limits)
 {
     atomic_store(&st->limit_keys, limits->metric_keys);
     atomic_store(&st->limit_rows, limits->metric_rows);
-    atomic_store(&st->limit_tags, limits->tags);
-    atomic_store(&st->limit_artifacts, limits->artifacts);
 }
 
 int64_t ty_store_dropped(struct ty_store *st, int64_t run_id, enum ty_store_limit what)
@@ -290,15 +288,6 @@ int64_t ty_store_dropped(struct ty_store *st, int64_t run_id, enum ty_store_limi
 
     store_get_i64(&st->reader, &n, STMT_dropped_get, "ii", run_id, (int64_t)what);
     return n;
-}
-
-bool ty_store_is_full(struct ty_store *st, int64_t run_id, enum ty_store_limit what)
-{
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_tallies, "i", run_id);
-    int64_t limit = atomic_load(what == TY_STORE_TAGS ? &st->limit_tags : &st->limit_artifacts);
-
-    return limit > 0 && store_step(q) == 1 &&
-           sqlite3_column_int64(q, what == TY_STORE_TAGS ? 0 : 1) >= limit;
 }
 
 /* ---- reading ---- */

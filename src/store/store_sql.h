@@ -49,14 +49,11 @@
     \
     W(event_add, "INSERT INTO event(run, seq, at_us, kind, data) VALUES (?1, ?2, ?3, ?4, ?5)") \
     W(warning_add, "INSERT INTO warning(run, seq, text) VALUES (?1, ?2, ?3)") \
-    W(tag_add, "INSERT INTO tag(run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING") \
-    W(tag_change, "UPDATE tag SET value = ?3 WHERE run = ?1 AND key = ?2") \
+    W(tag_put, "INSERT INTO tag(run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = ?3") \
     W(tag_delete, "DELETE FROM tag WHERE run = ?1 AND key = ?2") \
-    W(run_tags, "UPDATE run SET tags = tags + ?2 WHERE id = ?1") \
     W(property_add, "INSERT INTO property(run, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING") \
-    W(artifact_add, "INSERT INTO artifact(run, path, sha256, bytes) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING") \
-    W(artifact_change, "UPDATE artifact SET sha256 = ?3, bytes = ?4 WHERE run = ?1 AND path = ?2") \
-    W(run_artifacts, "UPDATE run SET artifacts = artifacts + ?2 WHERE id = ?1") \
+    W(artifact_put, "INSERT INTO artifact(run, path, sha256, bytes) VALUES (?1, ?2, ?3, ?4) " \
+        "ON CONFLICT DO UPDATE SET sha256 = ?3, bytes = ?4") \
     \
     W(log_size_w, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     W(log_put, "INSERT INTO log(run, name, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(run, name) DO UPDATE SET bytes = ?3") \
@@ -93,7 +90,7 @@
     R(active_one, "SELECT " SQL_ACTIVE_COLUMNS " FROM run r LEFT JOIN spec s ON s.run = r.id WHERE r.name = ?1") \
     R(ended_before, "SELECT name FROM run WHERE active = 0 AND ended_us < ?1 AND (?2 IS NULL OR state = ?2) " \
         "ORDER BY ended_us LIMIT ?3") \
-    R(tallies, "SELECT tags, artifacts FROM run WHERE id = ?1") \
+    R(artifact_count, "SELECT count(*) FROM artifact WHERE run = ?1") \
     R(dropped_get, "SELECT count FROM dropped WHERE run = ?1 AND what = ?2") \
     R(metric_names, "SELECT key, name FROM metric_key WHERE run = ?1 ORDER BY key") \
     R(metric_name_key, "SELECT key FROM metric_key WHERE run = ?1 AND name = ?2") \

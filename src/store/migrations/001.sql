@@ -31,9 +31,7 @@ CREATE TABLE run (
     ended_us     INTEGER NOT NULL,
     error        TEXT,
     last_seq     INTEGER NOT NULL DEFAULT 0,
-    record_next  INTEGER NOT NULL DEFAULT 1,
-    tags         INTEGER NOT NULL DEFAULT 0,
-    artifacts    INTEGER NOT NULL DEFAULT 0
+    record_next  INTEGER NOT NULL DEFAULT 1
 );
 CREATE INDEX run_by_experiment ON run(experiment, id);
 CREATE INDEX run_by_experiment_state ON run(experiment, state, id);

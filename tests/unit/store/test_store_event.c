@@ -141,40 +141,13 @@ static void test_malformed_notes_fail_their_unit(void **state)
     assert_int_equal(ty_store_check(k->home, &id, NULL), 0);
 }
 
-static void test_tallies_against_limits(void **state)
-{
-    const struct ty_store_limits limits = { .tags = 2, .artifacts = 1 };
-    struct kit *k = *state;
-    struct ty_unit *u = ty_unit_new();
-    struct ty_run run;
-    int64_t id = kit_run(k, "x", "e", &run);
-
-    kit_note(u, id, 2, TY_NOTE_TAGGED, "{\"key\": \"a\"}", &run);
-    kit_note(u, id, 3, TY_NOTE_TAGGED, "{\"key\": \"a\"}", &run);
-    kit_note(u, id, 4, TY_NOTE_ARTIFACT, "{\"path\": \"p\", \"sha256\": \"a\", \"bytes\": 1}",
-             &run);
-    assert_int_equal(kit_commit(k, u), 0);
-    assert_false(ty_store_is_full(k->st, id, TY_STORE_ARTIFACTS)); /* no limit yet */
-    ty_store_limits(k->st, &limits);
-    assert_true(ty_store_is_full(k->st, id, TY_STORE_ARTIFACTS));
-    assert_false(ty_store_is_full(k->st, id, TY_STORE_TAGS));
-    u = ty_unit_new();
-    kit_note(u, id, 5, TY_NOTE_TAGGED, "{\"key\": \"b\"}", &run);
-    assert_int_equal(kit_commit(k, u), 0);
-    assert_true(ty_store_is_full(k->st, id, TY_STORE_TAGS));
-    u = ty_unit_new();
-    kit_note(u, id, 6, TY_NOTE_UNTAGGED, "{\"key\": \"b\"}", &run);
-    assert_int_equal(kit_commit(k, u), 0);
-    assert_false(ty_store_is_full(k->st, id, TY_STORE_TAGS));
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
         T(test_notes_reach_their_tables),        T(test_the_error_of_a_run),
         T(test_requeued_forgets_the_error),      T(test_the_order_is_kept),
-        T(test_malformed_notes_fail_their_unit), T(test_tallies_against_limits),
+        T(test_malformed_notes_fail_their_unit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
