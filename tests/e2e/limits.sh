@@ -22,7 +22,7 @@ for i in range(8):
 open("outputs/big", "wb").truncate(2000000)
 print("y" * 5000)
 X
-run=$(trainyard submit -q -- $PY much.py)
+run=$(trainyard submit -q --env PYTHONPATH -- $PY much.py)
 check "the run ends well" trainyard wait --exit-status "$run"
 warnings=$(trainyard show "$run" --json | $PY -c 'import json,sys; print("\n".join(json.load(sys.stdin)["warnings"]))')
 for option in tags metric_keys metric_rows; do
