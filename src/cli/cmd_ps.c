@@ -5,6 +5,7 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
+#include "core/run_state.h"
 #include <errno.h>
 
 #define RECENT 20
@@ -130,17 +131,36 @@ static int fetch_pages(struct ty_cli *cli, int64_t limit, json_t *all, struct ty
     return 0;
 }
 
+/* 0 or an exit code. */
+static int check_state(struct ty_cli *cli, const char *given)
+{
+    const char *words[TY_RUN_STATE_COUNT + 3] = { "active", "ended" };
+    const char *near;
+
+    for (int i = 0; i < TY_RUN_STATE_COUNT; i++)
+        words[i + 2] = ty_run_state_word((enum ty_run_state)i);
+    for (size_t i = 0; words[i]; i++)
+        if (!strcmp(words[i], given))
+            return 0;
+    near = ty_nearest(given, words);
+    if (near)
+        return ty_cli_usage(cli, "no state '%s'; did you mean '%s'?", given, near);
+    return ty_cli_usage(cli, "no state '%s'; it is 'active', 'ended' or a word like 'Running' (docs/runs.md)", given);
+}
+
 static int run(struct ty_cli *cli)
 {
     CLEANUP_JSON json_t *all = json_pack("{s[]}", "runs");
-    const char *text = ty_cli_value(cli, "limit");
+    const char *text = ty_cli_value(cli, "limit"), *state = ty_cli_value(cli, "state");
     bool filtered = ty_cli_flag(cli, "state") || ty_cli_flag(cli, "experiment") ||
                     ty_cli_flag(cli, "target") || ty_cli_flag(cli, "tag");
     struct ty_error err = { 0 };
     int64_t limit = ty_cli_flag(cli, "all") ? INT64_MAX : RECENT;
     json_t *runs = json_object_get(all, "runs");
-    int r;
+    int r = state ? check_state(cli, state) : 0;
 
+    if (r)
+        return r;
     if (text && (ty_parse_i64(text, &limit) < 0 || limit < 1))
         return ty_cli_usage(cli, "--limit '%s' is not a number from 1 on", text);
     r = ty_cli_client(cli, true, &err);

@@ -40,3 +40,5 @@ has "ps lists runs" "$(trainyard ps -a)" "Completed"
 check "ps --json is JSON" $PY -c 'import json,subprocess,sys; json.loads(subprocess.check_output(["trainyard","ps","-a","--json"]))'
 has "version" "$(trainyard --version)" "^trainyard [0-9]+\.[0-9]+\.[0-9]+"
 check "doctor finds nothing wrong" trainyard doctor
+exits "a state that is none is refused" 2 trainyard ps -s Runing
+has "...with the one that was meant" "$out" "did you mean 'Running'"
