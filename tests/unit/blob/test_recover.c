@@ -1,0 +1,91 @@
+/* test_recover.c - after a power cut: a blob that is not what its name says is not believed
+ *
+ * A cut is played by a blob that lost bytes and by another boot's word in the file `synced`.
+ */
+#include "kit.h"
+
+static void other_boot(int64_t synced_seconds_ago)
+{
+    tests_put("store/synced", "00000000-1111-2222-3333-444444444444");
+    make_old("store/synced", synced_seconds_ago);
+}
+
+static void cut(const char *path)
+{
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(truncate(path, 2), 0);
+    assert_int_equal(chmod(path, 0444), 0);
+}
+
+static int64_t bytes_after_opening(const char *sha)
+{
+    struct ty_blobs *b = open_store();
+    int64_t bytes = ty_blob_bytes(b, sha);
+
+    ty_blobs_free(b);
+    return bytes;
+}
+
+static int enter(void **state)
+{
+    struct ty_blobs *b;
+    char sha[TY_SHA256_HEX + 1];
+
+    if (tests_enter(state) < 0)
+        return -1;
+    b = open_store();
+    put_text(b, "hello", sha);
+    ty_blobs_free(b);
+    return 0;
+}
+
+static void test_a_whole_blob_stays(void **state)
+{
+    (void)state;
+    other_boot(100);
+    assert_true(bytes_after_opening(SHA_HELLO) == 5);
+}
+
+static void test_a_cut_blob_goes(void **state)
+{
+    (void)state;
+    cut(BLOB_HELLO);
+    other_boot(100);
+    assert_int_equal(bytes_after_opening(SHA_HELLO), -ENOENT);
+}
+
+/* In the same boot nothing was cut by the power: nothing is read. */
+static void test_once_a_boot(void **state)
+{
+    (void)state;
+    cut(BLOB_HELLO);
+    assert_true(bytes_after_opening(SHA_HELLO) == 2);
+    other_boot(100);
+    assert_int_equal(bytes_after_opening(SHA_HELLO), -ENOENT);
+}
+
+/* What was there before the last sync began is on the disk, whatever became of it: it is not read again. */
+static void test_only_what_is_younger_than_the_last_sync(void **state)
+{
+    (void)state;
+    cut(BLOB_HELLO);
+    other_boot(-100);
+    assert_true(bytes_after_opening(SHA_HELLO) == 2);
+}
+
+static void test_without_a_mark_everything_is_read(void **state)
+{
+    (void)state;
+    cut(BLOB_HELLO);
+    tests_put("store/synced", "");
+    assert_int_equal(bytes_after_opening(SHA_HELLO), -ENOENT);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, enter, tests_leave)
+    const struct CMUnitTest tests[] = { T(test_a_whole_blob_stays), T(test_a_cut_blob_goes), T(test_once_a_boot),
+                                        T(test_only_what_is_younger_than_the_last_sync), T(test_without_a_mark_everything_is_read) };
+
+    return cmocka_run_group_tests_name("recover", tests, NULL, NULL);
+}
