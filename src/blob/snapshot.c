@@ -53,6 +53,8 @@ static int read_ignore_file(struct walk *w, int dirfd, const char *rel)
     struct stat st;
     ssize_t n;
 
+    if (fd < 0 && errno == ENOENT && follow && fstatat(dirfd, w->ignore_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return ignore_file_failed(w, rel, -ENOENT); /* a link to nowhere */
     if (fd < 0)
         return errno == ENOENT || errno == ELOOP ? 0 : ignore_file_failed(w, rel, -errno);
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
@@ -269,7 +271,7 @@ static const char *choose_ignore_file(const char *dir)
     CLEANUP_FREE char *path = ty_path_join(dir, AMLIGNORE);
     struct stat st;
 
-    return path && stat(path, &st) == 0 && S_ISREG(st.st_mode) ? AMLIGNORE : ".gitignore";
+    return path && lstat(path, &st) == 0 && !S_ISDIR(st.st_mode) ? AMLIGNORE : ".gitignore";
 }
 
 static int take(struct walk *w, const char *cache_file)
@@ -288,7 +290,7 @@ static int take(struct walk *w, const char *cache_file)
     }
     if (r == 0 && ty_snapshot_seal(w->s) < 0)
         r = ty_error_oom(w->err);
-    return r;
+    return r == 0 ? check_limits(w) : r; /* files may have grown since the walk */
 }
 
 int ty_snapshot_from_dir(const char *dir, const char *cache, const struct ty_snapshot_limits *limits,

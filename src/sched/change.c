@@ -49,6 +49,10 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
     if (r < 0)
         return r;
     u = ty_unit_new();
+    if (l->run.state == TY_RUN_CANCEL_REQUESTED) {
+        run_commit(l, u, done, ctx); /* nothing to add: it is answered when the first one is stored */
+        return 0;
+    }
     if (run_event(l, u, TY_EV_CANCEL, 0, data) < 0) {
         ty_unit_free(u);
         run_act(l); /* it was loaded for this only */

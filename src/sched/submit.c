@@ -15,6 +15,7 @@
 #include <string.h>
 
 #define COMMAND_LINE_MAX 4096
+#define TARGETS_NAMED_MAX 10
 
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err)
 {
@@ -54,14 +55,27 @@ static int check_queue(struct ty_sched *s, struct ty_error *err)
     return 0;
 }
 
+static int no_target(struct ty_sched *s, const char *name, struct ty_error *err)
+{
+    CLEANUP_STR struct ty_str known = { 0 };
+    int n = 0;
+
+    for (const struct target *t = s->targets; t && n < TARGETS_NAMED_MAX; t = t->hh.next)
+        ty_str_addf(&known, "%s'%s'", n++ ? ", " : "", t->name);
+    return ty_error_set(err, -ENOENT, "there is no compute target '%s'; there are %s%s", name, known.text ? known.text : "none",
+                        (int)HASH_COUNT(s->targets) > n ? " and more" : "");
+}
+
 static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struct ty_error *err)
 {
     char **dirs = NULL;
     int r;
 
     if (!target_find(s, spec->target))
-        return ty_error_set(err, -ENOENT, "there is no compute target '%s'; `trainyard status` lists those that exist, and "
-                                          "'local' is this box", spec->target);
+        return no_target(s, spec->target, err);
+    if (spec->cpus > s->cpus)
+        return ty_error_set(err, -EINVAL, "the run asks for %d CPU slots, and this box has %d (sched.cpus): it would wait for "
+                                          "ever; ask for fewer (--cpus)", spec->cpus, s->cpus);
     if (spec->snapshot && !ty_store_snapshot_has(s->o.store, spec->snapshot))
         return ty_error_set(err, -ENOENT, "snapshot '%s' is not stored; upload it before the run is submitted",
                             spec->snapshot);

@@ -30,9 +30,6 @@ struct ty_job {
 static int local_check(const struct ty_target_spec *target, const struct ty_run_spec *run, struct ty_str *warning,
                        struct ty_error *err)
 {
-    if (run->cpus > ty_target_cpus())
-        return ty_error_set(err, -EINVAL, "the run asks for %d CPUs, and this box has %d; ask for fewer (--cpus)",
-                            run->cpus, ty_target_cpus());
     if (!run->use_gpu || ty_target_gpus() > 0)
         return 0;
     if (target->require_gpu)
@@ -87,6 +84,7 @@ static int watch(const struct ty_job_start *how, const struct ty_proc_id *id, bo
 {
     CLEANUP_CLOSE int fd = ty_proc_open(id);
     struct ty_job *job;
+    int r;
 
     if (fd < 0 && child) /* our own unreaped child exists even when it has ended already */
         fd = (int)syscall(SYS_pidfd_open, id->pid, 0);
@@ -99,13 +97,18 @@ static int watch(const struct ty_job_start *how, const struct ty_proc_id *id, bo
     job->child = child;
     job->ended = how->ended;
     job->ctx = how->ctx;
-    job->pidfd = fd;
     job->poll.data = job;
-    if (uv_poll_init(how->loop, &job->poll, fd) < 0 || uv_poll_start(&job->poll, UV_READABLE, on_runner_exit) < 0) {
+    r = uv_poll_init(how->loop, &job->poll, fd);
+    if (r < 0) {
         free(job);
-        return ty_error_set(err, -EIO, "cannot watch the runner, process %d", (int)id->pid);
+        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid, uv_strerror(r));
     }
-    fd = -1;
+    job->pidfd = TAKE_FD(fd);
+    r = uv_poll_start(&job->poll, UV_READABLE, on_runner_exit);
+    if (r < 0) {
+        local_free(job);
+        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid, uv_strerror(r));
+    }
     *ret = job;
     return 0;
 }

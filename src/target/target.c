@@ -27,7 +27,7 @@ int ty_target_cpus(void)
 }
 
 /* Asked through NVML, opened at run time: the build needs no CUDA, and a box without a driver has none. */
-int ty_target_gpus(void)
+static int count_gpus(void)
 {
     void *lib = dlopen("libnvidia-ml.so.1", RTLD_NOW | RTLD_LOCAL);
     unsigned count = 0;
@@ -44,4 +44,13 @@ int ty_target_gpus(void)
     }
     dlclose(lib);
     return (int)count;
+}
+
+int ty_target_gpus(void)
+{
+    static int known = -1; /* asking takes tens of milliseconds, and they do not come and go */
+
+    if (known < 0)
+        known = count_gpus();
+    return known;
 }

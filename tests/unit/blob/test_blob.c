@@ -193,6 +193,17 @@ static void test_faults(void **state)
             assert_false(ty_blob_has(b, SHA_HELLO));
             assert_int_equal(files_below("store/tmp"), 0);
         }
+    /* After a write that failed, nothing can be made of the rest. */
+    struct ty_blob_put *p;
+    struct ty_error err = { 0 };
+    char sha[TY_SHA256_HEX + 1];
+
+    assert_int_equal(ty_blob_begin(b, &p, &err), 0);
+    ty_fault_arm("blob.write", 1, EIO);
+    assert_int_equal(ty_blob_write(p, "hel", 3, &err), -EIO);
+    assert_int_equal(ty_blob_write(p, "lo", 2, &err), -EIO);
+    assert_int_equal(ty_blob_finish(p, NULL, sha, &err), -EIO);
+    assert_int_equal(files_below("store/tmp"), 0);
     ty_fault_arm("blob.sync", 1, EIO);
     assert_int_equal(ty_blobs_sync(b), -EIO);
     ty_fault_arm("none", 0, 0);

@@ -117,7 +117,7 @@ static void test_links(void **state)
     } cases[] = {
         { "a", "b", true },        { "a/b", "../c", true },    { "a/b/c", "../../d/e", true }, { "a", "./b//c", true },
         { "a", "..", false },      { "a/b", "../..", false },  { "a", "/b", false },           { "a", "", false },
-        { "a", "b/../c", false },  { "a/b", "../../c", false }, { "a", "...", true },
+        { "a", "b/../c", false },  { "a/b", "c/../d", false },  { "a/b", "../../c", false }, { "a", "...", true },
     };
 
     (void)state;

@@ -78,14 +78,39 @@ static void test_without_a_mark_everything_is_read(void **state)
     (void)state;
     cut(BLOB_HELLO);
     tests_put("store/synced", "");
+    make_old("store/synced", -100);
     assert_int_equal(bytes_after_opening(SHA_HELLO), -ENOENT);
+}
+
+static void test_an_empty_blob_goes(void **state)
+{
+    (void)state;
+    cut(BLOB_HELLO);
+    assert_int_equal(truncate(BLOB_HELLO, 0), 0);
+    other_boot(100);
+    assert_int_equal(bytes_after_opening(SHA_HELLO), -ENOENT);
+}
+
+/* A sync moves the mark: what was put before is not read again. */
+static void test_sync_moves_the_mark(void **state)
+{
+    struct ty_blobs *b = open_store();
+    struct stat st;
+
+    (void)state;
+    make_old("store/synced", 1000);
+    assert_int_equal(ty_blobs_sync(b), 0);
+    assert_int_equal(stat("store/synced", &st), 0);
+    assert_true(time(NULL) - st.st_mtim.tv_sec < 500);
+    ty_blobs_free(b);
 }
 
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, enter, tests_leave)
     const struct CMUnitTest tests[] = { T(test_a_whole_blob_stays), T(test_a_cut_blob_goes), T(test_once_a_boot),
-                                        T(test_only_what_is_younger_than_the_last_sync), T(test_without_a_mark_everything_is_read) };
+                                        T(test_only_what_is_younger_than_the_last_sync), T(test_without_a_mark_everything_is_read), T(test_an_empty_blob_goes),
+                                        T(test_sync_moves_the_mark) };
 
     return cmocka_run_group_tests_name("recover", tests, NULL, NULL);
 }

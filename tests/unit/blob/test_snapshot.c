@@ -172,13 +172,96 @@ static void test_no_such_folder(void **state)
     assert_null(s);
 }
 
-/* With the cache, a file whose size and times are what they were is not read again; one that changed is. */
-static void test_cache(void **state)
+static void test_limits_are_met_exactly(void **state)
+{
+    struct ty_snapshot_limits exact = { .files = 2, .bytes = 10 };
+    struct ty_snapshot *s = NULL;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    put("src/a", "12345");
+    put("src/b", "12345");
+    assert_int_equal(ty_snapshot_from_dir("src", NULL, &exact, &s, &err), 0);
+    ty_snapshot_free(s);
+    put("src/b", "123456");
+    assert_int_equal(ty_snapshot_from_dir("src", NULL, &exact, &s, &err), -EFBIG);
+    put("src/b", "");
+    put("src/c", "");
+    assert_int_equal(ty_snapshot_from_dir("src", NULL, &exact, &s, &err), -EFBIG);
+}
+
+static void test_ignore_files_that_are_none(void **state)
+{
+    CLEANUP_FREE char *got = NULL, *big = calloc(1, (1 << 20) + 2);
+    struct ty_snapshot *s = NULL;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    put("src/a.log", "");
+    put("patterns", "*.log\n");
+    assert_int_equal(symlink("../patterns", "src/.gitignore"), 0); /* as in git, it does not count; but it leads out */
+    assert_int_equal(take(&s, &err), -EINVAL);
+    assert_int_equal(unlink("src/.gitignore"), 0);
+    put("src/rules", "*.log\n");
+    assert_int_equal(symlink("rules", "src/.amlignore"), 0); /* this one may be a link */
+    got = entries();
+    assert_string_equal(got, "l .amlignore -> rules\nf rules\n");
+    assert_int_equal(unlink("src/rules"), 0);
+    assert_int_equal(take(&s, &err), -ENOENT); /* without it everything would be uploaded */
+    assert_non_null(strstr(err.text, ".amlignore"));
+    assert_int_equal(unlink("src/.amlignore"), 0);
+    memset(big, '#', (1 << 20) + 1);
+    put("src/.amlignore", big);
+    assert_int_equal(take(&s, &err), -EFBIG);
+}
+
+/* The patterns of a sub-folder end with it. */
+static void test_patterns_of_a_sub_folder(void **state)
+{
+    CLEANUP_FREE char *got = NULL;
+
+    (void)state;
+    put("src/.amlignore", "");
+    put("src/a/.amlignore", "x\n");
+    put("src/a/x", "");
+    put("src/b/x", "");
+    put("src/x", "");
+    got = entries();
+    assert_string_equal(got, "f .amlignore\nf a/.amlignore\nf b/x\nf x\n");
+}
+
+/* What the cache says of a file that has not changed is believed: the file is not read. */
+static void test_the_cache_is_used(void **state)
+{
+    CLEANUP_STR struct ty_str text = { 0 };
+    struct ty_snapshot *s = NULL;
+    struct ty_error err = { 0 };
+    const char *path, *sha;
+    char sum[TY_SHA256_HEX + 1];
+    uint64_t bytes;
+    struct stat st;
+
+    (void)state;
+    put("src/a", "what is there");
+    assert_int_equal(stat("src/a", &st), 0);
+    ty_str_addf(&text, "trainyard-statcache 1\n%lld %llu %lld%09ld %lld%09ld " SHA_HELLO " a\n", (long long)st.st_size,
+                (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec,
+                st.st_ctim.tv_nsec);
+    ty_sha256_hex(text.text, text.len, sum);
+    ty_str_addf(&text, "sum %s\n", sum);
+    tests_put("cache", text.text);
+    assert_int_equal(ty_snapshot_from_dir("src", "cache", NULL, &s, &err), 0);
+    assert_true(ty_snapshot_file(s, 0, &path, &sha, &bytes));
+    assert_string_equal(sha, SHA_HELLO);
+    ty_snapshot_free(s);
+}
+
+/* A file that changes within the clock's grain is read again. */
+static void test_the_cache_is_not_trusted_too_early(void **state)
 {
     struct ty_snapshot *s = NULL;
     struct ty_error err = { 0 };
     char id[TY_SHA256_HEX + 1];
-    CLEANUP_FREE char *text = NULL;
 
     (void)state;
     put("src/a", "one");
@@ -196,7 +279,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, enter, tests_leave)
     const struct CMUnitTest tests[] = {
         T(test_equal_folders_have_equal_ids), T(test_what_is_taken), T(test_ignore_files), T(test_links_that_lead_out),
-        T(test_limits),                       T(test_no_such_folder), T(test_cache),
+        T(test_limits), T(test_limits_are_met_exactly), T(test_ignore_files_that_are_none), T(test_patterns_of_a_sub_folder),
+        T(test_no_such_folder), T(test_the_cache_is_used), T(test_the_cache_is_not_trusted_too_early),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);

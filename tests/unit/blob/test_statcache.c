@@ -59,9 +59,15 @@ static void test_young_files_are_not_remembered(void **state)
     young.st_ctim.tv_sec = time(NULL);
     modified.st_mtim.tv_sec = time(NULL) + 100; /* a clock that was set back */
     save_one("young", &young);
-    save_one("modified", &modified);
     assert_false(knows("young", &young));
+    save_one("modified", &modified);
     assert_false(knows("modified", &modified));
+    young.st_ctim.tv_sec = time(NULL) - 1;
+    save_one("young", &young);
+    assert_false(knows("young", &young));
+    young.st_ctim.tv_sec = time(NULL) - 4;
+    save_one("young", &young);
+    assert_true(knows("young", &young));
 }
 
 static void test_what_is_not_asked_for_is_forgotten(void **state)

@@ -1,0 +1,138 @@
+/* test_submit.c - what is refused before anything is stored, and what an accepted run begins with */
+#include "kit.h"
+
+#define SPEC(more) "{\"version\": 1, " more "}"
+#define TRUE "\"command\": [\"/bin/true\"]"
+
+static int64_t runs(struct kit *k)
+{
+    CLEANUP_JSON json_t *counts = NULL;
+
+    assert_int_equal(ty_store_counts(k->store, &counts), 0);
+    return json_integer_value(json_object_get(counts, "runs"));
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *spec;
+        int r;
+        const char *text;
+    } cases[] = {
+        { "[]", -EINVAL, "not a JSON object" },
+        { SPEC("\"target\": \"gpuland\", " TRUE), -ENOENT, "there is no compute target 'gpuland'; there are 'local'" },
+        { SPEC("\"command\": [\"/bin/absent\"]"), -EINVAL, "the command '/bin/absent' cannot be run on target 'local'" },
+        { SPEC("\"snapshot\": \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", " TRUE), -ENOENT, "is not stored" },
+        { SPEC("\"resources\": {\"cpus\": 3}, " TRUE), -EINVAL, "asks for 3 CPU slots, and this box has 2 (sched.cpus)" },
+        { SPEC("\"data_references\": {\"d\": {\"datastore\": \"none\"}}, " TRUE), -ENOENT, "datastore 'none'" },
+        { SPEC("\"node_count\": 2, " TRUE), -EINVAL, "node_count" },
+        { SPEC("\"colour\": 1, " TRUE), -EINVAL, "colour" },
+        { SPEC("\"use_gpu\": 1, " TRUE), -EINVAL, "use_gpu" },
+    };
+    char run[128];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ty_error err = { 0 };
+        int r = kit_try(*state, cases[i].spec, run, &err);
+
+        if (r != cases[i].r || !strstr(err.text, cases[i].text))
+            fail_msg("%s gave %d: %s", cases[i].spec, r, err.text);
+    }
+    assert_int_equal(runs(*state), 0);
+}
+
+static void test_what_a_run_begins_with(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *run = NULL;
+    CLEANUP_FREE char *events = NULL;
+    char name[128];
+
+    kit_submit(k, "\"tags\": {\"a\": \"b\", \"bare\": null}, \"warnings\": [\"mind\"], \"display_name\": \"mine\", ", "true", name);
+    run = kit_run(k, name);
+    assert_int_equal(strncmp(name, "first_", 6), 0);
+    assert_string_equal(json_string_value(json_object_get(run, "user")), "ann");
+    assert_string_equal(json_string_value(json_object_get(run, "display_name")), "mine");
+    assert_string_equal(json_string_value(json_object_get(run, "command_line")), "/bin/sh -c true");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(run, "tags"), "a")), "b");
+    assert_true(json_is_null(json_object_get(json_object_get(run, "tags"), "bare")));
+    assert_string_equal(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)), "mind");
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(run, "spec"), "max_run_duration_seconds")), 2592000);
+    kit_until(k, kit_ended, name);
+    events = kit_events(k, name);
+    assert_string_equal(events, "submitted tagged tagged prepare warned ready started exited_ok collected");
+}
+
+static void test_gpu(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *run = NULL;
+    struct ty_error err = { 0 };
+    char name[128];
+
+    if (ty_target_gpus() > 0)
+        return;
+    kit_submit(k, "\"use_gpu\": true, \"warnings\": [\"mind\"], ", "true", name);
+    run = kit_run(k, name);
+    assert_non_null(strstr(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)), "has no GPU: the run uses the CPU"));
+    assert_int_equal(json_array_size(json_object_get(run, "warnings")), 2);
+    assert_int_equal(kit_target(k, "strict", "{\"kind\": \"local\", \"require_gpu\": true}", &err), 0);
+    assert_int_equal(kit_try(k, SPEC("\"target\": \"strict\", \"use_gpu\": true, " TRUE), name, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "require_gpu"));
+}
+
+static void test_a_full_queue(void **state)
+{
+    struct kit *k = *state;
+    struct ty_error err = { 0 };
+    char a[128], b[128];
+
+    kit_conf(k, "limits.queued_runs", "1");
+    kit_submit(k, "", "sleep 100", a);
+    assert_int_equal(kit_try(k, SPEC(TRUE), b, &err), -EUSERS);
+    assert_non_null(strstr(err.text, "limits.queued_runs"));
+    assert_int_equal(kit_cancel(k, a), 0);
+    kit_until(k, kit_ended, a);
+}
+
+#ifdef TY_FAULTS
+/* A submission that cannot be stored is refused, leaves nothing, and the next one works. */
+static void test_a_store_that_fails(void **state)
+{
+    static const struct {
+        const char *point;
+        int error;
+    } faults[] = { { "store.commit", ENOSPC }, { "store.event", ENOSPC }, { "store.commit", EIO } };
+    struct kit *k = *state;
+    char run[128];
+
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        struct ty_error err = { 0 };
+
+        ty_fault_arm(faults[i].point, 1, faults[i].error);
+        assert_int_equal(kit_try(k, SPEC(TRUE), run, &err), -faults[i].error);
+        ty_fault_arm("none", 0, 0);
+        assert_non_null(strstr(err.text, "cannot store the change"));
+        assert_int_equal(runs(k), (int64_t)i);
+        kit_idle(k, 400); /* it recovers */
+        kit_submit(k, "", "true", run);
+        kit_until(k, kit_ended, run);
+    }
+}
+#endif
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_refusals),
+        T(test_what_a_run_begins_with),
+        T(test_gpu),
+        T(test_a_full_queue),
+#ifdef TY_FAULTS
+        T(test_a_store_that_fails),
+#endif
+    };
+
+    return cmocka_run_group_tests_name("submit", tests, NULL, NULL);
+}
