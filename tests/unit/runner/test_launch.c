@@ -1,0 +1,231 @@
+/* test_launch.c - rank wrappers: what they start, tell and end; this program is its own wrapper */
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "runner/launch.h"
+#include "runner/rank.h"
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#define WAIT_MS 20000
+
+struct box {
+    char dir[64];
+    char *log;
+    struct ty_rank rank;
+};
+
+static int set_up(void **state)
+{
+    struct box *b = calloc(1, sizeof *b);
+
+    snprintf(b->dir, sizeof b->dir, "/tmp/ty-launch-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    b->log = ty_path_join(b->dir, "log");
+    b->rank = (struct ty_rank)TY_RANK_INIT;
+    assert_int_equal(ty_write_file(b->log, "", 0, 0600), 0);
+    *state = b;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct box *b = *state;
+
+    ty_rank_done(&b->rank);
+    while (waitpid(-1, NULL, 0) > 0)
+        ;
+    ty_rm_rf(b->dir);
+    free(b->log);
+    free(b);
+    return 0;
+}
+
+static int start(struct box *b, const char *program, const char *shell, struct ty_error *err)
+{
+    char *argv[] = { (char *)program, (char *)"-c", (char *)shell, NULL };
+    char *env[] = { (char *)"PATH=/usr/bin:/bin", (char *)"NAME=a value", NULL };
+    struct ty_launch_spec s = { .job_dir = b->dir, .work = b->dir, .log = b->log, .argv = argv, .env = env, .err = -1 };
+
+    return ty_rank_start(&s, &b->rank, err);
+}
+
+/* The next report, or false when the wrapper is gone. */
+static bool next(struct box *b, struct ty_report *rep)
+{
+    for (;;) {
+        struct pollfd p = { .fd = b->rank.line, .events = POLLIN };
+        int r;
+
+        assert_true(poll(&p, 1, WAIT_MS) > 0);
+        r = ty_rank_report(&b->rank, rep);
+        assert_true(r == 0 || r == -EPIPE || r == -EAGAIN);
+        if (r != -EAGAIN)
+            return r == 0;
+    }
+}
+
+static void start_well(struct box *b, const char *shell, struct ty_report *started)
+{
+    struct ty_error err = { 0 };
+
+    if (start(b, "/bin/sh", shell, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_true(next(b, started));
+    assert_int_equal(started->kind, TY_REPORT_STARTED);
+}
+
+static char *log_of(struct box *b)
+{
+    char *text = NULL;
+    size_t n;
+
+    assert_int_equal(ty_read_file(b->log, 100000, &text, &n), 0);
+    return text;
+}
+
+static void test_a_program(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *log = NULL, *want = ty_strf("a value\n%s\nno input\nto stderr\n", b->dir);
+    struct ty_report rep;
+    int status;
+    pid_t wrapper;
+
+    start_well(b, "echo $NAME; pwd; cat; echo no input; echo to stderr >&2; exit 7", &rep);
+    wrapper = b->rank.pid;
+    assert_true(rep.value > 0 && rep.value != wrapper);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_true(WIFEXITED(rep.value) && WEXITSTATUS(rep.value) == 7);
+    assert_false(next(b, &rep));
+    assert_int_equal(waitpid(wrapper, &status, 0), wrapper);
+    assert_int_equal(WEXITSTATUS(status), 7);
+    log = log_of(b);
+    assert_string_equal(log, want);
+}
+
+static void test_a_signal(void **state)
+{
+    struct box *b = *state;
+    struct ty_report rep;
+
+    start_well(b, "kill -9 $$", &rep);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_true(WIFSIGNALED(rep.value) && WTERMSIG(rep.value) == SIGKILL);
+}
+
+static void test_no_such_program(void **state)
+{
+    struct box *b = *state;
+    struct ty_error err = { 0 };
+    struct ty_report rep;
+
+    assert_int_equal(start(b, "/bin/absent", "", &err), 0);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_FAILED);
+    assert_int_equal(rep.value, -ENOENT);
+    assert_non_null(strstr(rep.text, "'/bin/absent'"));
+    assert_false(next(b, &rep));
+}
+
+static bool alive(int pid) { return kill(pid, 0) == 0; }
+
+/* The pid that the program wrote, once it is there. */
+static int read_pid(struct box *b, const char *name)
+{
+    CLEANUP_FREE char *path = ty_path_join(b->dir, name);
+    int pid = 0;
+
+    for (int i = 0; i < WAIT_MS / 5 && pid == 0; i++) {
+        CLEANUP_FREE char *text = NULL;
+        size_t n;
+
+        if (ty_read_file(path, 100, &text, &n) == 0 && strchr(text, '\n'))
+            sscanf(text, "%d", &pid);
+        usleep(5000);
+    }
+    assert_true(pid > 0);
+    return pid;
+}
+
+#define TREE "setsid sh -c 'echo $$ > escaped; exec sleep 100' & sh -c 'echo $$ > child; exec sleep 100' & "
+
+/* What the program leaves behind ends with it, also in a session of its own. */
+static void test_leftovers(void **state)
+{
+    struct box *b = *state;
+    struct ty_report rep;
+    int escaped, child;
+
+    start_well(b, TREE "while [ ! -s escaped ] || [ ! -s child ]; do sleep 0.01; done", &rep);
+    escaped = read_pid(b, "escaped");
+    child = read_pid(b, "child");
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_false(alive(escaped));
+    assert_false(alive(child));
+}
+
+/* The runner's end of the line is its life: when it closes, nothing of the job goes on. */
+static void test_a_broken_line(void **state)
+{
+    struct box *b = *state;
+    struct ty_report rep;
+    int escaped, status;
+    pid_t wrapper;
+
+    start_well(b, TREE "trap '' TERM; while :; do sleep 0.05; done", &rep);
+    escaped = read_pid(b, "escaped");
+    wrapper = b->rank.pid;
+    ty_rank_done(&b->rank);
+    assert_int_equal(waitpid(wrapper, &status, 0), wrapper);
+    assert_int_equal(WEXITSTATUS(status), 1);
+    assert_false(alive(escaped));
+    assert_false(alive(rep.value));
+}
+
+/* The wrapper outlives the signals that are meant for its program. */
+static void test_signals_are_for_the_program(void **state)
+{
+    struct box *b = *state;
+    struct ty_report rep;
+
+    start_well(b, "trap 'exit 3' TERM; echo $$ > ready; while :; do sleep 0.02; done", &rep);
+    assert_int_equal(read_pid(b, "ready"), rep.value);
+    assert_int_equal(kill(b->rank.pid, SIGTERM), 0);
+    assert_int_equal(kill(b->rank.pid, SIGINT), 0);
+    assert_int_equal(kill(b->rank.pid, SIGHUP), 0);
+    assert_int_equal(kill(rep.value, SIGTERM), 0);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_int_equal(WEXITSTATUS(rep.value), 3);
+}
+
+static void test_by_hand(void **state)
+{
+    (void)state;
+    assert_int_equal(ty_rank_main(2, (char *[]){ (char *)"x", (char *)"rank", NULL }), 2);
+    assert_int_equal(ty_rank_main(4, (char *[]){ (char *)"x", (char *)"rank", (char *)"a", (char *)"9999", NULL }), 2);
+}
+
+int main(int argc, char **argv)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = { T(test_a_program),     T(test_a_signal), T(test_no_such_program), T(test_leftovers),
+                                        T(test_a_broken_line), T(test_signals_are_for_the_program), T(test_by_hand) };
+
+    if (argc > 1 && strcmp(argv[1], "rank") == 0)
+        return ty_rank_main(argc, argv);
+    return cmocka_run_group_tests_name("launch", tests, NULL, NULL);
+}
