@@ -30,7 +30,8 @@
 #include <uv.h>
 
 struct daemon {
-    char *home, *bin, *agent, *python_path; /* python_path NULL: no Python packages were installed */
+    char *home, *bin, *agent,
+        *python_path; /* python_path NULL: no Python packages were installed */
     bool foreground;
     int lock;
     struct ty_conf *conf;
@@ -55,9 +56,11 @@ static int lock_home(struct daemon *d, struct ty_error *err)
         return ty_error_oom(err);
     d->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (d->lock < 0)
-        return ty_error_set(err, -errno,
-                            "cannot write in the state folder '%s': %m; make it writable, or name another one with "
-                            "TRAINYARD_HOME", d->home);
+        return ty_error_set(
+            err, -errno,
+            "cannot write in the state folder '%s': %m; make it writable, or name another one with "
+            "TRAINYARD_HOME",
+            d->home);
     if (flock(d->lock, LOCK_EX | LOCK_NB) < 0)
         return ty_error_set(err, -EBUSY, "another daemon has the state folder '%s'", d->home);
     return 0;
@@ -71,7 +74,9 @@ static int open_home(struct daemon *d, struct ty_error *err)
 
     if (r < 0) {
         errno = -r;
-        return ty_error_set(err, r, "cannot make the state folder '%s': %m; name another one with TRAINYARD_HOME", d->home);
+        return ty_error_set(
+            err, r, "cannot make the state folder '%s': %m; name another one with TRAINYARD_HOME",
+            d->home);
     }
     char *absolute = realpath(d->home, NULL);
     if (!absolute)
@@ -80,14 +85,22 @@ static int open_home(struct daemon *d, struct ty_error *err)
     d->home = absolute;
     network = ty_fs_network_kind(d->home);
     if (network)
-        return ty_error_set(err, -EOPNOTSUPP,
-                            "the state folder '%s' lies on a network file system (%s), where locks, sockets and the "
-                            "database do not work; name a folder on a local disk with TRAINYARD_HOME", d->home, network);
+        return ty_error_set(
+            err, -EOPNOTSUPP,
+            "the state folder '%s' lies on a network file system (%s), where locks, sockets and the "
+            "database do not work; name a folder on a local disk with TRAINYARD_HOME",
+            d->home, network);
     if (stat(d->home, &st) == 0 && st.st_uid != geteuid())
-        return ty_error_set(err, -EACCES, "the state folder '%s' belongs to user %u, not to you (%u); name one of your own "
-                                          "with TRAINYARD_HOME", d->home, st.st_uid, geteuid());
+        return ty_error_set(
+            err, -EACCES,
+            "the state folder '%s' belongs to user %u, not to you (%u); name one of your own "
+            "with TRAINYARD_HOME",
+            d->home, st.st_uid, geteuid());
     r = lock_home(d, err);
-    return r < 0 ? r : chmod(d->home, 0700) < 0 ? ty_error_set(err, -errno, "cannot set the mode of '%s': %m", d->home) : 0;
+    return r < 0 ? r
+           : chmod(d->home, 0700) < 0
+               ? ty_error_set(err, -errno, "cannot set the mode of '%s': %m", d->home)
+               : 0;
 }
 
 /* The log is cut at start: beyond the limit the old one is kept once, as daemon.log.1. */
@@ -139,7 +152,10 @@ static void on_wake(uv_async_t *a)
         ty_store_deliver(d->store);
 }
 
-static void wake(void *ctx) { uv_async_send(&((struct daemon *)ctx)->wake); }
+static void wake(void *ctx)
+{
+    uv_async_send(&((struct daemon *)ctx)->wake);
+}
 
 static void stop(void *ctx)
 {
@@ -204,7 +220,11 @@ static int open_sched(struct daemon *d, struct ty_error *err)
 {
     CLEANUP_FREE char *built = ty_path_join(d->bin, "python");
     CLEANUP_FREE char *installed = ty_path_join(d->bin, "../lib/trainyard/python");
-    struct ty_sched_options o = { .loop = &d->loop, .store = d->store, .blobs = d->blobs, .conf = d->conf, .hub = d->hub,
+    struct ty_sched_options o = { .loop = &d->loop,
+                                  .store = d->store,
+                                  .blobs = d->blobs,
+                                  .conf = d->conf,
+                                  .hub = d->hub,
                                   .home = d->home };
     int r;
 
@@ -212,8 +232,11 @@ static int open_sched(struct daemon *d, struct ty_error *err)
     if (!d->agent || !built || !installed)
         return ty_error_oom(err);
     if (access(d->agent, X_OK) < 0)
-        return ty_error_set(err, -ENOENT, "cannot find the runner '%s': %m; install Trainyard whole", d->agent);
-    d->python_path = access(built, F_OK) == 0 ? TAKE(built) : access(installed, F_OK) == 0 ? TAKE(installed) : NULL;
+        return ty_error_set(err, -ENOENT,
+                            "cannot find the runner '%s': %m; install Trainyard whole", d->agent);
+    d->python_path = access(built, F_OK) == 0       ? TAKE(built)
+                     : access(installed, F_OK) == 0 ? TAKE(installed)
+                                                    : NULL;
     o.agent = d->agent;
     o.python_path = d->python_path;
     r = listen_on(d, "runner.sock", &o.runner_fd, err);
@@ -222,9 +245,16 @@ static int open_sched(struct daemon *d, struct ty_error *err)
 
 static int open_http(struct daemon *d, struct ty_error *err)
 {
-    struct ty_http_options o = { .loop = &d->loop, .store = d->store, .sched = d->sched, .blobs = d->blobs,
-                                 .conf = d->conf, .hub = d->hub, .home = d->home, .started_us = ty_wall_us(),
-                                 .stop = stop, .ctx = d };
+    struct ty_http_options o = { .loop = &d->loop,
+                                 .store = d->store,
+                                 .sched = d->sched,
+                                 .blobs = d->blobs,
+                                 .conf = d->conf,
+                                 .hub = d->hub,
+                                 .home = d->home,
+                                 .started_us = ty_wall_us(),
+                                 .stop = stop,
+                                 .ctx = d };
     int r = listen_on(d, "sock", &o.listen_fd, err);
 
     return r < 0 ? r : ty_http_open(&o, &d->http, err);
@@ -342,8 +372,9 @@ static int parse_options(struct daemon *d, int argc, char **argv)
             puts("trainyardd " TY_VERSION);
             return 1;
         } else {
-            puts("usage: trainyardd [--home FOLDER] [--foreground]\n\n"
-                 "The Trainyard daemon.  `trainyard up` starts it in the background, `trainyard serve` in the foreground.");
+            puts(
+                "usage: trainyardd [--home FOLDER] [--foreground]\n\n"
+                "The Trainyard daemon.  `trainyard up` starts it in the background, `trainyard serve` in the foreground.");
             return c == 'h' ? 1 : 2;
         }
     }
@@ -352,7 +383,9 @@ static int parse_options(struct daemon *d, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct daemon d = { .lock = -1 }; /* static: what it holds when the start fails stays reachable */
+    static struct daemon d = {
+        .lock = -1
+    }; /* static: what it holds when the start fails stays reachable */
     struct ty_error err = { 0 };
     int r = parse_options(&d, argc, argv);
 
@@ -361,7 +394,8 @@ int main(int argc, char **argv)
     d.bin = own_folder();
     r = start(&d, &err);
     if (r < 0) {
-        report(r == -EBUSY && d.store == NULL ? "busy" : "error", r == -EBUSY && d.store == NULL ? NULL : err.text);
+        report(r == -EBUSY && d.store == NULL ? "busy" : "error",
+               r == -EBUSY && d.store == NULL ? NULL : err.text);
         ty_log(TY_LOG_ERROR, "cannot start: %s", err.text);
         return r == -EBUSY ? 3 : 1;
     }

@@ -10,17 +10,17 @@
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x03090000
-#include <Python.h>
-#include <trainyard/client.h>
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "client/stubs.h"
 #include "core/row.h"
 #include "runner/spool.h"
+#include <Python.h>
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <trainyard/client.h>
 #include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
@@ -51,8 +51,7 @@ static PyObject *raise_error(int code, const struct ty_error *err)
 /* ---- Client ---- */
 
 struct client {
-    PyObject_HEAD
-    struct ty_client *c;
+    PyObject_HEAD struct ty_client *c;
     volatile int stop; /* set by stop(), from any thread */
     bool busy;         /* a call is going on; guarded by the interpreter lock */
 };
@@ -69,7 +68,8 @@ struct going {
 static bool begin(struct client *self, struct going *g)
 {
     if (!self->c || self->busy) {
-        PyErr_SetString(PyExc_RuntimeError, self->c ? "this connection is in use by another thread" : "this connection is closed");
+        PyErr_SetString(PyExc_RuntimeError, self->c ? "this connection is in use by another thread"
+                                                    : "this connection is closed");
         return false;
     }
     self->busy = true;
@@ -100,10 +100,9 @@ static int client_init(PyObject *object, PyObject *args, PyObject *kw)
         return -1;
     }
     o.no_start = !start;
-    Py_BEGIN_ALLOW_THREADS
-    r = ty_client_open(&o, &c, &err);
-    Py_END_ALLOW_THREADS
-    if (r < 0) {
+    Py_BEGIN_ALLOW_THREADS r = ty_client_open(&o, &c, &err);
+    Py_END_ALLOW_THREADS if (r < 0)
+    {
         raise_error(r, &err);
         return -1;
     }
@@ -131,7 +130,8 @@ static size_t braces(const char *path)
 }
 
 /* The route called `name`, and what fills its braces; -1 and an exception when that is no call. */
-static int find_route(const char *name, PyObject *words, struct ty_call *call, enum ty_route_id *ret)
+static int find_route(const char *name, PyObject *words, struct ty_call *call,
+                      enum ty_route_id *ret)
 {
     const char **a = call->args;
     int i;
@@ -146,7 +146,8 @@ static int find_route(const char *name, PyObject *words, struct ty_call *call, e
         if (strcmp(ty_routes[i].name, name) == 0)
             break;
     if (i == TY_ROUTE_COUNT || (size_t)PyTuple_Size(words) != braces(ty_routes[i].path)) {
-        PyErr_Format(PyExc_ValueError, "there is no route '%s' with %zd arguments", name, PyTuple_Size(words));
+        PyErr_Format(PyExc_ValueError, "there is no route '%s' with %zd arguments", name,
+                     PyTuple_Size(words));
         return -1;
     }
     *ret = (enum ty_route_id)i;
@@ -154,7 +155,8 @@ static int find_route(const char *name, PyObject *words, struct ty_call *call, e
 }
 
 /* Send, with the interpreter lock given up; the reply is whole on success. */
-static int perform(struct client *self, enum ty_route_id route, struct ty_call *call, struct going *g, struct ty_reply *reply)
+static int perform(struct client *self, enum ty_route_id route, struct ty_call *call,
+                   struct going *g, struct ty_reply *reply)
 {
     struct ty_error err = { 0 };
     int r;
@@ -182,7 +184,8 @@ static int perform(struct client *self, enum ty_route_id route, struct ty_call *
 
 static PyObject *reply_bytes(struct ty_reply *reply)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize(reply->body ? reply->body : "", (Py_ssize_t)reply->len);
+    PyObject *bytes =
+        PyBytes_FromStringAndSize(reply->body ? reply->body : "", (Py_ssize_t)reply->len);
 
     ty_reply_done(reply);
     return bytes;
@@ -200,13 +203,15 @@ static PyObject *client_call(PyObject *object, PyObject *args, PyObject *kw)
     Py_ssize_t n = 0;
     const char *name;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "sO|zOz:call", names, &name, &words, &call.query, &body, &call.body_type))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "sO|zOz:call", names, &name, &words, &call.query,
+                                     &body, &call.body_type))
         return NULL;
     if (body && body != Py_None && PyBytes_AsStringAndSize(body, &bytes, &n) < 0)
         return NULL;
     call.body = bytes;
     call.body_len = (size_t)n;
-    if (find_route(name, words, &call, &route) < 0 || perform((struct client *)object, route, &call, &g, &reply) < 0)
+    if (find_route(name, words, &call, &route) < 0 ||
+        perform((struct client *)object, route, &call, &g, &reply) < 0)
         return NULL;
     return reply_bytes(&reply);
 }
@@ -222,14 +227,16 @@ static PyObject *client_send(PyObject *object, PyObject *args, PyObject *kw)
     Py_ssize_t size;
     const char *name;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOin|z:send", names, &name, &words, &call.body_fd, &size, &call.query))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOin|z:send", names, &name, &words, &call.body_fd,
+                                     &size, &call.query))
         return NULL;
     if (size < 0 || call.body_fd <= 0) {
         PyErr_SetString(PyExc_ValueError, "a descriptor above 0 and a size from 0 on are needed");
         return NULL;
     }
     call.body_len = (size_t)size;
-    if (find_route(name, words, &call, &route) < 0 || perform((struct client *)object, route, &call, &g, &reply) < 0)
+    if (find_route(name, words, &call, &route) < 0 ||
+        perform((struct client *)object, route, &call, &g, &reply) < 0)
         return NULL;
     return reply_bytes(&reply);
 }
@@ -265,10 +272,12 @@ static PyObject *client_receive(PyObject *object, PyObject *args, PyObject *kw)
     PyObject *words;
     const char *name;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOi|z:receive", names, &name, &words, &g.fd, &call.query))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOi|z:receive", names, &name, &words, &g.fd,
+                                     &call.query))
         return NULL;
     call.ctx = &g;
-    if (find_route(name, words, &call, &route) < 0 || perform((struct client *)object, route, &call, &g, &reply) < 0)
+    if (find_route(name, words, &call, &route) < 0 ||
+        perform((struct client *)object, route, &call, &g, &reply) < 0)
         return NULL;
     ty_reply_done(&reply);
     return PyLong_FromUnsignedLongLong(g.bytes);
@@ -301,10 +310,12 @@ static PyObject *client_stream(PyObject *object, PyObject *args, PyObject *kw)
     PyObject *words;
     const char *name;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOO|zz:stream", names, &name, &words, &g.fn, &call.query, &call.last_event_id))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "sOO|zz:stream", names, &name, &words, &g.fn,
+                                     &call.query, &call.last_event_id))
         return NULL;
     call.ctx = &g;
-    if (find_route(name, words, &call, &route) < 0 || perform((struct client *)object, route, &call, &g, &reply) < 0)
+    if (find_route(name, words, &call, &route) < 0 ||
+        perform((struct client *)object, route, &call, &g, &reply) < 0)
         return NULL;
     ty_reply_done(&reply);
     Py_RETURN_NONE;
@@ -317,9 +328,10 @@ static void on_progress(const struct ty_upload_progress *p, void *ctx)
 
     PyEval_RestoreThread(g->thread);
     if (!PyErr_Occurred()) { /* the upload cannot be stopped half-way: the first exception waits for its end */
-        result = PyObject_CallFunction(g->fn, "KKKKKK", (unsigned long long)p->files, (unsigned long long)p->bytes,
-                                       (unsigned long long)p->sent_files, (unsigned long long)p->sent_bytes,
-                                       (unsigned long long)p->to_send_files, (unsigned long long)p->to_send_bytes);
+        result = PyObject_CallFunction(
+            g->fn, "KKKKKK", (unsigned long long)p->files, (unsigned long long)p->bytes,
+            (unsigned long long)p->sent_files, (unsigned long long)p->sent_bytes,
+            (unsigned long long)p->to_send_files, (unsigned long long)p->to_send_bytes);
         Py_XDECREF(result);
     }
     g->thread = PyEval_SaveThread();
@@ -336,14 +348,16 @@ static PyObject *client_snapshot(PyObject *object, PyObject *args, PyObject *kw)
     char id[65];
     int r;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "O&|KKO:snapshot", names, PyUnicode_FSConverter, &dir, &bytes, &files, &fn))
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "O&|KKO:snapshot", names, PyUnicode_FSConverter,
+                                     &dir, &bytes, &files, &fn))
         return NULL;
     g.fn = fn;
     if (!begin(self, &g)) {
         Py_DECREF(dir);
         return NULL;
     }
-    r = ty_client_snapshot(self->c, PyBytes_AsString(dir), bytes, files, fn == Py_None ? NULL : on_progress, &g, id, &err);
+    r = ty_client_snapshot(self->c, PyBytes_AsString(dir), bytes, files,
+                           fn == Py_None ? NULL : on_progress, &g, id, &err);
     end(&g);
     Py_DECREF(dir);
     if (PyErr_Occurred())
@@ -395,30 +409,35 @@ static PyMethodDef client_methods[] = {
     { "snapshot", KEYWORDS(client_snapshot), METH_VARARGS | METH_KEYWORDS,
       "snapshot(dir, max_bytes=0, max_files=0, progress=None) -> str\n\nStore a directory (0: the usual limit); progress(files, bytes, sent_files, sent_bytes, "
       "to_send_files, to_send_bytes)." },
-    { "stop", client_stop, METH_NOARGS, "End the call that another thread makes, with trainyard.errors.Interrupted." },
+    { "stop", client_stop, METH_NOARGS,
+      "End the call that another thread makes, with trainyard.errors.Interrupted." },
     { "home", client_home, METH_NOARGS, "The state folder, absolute." },
     { "daemon_pid", client_daemon_pid, METH_NOARGS, "The process that serves the state folder." },
     { NULL, NULL, 0, NULL },
 };
 static PyType_Slot client_slots[] = {
-    { Py_tp_doc, "Client(home=None, start=True, daemon=None): one connection to the daemon, for one thread at a time." },
+    { Py_tp_doc,
+      "Client(home=None, start=True, daemon=None): one connection to the daemon, for one thread at a time." },
     { Py_tp_init, client_init },
     { Py_tp_dealloc, client_dealloc },
     { Py_tp_methods, client_methods },
     { 0, NULL },
 };
-static PyType_Spec client_spec = { "trainyard._core.Client", sizeof(struct client), 0, Py_TPFLAGS_DEFAULT, client_slots };
+static PyType_Spec client_spec = { "trainyard._core.Client", sizeof(struct client), 0,
+                                   Py_TPFLAGS_DEFAULT, client_slots };
 
 /* ---- Rows ---- */
 
 /* A child of a fork shares its parent's spool file and must not write to it: it makes one of its own, when it logs. */
 static unsigned forks;
 
-static void count_fork(void) { forks++; }
+static void count_fork(void)
+{
+    forks++;
+}
 
 struct rows {
-    PyObject_HEAD
-    char *dir;
+    PyObject_HEAD char *dir;
     struct ty_spool_writer *w; /* NULL until the first row of this process */
     unsigned forks;            /* when w was made */
     int failed;                /* negative errno: this process cannot have a spool */
@@ -538,7 +557,8 @@ static PyObject *rows_scalar(PyObject *object, PyObject *args)
     unsigned char store[8];
     Py_ssize_t n;
 
-    if (!PyArg_ParseTuple(args, "s#O|O:scalar", &row.name, &n, &value, &step) || get_step(step, &row.step) < 0)
+    if (!PyArg_ParseTuple(args, "s#O|O:scalar", &row.name, &n, &value, &step) ||
+        get_step(step, &row.step) < 0)
         return NULL;
     row.name_len = (size_t)n;
     if (!plain_value(value, &row, store, &owned)) {
@@ -558,8 +578,8 @@ static PyObject *rows_write(PyObject *object, PyObject *args)
     Py_ssize_t n, m;
     int kind;
 
-    if (!PyArg_ParseTuple(args, "is#O|O:write", &kind, &row.name, &n, &value, &step) || get_step(step, &row.step) < 0 ||
-        PyBytes_AsStringAndSize(value, &bytes, &m) < 0)
+    if (!PyArg_ParseTuple(args, "is#O|O:write", &kind, &row.name, &n, &value, &step) ||
+        get_step(step, &row.step) < 0 || PyBytes_AsStringAndSize(value, &bytes, &m) < 0)
         return NULL;
     row.kind = (enum ty_row_kind)kind;
     row.name_len = (size_t)n;
@@ -591,19 +611,22 @@ static PyObject *rows_acked(PyObject *object, PyObject *none)
 static PyMethodDef rows_methods[] = {
     { "scalar", rows_scalar, METH_VARARGS,
       "scalar(name, value, step=None) -> int | None\n\nLog a float, int or str: 0 or an errno; None for other types." },
-    { "write", rows_write, METH_VARARGS, "write(kind, name, value: bytes, step=None) -> int\n\nLog one row: 0 or an errno." },
+    { "write", rows_write, METH_VARARGS,
+      "write(kind, name, value: bytes, step=None) -> int\n\nLog one row: 0 or an errno." },
     { "written", rows_written, METH_NOARGS, "Rows that this process wrote." },
     { "acked", rows_acked, METH_NOARGS, "How many of them the daemon has stored." },
     { NULL, NULL, 0, NULL },
 };
 static PyType_Slot rows_slots[] = {
-    { Py_tp_doc, "Rows(dir): the row spool of this process in the folder `dir`; made by the first row, and anew after a fork." },
+    { Py_tp_doc,
+      "Rows(dir): the row spool of this process in the folder `dir`; made by the first row, and anew after a fork." },
     { Py_tp_init, rows_init },
     { Py_tp_dealloc, rows_dealloc },
     { Py_tp_methods, rows_methods },
     { 0, NULL },
 };
-static PyType_Spec rows_spec = { "trainyard._core.Rows", sizeof(struct rows), 0, Py_TPFLAGS_DEFAULT, rows_slots };
+static PyType_Spec rows_spec = { "trainyard._core.Rows", sizeof(struct rows), 0, Py_TPFLAGS_DEFAULT,
+                                 rows_slots };
 
 /* ---- the module ---- */
 
@@ -643,8 +666,8 @@ EXPORT PyObject *PyInit__core(void)
 {
     PyObject *module = PyModule_Create(&module_def);
 
-    if (!module || add_type(module, "Client", &client_spec) < 0 || add_type(module, "Rows", &rows_spec) < 0 ||
-        add_constants(module) < 0) {
+    if (!module || add_type(module, "Client", &client_spec) < 0 ||
+        add_type(module, "Rows", &rows_spec) < 0 || add_constants(module) < 0) {
         Py_XDECREF(module);
         return NULL;
     }

@@ -46,7 +46,7 @@ static void procs_done(struct procs *p)
 /* ---- who is who ---- */
 
 /* State, parent and start time: fields 3, 4 and 22 of /proc/PID/stat. */
-#define STAT_FIELDS                                                                                \
+#define STAT_FIELDS \
     ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64
 
 /* The command's name stands in parentheses and may hold anything, parentheses too. */

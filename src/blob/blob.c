@@ -26,7 +26,7 @@ struct ty_blobs {
 struct ty_blob_put {
     struct ty_blobs *blobs;
     int fd;
-    int failed;    /* of the first write that did not work: what is in the file is unknown then */
+    int failed; /* of the first write that did not work: what is in the file is unknown then */
     uint64_t bytes;
     char name[32]; /* in tmp/ */
     crypto_hash_sha256_state hash;
@@ -121,7 +121,10 @@ struct ty_blobs *ty_blobs_free(struct ty_blobs *b)
     return NULL;
 }
 
-const char *ty_blobs_dir(const struct ty_blobs *b) { return b->dir; }
+const char *ty_blobs_dir(const struct ty_blobs *b)
+{
+    return b->dir;
+}
 
 bool ty_blob_has(struct ty_blobs *b, const char *sha)
 {
@@ -130,7 +133,8 @@ bool ty_blob_has(struct ty_blobs *b, const char *sha)
     if (blob_path(sha, path) < 0)
         return false;
     /* Where a store cannot be written to, nothing is collected either. */
-    return utimensat(b->dirfd, path, NULL, 0) == 0 || (errno != ENOENT && faccessat(b->dirfd, path, R_OK, 0) == 0);
+    return utimensat(b->dirfd, path, NULL, 0) == 0 ||
+           (errno != ENOENT && faccessat(b->dirfd, path, R_OK, 0) == 0);
 }
 
 int ty_blob_open(struct ty_blobs *b, const char *sha)
@@ -185,8 +189,10 @@ static int put_failed(const struct ty_blobs *b, const char *path, int r, struct 
     char room[16];
 
     if (r == -ENOSPC)
-        return ty_error_set(err, r, "cannot store %s in '%s': %s (%s free); make room, for example with `trainyard gc`", what,
-                            b->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(b->dir), room));
+        return ty_error_set(
+            err, r,
+            "cannot store %s in '%s': %s (%s free); make room, for example with `trainyard gc`",
+            what, b->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(b->dir), room));
     return ty_error_set(err, r, "cannot store %s in '%s': %s", what, b->dir, strerror(-r));
 }
 
@@ -197,8 +203,10 @@ int ty_blob_begin(struct ty_blobs *b, struct ty_blob_put **ret, struct ty_error 
     if (!p)
         return ty_error_oom(err);
     p->blobs = b;
-    snprintf(p->name, sizeof p->name, "%08x%08x%08x", randombytes_random(), randombytes_random(), (unsigned)getpid());
-    p->fd = FAULT("blob.open", -1, openat(b->tmpfd, p->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    snprintf(p->name, sizeof p->name, "%08x%08x%08x", randombytes_random(), randombytes_random(),
+             (unsigned)getpid());
+    p->fd = FAULT("blob.open", -1,
+                  openat(b->tmpfd, p->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (p->fd < 0) {
         int r = -errno;
 
@@ -260,8 +268,10 @@ static int finish_as(struct ty_blob_put *p, const char *what, const char *found,
 
     if (r == 0 && expect && strcmp(expect, found) != 0) {
         ty_blob_abort(p);
-        return ty_error_set(err, -EBADMSG, "the content has the SHA-256 %s, not %s as announced: it was changed or cut on the way",
-                            found, expect);
+        return ty_error_set(
+            err, -EBADMSG,
+            "the content has the SHA-256 %s, not %s as announced: it was changed or cut on the way",
+            found, expect);
     }
     if (r == 0)
         r = settle(p, found);
@@ -275,7 +285,8 @@ static int finish_as(struct ty_blob_put *p, const char *what, const char *found,
     return 0;
 }
 
-int ty_blob_finish(struct ty_blob_put *p, const char *expect, char sha[TY_SHA256_HEX + 1], struct ty_error *err)
+int ty_blob_finish(struct ty_blob_put *p, const char *expect, char sha[TY_SHA256_HEX + 1],
+                   struct ty_error *err)
 {
     unsigned char digest[32];
     char found[TY_SHA256_HEX + 1];
@@ -285,7 +296,8 @@ int ty_blob_finish(struct ty_blob_put *p, const char *expect, char sha[TY_SHA256
     return finish_as(p, NULL, found, expect, sha, err);
 }
 
-int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1], struct ty_error *err)
+int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1],
+                      struct ty_error *err)
 {
     struct ty_blob_put *p;
     int r = ty_blob_begin(b, &p, err);
@@ -310,8 +322,8 @@ static int copy_and_hash(struct ty_blob_put *p, int from, char sha[TY_SHA256_HEX
     return r < 0 ? r : ty_sha256_file(p->fd, sha, &p->bytes);
 }
 
-int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HEX + 1], uint64_t *bytes,
-                     struct ty_error *err)
+int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HEX + 1],
+                     uint64_t *bytes, struct ty_error *err)
 {
     /* O_NONBLOCK: the open of a pipe must not wait for its other end. */
     CLEANUP_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

@@ -49,4 +49,7 @@ int ty_each_blob(int storefd, ty_each_fn fn, void *ctx)
     return r;
 }
 
-int ty_each_tmp(int storefd, ty_each_fn fn, void *ctx) { return each_in(storefd, "tmp", false, fn, ctx); }
+int ty_each_tmp(int storefd, ty_each_fn fn, void *ctx)
+{
+    return each_in(storefd, "tmp", false, fn, ctx);
+}

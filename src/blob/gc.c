@@ -85,10 +85,15 @@ static int consider_leftover(int folder, const char *prefix, const char *name, v
     return 0;
 }
 
-int ty_gc(struct ty_blobs *b, int64_t grace_s, ty_gc_live live, void *ctx, struct ty_gc_report *ret, struct ty_error *err)
+int ty_gc(struct ty_blobs *b, int64_t grace_s, ty_gc_live live, void *ctx, struct ty_gc_report *ret,
+          struct ty_error *err)
 {
     CLEANUP_CLOSE int storefd = open(ty_blobs_dir(b), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct sweep g = { .storefd = storefd, .before_us = ty_wall_us() - grace_s * 1000000, .live = live, .ctx = ctx, .report = ret };
+    struct sweep g = { .storefd = storefd,
+                       .before_us = ty_wall_us() - grace_s * 1000000,
+                       .live = live,
+                       .ctx = ctx,
+                       .report = ret };
     int r;
 
     *ret = (struct ty_gc_report){ 0 };
@@ -102,6 +107,9 @@ int ty_gc(struct ty_blobs *b, int64_t grace_s, ty_gc_live live, void *ctx, struc
         return ty_error_set(err, r, "cannot read the blob store '%s': %m", ty_blobs_dir(b));
     }
     errno = -g.failed;
-    return g.failed == 0 ? 0 : ty_error_set(err, g.failed, "cannot remove what is not used from the blob store '%s': %m",
-                                            ty_blobs_dir(b));
+    return g.failed == 0
+               ? 0
+               : ty_error_set(err, g.failed,
+                              "cannot remove what is not used from the blob store '%s': %m",
+                              ty_blobs_dir(b));
 }

@@ -55,9 +55,15 @@ static void pattern_done(struct pattern *p)
     free(p->sets);
 }
 
-struct ty_ignore *ty_ignore_new(void) { return calloc(1, sizeof(struct ty_ignore)); }
+struct ty_ignore *ty_ignore_new(void)
+{
+    return calloc(1, sizeof(struct ty_ignore));
+}
 
-size_t ty_ignore_count(const struct ty_ignore *g) { return g->n; }
+size_t ty_ignore_count(const struct ty_ignore *g)
+{
+    return g->n;
+}
 
 void ty_ignore_cut(struct ty_ignore *g, size_t count)
 {
@@ -83,15 +89,21 @@ static void set_add(struct set *s, unsigned from, unsigned to)
         s->bits[c / 32] |= 1u << c % 32;
 }
 
-static bool set_has(const struct set *s, unsigned char c) { return s->bits[c / 32] >> c % 32 & 1; }
+static bool set_has(const struct set *s, unsigned char c)
+{
+    return s->bits[c / 32] >> c % 32 & 1;
+}
 
 /* [:name:], in ASCII; pairs of first and last character. */
 static const struct {
     const char *name, *ranges;
 } named_classes[] = {
-    { "alnum", "09AZaz" },   { "alpha", "AZaz" }, { "blank", "\t\t  " },  { "cntrl", "\001\037\177\177" },
-    { "digit", "09" },       { "graph", "!~" },   { "lower", "az" },      { "print", " ~" },
-    { "punct", "!/:@[`{~" }, { "space", "\t\n\r\r  " }, { "upper", "AZ" }, { "xdigit", "09AFaf" },
+    { "alnum", "09AZaz" },   { "alpha", "AZaz" },
+    { "blank", "\t\t  " },   { "cntrl", "\001\037\177\177" },
+    { "digit", "09" },       { "graph", "!~" },
+    { "lower", "az" },       { "print", " ~" },
+    { "punct", "!/:@[`{~" }, { "space", "\t\n\r\r  " },
+    { "upper", "AZ" },       { "xdigit", "09AFaf" },
 };
 
 static bool set_add_named(struct set *s, const char *name, size_t n)

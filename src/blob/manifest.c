@@ -156,7 +156,8 @@ int ty_snapshot_seal(struct ty_snapshot *s)
 
 /* ---- reading ---- */
 
-static int read_file_fields(struct ty_snapshot *s, struct entry *e, const char *mode, const char *size, const char *sha)
+static int read_file_fields(struct ty_snapshot *s, struct entry *e, const char *mode,
+                            const char *size, const char *sha)
 {
     int64_t bytes;
 
@@ -191,8 +192,10 @@ static int read_line(struct ty_snapshot *s, char *line)
         *target = '\0';
         target += strlen(" -> ");
     }
-    if (ty_url_decode(path) < 0 || (target && ty_url_decode(target) < 0) || !ty_snapshot_path_fits(path) ||
-        (s->n > 0 && strcmp(s->entries[s->n - 1].path, path) >= 0) || (target && !ty_snapshot_link_fits(path, target)))
+    if (ty_url_decode(path) < 0 || (target && ty_url_decode(target) < 0) ||
+        !ty_snapshot_path_fits(path) ||
+        (s->n > 0 && strcmp(s->entries[s->n - 1].path, path) >= 0) ||
+        (target && !ty_snapshot_link_fits(path, target)))
         return -EBADMSG;
     e = ty_snapshot_add(s, *fields[0], path);
     if (!e || (target && !(e->target = strdup(target))))
@@ -234,10 +237,13 @@ static int read_manifest(struct ty_snapshot *s, char *text, size_t n, struct ty_
         if (r == -ENOMEM)
             return ty_error_oom(err);
         if (r < 0)
-            return ty_error_set(err, r, "line %d of the snapshot manifest is malformed or out of order", number);
+            return ty_error_set(
+                err, r, "line %d of the snapshot manifest is malformed or out of order", number);
     }
     if (!is_tree(s))
-        return ty_error_set(err, -EBADMSG, "the snapshot manifest lists an entry below another that is not a folder with content");
+        return ty_error_set(
+            err, -EBADMSG,
+            "the snapshot manifest lists an entry below another that is not a folder with content");
     return ty_snapshot_seal(s) < 0 ? ty_error_oom(err) : 0;
 }
 
@@ -251,7 +257,8 @@ static int first_difference(const char *a, const char *b)
     return line;
 }
 
-int ty_snapshot_parse(const char *manifest, size_t n, struct ty_snapshot **ret, struct ty_error *err)
+int ty_snapshot_parse(const char *manifest, size_t n, struct ty_snapshot **ret,
+                      struct ty_error *err)
 {
     CLEANUP_FREE char *text = malloc(n + 1);
     struct ty_snapshot *s = text ? calloc(1, sizeof *s) : NULL;
@@ -264,7 +271,8 @@ int ty_snapshot_parse(const char *manifest, size_t n, struct ty_snapshot **ret, 
     r = read_manifest(s, text, n, err);
     if (r == 0 && (s->manifest_len != n || memcmp(s->manifest, manifest, n) != 0)) {
         memcpy(text, manifest, n);
-        r = ty_error_set(err, -EBADMSG, "line %d of the snapshot manifest is not written as Trainyard writes it",
+        r = ty_error_set(err, -EBADMSG,
+                         "line %d of the snapshot manifest is not written as Trainyard writes it",
                          first_difference(s->manifest, text));
     }
     if (r < 0) {
@@ -277,9 +285,18 @@ int ty_snapshot_parse(const char *manifest, size_t n, struct ty_snapshot **ret, 
 
 /* ---- questions ---- */
 
-const char *ty_snapshot_id(const struct ty_snapshot *s) { return s->id; }
-uint64_t ty_snapshot_bytes(const struct ty_snapshot *s) { return s->bytes; }
-size_t ty_snapshot_files(const struct ty_snapshot *s) { return s->files; }
+const char *ty_snapshot_id(const struct ty_snapshot *s)
+{
+    return s->id;
+}
+uint64_t ty_snapshot_bytes(const struct ty_snapshot *s)
+{
+    return s->bytes;
+}
+size_t ty_snapshot_files(const struct ty_snapshot *s)
+{
+    return s->files;
+}
 
 const char *ty_snapshot_manifest(const struct ty_snapshot *s, size_t *n)
 {
@@ -287,7 +304,8 @@ const char *ty_snapshot_manifest(const struct ty_snapshot *s, size_t *n)
     return s->manifest;
 }
 
-bool ty_snapshot_file(const struct ty_snapshot *s, size_t i, const char **path, const char **sha, uint64_t *bytes)
+bool ty_snapshot_file(const struct ty_snapshot *s, size_t i, const char **path, const char **sha,
+                      uint64_t *bytes)
 {
     const struct entry *e;
 

@@ -14,7 +14,10 @@
 /* File times come from a clock that is read a few times a second at worst. */
 #define GRAIN_US 1000000
 
-static int64_t us(struct timespec t) { return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000; }
+static int64_t us(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 /* Remove a blob that changed since *ctx and is not what its name says.  One that cannot be read stays. */
 static int verify(int folder, const char *prefix, const char *name, void *ctx)
@@ -25,10 +28,12 @@ static int verify(int folder, const char *prefix, const char *name, void *ctx)
     struct stat st;
     uint64_t bytes;
 
-    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) || us(st.st_ctim) < *since_us)
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+        us(st.st_ctim) < *since_us)
         return 0;
     fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && ty_sha256_file(fd, sha, &bytes) == 0 && (strncmp(sha, prefix, 2) != 0 || strcmp(sha + 2, name) != 0))
+    if (fd >= 0 && ty_sha256_file(fd, sha, &bytes) == 0 &&
+        (strncmp(sha, prefix, 2) != 0 || strcmp(sha + 2, name) != 0))
         unlinkat(folder, name, 0);
     return 0;
 }
@@ -41,8 +46,8 @@ int ty_blobs_recover(int dirfd)
     int64_t since_us;
     struct stat st;
 
-    if (fd < 0 || flock(fd, LOCK_EX) < 0 || ty_proc_identify(getpid(), &me) < 0 || fstat(fd, &st) < 0 ||
-        pread(fd, was, sizeof was - 1, 0) < 0) {
+    if (fd < 0 || flock(fd, LOCK_EX) < 0 || ty_proc_identify(getpid(), &me) < 0 ||
+        fstat(fd, &st) < 0 || pread(fd, was, sizeof was - 1, 0) < 0) {
         ty_closep(&fd);
         return -1;
     }
@@ -60,7 +65,8 @@ int ty_blobs_recover(int dirfd)
 void ty_blobs_synced(int mark, int64_t began_us)
 {
     const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT },
-                                       { .tv_sec = began_us / 1000000, .tv_nsec = began_us % 1000000 * 1000 } };
+                                       { .tv_sec = began_us / 1000000,
+                                         .tv_nsec = began_us % 1000000 * 1000 } };
 
     if (mark >= 0)
         (void)futimens(mark, times);

@@ -30,7 +30,7 @@ struct walk {
     struct ty_ignore *ignore;
     const char *top, *ignore_name; /* .amlignore or .gitignore */
     struct ty_snapshot_limits limits;
-    struct stat *stats;            /* of the entries, same index */
+    struct stat *stats; /* of the entries, same index */
     size_t stats_cap;
     struct ty_error *err;
 };
@@ -40,7 +40,8 @@ struct walk {
 static int ignore_file_failed(const struct walk *w, const char *rel, int r)
 {
     errno = -r;
-    return ty_error_set(w->err, r, "cannot read '%s/%s%s%s': %m", w->top, rel, *rel ? "/" : "", w->ignore_name);
+    return ty_error_set(w->err, r, "cannot read '%s/%s%s%s': %m", w->top, rel, *rel ? "/" : "",
+                        w->ignore_name);
 }
 
 /* As in git, a .gitignore that is a link does not count; a .amlignore may be one.  What is there and cannot be read is an
@@ -48,12 +49,14 @@ static int ignore_file_failed(const struct walk *w, const char *rel, int r)
 static int read_ignore_file(struct walk *w, int dirfd, const char *rel)
 {
     bool follow = strcmp(w->ignore_name, AMLIGNORE) == 0;
-    CLEANUP_CLOSE int fd = openat(dirfd, w->ignore_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
+    CLEANUP_CLOSE int fd = openat(dirfd, w->ignore_name,
+                                  O_RDONLY | O_CLOEXEC | O_NONBLOCK | (follow ? 0 : O_NOFOLLOW));
     CLEANUP_FREE char *text = NULL;
     struct stat st;
     ssize_t n;
 
-    if (fd < 0 && errno == ENOENT && follow && fstatat(dirfd, w->ignore_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (fd < 0 && errno == ENOENT && follow &&
+        fstatat(dirfd, w->ignore_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return ignore_file_failed(w, rel, -ENOENT); /* a link to nowhere */
     if (fd < 0)
         return errno == ENOENT || errno == ELOOP ? 0 : ignore_file_failed(w, rel, -errno);
@@ -78,9 +81,11 @@ static int add_link(struct walk *w, int dirfd, const char *name, const char *pat
         return ty_error_set(w->err, -errno, "cannot read the link '%s/%s': %m", w->top, path);
     target[n] = '\0';
     if (!ty_snapshot_link_fits(path, target))
-        return ty_error_set(w->err, -EINVAL,
-                            "the link '%s' in source_directory leads outside it, or could (to '%s'); make it relative with "
-                            "no '..' behind a name, copy what it names, or leave it out with .amlignore", path, target);
+        return ty_error_set(
+            w->err, -EINVAL,
+            "the link '%s' in source_directory leads outside it, or could (to '%s'); make it relative with "
+            "no '..' behind a name, copy what it names, or leave it out with .amlignore",
+            path, target);
     e = ty_snapshot_add(w->s, 'l', path);
     return e && (e->target = strdup(target)) ? 0 : ty_error_oom(w->err);
 }
@@ -110,15 +115,21 @@ static int add_file(struct walk *w, const char *path, const struct stat *st)
 
 static int check_place(const struct walk *w, const char *path)
 {
-    size_t most = w->limits.files < SIZE_MAX / WALK_FACTOR ? (size_t)w->limits.files * WALK_FACTOR : SIZE_MAX;
+    size_t most =
+        w->limits.files < SIZE_MAX / WALK_FACTOR ? (size_t)w->limits.files * WALK_FACTOR : SIZE_MAX;
 
     if (!ty_snapshot_path_fits(path))
-        return ty_error_set(w->err, -ENAMETOOLONG,
-                            "'%s/%.300s' has a path of more than %d bytes or lies more than %d folders deep; leave it out with "
-                            ".amlignore", w->top, path, TY_SNAPSHOT_PATH_MAX, TY_SNAPSHOT_DEPTH_MAX);
+        return ty_error_set(
+            w->err, -ENAMETOOLONG,
+            "'%s/%.300s' has a path of more than %d bytes or lies more than %d folders deep; leave it out with "
+            ".amlignore",
+            w->top, path, TY_SNAPSHOT_PATH_MAX, TY_SNAPSHOT_DEPTH_MAX);
     if (w->s->n >= most)
-        return ty_error_set(w->err, -EFBIG, TAKING "it has more than %zu files, and the limit (limits.snapshot_files) is "
-                                            "%" PRIu64 "; leave files out with .amlignore", w->top, most, w->limits.files);
+        return ty_error_set(w->err, -EFBIG,
+                            TAKING
+                            "it has more than %zu files, and the limit (limits.snapshot_files) is "
+                            "%" PRIu64 "; leave files out with .amlignore",
+                            w->top, most, w->limits.files);
     return 0;
 }
 
@@ -135,7 +146,9 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, const char *r
     if (strcmp(name, ".git") == 0)
         return 0;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : ty_error_set(w->err, -errno, "cannot read '%s/%s': %m", w->top, path);
+        return errno == ENOENT
+                   ? 0
+                   : ty_error_set(w->err, -errno, "cannot read '%s/%s': %m", w->top, path);
     if (ty_ignore_match(w->ignore, path, S_ISDIR(st.st_mode)))
         return 0;
     r = check_place(w, path);
@@ -145,7 +158,8 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, const char *r
         return walk_folder(w, dirfd, name, path, depth + 1);
     if (S_ISLNK(st.st_mode))
         return add_link(w, dirfd, name, path);
-    return S_ISREG(st.st_mode) ? add_file(w, path, &st) : 0; /* sockets, pipes and devices have no content to keep */
+    return S_ISREG(st.st_mode) ? add_file(w, path, &st)
+                               : 0; /* sockets, pipes and devices have no content to keep */
 }
 
 static int read_folder(struct walk *w, DIR *dir, const char *rel, int depth)
@@ -157,7 +171,9 @@ static int read_folder(struct walk *w, DIR *dir, const char *rel, int depth)
         errno = 0;
         e = readdir(dir);
         if (!e)
-            return errno ? ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m", w->top, rel) : 0;
+            return errno ? ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m",
+                                        w->top, rel)
+                         : 0;
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
             r = walk_entry(w, dirfd(dir), e->d_name, rel, depth);
     }
@@ -171,9 +187,13 @@ static int walk_folder(struct walk *w, int at, const char *name, const char *rel
     int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (depth ? O_NOFOLLOW : 0)), r;
 
     if (fd < 0 && depth == 0)
-        return ty_error_set(w->err, -errno, "cannot open source_directory '%s': %m; give the path of an existing folder", w->top);
+        return ty_error_set(
+            w->err, -errno,
+            "cannot open source_directory '%s': %m; give the path of an existing folder", w->top);
     if (fd < 0)
-        return errno == ENOENT ? 0 : ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m", w->top, rel);
+        return errno == ENOENT ? 0
+                               : ty_error_set(w->err, -errno, "cannot read the folder '%s/%s': %m",
+                                              w->top, rel);
     dir = fdopendir(fd);
     if (!dir) {
         close(fd);
@@ -205,7 +225,8 @@ static void name_largest(const struct ty_snapshot *s, struct ty_str *out)
     if (all)
         qsort(all, s->n, sizeof *all, by_bytes);
     for (size_t i = 0; all && i < 3 && i < s->n && all[i]->bytes > 0; i++)
-        ty_str_addf(out, "%s'%.100s' (%s)", i ? ", " : "", all[i]->path, ty_show_bytes(all[i]->bytes, size));
+        ty_str_addf(out, "%s'%.100s' (%s)", i ? ", " : "", all[i]->path,
+                    ty_show_bytes(all[i]->bytes, size));
     free(all);
 }
 
@@ -215,20 +236,27 @@ static int check_limits(const struct walk *w)
     char has[16], may[16];
 
     if (w->s->n > w->limits.files)
-        return ty_error_set(w->err, -EFBIG, TAKING "it has %zu files, and the limit (limits.snapshot_files) is %" PRIu64
-                                            "; leave files out with .amlignore", w->top, w->s->n, w->limits.files);
+        return ty_error_set(w->err, -EFBIG,
+                            TAKING
+                            "it has %zu files, and the limit (limits.snapshot_files) is %" PRIu64
+                            "; leave files out with .amlignore",
+                            w->top, w->s->n, w->limits.files);
     if (w->s->bytes <= w->limits.bytes)
         return 0;
     name_largest(w->s, &largest);
-    return ty_error_set(w->err, -EFBIG,
-                        TAKING "your total snapshot size %s exceeds the limit of %s (limits.snapshot_bytes). The largest files "
-                               "are %s; leave them out with .amlignore, put data into a datastore, or raise the limit", w->top,
-                        ty_show_bytes(w->s->bytes, has), ty_show_bytes(w->limits.bytes, may), largest.text ? largest.text : "");
+    return ty_error_set(
+        w->err, -EFBIG,
+        TAKING
+        "your total snapshot size %s exceeds the limit of %s (limits.snapshot_bytes). The largest files "
+        "are %s; leave them out with .amlignore, put data into a datastore, or raise the limit",
+        w->top, ty_show_bytes(w->s->bytes, has), ty_show_bytes(w->limits.bytes, may),
+        largest.text ? largest.text : "");
 }
 
 /* ---- hashing ---- */
 
-static int hash_entry(struct walk *w, int topfd, struct entry *e, const struct stat *st, struct ty_statcache *cache)
+static int hash_entry(struct walk *w, int topfd, struct entry *e, const struct stat *st,
+                      struct ty_statcache *cache)
 {
     const char *known = ty_statcache_get(cache, e->path, st);
     CLEANUP_CLOSE int fd = -1;
@@ -255,7 +283,9 @@ static int hash_all(struct walk *w, const char *cache_file)
 {
     struct ty_statcache *cache = ty_statcache_load(cache_file);
     CLEANUP_CLOSE int topfd = open(w->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int r = !cache ? ty_error_oom(w->err) : topfd < 0 ? ty_error_set(w->err, -errno, "cannot open '%s': %m", w->top) : 0;
+    int r = !cache      ? ty_error_oom(w->err)
+            : topfd < 0 ? ty_error_set(w->err, -errno, "cannot open '%s': %m", w->top)
+                        : 0;
 
     for (size_t i = 0; r == 0 && i < w->s->n; i++)
         if (w->s->entries[i].type == 'f')
@@ -293,10 +323,13 @@ static int take(struct walk *w, const char *cache_file)
     return r == 0 ? check_limits(w) : r; /* files may have grown since the walk */
 }
 
-int ty_snapshot_from_dir(const char *dir, const char *cache, const struct ty_snapshot_limits *limits,
-                         struct ty_snapshot **ret, struct ty_error *err)
+int ty_snapshot_from_dir(const char *dir, const char *cache,
+                         const struct ty_snapshot_limits *limits, struct ty_snapshot **ret,
+                         struct ty_error *err)
 {
-    struct walk w = { .s = calloc(1, sizeof *w.s), .ignore = ty_ignore_new(), .top = dir, .err = err };
+    struct walk w = {
+        .s = calloc(1, sizeof *w.s), .ignore = ty_ignore_new(), .top = dir, .err = err
+    };
     int r;
 
     w.limits.bytes = limits && limits->bytes ? limits->bytes : BYTES_MAX;

@@ -36,7 +36,10 @@ struct ty_statcache {
     bool changed;
 };
 
-static int64_t ns(struct timespec t) { return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec; }
+static int64_t ns(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 static struct known *find(struct ty_statcache *c, const char *path)
 {
@@ -67,10 +70,10 @@ static void read_line(struct ty_statcache *c, char *line)
     struct known found, *k;
     int at = 0;
 
-    if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64 " %64[0-9a-f] %n", &found.size, &found.inode,
-               &found.mtime_ns, &found.ctime_ns, found.sha, &at) != 5 ||
-        at == 0 || strlen(found.sha) != TY_SHA256_HEX || ty_url_decode(line + at) < 0 || find(c, line + at) ||
-        !(k = add(c, line + at)))
+    if (sscanf(line, "%" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNd64 " %64[0-9a-f] %n", &found.size,
+               &found.inode, &found.mtime_ns, &found.ctime_ns, found.sha, &at) != 5 ||
+        at == 0 || strlen(found.sha) != TY_SHA256_HEX || ty_url_decode(line + at) < 0 ||
+        find(c, line + at) || !(k = add(c, line + at)))
         return;
     k->size = found.size;
     k->inode = found.inode;
@@ -85,7 +88,8 @@ static bool check(char *text, size_t n)
 {
     char sha[TY_SHA256_HEX + 1], *last = text + n - LAST_LEN;
 
-    if (n < strlen(HEADER) + LAST_LEN || strlen(text) != n || !ty_starts_with(text, HEADER) || !ty_starts_with(last, LAST))
+    if (n < strlen(HEADER) + LAST_LEN || strlen(text) != n || !ty_starts_with(text, HEADER) ||
+        !ty_starts_with(last, LAST))
         return false;
     ty_sha256_hex(text, n - LAST_LEN, sha);
     if (memcmp(last + strlen(LAST), sha, TY_SHA256_HEX) != 0)
@@ -117,8 +121,7 @@ struct ty_statcache *ty_statcache_free(struct ty_statcache *c)
     struct known *k, *next;
 
     if (c)
-        HASH_ITER(hh, c->files, k, next)
-        {
+        HASH_ITER (hh, c->files, k, next) {
             HASH_DEL(c->files, k);
             free(k->path);
             free(k);
@@ -131,14 +134,15 @@ const char *ty_statcache_get(struct ty_statcache *c, const char *path, const str
 {
     struct known *k = find(c, path);
 
-    if (!k || k->size != (uint64_t)st->st_size || k->inode != st->st_ino || k->mtime_ns != ns(st->st_mtim) ||
-        k->ctime_ns != ns(st->st_ctim))
+    if (!k || k->size != (uint64_t)st->st_size || k->inode != st->st_ino ||
+        k->mtime_ns != ns(st->st_mtim) || k->ctime_ns != ns(st->st_ctim))
         return NULL;
     k->used = true;
     return k->sha;
 }
 
-void ty_statcache_put(struct ty_statcache *c, const char *path, const struct stat *st, const char *sha)
+void ty_statcache_put(struct ty_statcache *c, const char *path, const struct stat *st,
+                      const char *sha)
 {
     struct known *k = find(c, path);
 
@@ -163,8 +167,8 @@ static char *write_lines(const struct ty_statcache *c, size_t *len)
     for (const struct known *k = c->files; k; k = k->hh.next) {
         if (!k->used)
             continue;
-        ty_str_addf(&out, "%" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " %s ", k->size, k->inode, k->mtime_ns, k->ctime_ns,
-                    k->sha);
+        ty_str_addf(&out, "%" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " %s ", k->size, k->inode,
+                    k->mtime_ns, k->ctime_ns, k->sha);
         ty_str_add_url(&out, k->path, true);
         ty_str_add(&out, "\n");
     }

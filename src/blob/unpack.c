@@ -27,13 +27,18 @@ static int failed(const struct unpack *u, const struct entry *e, int r)
     char room[16];
 
     if (r == -EBADMSG)
-        return ty_error_set(u->err, r, "cannot unpack '%s' of the snapshot into '%s': its stored content (%s) is damaged", e->path,
-                            u->dir, e->sha);
+        return ty_error_set(
+            u->err, r,
+            "cannot unpack '%s' of the snapshot into '%s': its stored content (%s) is damaged",
+            e->path, u->dir, e->sha);
     if (r == -ENOSPC)
-        return ty_error_set(u->err, r, "cannot unpack '%s' of the snapshot into '%s': %s (%s free); make room, for example with "
-                                       "`trainyard gc`", e->path, u->dir, strerror(-r),
-                            ty_show_bytes(ty_fs_free_bytes(u->dir), room));
-    return ty_error_set(u->err, r, "cannot unpack '%s' of the snapshot into '%s': %s", e->path, u->dir, strerror(-r));
+        return ty_error_set(
+            u->err, r,
+            "cannot unpack '%s' of the snapshot into '%s': %s (%s free); make room, for example with "
+            "`trainyard gc`",
+            e->path, u->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(u->dir), room));
+    return ty_error_set(u->err, r, "cannot unpack '%s' of the snapshot into '%s': %s", e->path,
+                        u->dir, strerror(-r));
 }
 
 /* The folders that a path lies in.  Most entries share theirs with the one before. */
@@ -42,7 +47,8 @@ static int make_parents(const struct unpack *u, const char *path, const char *be
     const char *last = strrchr(path, '/'), *other = before ? strrchr(before, '/') : NULL;
     CLEANUP_FREE char *part = NULL;
 
-    if (!last || (other && other - before == last - path && memcmp(path, before, (size_t)(last - path)) == 0))
+    if (!last || (other && other - before == last - path &&
+                  memcmp(path, before, (size_t)(last - path)) == 0))
         return 0;
     part = strndup(path, (size_t)(last - path) + 1);
     if (!part)
@@ -61,8 +67,10 @@ static int open_blob(const struct unpack *u, const struct entry *e)
     int fd = ty_blob_open(u->blobs, e->sha);
 
     if (fd == -ENOENT)
-        return ty_error_set(u->err, fd, "cannot unpack '%s' of the snapshot: its content (%s) is not in the store '%s'", e->path,
-                            e->sha, ty_blobs_dir(u->blobs));
+        return ty_error_set(
+            u->err, fd,
+            "cannot unpack '%s' of the snapshot: its content (%s) is not in the store '%s'",
+            e->path, e->sha, ty_blobs_dir(u->blobs));
     return fd < 0 ? failed(u, e, fd) : fd;
 }
 
@@ -115,12 +123,14 @@ static int open_empty(const char *dir, struct ty_error *err)
         return ty_error_set(err, -errno, "cannot open the folder '%s': %m", dir);
     while ((e = readdir(d)))
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            return ty_error_set(err, -ENOTEMPTY, "cannot unpack a snapshot into '%s': it is not empty", dir);
+            return ty_error_set(err, -ENOTEMPTY,
+                                "cannot unpack a snapshot into '%s': it is not empty", dir);
     fd = fcntl(dirfd(d), F_DUPFD_CLOEXEC, 3);
     return fd < 0 ? ty_error_set(err, -errno, "cannot open the folder '%s': %m", dir) : fd;
 }
 
-int ty_snapshot_unpack(const struct ty_snapshot *s, struct ty_blobs *b, const char *dir, struct ty_error *err)
+int ty_snapshot_unpack(const struct ty_snapshot *s, struct ty_blobs *b, const char *dir,
+                       struct ty_error *err)
 {
     CLEANUP_CLOSE int dirfd = open_empty(dir, err);
     struct unpack u = { .blobs = b, .dir = dir, .dirfd = dirfd, .err = err };

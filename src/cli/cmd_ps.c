@@ -145,7 +145,9 @@ static int check_state(struct ty_cli *cli, const char *given)
     near = ty_nearest(given, words);
     if (near)
         return ty_cli_usage(cli, "no state '%s'; did you mean '%s'?", given, near);
-    return ty_cli_usage(cli, "no state '%s'; it is 'active', 'ended' or a word like 'Running' (docs/runs.md)", given);
+    return ty_cli_usage(
+        cli, "no state '%s'; it is 'active', 'ended' or a word like 'Running' (docs/runs.md)",
+        given);
 }
 
 static int run(struct ty_cli *cli)

@@ -137,7 +137,7 @@ static void set_user(struct vec *v, const struct ty_launch *l)
     const char *name;
     json_t *value;
 
-    json_object_foreach(l->spec->environment, name, value)
+    json_object_foreach (l->spec->environment, name, value)
         if (strcmp(name, "PYTHONPATH") != 0)
             set(v, name, json_string_value(value));
 }

@@ -119,7 +119,7 @@ static int text_list(const json_t *o, const char *key, const char ***ret, struct
     if (n > TY_ARGUMENTS_MAX)
         return ty_error_set(err, -EINVAL, WHAT ": '%s' has %zu entries, and may have %d", key, n,
                             TY_ARGUMENTS_MAX);
-    json_array_foreach(list, i, item) {
+    json_array_foreach (list, i, item) {
         if (!json_is_string(item))
             return ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' is not a text", i + 1, key);
         if (json_string_length(item) > TY_TEXT_MAX)
@@ -129,7 +129,7 @@ static int text_list(const json_t *o, const char *key, const char ***ret, struct
     v = calloc(n + 1, sizeof *v);
     if (!v)
         return ty_error_oom(err);
-    json_array_foreach(list, i, item)
+    json_array_foreach (list, i, item)
         v[i] = json_string_value(item);
     *ret = v;
     return 0;
@@ -297,7 +297,7 @@ static int check_environment(const json_t *env, struct ty_error *err)
     if (json_object_size(env) > TY_ENVIRONMENT_MAX)
         return ty_error_set(err, -EINVAL, "environment_variables: there are %zu, and may be %d",
                             json_object_size(env), TY_ENVIRONMENT_MAX);
-    json_object_foreach((json_t *)env, name, value) {
+    json_object_foreach ((json_t *)env, name, value) {
         r = ty_check_env_name(name, err);
         if (r < 0)
             return r;
@@ -318,7 +318,7 @@ static int check_tags(const json_t *o, const char *key, bool null_allowed, struc
 
     if (map && !json_is_null(map) && !json_is_object(map))
         return ty_error_set(err, -EINVAL, WHAT ": '%s' is not an object", key);
-    json_object_foreach((json_t *)map, name, value)
+    json_object_foreach ((json_t *)map, name, value)
         if (!*name || strlen(name) > TAG_KEY_MAX ||
             !(json_is_string(value) || (null_allowed && json_is_null(value))))
             return ty_error_set(err, -EINVAL,
@@ -351,7 +351,7 @@ static int check_warnings(const json_t *warnings, struct ty_error *err)
     if (!json_is_array(warnings) || json_array_size(warnings) > TY_WARNINGS_MAX)
         return ty_error_set(err, -EINVAL, WHAT ": 'warnings' is not a list of at most %d texts",
                             TY_WARNINGS_MAX);
-    json_array_foreach(warnings, i, item)
+    json_array_foreach (warnings, i, item)
         if (!json_is_string(item) || json_string_length(item) > WARNING_MAX)
             return ty_error_set(err, -EINVAL,
                                 WHAT ": entry %zu of 'warnings' is not a text of at most %d bytes",
@@ -466,7 +466,7 @@ static int get_data(struct ty_run_spec *s, struct ty_error *err)
     s->data = calloc(json_object_size(map) + 1, sizeof *s->data);
     if (!s->data)
         return ty_error_oom(err);
-    json_object_foreach(map, name, o) {
+    json_object_foreach (map, name, o) {
         int r = get_data_ref(name, o, &s->data[s->ndata], err);
 
         if (r < 0)

@@ -19,11 +19,12 @@ static bool same_content(const char *a, const char *b)
     struct stat sa, sb;
     ssize_t n;
 
-    if (fa < 0 || fb < 0 || !buf || fstat(fa, &sa) < 0 || fstat(fb, &sb) < 0 || !S_ISREG(sb.st_mode) ||
-        sa.st_size != sb.st_size)
+    if (fa < 0 || fb < 0 || !buf || fstat(fa, &sa) < 0 || fstat(fb, &sb) < 0 ||
+        !S_ISREG(sb.st_mode) || sa.st_size != sb.st_size)
         return false;
     while ((n = ty_read_full(fa, buf, 65536)) > 0)
-        if (ty_read_full(fb, buf + 65536, (size_t)n) != n || memcmp(buf, buf + 65536, (size_t)n) != 0)
+        if (ty_read_full(fb, buf + 65536, (size_t)n) != n ||
+            memcmp(buf, buf + 65536, (size_t)n) != 0)
             return false;
     return n == 0;
 }

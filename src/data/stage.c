@@ -14,7 +14,8 @@
 
 #define NAMED_MAX 20 /* files named in warnings, per reference; the rest is counted */
 
-__attribute__((format(printf, 2, 3))) static void warn(const struct ty_stage *s, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void warn(const struct ty_stage *s, const char *fmt,
+                                                       ...)
 {
     CLEANUP_STR struct ty_str text = { 0 };
     va_list ap;
@@ -83,7 +84,8 @@ int ty_stage_place(const struct ty_stage *s, char **ret, struct ty_error *err)
     else
         base = ty_strf("%s/%s/%s", s->tmp, s->ref->mode == TY_DATA_DOWNLOAD ? "data" : "upload",
                        s->ref->name);
-    if (base && s->ref->mode == TY_DATA_DOWNLOAD && is_file(s->dir) && (slash = strrchr(s->dir, '/'))) {
+    if (base && s->ref->mode == TY_DATA_DOWNLOAD && is_file(s->dir) &&
+        (slash = strrchr(s->dir, '/'))) {
         char *file = ty_path_join(base, slash + 1);
 
         free(base);
@@ -133,7 +135,8 @@ static int mount_in(const struct ty_stage *s, const char *place, struct ty_error
         r = -errno;
     if (r < 0 && r != -EEXIST) {
         errno = -r;
-        ty_error_set(err, r, "data reference '%s': cannot make the link '%s': %m", s->ref->name, place);
+        ty_error_set(err, r, "data reference '%s': cannot make the link '%s': %m", s->ref->name,
+                     place);
     }
     return r;
 }
@@ -173,7 +176,8 @@ static int missed_out(const char *rel, int why, void *ctx)
     struct report *p = ctx;
 
     if (++p->count <= NAMED_MAX)
-        warn(p->s, "'%s' was not uploaded to datastore '%s': %s", rel, p->s->ref->datastore, why_text(why));
+        warn(p->s, "'%s' was not uploaded to datastore '%s': %s", rel, p->s->ref->datastore,
+             why_text(why));
     return 0;
 }
 

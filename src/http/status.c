@@ -49,8 +49,8 @@ static int check_on_pool(struct request *req)
         return differ;
     }
     return reply_json(&req->reply, 200,
-                      json_pack("{s:I s:i s:s?}", "runs", (json_int_t)runs, "differ", differ, "first",
-                                differ ? first.text : NULL));
+                      json_pack("{s:I s:i s:s?}", "runs", (json_int_t)runs, "differ", differ,
+                                "first", differ ? first.text : NULL));
 }
 
 int ty_http_store_check(struct request *req, struct reply *reply)

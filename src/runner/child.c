@@ -33,7 +33,8 @@ static void child_main(pid_t runner, int out, int (*fn)(int out, void *ctx), voi
     _exit(fn(3, ctx) < 0 ? 1 : 0);
 }
 
-int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx, struct ty_error *err)
+int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx,
+                   struct ty_error *err)
 {
     pid_t self = getpid(), pid;
     int fds[2];
@@ -142,7 +143,8 @@ json_t *ty_lossy_text(const char *bytes, size_t n)
         }
     }
     ty_str_add_json(&text, clean.text ? clean.text : "", clean.len);
-    return text.failed || clean.failed ? NULL : json_loadb(text.text, text.len, JSON_DECODE_ANY, NULL);
+    return text.failed || clean.failed ? NULL
+                                       : json_loadb(text.text, text.len, JSON_DECODE_ANY, NULL);
 }
 
 int ty_child_send(int out, const json_t *line)
@@ -159,7 +161,8 @@ int ty_child_send(int out, const json_t *line)
 
 void ty_child_tell(int out, const char *kind, const char *text)
 {
-    CLEANUP_JSON json_t *o = json_pack("{s:s, s:o}", "kind", kind, "text", ty_lossy_text(text, strlen(text)));
+    CLEANUP_JSON json_t *o =
+        json_pack("{s:s, s:o}", "kind", kind, "text", ty_lossy_text(text, strlen(text)));
 
     if (o)
         ty_child_send(out, o);

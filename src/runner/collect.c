@@ -23,16 +23,16 @@
 #define BATCH_US (1000 * 1000)
 #define RETRY_FIRST_US (100 * 1000)
 #define RETRY_BUDGET_US (10 * 1000 * 1000) /* over all files: a full disk must not take hours */
-#define LINKS_DEEP 4 /* links to folders within links to folders */
+#define LINKS_DEEP 4                       /* links to folders within links to folders */
 
 struct collecting {
     const struct ty_jobfile *job;
     struct ty_blobs *blobs;
     char work[PATH_MAX]; /* real path */
     int out;
-    struct ty_str batch;   /* artifact lines whose blobs are not synced yet */
-    int64_t batch_us;      /* when its first line came */
-    char **known;          /* sorted: artifacts that records.spool has */
+    struct ty_str batch; /* artifact lines whose blobs are not synced yet */
+    int64_t batch_us;    /* when its first line came */
+    char **known;        /* sorted: artifacts that records.spool has */
     size_t nknown, known_cap;
     uint64_t files, bytes, failed;
     int64_t retried_us;
@@ -58,7 +58,10 @@ static void pause_us(int64_t us)
     nanosleep(&t, NULL);
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
 
 static bool is_known(const struct collecting *c, const char *path)
 {
@@ -137,7 +140,8 @@ static int put(struct collecting *c, const char *path, const char *real)
     if (is_known(c, path))
         return 0;
     if (!ty_utf8_valid(path, strlen(path))) {
-        warn(c, "a file in '%.*s' is not kept: its name is not UTF-8", (int)strcspn(path, "/"), path);
+        warn(c, "a file in '%.*s' is not kept: its name is not UTF-8", (int)strcspn(path, "/"),
+             path);
         return 0;
     }
     if ((int64_t)(c->files + c->nknown) >= c->job->artifact_files_max) {
@@ -146,13 +150,16 @@ static int put(struct collecting *c, const char *path, const char *real)
         return 0;
     }
     if (stat(real, &st) == 0 && (int64_t)c->bytes + st.st_size > c->job->artifact_bytes_max) {
-        warn(c, "'%s' is not kept: the files of a run have at most %" PRId64 " bytes (limits.artifact_bytes)", path,
-             c->job->artifact_bytes_max);
+        warn(c,
+             "'%s' is not kept: the files of a run have at most %" PRId64
+             " bytes (limits.artifact_bytes)",
+             path, c->job->artifact_bytes_max);
         return 0;
     }
     for (int try = 1;; try++) {
         r = FAULT("runner.collect", -errno, ty_blob_put_file(c->blobs, real, sha, &bytes, &err));
-        if (r >= 0 || try == TY_COLLECT_TRIES || !worth_retrying(r) || c->retried_us > RETRY_BUDGET_US)
+        if (r >= 0 || try == TY_COLLECT_TRIES || !worth_retrying(r) ||
+            c->retried_us > RETRY_BUDGET_US)
             break;
         pause_us(delay);
         c->retried_us += delay;
@@ -187,7 +194,9 @@ static int follow_link(struct collecting *c, const char *name, const char *path)
         return 0;
     }
     if (!lies_in(real, c->work)) {
-        warn(c, "'%s' is not kept: the link leads out of the working directory; copy the file instead", name);
+        warn(c,
+             "'%s' is not kept: the link leads out of the working directory; copy the file instead",
+             name);
         return 0;
     }
     if (S_ISREG(st.st_mode))
@@ -253,7 +262,10 @@ static int top(struct collecting *c, const char *name)
     return S_ISDIR(st.st_mode) ? folder(c, name) : 0;
 }
 
-static void stage_warning(const char *text, void *ctx) { ty_child_tell(*(int *)ctx, "warning", text); }
+static void stage_warning(const char *text, void *ctx)
+{
+    ty_child_tell(*(int *)ctx, "warning", text);
+}
 
 static void upload(struct collecting *c)
 {
@@ -300,7 +312,8 @@ static void conclude(struct collecting *c)
     CLEANUP_FREE char *note = NULL, *more = NULL;
     char size[16];
 
-    note = ty_strf("%llu files kept, %s", (unsigned long long)c->files, ty_show_bytes(c->bytes, size));
+    note =
+        ty_strf("%llu files kept, %s", (unsigned long long)c->files, ty_show_bytes(c->bytes, size));
     if (note)
         ty_child_tell(c->out, "note", note);
     if (c->failed <= TY_COLLECT_NAMED_MAX)

@@ -15,7 +15,8 @@
 
 #define RECORDS_IN_FLIGHT 1024
 #define BUF_BYTES (TY_SPOOL_ROW_MAX + 16 * 1024)
-static_assert(BUF_BYTES >= TY_WIRE_LOG_CHUNK && BUF_BYTES < TY_WIRE_PAYLOAD_MAX, "one buffer for both");
+static_assert(BUF_BYTES >= TY_WIRE_LOG_CHUNK && BUF_BYTES < TY_WIRE_PAYLOAD_MAX,
+              "one buffer for both");
 
 /* May anything be sent?  A connection that came after the one that was welcomed has to be welcomed
  * itself. */
@@ -27,7 +28,8 @@ static bool welcomed(const struct ty_runner *r)
 static struct ty_logtail *log_named(struct ty_runner *r, const struct ty_frame *f)
 {
     for (int i = 0; i < TY_LOG_COUNT; i++)
-        if (strlen(r->log[i].name) == f->name_len && memcmp(r->log[i].name, f->name, f->name_len) == 0)
+        if (strlen(r->log[i].name) == f->name_len &&
+            memcmp(r->log[i].name, f->name, f->name_len) == 0)
             return &r->log[i];
     return NULL;
 }
@@ -51,7 +53,8 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
     }
     next = (uint64_t)number(o, "record_next");
     if (ty_records_seek(r->records, next ? next : 1) < 0) {
-        ty_log(TY_LOG_ERROR, "the daemon has records up to %llu, more than there are here; connecting again",
+        ty_log(TY_LOG_ERROR,
+               "the daemon has records up to %llu, more than there are here; connecting again",
                (unsigned long long)next);
         ty_stream_break(r->stream, r->now_us);
         return;
@@ -69,7 +72,8 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
 
 static void refused(struct ty_runner *r, const struct ty_frame *f)
 {
-    ty_log(TY_LOG_WARN, "the daemon refused this run: %.*s", (int)f->body_len, (const char *)f->body);
+    ty_log(TY_LOG_WARN, "the daemon refused this run: %.*s", (int)f->body_len,
+           (const char *)f->body);
     r->over = true;
 }
 
@@ -94,7 +98,8 @@ static void frame(struct ty_runner *r, const struct ty_frame *f)
         break;
     case TY_FRAME_ROWS_ACK:
         ty_rows_ack(r->rows, f->writer, f->seq);
-        r->rows_due_us = r->rows_due_us > r->now_us && ty_rows_pending(r->rows) ? r->now_us : r->rows_due_us;
+        r->rows_due_us =
+            r->rows_due_us > r->now_us && ty_rows_pending(r->rows) ? r->now_us : r->rows_due_us;
         ty_stream_progress(r->stream);
         break;
     case TY_FRAME_CANCEL:
@@ -212,7 +217,8 @@ static bool polls(const struct ty_runner *r)
 
 void ty_deliver_pump(struct ty_runner *r)
 {
-    bool logs = r->now_us >= r->hold_us, rows = r->now_us >= r->rows_due_us, more = true, logged = false;
+    bool logs = r->now_us >= r->hold_us, rows = r->now_us >= r->rows_due_us, more = true,
+         logged = false;
 
     if (rows && (r->rescan || r->inotify < 0))
         r->rescan = ty_rows_scan(r->rows);

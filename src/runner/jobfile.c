@@ -37,10 +37,12 @@ static int need(const json_t *o, const char *key, const char **ret, struct ty_er
 
 static int texts(struct ty_jobfile *j, struct ty_error *err)
 {
-    const struct { const char *key, **to; } must[] = {
-        { "run", &j->run },         { "token", &j->token }, { "socket", &j->socket },
-        { "blobs", &j->blobs },     { "home", &j->home },   { "workspace", &j->workspace },
-        { "user", &j->user },       { "user_home", &j->user_home },
+    const struct {
+        const char *key, **to;
+    } must[] = {
+        { "run", &j->run },     { "token", &j->token },         { "socket", &j->socket },
+        { "blobs", &j->blobs }, { "home", &j->home },           { "workspace", &j->workspace },
+        { "user", &j->user },   { "user_home", &j->user_home },
     };
     int r = 0;
 
@@ -144,14 +146,16 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
     return 0;
 }
 
-static const char *const phases[TY_PHASE_COUNT] = {
-    [TY_PHASE_none] = "",
+static const char *const phases[TY_PHASE_COUNT] = { [TY_PHASE_none] = "",
 #define X(word) [TY_PHASE_##word] = #word,
-    TY_PHASES(X)
+                                                    TY_PHASES(X)
 #undef X
 };
 
-const char *ty_phase_word(enum ty_phase p) { return phases[p]; }
+const char *ty_phase_word(enum ty_phase p)
+{
+    return phases[p];
+}
 
 int ty_phase_write(const char *dir, enum ty_phase p)
 {

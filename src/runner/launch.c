@@ -52,13 +52,16 @@ int ty_rank_start(const struct ty_launch_spec *s, struct ty_rank *ret, struct ty
     const char *fault = getenv("TY_FAULT");
     CLEANUP_FREE char *fault_env = fault ? ty_strf("TY_FAULT=%s", fault) : NULL;
     const char *env[] = { "PATH=/usr/local/bin:/usr/bin:/bin", mark, fault_env, NULL };
-    struct ty_spawn spawn = { .argv = argv, .envp = env, .cwd = "/", .in = -1, .out = s->err, .err = s->err };
+    struct ty_spawn spawn = {
+        .argv = argv, .envp = env, .cwd = "/", .in = -1, .out = s->err, .err = s->err
+    };
     pid_t pid = 0;
     int fds[2], r;
 
-    if (plan < 0 || !mark)
-        return ty_error_set(err, plan < 0 ? plan : -ENOMEM,
-                            "cannot write the plan of the process: %s", strerror(-plan));
+    if (!mark || (fault && !fault_env))
+        return ty_error_oom(err);
+    if (plan < 0)
+        return ty_error_set(err, plan, "cannot write the plan of the process: %s", strerror(-plan));
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return ty_error_set(err, -errno, "cannot make a socket: %m");
     mine = fds[0];

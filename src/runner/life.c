@@ -30,8 +30,11 @@
 #define MARKED_KILL_US (5 * 1000 * 1000)
 
 static const char *const reasons[TY_ENDING_COUNT] = {
-    [TY_ENDING_SCRIPT] = "script",   [TY_ENDING_CANCEL] = "cancel", [TY_ENDING_TIME_LIMIT] = "time_limit",
-    [TY_ENDING_PREPARE] = "prepare", [TY_ENDING_LOST] = "lost",
+    [TY_ENDING_SCRIPT] = "script",
+    [TY_ENDING_CANCEL] = "cancel",
+    [TY_ENDING_TIME_LIMIT] = "time_limit",
+    [TY_ENDING_PREPARE] = "prepare",
+    [TY_ENDING_LOST] = "lost",
 };
 
 static void phase(struct ty_runner *r, enum ty_phase p)
@@ -44,7 +47,10 @@ static void phase(struct ty_runner *r, enum ty_phase p)
     r->phase = p;
 }
 
-static const char *program(const struct ty_runner *r) { return r->job->spec->script ? "script" : "command"; }
+static const char *program(const struct ty_runner *r)
+{
+    return r->job->spec->script ? "script" : "command";
+}
 
 static void collect(struct ty_runner *r)
 {
@@ -77,7 +83,8 @@ static int kill_all(struct ty_runner *r)
 /* Nothing of the job runs any more: say how it ended (status NULL: it never ran, or nobody knows). */
 static void finish(struct ty_runner *r, const int *status, const char *message)
 {
-    bool good = status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
+    bool good =
+        status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
     json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason", reasons[r->ending]);
 
     if (status && WIFEXITED(*status))
@@ -104,7 +111,8 @@ static void fail(struct ty_runner *r, const char *message)
 {
     if (r->ending == TY_ENDING_SCRIPT)
         r->ending = TY_ENDING_PREPARE;
-    finish(r, NULL, r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started" : message);
+    finish(r, NULL,
+           r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started" : message);
 }
 
 void ty_life_begin(struct ty_runner *r)
@@ -115,7 +123,8 @@ void ty_life_begin(struct ty_runner *r)
     r->phase = TY_PHASE_preparing;
     ty_runner_note(r, "preparing run %s", r->job->run);
     if (got < 0) {
-        ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir, strerror(-got));
+        ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir,
+                     strerror(-got));
         fail(r, err.text);
     } else if (ty_child_start(&r->child, ty_prepare, r->job, &err) < 0) {
         fail(r, err.text);
@@ -188,7 +197,7 @@ static void head_log(struct ty_runner *r)
     const json_t *text;
     size_t i;
 
-    json_array_foreach(r->job->warnings, i, text)
+    json_array_foreach (r->job->warnings, i, text)
         ty_str_addf(&head, "Warning: %s\n", json_string_value(text) ? json_string_value(text) : "");
     if (head.len > 0 && write(r->log[TY_LOG_DRIVER].fd, head.text, head.len) < 0)
         ty_log(TY_LOG_WARN, "cannot write to the log: %m");
@@ -374,7 +383,8 @@ void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
         return;
     }
     ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " seconds",
-                   why == TY_ENDING_CANCEL ? "canceled" : "time limit reached", r->job->cancel_grace_seconds);
+                   why == TY_ENDING_CANCEL ? "canceled" : "time limit reached",
+                   r->job->cancel_grace_seconds);
     ty_tree_signal(SIGTERM);
     ty_tree_signal(SIGCONT);
     r->kill_us = r->now_us + r->job->cancel_grace_seconds * 1000000;
@@ -388,7 +398,10 @@ void ty_life_timers(struct ty_runner *r)
         kill_tree(r);
 }
 
-int64_t ty_life_due(const struct ty_runner *r) { return r->limit_us < r->kill_us ? r->limit_us : r->kill_us; }
+int64_t ty_life_due(const struct ty_runner *r)
+{
+    return r->limit_us < r->kill_us ? r->limit_us : r->kill_us;
+}
 
 void ty_life_stop(struct ty_runner *r)
 {

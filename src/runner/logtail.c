@@ -63,7 +63,10 @@ static uint64_t ready(struct ty_logtail *t)
     return end > t->sent ? end - t->sent : 0;
 }
 
-bool ty_logtail_pending(struct ty_logtail *t) { return ready(t) > 0; }
+bool ty_logtail_pending(struct ty_logtail *t)
+{
+    return ready(t) > 0;
+}
 
 ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *offset)
 {

@@ -15,8 +15,14 @@
 
 #define MANIFEST_MAX (512 << 20)
 
-static void blobs_freep(struct ty_blobs **b) { ty_blobs_free(*b); }
-static void snapshot_freep(struct ty_snapshot **s) { ty_snapshot_free(*s); }
+static void blobs_freep(struct ty_blobs **b)
+{
+    ty_blobs_free(*b);
+}
+static void snapshot_freep(struct ty_snapshot **s)
+{
+    ty_snapshot_free(*s);
+}
 
 static int unpack(const struct ty_jobfile *j, int out, struct ty_error *err)
 {
@@ -41,8 +47,8 @@ static int unpack(const struct ty_jobfile *j, int out, struct ty_error *err)
     }
     if (r < 0)
         return ty_error_prefix(err, "cannot unpack the snapshot");
-    note = ty_strf("snapshot %.12s unpacked: %zu files, %s", ty_snapshot_id(s), ty_snapshot_files(s),
-                   ty_show_bytes(ty_snapshot_bytes(s), size));
+    note = ty_strf("snapshot %.12s unpacked: %zu files, %s", ty_snapshot_id(s),
+                   ty_snapshot_files(s), ty_show_bytes(ty_snapshot_bytes(s), size));
     if (note)
         ty_child_tell(out, "note", note);
     return 0;
@@ -50,22 +56,25 @@ static int unpack(const struct ty_jobfile *j, int out, struct ty_error *err)
 
 static int make_folders(const struct ty_jobfile *j, struct ty_error *err)
 {
-    static const char *const names[] = { "", "outputs", "logs" };
+    static const char *const names[] = { NULL, "outputs", "logs" };
     int r = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof *names && r == 0; i++) {
-        CLEANUP_FREE char *path = ty_path_join(j->work, names[i]);
+        CLEANUP_FREE char *path = names[i] ? ty_path_join(j->work, names[i]) : strdup(j->work);
 
         r = path ? ty_mkdir_p(path, 0700) : -ENOMEM;
         if (r < 0) {
             errno = -r;
-            ty_error_set(err, r, "cannot make the folder '%s': %m", path ? path : names[i]);
+            ty_error_set(err, r, "cannot make the folder '%s': %m", path ? path : j->work);
         }
     }
     return r;
 }
 
-static void warn(const char *text, void *ctx) { ty_child_tell(*(int *)ctx, "warning", text); }
+static void warn(const char *text, void *ctx)
+{
+    ty_child_tell(*(int *)ctx, "warning", text);
+}
 
 static struct ty_stage stage_of(const struct ty_jobfile *j, int i, int *out)
 {

@@ -69,9 +69,12 @@ static int start(struct rank *k, const json_t *plan, struct ty_error *err)
 {
     const char *work = json_string_value(json_object_get(plan, "work"));
     const char *log = json_string_value(json_object_get(plan, "log"));
-    const char **argv = strings(json_object_get(plan, "argv")), **env = strings(json_object_get(plan, "env"));
+    const char **argv = strings(json_object_get(plan, "argv")),
+               **env = strings(json_object_get(plan, "env"));
     CLEANUP_CLOSE int out = open(log, O_WRONLY | O_APPEND | O_CLOEXEC);
-    struct ty_spawn spawn = { .argv = argv, .envp = env, .cwd = work, .in = -1, .out = out, .err = out };
+    struct ty_spawn spawn = {
+        .argv = argv, .envp = env, .cwd = work, .in = -1, .out = out, .err = out
+    };
     int mine = ty_oom_get(), r;
 
     if (out < 0)
@@ -109,7 +112,8 @@ static bool abandoned(const struct rank *k)
 /* True when the program ended, false when the runner is gone. */
 static bool follow(struct rank *k)
 {
-    struct pollfd p[2] = { { .fd = k->line, .events = POLLIN }, { .fd = k->signals, .events = POLLIN } };
+    struct pollfd p[2] = { { .fd = k->line, .events = POLLIN },
+                           { .fd = k->signals, .events = POLLIN } };
 
     while (k->program) {
         struct signalfd_siginfo info;
@@ -147,7 +151,8 @@ static int descriptor(const char *text)
 {
     int64_t n;
 
-    if (ty_parse_i64(text, &n) < 0 || n < 3 || n > 1 << 20 || fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
+    if (ty_parse_i64(text, &n) < 0 || n < 3 || n > 1 << 20 ||
+        fcntl((int)n, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     return (int)n;
 }
@@ -179,7 +184,8 @@ int ty_rank_main(int argc, char **argv)
     report(&k, TY_REPORT_STARTED, k.program, "");
     bool ended = follow(&k);
     if (ty_tree_kill(KILL_MS, reaped, &k) < 0)
-        ty_log(TY_LOG_WARN, "some processes of the job did not end within %d ms of SIGKILL", KILL_MS);
+        ty_log(TY_LOG_WARN, "some processes of the job did not end within %d ms of SIGKILL",
+               KILL_MS);
     if (!ended)
         return 1;
     report(&k, TY_REPORT_EXITED, k.status, "");

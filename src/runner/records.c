@@ -26,8 +26,8 @@ struct ty_records {
     char window[TY_RECORD_MAX];
     size_t window_len;
     off_t window_at, send_at;
-    uint64_t send_seq;  /* of the line at send_at */
-    size_t line_len;    /* of the line that was peeked, newline included; 0: none */
+    uint64_t send_seq; /* of the line at send_at */
+    size_t line_len;   /* of the line that was peeked, newline included; 0: none */
 };
 
 struct ty_records *ty_records_free(struct ty_records *r)
@@ -41,7 +41,10 @@ struct ty_records *ty_records_free(struct ty_records *r)
     return NULL;
 }
 
-static void records_freep(struct ty_records **r) { ty_records_free(*r); }
+static void records_freep(struct ty_records **r)
+{
+    ty_records_free(*r);
+}
 
 /* The line at send_at without going past it: its start, or NULL when none is whole. */
 static const char *line_here(struct ty_records *r)
@@ -50,7 +53,8 @@ static const char *line_here(struct ty_records *r)
         off_t skip = r->send_at - r->window_at;
 
         if (skip >= 0 && skip < (off_t)r->window_len) {
-            char *start = r->window + skip, *end = memchr(start, '\n', r->window_len - (size_t)skip);
+            char *start = r->window + skip,
+                 *end = memchr(start, '\n', r->window_len - (size_t)skip);
 
             if (end) {
                 r->line_len = (size_t)(end - start) + 1;
@@ -152,17 +156,30 @@ uint64_t ty_records_add(struct ty_records *r, json_t *o)
     return r->wait.failed ? 0 : r->next++;
 }
 
-bool ty_records_waiting(const struct ty_records *r) { return r->wait.len > 0; }
-bool ty_records_unsynced(const struct ty_records *r) { return r->synced < r->size; }
-uint64_t ty_records_mark(const struct ty_records *r) { return (uint64_t)r->size; }
-uint64_t ty_records_next(const struct ty_records *r) { return r->next; }
+bool ty_records_waiting(const struct ty_records *r)
+{
+    return r->wait.len > 0;
+}
+bool ty_records_unsynced(const struct ty_records *r)
+{
+    return r->synced < r->size;
+}
+uint64_t ty_records_mark(const struct ty_records *r)
+{
+    return (uint64_t)r->size;
+}
+uint64_t ty_records_next(const struct ty_records *r)
+{
+    return r->next;
+}
 
 int ty_records_write(struct ty_records *r)
 {
     int got = 0;
 
     if (r->wait.len > 0)
-        got = FAULT("runner.record", -errno, ty_pwrite_all(r->fd, r->wait.text, r->wait.len, r->size));
+        got = FAULT("runner.record", -errno,
+                    ty_pwrite_all(r->fd, r->wait.text, r->wait.len, r->size));
     if (got < 0)
         return ftruncate(r->fd, r->size) < 0 ? -errno : got;
     r->size += (off_t)r->wait.len;

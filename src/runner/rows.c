@@ -1,9 +1,9 @@
 /* rows.c - the set of row spools */
 #include "runner/rows.h"
 #include "base/cleanup.h"
+#include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "base/error.h"
 #include "base/str.h"
 #include <dirent.h>
 #include <errno.h>
@@ -19,7 +19,7 @@ struct source {
 
 struct ty_rows {
     char *dir;
-    json_t *next; /* the daemon's word at the last WELCOME; NULL: not connected yet */
+    json_t *next;          /* the daemon's word at the last WELCOME; NULL: not connected yet */
     struct source *source; /* by writer number */
     uint32_t n;
     uint32_t turn; /* whose rows are sent next */
@@ -51,7 +51,8 @@ struct ty_rows *ty_rows_free(struct ty_rows *r)
 
 static void give_up(struct source *s, uint32_t writer)
 {
-    ty_log(TY_LOG_ERROR, "the row spool of writer %u is damaged; the rest of it is not delivered", writer);
+    ty_log(TY_LOG_ERROR, "the row spool of writer %u is damaged; the rest of it is not delivered",
+           writer);
     s->given_up = true;
     s->nflying = 0;
 }
@@ -138,7 +139,10 @@ bool ty_rows_scan(struct ty_rows *r)
     return again;
 }
 
-int ty_rows_count(const struct ty_rows *r) { return r->open; }
+int ty_rows_count(const struct ty_rows *r)
+{
+    return r->open;
+}
 
 void ty_rows_seek(struct ty_rows *r, const json_t *next)
 {
@@ -188,7 +192,8 @@ void ty_rows_ack(struct ty_rows *r, uint32_t writer, uint64_t next)
 bool ty_rows_pending(const struct ty_rows *r)
 {
     for (uint32_t i = 0; i < r->n; i++)
-        if (r->source[i].reader && !r->source[i].given_up && ty_spool_reader_pending(r->source[i].reader))
+        if (r->source[i].reader && !r->source[i].given_up &&
+            ty_spool_reader_pending(r->source[i].reader))
             return true;
     return false;
 }

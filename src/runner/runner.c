@@ -56,7 +56,10 @@ void ty_runner_note(struct ty_runner *r, const char *fmt, ...)
         ty_log(TY_LOG_WARN, "cannot write to the control log: %m");
 }
 
-uint64_t ty_runner_record(struct ty_runner *r, json_t *o) { return ty_records_add(r->records, o); }
+uint64_t ty_runner_record(struct ty_runner *r, json_t *o)
+{
+    return ty_records_add(r->records, o);
+}
 
 void ty_runner_warning(struct ty_runner *r, const char *text)
 {
@@ -161,11 +164,14 @@ static int sign(struct ty_runner *r, struct ty_proc_id *me)
     if (ty_read_file(path, 256, &was, &n) == 0)
         r->rebooted = !ty_starts_with(was, me->boot);
     /* Renamed without a sync: a reader sees one whole line, and after a power cut it means nothing. */
-    fd = openat(r->dir_fd, ".runner.id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    fd = openat(r->dir_fd, ".runner.id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
+                0600);
     if (fd < 0)
         return -errno;
     got = ty_write_all(fd, now, strlen(now));
-    return got < 0 ? got : renameat(r->dir_fd, ".runner.id", r->dir_fd, "runner.id") < 0 ? -errno : 0;
+    return got < 0                                                         ? got
+           : renameat(r->dir_fd, ".runner.id", r->dir_fd, "runner.id") < 0 ? -errno
+                                                                           : 0;
 }
 
 static char *hello(const struct ty_jobfile *j, const struct ty_proc_id *me)
@@ -323,7 +329,10 @@ static void write_records(struct ty_runner *r)
         write_failed(r, err.text);
 }
 
-static void no_lines(json_t *line, void *ctx) { (void)line, (void)ctx; }
+static void no_lines(json_t *line, void *ctx)
+{
+    (void)line, (void)ctx;
+}
 
 static void hear_syncer(struct ty_runner *r)
 {

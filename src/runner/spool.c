@@ -45,7 +45,8 @@ struct head {
     uint64_t spare2;
     struct place place[2]; /* offset 96 */
 };
-static_assert(offsetof(struct head, acked) == 64 && offsetof(struct head, place) == 96, "docs/spec/rows.md");
+static_assert(offsetof(struct head, acked) == 64 && offsetof(struct head, place) == 96,
+              "docs/spec/rows.md");
 
 struct ty_spool_writer {
     pthread_mutex_t lock;
@@ -93,7 +94,10 @@ struct ty_spool_writer *ty_spool_writer_free(struct ty_spool_writer *w)
     return NULL;
 }
 
-static void writer_freep(struct ty_spool_writer **w) { ty_spool_writer_free(*w); }
+static void writer_freep(struct ty_spool_writer **w)
+{
+    ty_spool_writer_free(*w);
+}
 
 /* The first free writer number, and its file. */
 static int claim(const char *dir, int *fd, uint32_t *writer)
@@ -167,7 +171,8 @@ static int make_room(struct ty_spool_writer *w, size_t size, uint64_t *at)
     uint64_t start = size <= left ? end : end + left;
     int r;
 
-    if (start + size - atomic_load_explicit(&w->head->freed, memory_order_acquire) > TY_SPOOL_UNACKED_MAX)
+    if (start + size - atomic_load_explicit(&w->head->freed, memory_order_acquire) >
+        TY_SPOOL_UNACKED_MAX)
         return -ENOBUFS;
     if (start != end || left == 0) {
         unsigned char *old = w->segment;
@@ -198,8 +203,8 @@ static int write_locked(struct ty_spool_writer *w, const struct ty_row *row)
     uint64_t at = 0;
     int r;
 
-    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT || row->name_len > TY_ROW_NAME_MAX ||
-        row->value_len > TY_ROW_VALUE_MAX)
+    if (row->kind <= TY_ROW_PAD || row->kind >= TY_ROW_KIND_COUNT ||
+        row->name_len > TY_ROW_NAME_MAX || row->value_len > TY_ROW_VALUE_MAX)
         return -EINVAL;
     r = make_room(w, size, &at);
     if (r < 0) {
@@ -234,7 +239,10 @@ uint64_t ty_spool_acked(const struct ty_spool_writer *w)
     return atomic_load_explicit(&w->head->acked, memory_order_relaxed);
 }
 
-int ty_spool_writer_pid(const struct ty_spool_writer *w) { return w->pid; }
+int ty_spool_writer_pid(const struct ty_spool_writer *w)
+{
+    return w->pid;
+}
 
 /* --- reader --- */
 
@@ -281,7 +289,10 @@ struct ty_spool_reader *ty_spool_reader_free(struct ty_spool_reader *r)
     return NULL;
 }
 
-static void reader_freep(struct ty_spool_reader **r) { ty_spool_reader_free(*r); }
+static void reader_freep(struct ty_spool_reader **r)
+{
+    ty_spool_reader_free(*r);
+}
 
 int ty_spool_reader_open(const char *path, struct ty_spool_reader **ret, struct ty_error *err)
 {
@@ -308,7 +319,10 @@ int ty_spool_reader_open(const char *path, struct ty_spool_reader **ret, struct 
     return 0;
 }
 
-uint32_t ty_spool_reader_writer(const struct ty_spool_reader *r) { return r->writer; }
+uint32_t ty_spool_reader_writer(const struct ty_spool_reader *r)
+{
+    return r->writer;
+}
 
 uint64_t ty_spool_reader_dropped(const struct ty_spool_reader *r)
 {
@@ -392,7 +406,8 @@ static ptrdiff_t whole_rows(const unsigned char *buf, size_t n, uint32_t *count)
     return (ptrdiff_t)used;
 }
 
-ptrdiff_t ty_spool_read(struct ty_spool_reader *r, void *buf, size_t cap, uint64_t *first, uint32_t *count)
+ptrdiff_t ty_spool_read(struct ty_spool_reader *r, void *buf, size_t cap, uint64_t *first,
+                        uint32_t *count)
 {
     uint64_t end;
     int got = head_get(r->fd, offsetof(struct head, end), &end);
@@ -441,8 +456,8 @@ void ty_spool_ack(struct ty_spool_reader *r, uint64_t seq)
         r->next = p;
     whole = p.bytes & ~(uint64_t)(PAGE - 1);
     if (whole - r->punched >= PUNCH_STEP) {
-        fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(HEAD_BYTES + r->punched),
-                  (off_t)(whole - r->punched));
+        fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)(HEAD_BYTES + r->punched), (off_t)(whole - r->punched));
         r->punched = whole;
     }
 }

@@ -17,16 +17,16 @@
 
 struct ty_stream {
     char *socket, *hello;
-    int fd;             /* -1: not connected */
-    uint64_t serial;    /* connections so far */
-    int64_t retry_us;   /* when to connect next */
-    int64_t delay_us;   /* before the connection after that */
-    int64_t spoken_us;  /* when something was sent last */
-    struct ty_str out;  /* frames; out.text[out_at..] is not sent yet */
+    int fd;            /* -1: not connected */
+    uint64_t serial;   /* connections so far */
+    int64_t retry_us;  /* when to connect next */
+    int64_t delay_us;  /* before the connection after that */
+    int64_t spoken_us; /* when something was sent last */
+    struct ty_str out; /* frames; out.text[out_at..] is not sent yet */
     size_t out_at;
-    char *in;           /* in[in_at..in_len) is not decoded yet */
+    char *in; /* in[in_at..in_len) is not decoded yet */
     size_t in_at, in_len, in_cap;
-    bool ended;         /* the daemon closed; what it said before is still to be heard */
+    bool ended; /* the daemon closed; what it said before is still to be heard */
 };
 
 struct ty_stream *ty_stream_new(const char *socket, const char *hello)
@@ -56,8 +56,14 @@ struct ty_stream *ty_stream_free(struct ty_stream *s)
     return NULL;
 }
 
-bool ty_stream_connected(const struct ty_stream *s) { return s->fd >= 0; }
-uint64_t ty_stream_serial(const struct ty_stream *s) { return s->fd >= 0 ? s->serial : 0; }
+bool ty_stream_connected(const struct ty_stream *s)
+{
+    return s->fd >= 0;
+}
+uint64_t ty_stream_serial(const struct ty_stream *s)
+{
+    return s->fd >= 0 ? s->serial : 0;
+}
 bool ty_stream_room(const struct ty_stream *s)
 {
     return s->fd >= 0 && !s->ended && s->out.len - s->out_at < TY_STREAM_OUT_MAX;
@@ -76,7 +82,10 @@ int64_t ty_stream_due(const struct ty_stream *s)
     return s->fd < 0 ? s->retry_us : s->spoken_us + PING_US;
 }
 
-void ty_stream_progress(struct ty_stream *s) { s->delay_us = TY_STREAM_DELAY_MIN_US; }
+void ty_stream_progress(struct ty_stream *s)
+{
+    s->delay_us = TY_STREAM_DELAY_MIN_US;
+}
 
 void ty_stream_break(struct ty_stream *s, int64_t now_us)
 {
@@ -87,7 +96,8 @@ void ty_stream_break(struct ty_stream *s, int64_t now_us)
     ty_str_done(&s->out);
     s->out_at = s->in_at = s->in_len = 0;
     s->retry_us = now_us + s->delay_us;
-    s->delay_us = s->delay_us * 2 < TY_STREAM_DELAY_MAX_US ? s->delay_us * 2 : TY_STREAM_DELAY_MAX_US;
+    s->delay_us =
+        s->delay_us * 2 < TY_STREAM_DELAY_MAX_US ? s->delay_us * 2 : TY_STREAM_DELAY_MAX_US;
 }
 
 /* A path that is too long for a socket address is reached through its folder's descriptor. */
@@ -112,7 +122,9 @@ static int socket_address(const char *path, struct sockaddr_un *a, int *dirfd)
 
 static void stream_connect(struct ty_stream *s, int64_t now_us)
 {
-    struct ty_frame hello = { .type = TY_FRAME_HELLO, .body = s->hello, .body_len = strlen(s->hello) };
+    struct ty_frame hello = { .type = TY_FRAME_HELLO,
+                              .body = s->hello,
+                              .body_len = strlen(s->hello) };
     CLEANUP_CLOSE int dirfd = -1;
     struct sockaddr_un a;
 
@@ -135,7 +147,8 @@ void ty_stream_send(struct ty_stream *s, const struct ty_frame *f)
     if (s->fd < 0)
         return;
     if (ty_frame_encode(f, &s->out) < 0) {
-        ty_log(TY_LOG_ERROR, "a frame of type %d could not be encoded; connecting again", (int)f->type);
+        ty_log(TY_LOG_ERROR, "a frame of type %d could not be encoded; connecting again",
+               (int)f->type);
         ty_stream_break(s, s->spoken_us);
     }
 }

@@ -8,7 +8,8 @@
 int ty_sync(int out, void *ctx)
 {
     CLEANUP_CLOSE int dir = open(ctx, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    CLEANUP_CLOSE int spool = dir >= 0 ? openat(dir, "records.spool", O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    CLEANUP_CLOSE int spool =
+        dir >= 0 ? openat(dir, "records.spool", O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
 
     (void)out;
     if (spool < 0 || fdatasync(spool) < 0 || fsync(dir) < 0)

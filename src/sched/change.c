@@ -31,14 +31,16 @@ static int load_live(struct ty_sched *s, const char *run, struct live **ret, str
     int r = w.live ? 0 : ty_store_with_run(s->o.store, run, load, &w);
 
     if (r == -ENOENT || (r == 0 && w.live->gone))
-        return ty_error_set(err, -ENOENT, "there is no run '%s'; `trainyard ps -a` lists all runs", run);
+        return ty_error_set(err, -ENOENT, "there is no run '%s'; `trainyard ps -a` lists all runs",
+                            run);
     if (r < 0)
         return ty_error_set(err, r, "cannot read run '%s' from the state folder", run);
     *ret = w.live;
     return 0;
 }
 
-int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
+                    struct ty_error *err)
 {
     CLEANUP_JSON json_t *data = json_pack("{s:s}", "reason", "user");
     struct ty_error none = { 0 };
@@ -50,7 +52,8 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
         return r;
     u = ty_unit_new();
     if (l->run.state == TY_RUN_CANCEL_REQUESTED) {
-        run_commit(l, u, done, ctx); /* nothing to add: it is answered when the first one is stored */
+        run_commit(l, u, done,
+                   ctx); /* nothing to add: it is answered when the first one is stored */
         return 0;
     }
     if (run_event(l, u, TY_EV_CANCEL, 0, data) < 0) {
@@ -76,18 +79,21 @@ static int check_change(const json_t *change, struct ty_error *err)
     if (ty_json_only(change, "a change of tags", known, err) < 0)
         return err->code;
     if ((set && !json_is_object(set)) || (remove && !json_is_array(remove)))
-        return ty_error_set(err, -EINVAL, "in a change of tags, 'set' is an object and 'remove' a list");
-    json_object_foreach((json_t *)set, key, value)
+        return ty_error_set(err, -EINVAL,
+                            "in a change of tags, 'set' is an object and 'remove' a list");
+    json_object_foreach ((json_t *)set, key, value)
         if (!*key || strlen(key) > 1024 || !(json_is_string(value) || json_is_null(value)))
-            return ty_error_set(err, -EINVAL, "tag '%.80s': a key has 1 to 1024 bytes, a value is text or null", key);
-    json_array_foreach(remove, i, value)
+            return ty_error_set(err, -EINVAL,
+                                "tag '%.80s': a key has 1 to 1024 bytes, a value is text or null",
+                                key);
+    json_array_foreach (remove, i, value)
         if (!json_is_string(value))
             return ty_error_set(err, -EINVAL, "in a change of tags, 'remove' lists keys");
     return 0;
 }
 
-int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
-                 struct ty_error *err)
+int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done,
+                 void *ctx, struct ty_error *err)
 {
     struct ty_unit *u;
     struct live *l;
@@ -100,22 +106,22 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
         r = load_live(s, run, &l, err);
     if (r < 0)
         return r;
-    json_object_foreach(json_object_get(change, "set"), key, value)
+    json_object_foreach (json_object_get(change, "set"), key, value)
         if (limits_tag(l, key, err) < 0) {
             run_act(l); /* it may have been loaded for this only */
             return err->code;
         }
     u = ty_unit_new();
-    json_object_foreach(json_object_get(change, "set"), key, value)
+    json_object_foreach (json_object_get(change, "set"), key, value)
         run_note(l, u, TY_NOTE_TAGGED, json_pack("{s:s s:O}", "key", key, "value", value));
-    json_array_foreach(json_object_get(change, "remove"), i, value)
+    json_array_foreach (json_object_get(change, "remove"), i, value)
         run_note(l, u, TY_NOTE_UNTAGGED, json_pack("{s:O}", "key", value));
     run_commit(l, u, done, ctx);
     return 0;
 }
 
-int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha, uint64_t bytes,
-                      ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha,
+                      uint64_t bytes, ty_sched_done done, void *ctx, struct ty_error *err)
 {
     struct ty_unit *u;
     struct live *l;
@@ -154,7 +160,8 @@ static void on_deleted(void *ctx, int r)
     free(w);
 }
 
-int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
+                    struct ty_error *err)
 {
     struct ty_unit *u;
     struct waiter *w;
@@ -165,8 +172,10 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
     if (r < 0)
         return r;
     if (!ty_run_state_ended(l->run.state) || l->units > 0)
-        return ty_error_set(err, -EBUSY, "run '%s' is %s; cancel it first (`trainyard cancel %s`), or wait for its end", run,
-                            ty_run_state_word(l->run.state), run);
+        return ty_error_set(
+            err, -EBUSY,
+            "run '%s' is %s; cancel it first (`trainyard cancel %s`), or wait for its end", run,
+            ty_run_state_word(l->run.state), run);
     id = l->id;
     w = calloc(1, sizeof *w);
     if (!w || !(w->run = strdup(run))) {
@@ -185,8 +194,8 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
 
 /* ---- targets ---- */
 
-static int target_commit(struct ty_sched *s, const char *name, struct ty_unit *u, ty_sched_done done, void *ctx,
-                         struct ty_error *err)
+static int target_commit(struct ty_sched *s, const char *name, struct ty_unit *u,
+                         ty_sched_done done, void *ctx, struct ty_error *err)
 {
     struct waiter *w = calloc(1, sizeof *w);
 
@@ -200,8 +209,8 @@ static int target_commit(struct ty_sched *s, const char *name, struct ty_unit *u
     return 0;
 }
 
-int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
-                        struct ty_error *err)
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec,
+                        ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_FREE char *text = ty_json_text(spec);
     struct ty_unit *u;
@@ -220,7 +229,8 @@ int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec
     return r;
 }
 
-int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx,
+                           struct ty_error *err)
 {
     struct target *t = target_find(s, name);
     struct ty_unit *u;
@@ -231,8 +241,11 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
         return ty_error_set(err, -EINVAL, "'local' is this box and cannot be removed");
     for (const struct live *l = s->runs; l; l = l->hh.next)
         if (strcmp(l->spec->target, name) == 0)
-            return ty_error_set(err, -EBUSY, "compute target '%s' has runs that have not ended, '%s' for one; cancel them "
-                                             "first, or wait", name, l->name);
+            return ty_error_set(
+                err, -EBUSY,
+                "compute target '%s' has runs that have not ended, '%s' for one; cancel them "
+                "first, or wait",
+                name, l->name);
     target_drop(s, t);
     u = ty_unit_new();
     ty_unit_target_delete(u, name);

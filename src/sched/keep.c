@@ -102,21 +102,23 @@ static void on_pool(uv_work_t *w)
     if (g->r == 0)
         g->r = ty_gc(g->sched->o.blobs, g->grace_s, is_live, g, &g->report, &g->err);
     else
-        ty_error_set(&g->err, g->r, "cannot read what the runs and snapshots refer to: nothing was removed");
+        ty_error_set(&g->err, g->r,
+                     "cannot read what the runs and snapshots refer to: nothing was removed");
 }
 
 static void finish(struct round *g)
 {
     struct sha *s, *next;
-    json_t *report = json_pack("{s:I s:I s:I s:I s:I s:I}", "blobs_kept", (json_int_t)g->report.kept, "bytes_kept",
-                               (json_int_t)g->report.kept_bytes, "blobs_removed", (json_int_t)g->report.removed,
-                               "bytes_removed", (json_int_t)g->report.removed_bytes, "runs_removed",
-                               (json_int_t)g->runs_removed, "snapshots_removed", (json_int_t)g->snapshots_removed);
+    json_t *report = json_pack(
+        "{s:I s:I s:I s:I s:I s:I}", "blobs_kept", (json_int_t)g->report.kept, "bytes_kept",
+        (json_int_t)g->report.kept_bytes, "blobs_removed", (json_int_t)g->report.removed,
+        "bytes_removed", (json_int_t)g->report.removed_bytes, "runs_removed",
+        (json_int_t)g->runs_removed, "snapshots_removed", (json_int_t)g->snapshots_removed);
 
     g->done(g->ctx, g->r, report, &g->err);
     json_decref(report);
     g->sched->gc_going = false;
-    HASH_ITER(hh, g->live, s, next) {
+    HASH_ITER (hh, g->live, s, next) {
         HASH_DEL(g->live, s);
         free(s);
     }
@@ -155,10 +157,10 @@ static void prune_runs(struct round *g, struct ty_unit *u, const char *days_key,
     json_t *name;
     size_t i;
 
-    if (days <= 0 || ty_store_ended_before(g->sched->o.store, ty_wall_us() - days * US_PER_DAY, state, RUNS_PER_ROUND,
-                                           &names) < 0)
+    if (days <= 0 || ty_store_ended_before(g->sched->o.store, ty_wall_us() - days * US_PER_DAY,
+                                           state, RUNS_PER_ROUND, &names) < 0)
         return;
-    json_array_foreach(names, i, name) {
+    json_array_foreach (names, i, name) {
         const char *run = json_string_value(name);
 
         if (live_find(g->sched, run) || ty_store_run_id(g->sched->o.store, run, &id) < 0)
@@ -168,19 +170,23 @@ static void prune_runs(struct round *g, struct ty_unit *u, const char *days_key,
     }
 }
 
-int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,
-                struct ty_error *err)
+int ty_sched_gc(struct ty_sched *s,
+                void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err),
+                void *ctx, struct ty_error *err)
 {
     struct round *g;
     struct ty_unit *u;
 
     if (s->gc_going)
-        return ty_error_set(err, -EBUSY, "a collection is going on already; ask again when it is done");
+        return ty_error_set(err, -EBUSY,
+                            "a collection is going on already; ask again when it is done");
     g = calloc(1, sizeof *g);
     if (!g)
         return ty_error_oom(err);
     s->gc_going = true;
-    *g = (struct round){ .sched = s, .done = done, .ctx = ctx,
+    *g = (struct round){ .sched = s,
+                         .done = done,
+                         .ctx = ctx,
                          .grace_s = ty_conf_number(s->o.conf, "blob.gc_grace_seconds") };
     g->work.data = g;
     u = ty_unit_new();
@@ -228,8 +234,8 @@ static void clear_job_folders(struct ty_sched *s)
     if (!path || ty_mkdir_p(path, 0700) < 0 || !(dir = opendir(path)))
         return;
     while ((e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !live_find(s, e->d_name) &&
-            !runner_holds(s->o.home, e->d_name))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+            !live_find(s, e->d_name) && !runner_holds(s->o.home, e->d_name))
             ty_jobdir_remove(s->o.home, e->d_name);
 }
 
@@ -242,4 +248,7 @@ void keep_open(struct ty_sched *s)
     uv_unref((uv_handle_t *)&s->daily);
 }
 
-void keep_close(struct ty_sched *s) { uv_close((uv_handle_t *)&s->daily, NULL); }
+void keep_close(struct ty_sched *s)
+{
+    uv_close((uv_handle_t *)&s->daily, NULL);
+}

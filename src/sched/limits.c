@@ -19,7 +19,8 @@ static const struct {
     [LIMIT_ARTIFACTS] =   { "limits.artifacts",   "files" },
 };
 /* clang-format on */
-static_assert((int)LIMIT_METRIC_KEYS == TY_STORE_METRIC_KEYS && (int)LIMIT_METRIC_ROWS == TY_STORE_METRIC_ROWS,
+static_assert((int)LIMIT_METRIC_KEYS == TY_STORE_METRIC_KEYS &&
+                  (int)LIMIT_METRIC_ROWS == TY_STORE_METRIC_ROWS,
               "the store counts what it drops by the same numbers");
 
 static int64_t limit_of(const struct live *l, enum limit what)
@@ -59,9 +60,11 @@ int limits_tag(struct live *l, const char *key, struct ty_error *err)
 {
     if (limits_tag_fits(l, key))
         return 0;
-    return ty_error_set(err, -EUSERS, "cannot add tag '%.80s' to run '%s', which has the most that it may have: %lld "
-                                      "(limits.tags in the daemon's configuration)", key, l->name,
-                        (long long)limit_of(l, LIMIT_TAGS));
+    return ty_error_set(
+        err, -EUSERS,
+        "cannot add tag '%.80s' to run '%s', which has the most that it may have: %lld "
+        "(limits.tags in the daemon's configuration)",
+        key, l->name, (long long)limit_of(l, LIMIT_TAGS));
 }
 
 /* ---- files ---- */
@@ -75,14 +78,19 @@ int limits_artifact(struct live *l, const char *path, const char *sha, struct ty
     if (ty_store_artifact(l->sched->o.store, l->id, path, there, &bytes) == 0) {
         if (strcmp(there, sha) == 0)
             return 0;
-        return ty_error_set(err, -EEXIST, "run '%s' has a file '%.200s' already, with other content; give this one another "
-                                          "name", l->name, path);
+        return ty_error_set(
+            err, -EEXIST,
+            "run '%s' has a file '%.200s' already, with other content; give this one another "
+            "name",
+            l->name, path);
     }
     if (!most || (ty_store_artifact_count(l->sched->o.store, l->id, &count) == 0 && count < most))
         return 0;
-    return ty_error_set(err, -EUSERS, "cannot add '%.200s' to run '%s', which has the most files that it may have: %lld "
-                                      "(limits.artifacts in the daemon's configuration)", path, l->name,
-                        (long long)most);
+    return ty_error_set(
+        err, -EUSERS,
+        "cannot add '%.200s' to run '%s', which has the most files that it may have: %lld "
+        "(limits.artifacts in the daemon's configuration)",
+        path, l->name, (long long)most);
 }
 
 /* ---- what was dropped ---- */
@@ -95,7 +103,7 @@ static bool has_warning(struct live *l, const char *text)
 
     if (ty_store_run(l->sched->o.store, l->name, false, &run) < 0)
         return false;
-    json_array_foreach(json_object_get(run, "warnings"), i, warning)
+    json_array_foreach (json_object_get(run, "warnings"), i, warning)
         if (strcmp(json_string_value(warning), text) == 0)
             return true;
     return false;
@@ -109,8 +117,9 @@ void limits_tell(struct live *l, struct ty_unit *u, enum limit what)
     if (l->limits_told & 1u << what)
         return;
     l->limits_told |= 1u << what;
-    snprintf(text, sizeof text, "%s beyond the first %lld are dropped (%s in the daemon's configuration)", limits[what].what,
-             (long long)limit_of(l, what), limits[what].option);
+    snprintf(text, sizeof text,
+             "%s beyond the first %lld are dropped (%s in the daemon's configuration)",
+             limits[what].what, (long long)limit_of(l, what), limits[what].option);
     if (!has_warning(l, text))
         run_note(l, u, TY_NOTE_WARNED, json_pack("{s:s}", "text", text));
 }
@@ -121,7 +130,8 @@ void limits_look(struct live *l)
         int64_t before = l->seq;
         struct ty_unit *u;
 
-        if (l->limits_told & 1u << what || ty_store_dropped(l->sched->o.store, l->id, (enum ty_store_limit)what) == 0)
+        if (l->limits_told & 1u << what ||
+            ty_store_dropped(l->sched->o.store, l->id, (enum ty_store_limit)what) == 0)
             continue;
         u = ty_unit_new();
         limits_tell(l, u, what);

@@ -22,9 +22,11 @@
 #define DRIVER_LOG "azureml-logs/70_driver_log.txt"
 #define RUNNER_BUSY 3 /* exit code of a runner that found another one in the job folder */
 
-int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us, const json_t *data)
+int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us,
+              const json_t *data)
 {
-    const json_t *code = json_object_get(data, "exit_code"), *sig = json_object_get(data, "exit_signal");
+    const json_t *code = json_object_get(data, "exit_code"),
+                 *sig = json_object_get(data, "exit_signal");
     struct ty_event_note note = {
         .at_us = at_us ? at_us : ty_wall_us(),
         .exit_code = json_is_integer(code) ? (int)json_integer_value(code) : -1,
@@ -83,9 +85,12 @@ static void on_stored(void *ctx, int r)
     unit_back(w->live, r, w->seq);
     if (r < 0) {
         errno = -r;
-        ty_error_set(&err, r, r == -ENOSPC ? "cannot store the change of run '%s': %m; free some space, for example "
-                                             "with `trainyard gc`"
-                                           : "cannot store the change of run '%s': %m", w->run);
+        ty_error_set(&err, r,
+                     r == -ENOSPC
+                         ? "cannot store the change of run '%s': %m; free some space, for example "
+                           "with `trainyard gc`"
+                         : "cannot store the change of run '%s': %m",
+                     w->run);
     } else {
         ty_follow_notify(w->sched->o.hub, w->run);
     }
@@ -110,8 +115,9 @@ void run_commit(struct live *l, struct ty_unit *u, ty_sched_done done, void *ctx
         recover_soon(l->sched); /* the event was applied in memory, but will not be stored */
         return;
     }
-    *w = (struct waiter){ .sched = l->sched, .live = l, .done = done, .ctx = ctx, .run = w->run,
-                          .seq = l->seq };
+    *w = (struct waiter){
+        .sched = l->sched, .live = l, .done = done, .ctx = ctx, .run = w->run, .seq = l->seq
+    };
     l->units++;
     ty_store_commit(l->sched->o.store, u, on_stored, w);
 }
@@ -166,7 +172,8 @@ void run_act(struct live *l)
 void run_lost(struct live *l, const char *code, const char *message)
 {
     CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
-    CLEANUP_JSON json_t *data = json_pack("{s:{s:s s:s s:n}}", "error", "code", code, "message", message, "log_tail");
+    CLEANUP_JSON json_t *data =
+        json_pack("{s:{s:s s:s s:n}}", "error", "code", code, "message", message, "log_tail");
     struct ty_unit *u = ty_unit_new();
 
     if (dir)
@@ -192,12 +199,14 @@ static void runner_ended(void *ctx, int code)
         return;
     }
     if (code != 0)
-        ty_log(TY_LOG_WARN, "the runner of %s has ended (%d) before its run; its job folder is taken up again", l->name,
-               code);
+        ty_log(TY_LOG_WARN,
+               "the runner of %s has ended (%d) before its run; its job folder is taken up again",
+               l->name, code);
     if (code != RUNNER_BUSY)
         l->salvages++;
     if (l->salvages > SALVAGES_MAX)
-        run_lost(l, "RunnerLost", "the runner was killed, and so were those that were to take its job up");
+        run_lost(l, "RunnerLost",
+                 "the runner was killed, and so were those that were to take its job up");
     else if (run_start_job(l, &err) < 0)
         ty_log(TY_LOG_WARN, "%s; tried again soon", err.text);
 }
@@ -238,8 +247,11 @@ int run_start_job(struct live *l, struct ty_error *err)
 {
     struct target *t = target_find(l->sched, l->spec->target);
     CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
-    struct ty_job_start how = { .loop = l->sched->o.loop, .agent = l->sched->o.agent, .job_dir = dir,
-                                .ended = runner_ended, .ctx = l };
+    struct ty_job_start how = { .loop = l->sched->o.loop,
+                                .agent = l->sched->o.agent,
+                                .job_dir = dir,
+                                .ended = runner_ended,
+                                .ctx = l };
     int r = 0;
 
     if (!dir || !t)
@@ -273,7 +285,8 @@ void run_check_silence(struct live *l, int64_t now_us)
         return;
     if (silent > l->sched->node_lost_us)
         t->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
-    if (l->stored_seq != l->seq || (l->run.state != TY_RUN_RUNNING && l->run.state != TY_RUN_FINALIZING))
+    if (l->stored_seq != l->seq ||
+        (l->run.state != TY_RUN_RUNNING && l->run.state != TY_RUN_FINALIZING))
         return;
     CLEANUP_JSON json_t *data = json_pack("{s:I}", "seconds", (json_int_t)(silent / 1000000));
     u = ty_unit_new();
@@ -283,7 +296,8 @@ void run_check_silence(struct live *l, int64_t now_us)
 
 /* ---- what the runner says ---- */
 
-static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id, struct ty_error *err)
+static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id,
+                    struct ty_error *err)
 {
     struct ty_sched *s = ctx;
     struct live *l = live_find(s, run);
@@ -312,7 +326,8 @@ static void on_heard(void *ctx, const char *run)
 
     if (!l)
         return;
-    CLEANUP_JSON json_t *data = json_pack("{s:I}", "seconds", (json_int_t)((ty_mono_us() - l->heard_us) / 1000000));
+    CLEANUP_JSON json_t *data =
+        json_pack("{s:I}", "seconds", (json_int_t)((ty_mono_us() - l->heard_us) / 1000000));
     l->heard_us = ty_mono_us();
     if (l->run.state != TY_RUN_NOT_RESPONDING)
         return;
@@ -333,15 +348,18 @@ static json_t *exit_data(const char *code, const json_t *record)
         json_object_set(data, "exit_signal", v);
     if (code)
         json_object_set_new(data, "error",
-                            json_pack("{s:s s:s s:O?}", "code", code, "message", message ? message : code, "log_tail",
+                            json_pack("{s:s s:s s:O?}", "code", code, "message",
+                                      message ? message : code, "log_tail",
                                       json_object_get(record, "log_tail")));
     return data;
 }
 
-static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record, bool limit)
+static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record,
+                            bool limit)
 {
-    CLEANUP_JSON json_t *why = json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user", "message",
-                                         limit ? json_object_get(record, "message") : NULL);
+    CLEANUP_JSON json_t *why =
+        json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user", "message",
+                  limit ? json_object_get(record, "message") : NULL);
     CLEANUP_JSON json_t *data = exit_data(NULL, record);
 
     if (l->run.state != TY_RUN_CANCEL_REQUESTED)
@@ -352,7 +370,8 @@ static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, co
 static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
 {
     const char *reason = json_string_value(json_object_get(record, "reason"));
-    bool bad = json_object_get(record, "exit_signal") || json_integer_value(json_object_get(record, "exit_code")) != 0;
+    bool bad = json_object_get(record, "exit_signal") ||
+               json_integer_value(json_object_get(record, "exit_code")) != 0;
     CLEANUP_JSON json_t *data = NULL;
 
     if (!reason)
@@ -367,11 +386,13 @@ static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, cons
 
         data = exit_data(rebooted ? "Rebooted" : "RunnerLost", record);
         if (rebooted)
-            json_object_set_new(json_object_get(data, "error"), "message",
-                                json_string("the machine was restarted while the run was going on"));
+            json_object_set_new(
+                json_object_get(data, "error"), "message",
+                json_string("the machine was restarted while the run was going on"));
         run_event(l, u, TY_EV_LOST, at_us, data);
     } else if (bad) {
-        data = exit_data(json_object_get(record, "exit_signal") ? "ScriptKilled" : "ScriptFailed", record);
+        data = exit_data(json_object_get(record, "exit_signal") ? "ScriptKilled" : "ScriptFailed",
+                         record);
         run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
     } else {
         data = exit_data(NULL, record);
@@ -397,7 +418,8 @@ static json_t *pick(const json_t *record, const char *a, const char *b, const ch
     return o;
 }
 
-static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record, struct ty_error *err)
+static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record,
+                     struct ty_error *err)
 {
     struct live *l = live_find(ctx, run);
     const char *kind = json_string_value(json_object_get(record, "kind"));
@@ -408,7 +430,8 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     if (strcmp(kind, "started") == 0) {
         CLEANUP_JSON json_t *data = pick(record, "pid", NULL, NULL);
         run_event(l, u, TY_EV_STARTED, at_us, data);
-        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "", 0); /* there, even if the program never writes a byte */
+        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "",
+                    0); /* there, even if the program never writes a byte */
     } else if (strcmp(kind, "exited") == 0) {
         record_exited(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {
@@ -423,7 +446,8 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     return 0;
 }
 
-static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property, const char *key, const json_t *value)
+static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property, const char *key,
+                    const json_t *value)
 {
     struct live *l = live_find(ctx, run);
 
@@ -469,8 +493,12 @@ int run_open_ingest(struct ty_sched *s, struct ty_error *err)
         .stored = on_unit,
         .heard = on_heard,
     };
-    struct ty_ingest_options o = { .loop = s->o.loop, .listen_fd = s->o.runner_fd, .store = s->o.store, .hub = s->o.hub,
-                                   .ops = &ops, .ctx = s };
+    struct ty_ingest_options o = { .loop = s->o.loop,
+                                   .listen_fd = s->o.runner_fd,
+                                   .store = s->o.store,
+                                   .hub = s->o.hub,
+                                   .ops = &ops,
+                                   .ctx = s };
 
     return ty_ingest_open(&o, &s->ingest, err);
 }

@@ -67,7 +67,7 @@ static int load_targets(struct ty_sched *s, struct ty_error *err)
 
     if (r < 0)
         return ty_error_set(err, r, "cannot read the compute targets from the state folder");
-    json_array_foreach(list, i, t) {
+    json_array_foreach (list, i, t) {
         const char *name = json_string_value(json_object_get(t, "name"));
 
         r = target_add(s, name, json_object_get(t, "spec"), err);
@@ -146,7 +146,8 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
     l->name = strdup(a->row.name);
     l->token = strdup(a->row.token ? a->row.token : "");
     l->user = strdup(a->row.user ? a->row.user : "");
-    if (!l->name || !l->token || !l->user || ty_json_parse(a->row.spec, strlen(a->row.spec), &spec, err) < 0 ||
+    if (!l->name || !l->token || !l->user ||
+        ty_json_parse(a->row.spec, strlen(a->row.spec), &spec, err) < 0 ||
         ty_run_spec_parse(spec, &l->spec, err) < 0) {
         live_free(l);
         return NULL;
@@ -242,8 +243,8 @@ static void say_why(struct ty_sched *s, const struct live *l, struct ty_str *why
     if (l->trouble)
         ty_str_addf(why, "%s; tried again every 2 seconds", l->trouble);
     else if (fit(s, l, used) == NO_NODE)
-        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name, nodes_in_use(s, t->name),
-                    t->spec->max_nodes);
+        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name,
+                    nodes_in_use(s, t->name), t->spec->max_nodes);
     else if (fit(s, l, used) == NO_CPU)
         ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)", l->spec->cpus,
                     l->spec->cpus == 1 ? "" : "s", used, s->cpus);
@@ -277,7 +278,8 @@ void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
     int used = t ? nodes_in_use(s, t->name) : 0;
 
     json_object_set_new(target, "nodes",
-                        json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle", max > used ? max - used : 0));
+                        json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle",
+                                  max > used ? max - used : 0));
     json_object_set_new(target, "cpus", json_integer(s->cpus));
     json_object_set_new(target, "gpus", json_integer(ty_target_gpus()));
 }
@@ -291,7 +293,8 @@ void ty_sched_status(struct ty_sched *s, json_t *status)
         queued += waits(l);
     }
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));
-    json_object_set_new(status, "slots", json_pack("{s:i s:i}", "cpus", s->cpus, "used", cpus_in_use(s)));
+    json_object_set_new(status, "slots",
+                        json_pack("{s:i s:i}", "cpus", s->cpus, "used", cpus_in_use(s)));
 }
 
 /* ---- time ---- */
@@ -338,7 +341,10 @@ static void on_retry(uv_timer_t *t)
     place(s);
 }
 
-void retry_soon(struct ty_sched *s) { uv_timer_start(&s->retry, on_retry, RETRY_MS, 0); }
+void retry_soon(struct ty_sched *s)
+{
+    uv_timer_start(&s->retry, on_retry, RETRY_MS, 0);
+}
 
 /* ---- recovering ---- */
 
@@ -409,7 +415,8 @@ static void resume_run(struct live *l)
 
     if (l->launched && run_start_job(l, &err) < 0)
         ty_log(TY_LOG_WARN, "run %s: %s", l->name, err.text);
-    else if (!l->launched && l->run.state != TY_RUN_QUEUED && l->run.state != TY_RUN_CANCEL_REQUESTED)
+    else if (!l->launched && l->run.state != TY_RUN_QUEUED &&
+             l->run.state != TY_RUN_CANCEL_REQUESTED)
         run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
     else
         run_act(l);
@@ -448,7 +455,8 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     put_default_datastore(s);
     r = ty_store_settle(o->store); /* the first request finds them */
     if (r < 0)
-        return ty_error_set(err, r, "cannot write in the state folder '%s': %s", o->home, strerror(-r));
+        return ty_error_set(err, r, "cannot write in the state folder '%s': %s", o->home,
+                            strerror(-r));
     if (ty_store_each_active(o->store, take_up, s) < 0)
         return ty_error_set(err, -EIO, "cannot read the runs from the state folder");
     keep_open(s);
@@ -481,9 +489,9 @@ struct ty_sched *ty_sched_free(struct ty_sched *s)
     struct live *l, *next;
     struct target *t, *tnext;
 
-    HASH_ITER(hh, s->runs, l, next)
+    HASH_ITER (hh, s->runs, l, next)
         live_drop(l);
-    HASH_ITER(hh, s->targets, t, tnext)
+    HASH_ITER (hh, s->targets, t, tnext)
         target_drop(s, t);
     ty_ingest_free(s->ingest);
     free(s);

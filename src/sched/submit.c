@@ -29,9 +29,11 @@ int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, s
 
         if (ty_store_datastore(s->o.store, d->datastore, &store) < 0) {
             ty_strv_free(dirs);
-            return ty_error_set(err, -ENOENT,
-                                "data reference '%s' names the datastore '%s', which does not exist; "
-                                "`trainyard data ls` lists those that do", d->name, d->datastore);
+            return ty_error_set(
+                err, -ENOENT,
+                "data reference '%s' names the datastore '%s', which does not exist; "
+                "`trainyard data ls` lists those that do",
+                d->name, d->datastore);
         }
         const char *root = json_string_value(json_object_get(store, "root"));
         dirs[i] = *d->path ? ty_path_join(root, d->path) : strdup(root);
@@ -49,9 +51,11 @@ static int check_queue(struct ty_sched *s, struct ty_error *err)
     int64_t max = ty_conf_number(s->o.conf, "limits.queued_runs");
 
     if (max > 0 && (int64_t)HASH_COUNT(s->runs) >= max)
-        return ty_error_set(err, -EUSERS,
-                            "%lld runs are waiting or running already (limits.queued_runs); submit again when some have "
-                            "ended, or raise the limit", (long long)max);
+        return ty_error_set(
+            err, -EUSERS,
+            "%lld runs are waiting or running already (limits.queued_runs); submit again when some have "
+            "ended, or raise the limit",
+            (long long)max);
     return 0;
 }
 
@@ -62,7 +66,8 @@ static int no_target(struct ty_sched *s, const char *name, struct ty_error *err)
 
     for (const struct target *t = s->targets; t && n < TARGETS_NAMED_MAX; t = t->hh.next)
         ty_str_addf(&known, "%s'%s'", n++ ? ", " : "", t->name);
-    return ty_error_set(err, -ENOENT, "there is no compute target '%s'; there are %s%s", name, known.text ? known.text : "none",
+    return ty_error_set(err, -ENOENT, "there is no compute target '%s'; there are %s%s", name,
+                        known.text ? known.text : "none",
                         (int)HASH_COUNT(s->targets) > n ? " and more" : "");
 }
 
@@ -74,10 +79,14 @@ static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struc
     if (!target_find(s, spec->target))
         return no_target(s, spec->target, err);
     if (spec->cpus > s->cpus)
-        return ty_error_set(err, -EINVAL, "the run asks for %d CPU slots, and this box has %d (sched.cpus): it would wait for "
-                                          "ever; ask for fewer (--cpus)", spec->cpus, s->cpus);
+        return ty_error_set(
+            err, -EINVAL,
+            "the run asks for %d CPU slots, and this box has %d (sched.cpus): it would wait for "
+            "ever; ask for fewer (--cpus)",
+            spec->cpus, s->cpus);
     if (spec->snapshot && !ty_store_snapshot_has(s->o.store, spec->snapshot))
-        return ty_error_set(err, -ENOENT, "snapshot '%s' is not stored; upload it before the run is submitted",
+        return ty_error_set(err, -ENOENT,
+                            "snapshot '%s' is not stored; upload it before the run is submitted",
                             spec->snapshot);
     r = data_dirs(s, spec, &dirs, err);
     ty_strv_free(dirs);
@@ -91,7 +100,8 @@ static int check_program(const struct ty_run_spec *spec, struct ty_error *err)
     const char *word = spec->script ? "interpreter" : "command";
 
     if (*path == '/' && access(path, X_OK) < 0)
-        return ty_error_set(err, -EINVAL, "the %s '%s' cannot be run on target '%s': %m", word, path, spec->target);
+        return ty_error_set(err, -EINVAL, "the %s '%s' cannot be run on target '%s': %m", word,
+                            path, spec->target);
     return 0;
 }
 
@@ -103,13 +113,14 @@ static json_t *complete(struct ty_sched *s, const char *experiment, const json_t
     if (spec && experiment)
         json_object_set_new(spec, "experiment", json_string(experiment));
     if (spec && !json_object_get(spec, "max_run_duration_seconds"))
-        json_object_set_new(spec, "max_run_duration_seconds",
-                            json_integer(ty_conf_number(s->o.conf, "run.max_run_duration_seconds")));
+        json_object_set_new(
+            spec, "max_run_duration_seconds",
+            json_integer(ty_conf_number(s->o.conf, "run.max_run_duration_seconds")));
     return spec;
 }
 
-static int parse(struct ty_sched *s, const char *experiment, const json_t *given, struct ty_run_spec **ret,
-                 struct ty_str *warning, struct ty_error *err)
+static int parse(struct ty_sched *s, const char *experiment, const json_t *given,
+                 struct ty_run_spec **ret, struct ty_str *warning, struct ty_error *err)
 {
     CLEANUP_JSON json_t *json = complete(s, experiment, given);
     struct ty_run_spec *spec = NULL;
@@ -143,16 +154,24 @@ static void make_token(char token[65])
     sodium_bin2hex(token, 65, bytes, sizeof bytes);
 }
 
-static struct live *make_live(struct ty_sched *s, const struct ty_run_spec *spec, const struct ty_user *who,
-                              struct ty_unit *u, struct ty_error *err)
+static struct live *make_live(struct ty_sched *s, const struct ty_run_spec *spec,
+                              const struct ty_user *who, struct ty_unit *u, struct ty_error *err)
 {
     CLEANUP_FREE char *json = ty_json_text(spec->json);
     CLEANUP_FREE char *command = ty_run_spec_command_line(spec, COMMAND_LINE_MAX);
     char name[TY_RUN_ID_MAX + 1], token[65];
-    struct ty_active_run a = { .row = {
-        .id = ty_store_next_id(s->o.store), .name = name, .experiment = spec->experiment,
-        .display_name = spec->display_name, .target = spec->target, .user = who->name, .uid = who->uid,
-        .command_line = command, .snapshot = spec->snapshot, .token = token, .spec = json, .run = TY_RUN_INIT } };
+    struct ty_active_run a = { .row = { .id = ty_store_next_id(s->o.store),
+                                        .name = name,
+                                        .experiment = spec->experiment,
+                                        .display_name = spec->display_name,
+                                        .target = spec->target,
+                                        .user = who->name,
+                                        .uid = who->uid,
+                                        .command_line = command,
+                                        .snapshot = spec->snapshot,
+                                        .token = token,
+                                        .spec = json,
+                                        .run = TY_RUN_INIT } };
     struct live *l;
 
     if (!json || !command) {
@@ -169,20 +188,21 @@ static struct live *make_live(struct ty_sched *s, const struct ty_run_spec *spec
 
 static void first_events(struct live *l, struct ty_unit *u, const char *warning)
 {
-    CLEANUP_JSON json_t *submitted = json_pack("{s:s s:s}", "target", l->spec->target, "user", l->user);
+    CLEANUP_JSON json_t *submitted =
+        json_pack("{s:s s:s}", "target", l->spec->target, "user", l->user);
     const char *key;
     json_t *value;
     size_t i;
 
     run_event(l, u, TY_EV_SUBMITTED, 0, submitted);
-    json_object_foreach(l->spec->tags, key, value)
+    json_object_foreach (l->spec->tags, key, value)
         run_note(l, u, TY_NOTE_TAGGED, json_pack("{s:s s:O}", "key", key, "value", value));
-    json_object_foreach(l->spec->properties, key, value)
+    json_object_foreach (l->spec->properties, key, value)
         run_note(l, u, TY_NOTE_PROPERTY, json_pack("{s:s s:O}", "key", key, "value", value));
     run_event(l, u, TY_EV_PREPARE, 0, NULL);
     if (warning) /* first, so that it is the first line of the log */
         json_array_insert_new(l->warnings, 0, json_string(warning));
-    json_array_foreach(l->warnings, i, value)
+    json_array_foreach (l->warnings, i, value)
         run_note(l, u, TY_NOTE_WARNED, json_pack("{s:O}", "text", value));
     run_event(l, u, TY_EV_READY, 0, NULL);
 }
@@ -205,8 +225,8 @@ static void on_submitted(void *ctx, int r, const char *run, const struct ty_erro
     free(sub);
 }
 
-int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *json, const struct ty_user *who,
-                    ty_sched_done done, void *ctx, struct ty_error *err)
+int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *json,
+                    const struct ty_user *who, ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_STR struct ty_str warning = { 0 };
     struct ty_run_spec *spec = NULL;

@@ -59,8 +59,8 @@ bool ty_store_snapshot_has(struct ty_store *st, const char *id)
     return store_get_i64(&st->reader, &one, STMT_snapshot_has, "t", id) == 0;
 }
 
-static int each_blob(struct ty_store *view,
-                     int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx)
+static int each_blob(struct ty_store *view, int (*fn)(const char *sha, bool is_manifest, void *ctx),
+                     void *ctx)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&view->reader, STMT_blobs, "");
     int r;

@@ -129,6 +129,6 @@ int ty_store_check(const char *home, int64_t *runs, struct ty_error *err)
         store_view_close(&view);
     }
     return r < 0 ? ty_error_set(err, r, "cannot read the runs from '%s/state.db': %s", home,
-                            strerror(-r))
+                                strerror(-r))
                  : r;
 }

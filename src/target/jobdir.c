@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-char *ty_jobdir_path(const char *home, const char *run) { return ty_strf("%s/jobs/%s", home, run); }
+char *ty_jobdir_path(const char *home, const char *run)
+{
+    return ty_strf("%s/jobs/%s", home, run);
+}
 
 /* A folder without its job.json is one that its runner is removing. */
 bool ty_jobdir_exists(const char *home, const char *run)
@@ -55,13 +58,15 @@ static char *job_json(const struct ty_jobdir *j, const char *dir)
 
     if (!socket || !blobs || (j->snapshot && !manifest))
         return NULL;
-    o = json_pack("{s:i s:s s:i s:s s:s s:s s:s s:s s:O s:s? s:o s:s s:s s:s? s:I s:I s:I s:I s:O}", "version", 1, "run", j->run,
-                  "attempt", j->attempt, "token", j->token, "socket", socket, "blobs", blobs, "home", j->home,
-                  "workspace", "trainyard", "spec", j->spec, "manifest", manifest, "data_dirs", data_dirs(j), "user",
-                  j->user, "user_home", user_home(), "python_path", j->python_path, "cancel_grace_seconds",
-                  (json_int_t)j->cancel_grace_seconds, "log_bytes_max", (json_int_t)j->log_bytes_max, "artifact_files_max",
-                  (json_int_t)j->artifact_files_max, "artifact_bytes_max", (json_int_t)j->artifact_bytes_max, "warnings",
-                  j->warnings);
+    o = json_pack("{s:i s:s s:i s:s s:s s:s s:s s:s s:O s:s? s:o s:s s:s s:s? s:I s:I s:I s:I s:O}",
+                  "version", 1, "run", j->run, "attempt", j->attempt, "token", j->token, "socket",
+                  socket, "blobs", blobs, "home", j->home, "workspace", "trainyard", "spec",
+                  j->spec, "manifest", manifest, "data_dirs", data_dirs(j), "user", j->user,
+                  "user_home", user_home(), "python_path", j->python_path, "cancel_grace_seconds",
+                  (json_int_t)j->cancel_grace_seconds, "log_bytes_max",
+                  (json_int_t)j->log_bytes_max, "artifact_files_max",
+                  (json_int_t)j->artifact_files_max, "artifact_bytes_max",
+                  (json_int_t)j->artifact_bytes_max, "warnings", j->warnings);
     return o ? ty_json_text(o) : NULL;
 }
 

@@ -27,17 +27,19 @@ struct ty_job {
     void *ctx;
 };
 
-static int local_check(const struct ty_target_spec *target, const struct ty_run_spec *run, struct ty_str *warning,
-                       struct ty_error *err)
+static int local_check(const struct ty_target_spec *target, const struct ty_run_spec *run,
+                       struct ty_str *warning, struct ty_error *err)
 {
     if (!run->use_gpu || ty_target_gpus() > 0)
         return 0;
     if (target->require_gpu)
-        return ty_error_set(err, -EINVAL,
-                            "use_gpu is true, and target '%s' has no GPU but requires one (require_gpu); "
-                            "set use_gpu=False, or require_gpu=false on the target to run on the CPU",
-                            run->target);
-    ty_str_addf(warning, "use_gpu is true, but target '%s' has no GPU: the run uses the CPU", run->target);
+        return ty_error_set(
+            err, -EINVAL,
+            "use_gpu is true, and target '%s' has no GPU but requires one (require_gpu); "
+            "set use_gpu=False, or require_gpu=false on the target to run on the CPU",
+            run->target);
+    ty_str_addf(warning, "use_gpu is true, but target '%s' has no GPU: the run uses the CPU",
+                run->target);
     return 0;
 }
 
@@ -79,8 +81,8 @@ static void on_runner_exit(uv_poll_t *poll, int status, int events)
         job->ended(job->ctx, code);
 }
 
-static int watch(const struct ty_job_start *how, const struct ty_proc_id *id, bool child, struct ty_job **ret,
-                 struct ty_error *err)
+static int watch(const struct ty_job_start *how, const struct ty_proc_id *id, bool child,
+                 struct ty_job **ret, struct ty_error *err)
 {
     CLEANUP_CLOSE int fd = ty_proc_open(id);
     struct ty_job *job;
@@ -101,13 +103,15 @@ static int watch(const struct ty_job_start *how, const struct ty_proc_id *id, bo
     r = uv_poll_init(how->loop, &job->poll, fd);
     if (r < 0) {
         free(job);
-        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid, uv_strerror(r));
+        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid,
+                            uv_strerror(r));
     }
     job->pidfd = TAKE_FD(fd);
     r = uv_poll_start(&job->poll, UV_READABLE, on_runner_exit);
     if (r < 0) {
         local_free(job);
-        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid, uv_strerror(r));
+        return ty_error_set(err, r, "cannot watch the runner, process %d: %s", (int)id->pid,
+                            uv_strerror(r));
     }
     *ret = job;
     return 0;
@@ -124,7 +128,8 @@ static int running(const char *job_dir, struct ty_proc_id *ret)
 
     if (!path)
         return -ENOMEM;
-    if (ty_read_file(path, 256, &text, &n) < 0 || sscanf(text, "%39s %d %llu", ret->boot, &pid, &start) != 3)
+    if (ty_read_file(path, 256, &text, &n) < 0 ||
+        sscanf(text, "%39s %d %llu", ret->boot, &pid, &start) != 3)
         return -ESRCH;
     ret->pid = pid;
     ret->start = start;
@@ -138,7 +143,9 @@ static int start_new(const struct ty_job_start *how, struct ty_job **ret, struct
     const char *test_boot = getenv("TRAINYARD_TEST_BOOT_ID"), *fault = getenv("TY_FAULT");
     const char *envp[4] = { "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
     CLEANUP_FREE char *fault_text = NULL;
-    struct ty_spawn spawn = { .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = -1, .err = -1 };
+    struct ty_spawn spawn = {
+        .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = -1, .err = -1
+    };
     struct ty_proc_id id = { 0 };
     int n = 1, r;
     pid_t pid;
@@ -177,8 +184,14 @@ static void signal_runner(struct ty_job *job, int sig)
         ty_log(TY_LOG_WARN, "cannot send signal %d to runner %d: %m", sig, (int)job->id.pid);
 }
 
-static void local_cancel(struct ty_job *job) { signal_runner(job, SIGTERM); }
-static void local_kill(struct ty_job *job) { signal_runner(job, SIGKILL); }
+static void local_cancel(struct ty_job *job)
+{
+    signal_runner(job, SIGTERM);
+}
+static void local_kill(struct ty_job *job)
+{
+    signal_runner(job, SIGKILL);
+}
 
 const struct ty_target_kind ty_target_local = {
     .name = "local",

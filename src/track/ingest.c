@@ -32,24 +32,24 @@ struct conn {
     struct ty_ingest *in;
     uv_pipe_t pipe;
     enum phase phase;
-    struct stream *stream;  /* the run's; NULL before HELLO was accepted */
-    char *buf;              /* bytes not decoded yet */
+    struct stream *stream; /* the run's; NULL before HELLO was accepted */
+    char *buf;             /* bytes not decoded yet */
     size_t len, cap;
     size_t flying_bytes;
-    int flying;             /* units in the store, and writes in the pipe */
+    int flying; /* units in the store, and writes in the pipe */
     bool reading, closed;
-    struct conn *next;      /* of in->conns */
+    struct conn *next; /* of in->conns */
 };
 
 /* What one run has going on. */
 struct stream {
     char *run;
     int64_t run_id;
-    struct conn *conn;      /* that speaks now */
-    struct conn *waiting;   /* said HELLO while units of an earlier connection fly */
-    int flying;             /* units of every connection of this run */
+    struct conn *conn;    /* that speaks now */
+    struct conn *waiting; /* said HELLO while units of an earlier connection fly */
+    int flying;           /* units of every connection of this run */
     uint64_t record_next;
-    uint64_t *row_next;     /* by writer */
+    uint64_t *row_next; /* by writer */
     uint32_t writers;
     UT_hash_handle hh;
 };
@@ -67,8 +67,8 @@ struct flight {
     struct conn *conn;
     struct stream *stream;
     size_t bytes;
-    struct ty_str ack;  /* encoded, sent once it is stored */
-    int64_t ticket;     /* of ops->queued */
+    struct ty_str ack; /* encoded, sent once it is stored */
+    int64_t ticket;    /* of ops->queued */
 };
 
 static void conn_close(struct conn *c);
@@ -329,7 +329,9 @@ static int take_off(struct conn *c, struct ty_unit *u, struct flight *f)
 
 static int on_log(struct conn *c, const struct ty_frame *in)
 {
-    struct ty_frame ack = { .type = TY_FRAME_LOG_ACK, .seq = in->seq + in->body_len, .name = in->name,
+    struct ty_frame ack = { .type = TY_FRAME_LOG_ACK,
+                            .seq = in->seq + in->body_len,
+                            .name = in->name,
                             .name_len = in->name_len };
     CLEANUP_FREE char *name = strndup(in->name, in->name_len);
     struct ty_unit *u = ty_unit_new();
@@ -380,7 +382,9 @@ static int add_notes(struct conn *c, struct ty_unit *u, const struct ty_frame *i
 
 static int on_rows(struct conn *c, const struct ty_frame *in)
 {
-    struct ty_frame ack = { .type = TY_FRAME_ROWS_ACK, .writer = in->writer, .seq = in->seq + in->count };
+    struct ty_frame ack = { .type = TY_FRAME_ROWS_ACK,
+                            .writer = in->writer,
+                            .seq = in->seq + in->count };
     uint64_t *next = row_next(c->stream, in->writer);
     struct flight *f;
     struct ty_unit *u;
@@ -448,7 +452,7 @@ static int load_resume_point(struct ty_ingest *in, struct stream *s, json_t **re
     s->record_next = (uint64_t)json_integer_value(json_object_get(at, "record_next"));
     if (s->writers)
         memset(s->row_next, 0, s->writers * sizeof *s->row_next);
-    json_object_foreach(json_object_get(at, "rows"), writer, next) {
+    json_object_foreach (json_object_get(at, "rows"), writer, next) {
         int64_t w;
         uint64_t *slot = ty_parse_i64(writer, &w) == 0 && w >= 0 ? row_next(s, (uint32_t)w) : NULL;
 
@@ -473,8 +477,10 @@ static void welcome(struct conn *c)
     }
     if (s->waiting == c)
         s->waiting = NULL;
-    if (load_resume_point(c->in, s, &at) < 0 || json_object_set_new(at, "protocol", json_integer(TY_WIRE_PROTOCOL)) < 0 ||
-        json_object_set_new(at, "cancel", json_boolean(c->in->o.ops->cancel_wanted(c->in->o.ctx, s->run))) < 0) {
+    if (load_resume_point(c->in, s, &at) < 0 ||
+        json_object_set_new(at, "protocol", json_integer(TY_WIRE_PROTOCOL)) < 0 ||
+        json_object_set_new(at, "cancel",
+                            json_boolean(c->in->o.ops->cancel_wanted(c->in->o.ctx, s->run))) < 0) {
         conn_close(c);
         return;
     }
@@ -494,8 +500,8 @@ static int on_hello(struct conn *c, const struct ty_frame *f)
     if (ty_json_parse(f->body, f->body_len, &o, &err) < 0 ||
         ty_json_get_i64(o, "HELLO", "protocol", 1, INT32_MAX, &protocol, &err) < 0 ||
         ty_json_get_i64(o, "HELLO", "attempt", 1, INT32_MAX, &attempt, &err) < 0 ||
-        ty_json_get_str(o, "HELLO", "run", &run, &err) < 0 || ty_json_get_str(o, "HELLO", "token", &token, &err) < 0 ||
-        !run || !token)
+        ty_json_get_str(o, "HELLO", "run", &run, &err) < 0 ||
+        ty_json_get_str(o, "HELLO", "token", &token, &err) < 0 || !run || !token)
         return -EBADMSG;
     if (protocol > TY_WIRE_PROTOCOL) {
         refuse(c, "this daemon is older than the runner: it does not know its protocol");
@@ -558,7 +564,8 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *buf)
             c->cap = c->len + READ_CHUNK;
         }
     }
-    *buf = uv_buf_init(c->buf + c->len, (unsigned)(c->cap - c->len)); /* 0 bytes: libuv reports ENOBUFS */
+    *buf = uv_buf_init(c->buf + c->len,
+                       (unsigned)(c->cap - c->len)); /* 0 bytes: libuv reports ENOBUFS */
 }
 
 static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -583,8 +590,8 @@ static void on_bytes(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
             r = on_frame(c, &f);
         }
         if (r < 0) {
-            ty_log(TY_LOG_WARN, "a runner's stream is not understood and is closed%s%s", c->stream ? ": run " : "",
-                   c->stream ? c->stream->run : "");
+            ty_log(TY_LOG_WARN, "a runner's stream is not understood and is closed%s%s",
+                   c->stream ? ": run " : "", c->stream ? c->stream->run : "");
             conn_close(c);
         }
     }

@@ -5,10 +5,10 @@
  *
  * The input of the moment lies in ./fuzz-input, which is removed at a good end: what killed the program is kept.
  */
+#include "fuzz.h"
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/str.h"
-#include "fuzz.h"
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -77,8 +77,18 @@ static void cut(struct input *in, size_t at, size_t n)
 
 static void put_number(struct input *in, size_t at)
 {
-    static const uint64_t numbers[] = { 0, 1, 0x7f, 0x80, 0xff, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-                                        INT64_MAX, (uint64_t)INT64_MIN, UINT64_MAX };
+    static const uint64_t numbers[] = { 0,
+                                        1,
+                                        0x7f,
+                                        0x80,
+                                        0xff,
+                                        0xffff,
+                                        0x7fffffff,
+                                        0x80000000,
+                                        0xffffffff,
+                                        INT64_MAX,
+                                        (uint64_t)INT64_MIN,
+                                        UINT64_MAX };
     uint64_t v = numbers[random_below(sizeof numbers / sizeof *numbers)] + random_below(3) - 1;
     size_t width = (size_t)1 << random_below(4);
 
@@ -88,8 +98,25 @@ static void put_number(struct input *in, size_t at)
 
 static void put_word(struct input *in, size_t at)
 {
-    static const char *const words[] = { "9223372036854775808", "-1", "1e999", "null", "{}", "[]", "\"", "\\u0000", "\xff", "../",
-                                         "/", "%00", "%", "\n", "\r\n", "\xe2\x82", "true", "[[[[[[[[", "\0" };
+    static const char *const words[] = { "9223372036854775808",
+                                         "-1",
+                                         "1e999",
+                                         "null",
+                                         "{}",
+                                         "[]",
+                                         "\"",
+                                         "\\u0000",
+                                         "\xff",
+                                         "../",
+                                         "/",
+                                         "%00",
+                                         "%",
+                                         "\n",
+                                         "\r\n",
+                                         "\xe2\x82",
+                                         "true",
+                                         "[[[[[[[[",
+                                         "\0" };
     const char *word = words[random_below(sizeof words / sizeof *words)];
 
     insert(in, at, word, *word ? strlen(word) : 1);
@@ -246,8 +273,8 @@ int main(int argc, char **argv)
             state = (uint64_t)seed * 0x9e3779b97f4a7c15u | 1;
             int64_t done = run(p, rounds, seconds ? ty_mono_us() + seconds * 1000000 : 0);
 
-            printf("%s %d - %s: %lld inputs, seed %lld\n", done < 0 ? "not ok" : "ok", ++count, p->name, (long long)done,
-                   (long long)seed);
+            printf("%s %d - %s: %lld inputs, seed %lld\n", done < 0 ? "not ok" : "ok", ++count,
+                   p->name, (long long)done, (long long)seed);
             failed |= done < 0;
             fflush(stdout);
         }

@@ -9,8 +9,8 @@
 #include "blob/statcache.h"
 #include "client/http.h"
 #include "client/sse.h"
-#include "core/row.h"
 #include "core/routes.h"
+#include "core/row.h"
 #include "core/run_event.h"
 #include "core/run_spec.h"
 #include "core/target_spec.h"
@@ -45,12 +45,20 @@ static void check_refusal(int r, const struct ty_error *err)
 static void seed_frame(struct corpus *c)
 {
     static const char body[] = "{\"kind\": \"exited\", \"exit_code\": 0}";
-    static const enum ty_frame_type types[] = { TY_FRAME_HELLO, TY_FRAME_RECORD, TY_FRAME_LOG, TY_FRAME_ROWS, TY_FRAME_PING,
-                                                TY_FRAME_RECORD_ACK, TY_FRAME_LOG_ACK, TY_FRAME_ROWS_ACK, TY_FRAME_RELEASE };
+    static const enum ty_frame_type types[] = {
+        TY_FRAME_HELLO,      TY_FRAME_RECORD,  TY_FRAME_LOG,      TY_FRAME_ROWS,   TY_FRAME_PING,
+        TY_FRAME_RECORD_ACK, TY_FRAME_LOG_ACK, TY_FRAME_ROWS_ACK, TY_FRAME_RELEASE
+    };
     CLEANUP_STR struct ty_str all = { 0 };
 
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        struct ty_frame f = { .type = types[i], .seq = 7, .writer = 2, .count = 1, .name = "logs/a", .name_len = 6, .body = body,
+        struct ty_frame f = { .type = types[i],
+                              .seq = 7,
+                              .writer = 2,
+                              .count = 1,
+                              .name = "logs/a",
+                              .name_len = 6,
+                              .body = body,
                               .body_len = sizeof body - 1 };
         CLEANUP_STR struct ty_str one = { 0 };
 
@@ -112,12 +120,17 @@ static bool parse_row(const char *bytes, size_t n)
 
 static void seed_run_spec(struct corpus *c)
 {
-    corpus_text(c, "{\"version\": 1, \"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/sh\", \"-c\", \"echo $HOME\"], \"resources\": {\"cpus\": 2}, \"expand\": true, \"tags\": {\"a\": null}}");
-    corpus_text(c, "{\"version\": 1, \"experiment\": \"first\", \"target\": \"box\", \"interpreter\": \"/usr/bin/python3\", \"script\": \"train.py\", \"arguments\": "
-                   "[\"--data_dir\", \"$AZUREML_DATAREFERENCE_d\"], \"snapshot\": \"" SHA "\", \"use_gpu\": true, \"warnings\": [\"w\"], "
-                   "\"environment_variables\": {\"A\": \"b\"}, \"data_references\": {\"d\": {\"datastore\": \"workspaceblobstore\", "
-                   "\"path\": \"x/y\", \"mode\": \"mount\", \"path_on_compute\": null, \"overwrite\": false}}, "
-                   "\"max_run_duration_seconds\": 60, \"azureml\": {\"runDefinition\": {}}}");
+    corpus_text(
+        c,
+        "{\"version\": 1, \"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/sh\", \"-c\", \"echo $HOME\"], \"resources\": {\"cpus\": 2}, \"expand\": true, \"tags\": {\"a\": null}}");
+    corpus_text(
+        c,
+        "{\"version\": 1, \"experiment\": \"first\", \"target\": \"box\", \"interpreter\": \"/usr/bin/python3\", \"script\": \"train.py\", \"arguments\": "
+        "[\"--data_dir\", \"$AZUREML_DATAREFERENCE_d\"], \"snapshot\": \"" SHA
+        "\", \"use_gpu\": true, \"warnings\": [\"w\"], "
+        "\"environment_variables\": {\"A\": \"b\"}, \"data_references\": {\"d\": {\"datastore\": \"workspaceblobstore\", "
+        "\"path\": \"x/y\", \"mode\": \"mount\", \"path_on_compute\": null, \"overwrite\": false}}, "
+        "\"max_run_duration_seconds\": 60, \"azureml\": {\"runDefinition\": {}}}");
 }
 
 static bool parse_run_spec(const char *bytes, size_t n)
@@ -137,8 +150,10 @@ static bool parse_run_spec(const char *bytes, size_t n)
 
 static void seed_target_spec(struct corpus *c)
 {
-    corpus_text(c, "{\"kind\": \"local\", \"vm_size\": \"STANDARD_NC6\", \"min_nodes\": 0, \"max_nodes\": 2, \"require_gpu\": false, "
-                   "\"tags\": {\"a\": \"b\"}, \"description\": \"d\"}");
+    corpus_text(
+        c,
+        "{\"kind\": \"local\", \"vm_size\": \"STANDARD_NC6\", \"min_nodes\": 0, \"max_nodes\": 2, \"require_gpu\": false, "
+        "\"tags\": {\"a\": \"b\"}, \"description\": \"d\"}");
 }
 
 static bool parse_target_spec(const char *bytes, size_t n)
@@ -158,11 +173,16 @@ static bool parse_target_spec(const char *bytes, size_t n)
 
 static void seed_events(struct corpus *c)
 {
-    corpus_text(c, "[[\"submitted\", {}], [\"prepare\", {}], [\"ready\", {}], [\"tagged\", {\"key\": \"k\", \"value\": \"v\"}], "
-                   "[\"started\", {\"pid\": 7}], [\"artifact\", {\"path\": \"outputs/a\", \"sha256\": \"" SHA "\", \"bytes\": 3}], "
-                   "[\"silent\", {\"seconds\": 10}], [\"heard\", {\"seconds\": 3}], [\"exited_ok\", {\"exit_code\": 0}], [\"collected\", {}]]");
-    corpus_text(c, "[[\"submitted\", {}], [\"prepare\", {}], [\"cancel\", {\"reason\": \"user\"}], [\"exited_bad\", {\"exit_signal\": 15, \"error\": "
-                   "{\"code\": \"c\", \"message\": \"m\", \"log_tail\": null}}], [\"collected\", {}]]");
+    corpus_text(
+        c,
+        "[[\"submitted\", {}], [\"prepare\", {}], [\"ready\", {}], [\"tagged\", {\"key\": \"k\", \"value\": \"v\"}], "
+        "[\"started\", {\"pid\": 7}], [\"artifact\", {\"path\": \"outputs/a\", \"sha256\": \"" SHA
+        "\", \"bytes\": 3}], "
+        "[\"silent\", {\"seconds\": 10}], [\"heard\", {\"seconds\": 3}], [\"exited_ok\", {\"exit_code\": 0}], [\"collected\", {}]]");
+    corpus_text(
+        c,
+        "[[\"submitted\", {}], [\"prepare\", {}], [\"cancel\", {\"reason\": \"user\"}], [\"exited_bad\", {\"exit_signal\": 15, \"error\": "
+        "{\"code\": \"c\", \"message\": \"m\", \"log_tail\": null}}], [\"collected\", {}]]");
 }
 
 static bool parse_events(const char *bytes, size_t n)
@@ -177,9 +197,11 @@ static bool parse_events(const char *bytes, size_t n)
 
     if (ty_json_parse(bytes, n, &json, &err) < 0 || ty_run_view_init(&v) < 0)
         return false;
-    json_array_foreach(json, i, event) {
+    json_array_foreach (json, i, event) {
         const char *kind = json_string_value(json_array_get(event, 0));
-        int r = kind ? ty_run_view_apply(&v, seq, (int64_t)i + 1, kind, json_array_get(event, 1), &err) : -EINVAL;
+        int r =
+            kind ? ty_run_view_apply(&v, seq, (int64_t)i + 1, kind, json_array_get(event, 1), &err)
+                 : -EINVAL;
 
         all &= r == 0;
         seq += r == 0;
@@ -211,23 +233,29 @@ static bool parse_route(const char *bytes, size_t n)
     *path++ = '\0';
     if (ty_route_find(copy, path, &m) < 0)
         return false;
-    back = ty_route_path(m.route, (const char *const[]){ m.args[0], m.nargs > 1 ? m.args[1] : NULL, m.nargs > 2 ? m.args[2] : NULL,
-                                                         NULL });
+    back = ty_route_path(m.route, (const char *const[]){ m.args[0], m.nargs > 1 ? m.args[1] : NULL,
+                                                         m.nargs > 2 ? m.args[2] : NULL, NULL });
     assert(back && ty_route_find(ty_routes[m.route].method, back, &m) == 0);
     return true;
 }
 
 static void seed_http(struct corpus *c)
 {
-    corpus_text(c, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTrainyard-Api: 1\r\nTrainyard-Version: 0.1.0\r\n\r\nhello");
-    corpus_text(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n");
+    corpus_text(
+        c,
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTrainyard-Api: 1\r\nTrainyard-Version: 0.1.0\r\n\r\nhello");
+    corpus_text(
+        c,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\n\r\n5\r\nhello\r\n3;x=y\r\nabc\r\n0\r\nA: b\r\n\r\n");
     corpus_text(c, "HTTP/1.0 404 Not Found\r\nConnection: close\r\n\r\nno such run");
     corpus_text(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n");
 }
 
 static bool parse_http(const char *bytes, size_t n)
 {
-    struct ty_http_exchange x = { .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 4096, .silence_ms = 1000 };
+    struct ty_http_exchange x = {
+        .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 4096, .silence_ms = 1000
+    };
     static struct ty_http_conn conn;
     int pair[2], r = -EIO;
 
@@ -256,7 +284,9 @@ static int on_event(const char *event, const char *data, size_t n, void *ctx)
 
 static void seed_sse(struct corpus *c)
 {
-    corpus_text(c, "id: 3:100\nevent: log\ndata: {\"text\": \"a\"}\n\n: beat\n\nevent: end\ndata: {}\ndata: {}\n\n");
+    corpus_text(
+        c,
+        "id: 3:100\nevent: log\ndata: {\"text\": \"a\"}\n\n: beat\n\nevent: end\ndata: {}\ndata: {}\n\n");
     corpus_text(c, "data\n\ndata: x\r\n\r\nid\n\n");
 }
 
@@ -276,7 +306,8 @@ static bool parse_sse(const char *bytes, size_t n)
 
 static void seed_manifest(struct corpus *c)
 {
-    corpus_text(c, "trainyard-snapshot 1\nf 644 4 " SHA " a/b.txt\nf 755 4 " SHA " run.sh\nl - 7 - to -> a/b.txt\n");
+    corpus_text(c, "trainyard-snapshot 1\nf 644 4 " SHA " a/b.txt\nf 755 4 " SHA
+                   " run.sh\nl - 7 - to -> a/b.txt\n");
 }
 
 static bool parse_manifest(const char *bytes, size_t n)
@@ -289,19 +320,23 @@ static bool parse_manifest(const char *bytes, size_t n)
     if (r < 0)
         check_refusal(r, &err);
     else
-        assert(strlen(ty_snapshot_id(s)) == 64 && memcmp(ty_snapshot_manifest(s, &m), bytes, n) == 0 && m == n);
+        assert(strlen(ty_snapshot_id(s)) == 64 &&
+               memcmp(ty_snapshot_manifest(s, &m), bytes, n) == 0 && m == n);
     ty_snapshot_free(s);
     return r == 0;
 }
 
 static void seed_ignore(struct corpus *c)
 {
-    corpus_text(c, "*.tmp\n!keep.tmp\n/build/\n**/cache/**\na/**/b\n[a-z]*[!0-9]\n\\#x\nend \\ \n# comment\n[[:alpha:]]\n");
+    corpus_text(
+        c,
+        "*.tmp\n!keep.tmp\n/build/\n**/cache/**\na/**/b\n[a-z]*[!0-9]\n\\#x\nend \\ \n# comment\n[[:alpha:]]\n");
 }
 
 static bool parse_ignore(const char *bytes, size_t n)
 {
-    static const char *const paths[] = { "a", "a/b", "a/x/y/b", "build", "x/build", "cache/f", "keep.tmp", "#x", "\xc3\xa9" };
+    static const char *const paths[] = { "a",       "a/b",      "a/x/y/b", "build",   "x/build",
+                                         "cache/f", "keep.tmp", "#x",      "\xc3\xa9" };
     struct ty_ignore *g = ty_ignore_new();
 
     assert(ty_ignore_add(g, "", bytes, n) == 0 && ty_ignore_add(g, "a", bytes, n) == 0);
@@ -352,11 +387,13 @@ static bool parse_statcache(const char *bytes, size_t n)
 
 static void seed_job(struct corpus *c)
 {
-    corpus_text(c, "{\"version\": 1, \"run\": \"r_1_2\", \"token\": \"t\", \"attempt\": 1, \"user\": \"u\", \"user_home\": \"/h\", "
-                   "\"home\": \"/h\", \"blobs\": \"/h/blobs\", \"socket\": \"/h/runner.sock\", \"workspace\": \"w\", "
-                   "\"manifest\": \"/h/m\", \"data_dirs\": [], \"cancel_grace_seconds\": 10, \"log_bytes_max\": 0, "
-                   "\"artifact_files_max\": 0, \"artifact_bytes_max\": 0, \"warnings\": [\"w\"], \"spec\": {\"version\": 1, "
-                   "\"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/true\"]}}");
+    corpus_text(
+        c,
+        "{\"version\": 1, \"run\": \"r_1_2\", \"token\": \"t\", \"attempt\": 1, \"user\": \"u\", \"user_home\": \"/h\", "
+        "\"home\": \"/h\", \"blobs\": \"/h/blobs\", \"socket\": \"/h/runner.sock\", \"workspace\": \"w\", "
+        "\"manifest\": \"/h/m\", \"data_dirs\": [], \"cancel_grace_seconds\": 10, \"log_bytes_max\": 0, "
+        "\"artifact_files_max\": 0, \"artifact_bytes_max\": 0, \"warnings\": [\"w\"], \"spec\": {\"version\": 1, "
+        "\"experiment\": \"first\", \"target\": \"local\", \"command\": [\"/bin/true\"]}}");
 }
 
 static bool parse_job(const char *bytes, size_t n)
@@ -377,7 +414,9 @@ static bool parse_job(const char *bytes, size_t n)
 
 static void seed_records(struct corpus *c)
 {
-    corpus_text(c, "1 {\"kind\":\"started\",\"pid\":3,\"at_us\":1}\n2 {\"kind\":\"exited\",\"exit_code\":0,\"at_us\":2}\n3 {\"kind\":\"collected\",\"at_us\":3}\n");
+    corpus_text(
+        c,
+        "1 {\"kind\":\"started\",\"pid\":3,\"at_us\":1}\n2 {\"kind\":\"exited\",\"exit_code\":0,\"at_us\":2}\n3 {\"kind\":\"collected\",\"at_us\":3}\n");
 }
 
 static bool parse_records(const char *bytes, size_t n)
@@ -448,7 +487,9 @@ static bool parse_spool(const char *bytes, size_t n)
 
 static void seed_conf(struct corpus *c)
 {
-    corpus_text(c, "# mine\n[limits]\nsnapshot_bytes = 1GB\nqueued_runs = 5\n[run]\ncancel_grace_seconds = 90m\n[cli]\ncolor = never\n");
+    corpus_text(
+        c,
+        "# mine\n[limits]\nsnapshot_bytes = 1GB\nqueued_runs = 5\n[run]\ncancel_grace_seconds = 90m\n[cli]\ncolor = never\n");
 }
 
 static bool parse_conf(const char *bytes, size_t n)

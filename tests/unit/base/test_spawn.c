@@ -82,7 +82,8 @@ static void test_signals_and_session(void **state)
     signal(SIGPIPE, SIG_DFL);
     assert_int_equal(sscanf(got, "SigBlk: %llx SigIgn: %llx", &blocked, &ignored), 2);
     assert_true(blocked == 0);
-    assert_true((ignored & ~(3ull << 31)) == 0); /* 32 and 33 are glibc's own: it lets nobody touch them */
+    assert_true((ignored & ~(3ull << 31)) ==
+                0); /* 32 and 33 are glibc's own: it lets nobody touch them */
     assert_non_null(strstr(got, "\nleads\n"));
 }
 

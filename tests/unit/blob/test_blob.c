@@ -1,6 +1,6 @@
 /* test_blob.c - files named by their content: whole or not there, read-only, never doubled */
-#include "kit.h"
 #include "base/fault.h"
+#include "kit.h"
 
 static void test_hashes(void **state)
 {
@@ -50,9 +50,14 @@ static void test_a_blob_is_a_file_that_cannot_be_written(void **state)
 
 static void test_names_that_are_none(void **state)
 {
-    static const char *const names[] = { "", "abc", "../../../../etc/passwd", SHA_HELLO "0",
-                                         "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824",
-                                         "../24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824" };
+    static const char *const names[] = {
+        "",
+        "abc",
+        "../../../../etc/passwd",
+        SHA_HELLO "0",
+        "2CF24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824",
+        "../24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+    };
     struct ty_blobs *b = open_store();
 
     (void)state;
@@ -150,7 +155,8 @@ static void test_whole_files(void **state)
     assert_int_equal(ty_blob_put_file(b, "absent", sha, &bytes, &err), -ENOENT);
     assert_non_null(strstr(err.text, "'absent'"));
     assert_int_equal(mkfifo("pipe", 0600), 0);
-    assert_int_equal(ty_blob_put_file(b, "pipe", sha, &bytes, &err), -EINVAL); /* and does not wait */
+    assert_int_equal(ty_blob_put_file(b, "pipe", sha, &bytes, &err),
+                     -EINVAL); /* and does not wait */
     assert_int_equal(ty_blob_put_file(b, ".", sha, &bytes, &err), -EINVAL);
     assert_int_equal(files_below("store/tmp"), 0);
     ty_blobs_free(b);
@@ -186,7 +192,8 @@ static void test_faults(void **state)
 
             ty_fault_arm(points[i], 1, ENOSPC);
             assert_int_equal(from_file ? ty_blob_put_file(b, "file", sha, &bytes, &err)
-                                       : ty_blob_put_bytes(b, "hello", 5, sha, &err), -ENOSPC);
+                                       : ty_blob_put_bytes(b, "hello", 5, sha, &err),
+                             -ENOSPC);
             ty_fault_arm("none", 0, 0);
             assert_non_null(strstr(err.text, "free); make room"));
             assert_string_equal(sha, "untouched");

@@ -1,6 +1,6 @@
 /* test_each.c - going over a store: its blobs, and nothing else that lies there */
-#include "kit.h"
 #include "blob/each.h"
+#include "kit.h"
 
 struct seen {
     int count, stop_at;
@@ -29,7 +29,8 @@ static void test_blobs_and_nothing_else(void **state)
     assert_int_equal(s.count, 0);
     put_text(b, "hello", sha);
     tests_put("store/2c/README", "not a blob");
-    tests_put("store/2c/F24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824", "nor this");
+    tests_put("store/2c/F24DBA5FB0A30E26E83B2AC5B9E29E1B161E5C1FA7425E73043362938B9824",
+              "nor this");
     tests_put("store/zz", "");
     assert_int_equal(symlink("2c", "store/ff"), 0); /* a folder behind a link is not looked into */
     assert_int_equal(ty_each_blob(fd, see, &s), 0);
@@ -59,7 +60,8 @@ static void test_leftovers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_blobs_and_nothing_else), cmocka_unit_test(test_leftovers) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_blobs_and_nothing_else),
+                                        cmocka_unit_test(test_leftovers) };
 
     return cmocka_run_group_tests_name("each", tests, tests_enter, tests_leave);
 }

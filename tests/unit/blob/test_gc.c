@@ -1,7 +1,7 @@
 /* test_gc.c - what is old and not live goes; everything else stays */
-#include "kit.h"
 #include "base/fault.h"
 #include "blob/gc.h"
+#include "kit.h"
 
 #define HOUR 3600
 

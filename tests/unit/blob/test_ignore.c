@@ -1,6 +1,6 @@
 /* test_ignore.c - ignore patterns: known cases, and thousands that git itself decides */
-#include "kit.h"
 #include "blob/ignore.h"
+#include "kit.h"
 
 static const struct {
     const char *patterns, *path;
@@ -93,7 +93,8 @@ static uint32_t roll(uint32_t n)
 
 static void random_pattern(struct ty_str *out)
 {
-    static const char *const parts[] = { "a", "b", "ab", "*", "**", "?", "/", "/", "[ab]", "[!a]", "\\*", "a*", ".", "!", "[a-", "\\" };
+    static const char *const parts[] = { "a",    "b",    "ab",  "*",  "**", "?", "/",   "/",
+                                         "[ab]", "[!a]", "\\*", "a*", ".",  "!", "[a-", "\\" };
 
     for (uint32_t n = 1 + roll(5); n > 0; n--)
         ty_str_add(out, parts[roll(sizeof parts / sizeof *parts)]);
@@ -131,7 +132,8 @@ static void ask_git(const struct ty_str *paths, struct ty_str *answer)
     FILE *p;
 
     assert_int_equal(ty_write_file("paths", paths->text, paths->len, 0600), 0);
-    p = popen("git -c core.excludesFile=/dev/null check-ignore --no-index --stdin -z -v -n < paths", "re");
+    p = popen("git -c core.excludesFile=/dev/null check-ignore --no-index --stdin -z -v -n < paths",
+              "re");
     assert_non_null(p);
     while ((n = fread(buf, 1, sizeof buf, p)) > 0)
         ty_str_addn(answer, buf, n);

@@ -1,6 +1,6 @@
 /* test_manifest.c - the text form of a snapshot: one way to write it, and nothing else is read */
-#include "kit.h"
 #include "blob/snapshot_internal.h"
+#include "kit.h"
 
 #define HEAD "trainyard-snapshot 1\n"
 
@@ -82,8 +82,9 @@ static void test_what_is_refused(void **state)
             fail_msg("%s gave '%s'", cases[i].text, err.text);
         assert_null(s);
     }
-    assert_int_equal(ty_snapshot_parse(HEAD "d - - - a\0b\n", sizeof HEAD "d - - - a\0b\n" - 1, &(struct ty_snapshot *){ NULL },
-                                       NULL), -EBADMSG);
+    assert_int_equal(ty_snapshot_parse(HEAD "d - - - a\0b\n", sizeof HEAD "d - - - a\0b\n" - 1,
+                                       &(struct ty_snapshot *){ NULL }, NULL),
+                     -EBADMSG);
 }
 
 static void test_paths(void **state)
@@ -115,9 +116,10 @@ static void test_links(void **state)
         const char *path, *target;
         bool fits;
     } cases[] = {
-        { "a", "b", true },        { "a/b", "../c", true },    { "a/b/c", "../../d/e", true }, { "a", "./b//c", true },
-        { "a", "..", false },      { "a/b", "../..", false },  { "a", "/b", false },           { "a", "", false },
-        { "a", "b/../c", false },  { "a/b", "c/../d", false },  { "a/b", "../../c", false }, { "a", "...", true },
+        { "a", "b", true },         { "a/b", "../c", true },     { "a/b/c", "../../d/e", true },
+        { "a", "./b//c", true },    { "a", "..", false },        { "a/b", "../..", false },
+        { "a", "/b", false },       { "a", "", false },          { "a", "b/../c", false },
+        { "a/b", "c/../d", false }, { "a/b", "../../c", false }, { "a", "...", true },
     };
 
     (void)state;
@@ -128,8 +130,10 @@ static void test_links(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_what_is_written_is_read), cmocka_unit_test(test_what_is_refused),
-                                        cmocka_unit_test(test_paths), cmocka_unit_test(test_links) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_what_is_written_is_read),
+                                        cmocka_unit_test(test_what_is_refused),
+                                        cmocka_unit_test(test_paths),
+                                        cmocka_unit_test(test_links) };
 
     return cmocka_run_group_tests_name("manifest", tests, NULL, NULL);
 }

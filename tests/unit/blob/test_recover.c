@@ -108,8 +108,12 @@ static void test_sync_moves_the_mark(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, enter, tests_leave)
-    const struct CMUnitTest tests[] = { T(test_a_whole_blob_stays), T(test_a_cut_blob_goes), T(test_once_a_boot),
-                                        T(test_only_what_is_younger_than_the_last_sync), T(test_without_a_mark_everything_is_read), T(test_an_empty_blob_goes),
+    const struct CMUnitTest tests[] = { T(test_a_whole_blob_stays),
+                                        T(test_a_cut_blob_goes),
+                                        T(test_once_a_boot),
+                                        T(test_only_what_is_younger_than_the_last_sync),
+                                        T(test_without_a_mark_everything_is_read),
+                                        T(test_an_empty_blob_goes),
                                         T(test_sync_moves_the_mark) };
 
     return cmocka_run_group_tests_name("recover", tests, NULL, NULL);

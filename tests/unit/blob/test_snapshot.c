@@ -1,6 +1,6 @@
 /* test_snapshot.c - from a directory to a snapshot */
-#include "kit.h"
 #include "blob/snapshot.h"
+#include "kit.h"
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -26,7 +26,8 @@ static char *entries(void)
 
     if (take(&s, &err) < 0)
         fail_msg("%s", err.text);
-    for (line = strchr(ty_snapshot_manifest(s, &n), '\n') + 1; *line; line = strchr(line, '\n') + 1) {
+    for (line = strchr(ty_snapshot_manifest(s, &n), '\n') + 1; *line;
+         line = strchr(line, '\n') + 1) {
         const char *path = line;
 
         for (int i = 0; i < 4; i++)
@@ -87,7 +88,8 @@ static void test_what_is_taken(void **state)
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     got = entries();
-    assert_string_equal(got, "f .hidden\nf __pycache__/x.pyc\nf a\nf a.d/x\nf b\nf new%0Aline\nd sub\n");
+    assert_string_equal(got,
+                        "f .hidden\nf __pycache__/x.pyc\nf a\nf a.d/x\nf b\nf new%0Aline\nd sub\n");
 }
 
 static void test_ignore_files(void **state)
@@ -105,7 +107,9 @@ static void test_ignore_files(void **state)
     assert_string_equal(with_git, "f .gitignore\nf sub/.gitignore\nf sub/keep.log\nf train.py\n");
     put("src/.amlignore", "train.py\n"); /* where it is, .gitignore does not count */
     with_aml = entries();
-    assert_string_equal(with_aml, "f .amlignore\nf .gitignore\nf a.log\nf data/big\nf sub/.gitignore\nf sub/keep.log\n");
+    assert_string_equal(
+        with_aml,
+        "f .amlignore\nf .gitignore\nf a.log\nf data/big\nf sub/.gitignore\nf sub/keep.log\n");
 }
 
 static void test_links_that_lead_out(void **state)
@@ -199,7 +203,8 @@ static void test_ignore_files_that_are_none(void **state)
     (void)state;
     put("src/a.log", "");
     put("patterns", "*.log\n");
-    assert_int_equal(symlink("../patterns", "src/.gitignore"), 0); /* as in git, it does not count; but it leads out */
+    assert_int_equal(symlink("../patterns", "src/.gitignore"),
+                     0); /* as in git, it does not count; but it leads out */
     assert_int_equal(take(&s, &err), -EINVAL);
     assert_int_equal(unlink("src/.gitignore"), 0);
     put("src/rules", "*.log\n");
@@ -244,9 +249,9 @@ static void test_the_cache_is_used(void **state)
     (void)state;
     put("src/a", "what is there");
     assert_int_equal(stat("src/a", &st), 0);
-    ty_str_addf(&text, "trainyard-statcache 1\n%lld %llu %lld%09ld %lld%09ld " SHA_HELLO " a\n", (long long)st.st_size,
-                (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec,
-                st.st_ctim.tv_nsec);
+    ty_str_addf(&text, "trainyard-statcache 1\n%lld %llu %lld%09ld %lld%09ld " SHA_HELLO " a\n",
+                (long long)st.st_size, (unsigned long long)st.st_ino, (long long)st.st_mtim.tv_sec,
+                st.st_mtim.tv_nsec, (long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec);
     ty_sha256_hex(text.text, text.len, sum);
     ty_str_addf(&text, "sum %s\n", sum);
     tests_put("cache", text.text);
@@ -278,9 +283,17 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, enter, tests_leave)
     const struct CMUnitTest tests[] = {
-        T(test_equal_folders_have_equal_ids), T(test_what_is_taken), T(test_ignore_files), T(test_links_that_lead_out),
-        T(test_limits), T(test_limits_are_met_exactly), T(test_ignore_files_that_are_none), T(test_patterns_of_a_sub_folder),
-        T(test_no_such_folder), T(test_the_cache_is_used), T(test_the_cache_is_not_trusted_too_early),
+        T(test_equal_folders_have_equal_ids),
+        T(test_what_is_taken),
+        T(test_ignore_files),
+        T(test_links_that_lead_out),
+        T(test_limits),
+        T(test_limits_are_met_exactly),
+        T(test_ignore_files_that_are_none),
+        T(test_patterns_of_a_sub_folder),
+        T(test_no_such_folder),
+        T(test_the_cache_is_used),
+        T(test_the_cache_is_not_trusted_too_early),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);

@@ -1,10 +1,12 @@
 /* test_statcache.c - what is remembered of files, and when it is not believed */
-#include "kit.h"
 #include "blob/statcache.h"
+#include "kit.h"
 
 #define FILE_NAME "cache/snapshots"
 
-static const struct stat old = { .st_size = 5, .st_ino = 77, .st_mtim = { 1000, 1 }, .st_ctim = { 2000, 2 } };
+static const struct stat old = {
+    .st_size = 5, .st_ino = 77, .st_mtim = { 1000, 1 }, .st_ctim = { 2000, 2 }
+};
 
 static void save_one(const char *path, const struct stat *st)
 {
@@ -123,8 +125,11 @@ static void test_where_nothing_can_be_written(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, tests_enter, tests_leave)
-    const struct CMUnitTest tests[] = { T(test_remembers), T(test_any_change_counts), T(test_young_files_are_not_remembered),
-                                        T(test_what_is_not_asked_for_is_forgotten), T(test_a_damaged_file_counts_as_none),
+    const struct CMUnitTest tests[] = { T(test_remembers),
+                                        T(test_any_change_counts),
+                                        T(test_young_files_are_not_remembered),
+                                        T(test_what_is_not_asked_for_is_forgotten),
+                                        T(test_a_damaged_file_counts_as_none),
                                         T(test_where_nothing_can_be_written) };
 
     return cmocka_run_group_tests_name("statcache", tests, NULL, NULL);

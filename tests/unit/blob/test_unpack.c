@@ -1,7 +1,7 @@
 /* test_unpack.c - a snapshot becomes a directory again, and the store stays what it was */
-#include "kit.h"
 #include "base/fault.h"
 #include "blob/snapshot.h"
+#include "kit.h"
 
 /* A folder with everything that a snapshot can hold, and its files in the store. */
 static struct ty_snapshot *make(struct ty_blobs *b)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -21,7 +22,10 @@ struct box {
     struct ty_error err;
 };
 
-static void hear(const char *text, void *ctx) { ty_str_addf(ctx, "%s\n", text); }
+static void hear(const char *text, void *ctx)
+{
+    ty_str_addf(ctx, "%s\n", text);
+}
 
 static void put(struct box *b, const char *name, const char *text)
 {

@@ -31,7 +31,8 @@ void kit_until(struct kit *k, bool (*fn)(struct kit *k, const char *run), const 
         uv_run(&k->loop, UV_RUN_ONCE);
     uv_timer_stop(&k->bound);
     if (k->late)
-        fail_msg("what was waited for (run %s) did not come within %d ms", run ? run : "none", WAIT_MS);
+        fail_msg("what was waited for (run %s) did not come within %d ms", run ? run : "none",
+                 WAIT_MS);
 }
 
 void kit_idle(struct kit *k, int ms)
@@ -63,7 +64,9 @@ void kit_start(struct kit *k)
 {
     struct ty_error err = { 0 };
     CLEANUP_FREE char *blobs = ty_path_join(k->home, "blobs");
-    struct ty_sched_options o = { .loop = &k->loop, .conf = k->conf, .home = k->home, .agent = getenv("TRAINYARD_AGENT") };
+    struct ty_sched_options o = {
+        .loop = &k->loop, .conf = k->conf, .home = k->home, .agent = getenv("TRAINYARD_AGENT")
+    };
 
     assert_non_null(o.agent);
     assert_int_equal(ty_blobs_open(blobs, &k->blobs, &err), 0);
@@ -125,7 +128,8 @@ static bool all_ended(struct kit *k, const char *run)
     CLEANUP_JSON json_t *counts = NULL;
 
     (void)run;
-    return ty_store_counts(k->store, &counts) == 0 && json_integer_value(json_object_get(counts, "active")) == 0;
+    return ty_store_counts(k->store, &counts) == 0 &&
+           json_integer_value(json_object_get(counts, "active")) == 0;
 }
 
 /* Every runner ends, and clears its folder away. */
@@ -137,7 +141,7 @@ static void end_runs(struct kit *k)
     size_t i;
 
     assert_int_equal(ty_store_runs(k->store, &active, &runs), 0);
-    json_array_foreach(runs, i, run)
+    json_array_foreach (runs, i, run)
         kit_cancel(k, json_string_value(json_object_get(run, "id")));
     kit_until(k, all_ended, NULL);
 }
@@ -301,7 +305,7 @@ char *kit_events(struct kit *k, const char *run)
 
     assert_int_equal(ty_store_run_id(k->store, run, &id), 0);
     assert_int_equal(ty_store_events(k->store, id, 0, 1000, &events), 0);
-    json_array_foreach(events, i, e)
+    json_array_foreach (events, i, e)
         ty_str_addf(&out, "%s%s", i ? " " : "", json_string_value(json_object_get(e, "kind")));
     return out.text;
 }

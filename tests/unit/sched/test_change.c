@@ -35,7 +35,10 @@ static void test_tags(void **state)
     assert_int_equal(kit_tag(k, name, longest.text, &err), -EINVAL);
     assert_int_equal(kit_tag(k, "first_1_00000000", "{\"set\": {}}", &err), -ENOENT);
     /* An ended run may be tagged. */
-    assert_int_equal(kit_tag(k, name, "{\"set\": {\"a\": \"9\", \"c\": null}, \"remove\": [\"b\", \"absent\"]}", &err), 0);
+    assert_int_equal(
+        kit_tag(k, name, "{\"set\": {\"a\": \"9\", \"c\": null}, \"remove\": [\"b\", \"absent\"]}",
+                &err),
+        0);
     run = kit_run(k, name);
     tags = json_object_get(run, "tags");
     assert_int_equal(json_object_size(tags), 2);
@@ -62,7 +65,8 @@ static bool both(struct kit *k, const char *run)
 static void test_two_at_once(void **state)
 {
     struct kit *k = *state;
-    CLEANUP_JSON json_t *a = json_pack("{s:{s:s}}", "set", "x", "1"), *b = json_pack("{s:{s:s}}", "set", "y", "2");
+    CLEANUP_JSON json_t *a = json_pack("{s:{s:s}}", "set", "x", "1"),
+                        *b = json_pack("{s:{s:s}}", "set", "y", "2");
     CLEANUP_FREE char *events = NULL;
     struct ty_error err = { 0 };
     char name[128];
@@ -88,16 +92,23 @@ static void test_files(void **state)
     kit_submit(k, "", "true", name);
     kit_until(k, kit_ended, name);
     answers = 0;
-    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/a", sha, 4, on_answer, NULL, &err), 0);
-    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/b", other, 5, on_answer, NULL, &err), 0);
+    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/a", sha, 4, on_answer, NULL, &err),
+                     0);
+    assert_int_equal(
+        ty_sched_artifact(k->sched, name, "outputs/b", other, 5, on_answer, NULL, &err), 0);
     kit_until(k, both, NULL);
-    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/a", other, 5, on_answer, NULL, &err), -EEXIST);
+    assert_int_equal(
+        ty_sched_artifact(k->sched, name, "outputs/a", other, 5, on_answer, NULL, &err), -EEXIST);
     assert_non_null(strstr(err.text, "'outputs/a' already, with other content"));
-    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/a", sha, 4, on_answer, NULL, &err), 0); /* the same again */
+    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/a", sha, 4, on_answer, NULL, &err),
+                     0); /* the same again */
     kit_conf(k, "limits.artifacts", "2");
-    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/c", sha, 4, on_answer, NULL, &err), -EUSERS);
+    assert_int_equal(ty_sched_artifact(k->sched, name, "outputs/c", sha, 4, on_answer, NULL, &err),
+                     -EUSERS);
     assert_non_null(strstr(err.text, "limits.artifacts"));
-    assert_int_equal(ty_sched_artifact(k->sched, "first_1_00000000", "outputs/a", sha, 4, on_answer, NULL, &err), -ENOENT);
+    assert_int_equal(
+        ty_sched_artifact(k->sched, "first_1_00000000", "outputs/a", sha, 4, on_answer, NULL, &err),
+        -ENOENT);
     kit_idle(k, 50);
 }
 
@@ -132,7 +143,8 @@ static void test_targets(void **state)
     struct ty_error err = { 0 };
     char name[128];
 
-    assert_int_equal(kit_target(k, "b", "{\"kind\": \"local\"}", &err), -EINVAL); /* a name too short */
+    assert_int_equal(kit_target(k, "b", "{\"kind\": \"local\"}", &err),
+                     -EINVAL); /* a name too short */
     assert_int_equal(kit_target(k, "box", "{\"kind\": \"cloud\"}", &err), -EINVAL);
     assert_non_null(strstr(err.text, "cloud"));
     assert_int_equal(ty_store_target(k->store, "box", &target), -ENOENT);
@@ -152,7 +164,8 @@ static void test_targets(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_tags), T(test_two_at_once), T(test_files), T(test_delete), T(test_targets) };
+    const struct CMUnitTest tests[] = { T(test_tags), T(test_two_at_once), T(test_files),
+                                        T(test_delete), T(test_targets) };
 
     return cmocka_run_group_tests_name("change", tests, NULL, NULL);
 }

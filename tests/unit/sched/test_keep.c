@@ -1,7 +1,7 @@
 /* test_keep.c - collection, retention, leftovers */
-#include "kit.h"
-#include "blob/blob.h"
 #include "base/clock.h"
+#include "blob/blob.h"
+#include "kit.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/file.h>
@@ -39,11 +39,24 @@ static int64_t collect(struct kit *k, const char *key)
     return n;
 }
 
+/* One is removed; a run whose runner still clears away is left for the next collection. */
+static void collect_one(struct kit *k, const char *key)
+{
+    int64_t n = 0;
+
+    for (int i = 0; n == 0 && i < 200; i++) {
+        n = collect(k, key);
+        kit_idle(k, 10);
+    }
+    assert_int_equal(n, 1);
+}
+
 /* What was stored long ago. */
 static void make_old(struct kit *k, const char *sql)
 {
     CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
-    CLEANUP_FREE char *age = ty_strf("find %s/blobs -type f -exec touch -d '2 days ago' {} +", k->home);
+    CLEANUP_FREE char *age =
+        ty_strf("find %s/blobs -type f -exec touch -d '2 days ago' {} +", k->home);
     sqlite3 *db = NULL;
 
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
@@ -128,9 +141,9 @@ static void test_retention(void **state)
     kit_until(k, kit_ended, young);
     assert_int_equal(collect(k, "runs_removed"), 0); /* nothing was asked for */
     kit_conf(k, "retention.failed_days", "3");
-    assert_int_equal(collect(k, "runs_removed"), 1);
+    collect_one(k, "runs_removed");
     kit_conf(k, "retention.runs_days", "3");
-    assert_int_equal(collect(k, "runs_removed"), 1);
+    collect_one(k, "runs_removed");
     a = kit_run(k, good);
     b = kit_run(k, bad);
     c = kit_run(k, young);
@@ -141,7 +154,8 @@ static void test_retention(void **state)
 static void test_leftovers(void **state)
 {
     struct kit *k = *state;
-    CLEANUP_FREE char *dead = ty_strf("%s/jobs/first_1_0000dead", k->home), *held = ty_strf("%s/jobs/first_1_00001d1d", k->home);
+    CLEANUP_FREE char *dead = ty_strf("%s/jobs/first_1_0000dead", k->home),
+                      *held = ty_strf("%s/jobs/first_1_00001d1d", k->home);
     CLEANUP_FREE char *lock = ty_path_join(held, "lock");
     int fd;
 
@@ -159,8 +173,8 @@ static void test_leftovers(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_files_live_as_long_as_their_run), T(test_snapshots), T(test_retention),
-                                        T(test_leftovers) };
+    const struct CMUnitTest tests[] = { T(test_files_live_as_long_as_their_run), T(test_snapshots),
+                                        T(test_retention), T(test_leftovers) };
 
     return cmocka_run_group_tests_name("keep", tests, NULL, NULL);
 }

@@ -3,7 +3,8 @@
 
 static const char *text_of(const json_t *run, const char *a, const char *b)
 {
-    const char *text = json_string_value(json_object_get(b ? json_object_get(run, a) : run, b ? b : a));
+    const char *text =
+        json_string_value(json_object_get(b ? json_object_get(run, a) : run, b ? b : a));
 
     return text ? text : "";
 }
@@ -31,9 +32,12 @@ static void test_ends(void **state)
         assert_string_equal(text_of(run, "state", NULL), cases[i].state);
         assert_string_equal(text_of(run, "error", "code"), cases[i].code);
         assert_non_null(strstr(text_of(run, "error", "message"), cases[i].message));
-        assert_int_equal(json_is_integer(json_object_get(run, "exit_code")) ? json_integer_value(json_object_get(run, "exit_code")) : -1,
+        assert_int_equal(json_is_integer(json_object_get(run, "exit_code"))
+                             ? json_integer_value(json_object_get(run, "exit_code"))
+                             : -1,
                          cases[i].exit_code);
-        assert_int_equal(json_integer_value(json_object_get(run, "exit_signal")), cases[i].exit_signal);
+        assert_int_equal(json_integer_value(json_object_get(run, "exit_signal")),
+                         cases[i].exit_signal);
     }
 }
 
@@ -109,7 +113,8 @@ static void test_time_limit(void **state)
     kit_state(k, name, "Canceled");
     run = kit_run(k, name);
     assert_string_equal(text_of(run, "error", "code"), "TimeLimit");
-    assert_non_null(strstr(text_of(run, "error", "message"), "1 seconds (max_run_duration_seconds)"));
+    assert_non_null(
+        strstr(text_of(run, "error", "message"), "1 seconds (max_run_duration_seconds)"));
 }
 
 static void test_a_runner_that_is_killed(void **state)

@@ -51,11 +51,14 @@ static void test_nodes(void **state)
     kit_state(k, second, "Queued");
     check_why(k, second, "waits for a node of target 'box' (1 of 1 in use)", 1);
     ty_sched_annotate_target(k->sched, target);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(target, "nodes"), "running")), 1);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(target, "nodes"), "idle")), 0);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(target, "nodes"), "running")), 1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(target, "nodes"), "idle")),
+                     0);
     assert_int_equal(kit_cancel(k, other), 0);
     kit_until(k, kit_ended, other);
-    assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\", \"max_nodes\": 2}", &err), 0); /* one more now */
+    assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\", \"max_nodes\": 2}", &err),
+                     0); /* one more now */
     kit_state(k, second, "Running");
 }
 
@@ -68,10 +71,14 @@ static void test_status(void **state)
     kit_submit(k, "\"resources\": {\"cpus\": 2}, ", "sleep 100", one);
     kit_submit(k, "", "sleep 100", two);
     ty_sched_status(k->sched, status);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "runs"), "active")), 2);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "runs"), "queued")), 1);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "slots"), "used")), 2);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "slots"), "cpus")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "runs"), "active")),
+                     2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "runs"), "queued")),
+                     1);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "slots"), "used")),
+                     2);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(status, "slots"), "cpus")),
+                     2);
 }
 
 /* What every call may count on as soon as the daemon listens. */
@@ -113,7 +120,8 @@ static void test_restart(void **state)
 static void test_a_run_that_ended_meanwhile(void **state)
 {
     struct kit *k = *state;
-    CLEANUP_FREE char *done = ty_strf("%s/done", k->home), *shell = ty_strf("touch %s; exit 9", done);
+    CLEANUP_FREE char *done = ty_strf("%s/done", k->home),
+                      *shell = ty_strf("touch %s; exit 9", done);
     CLEANUP_JSON json_t *run = NULL;
     char name[128];
 
@@ -146,7 +154,8 @@ static void test_reboot(void **state)
     kit_start(k);
     kit_state(k, runs, "Failed");
     run = kit_run(k, runs);
-    assert_string_equal(json_string_value(json_object_get(json_object_get(run, "error"), "code")), "Rebooted");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(run, "error"), "code")),
+                        "Rebooted");
     kit_state(k, waits, "Completed");
 }
 
@@ -173,8 +182,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_slots),   T(test_nodes),  T(test_status), T(test_what_is_there_from_the_start),
-        T(test_restart), T(test_a_run_that_ended_meanwhile), T(test_reboot), T(test_a_cancel_across_a_restart),
+        T(test_slots),   T(test_nodes),
+        T(test_status),  T(test_what_is_there_from_the_start),
+        T(test_restart), T(test_a_run_that_ended_meanwhile),
+        T(test_reboot),  T(test_a_cancel_across_a_restart),
     };
 
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);

@@ -20,11 +20,17 @@ static void test_refusals(void **state)
         const char *text;
     } cases[] = {
         { "[]", -EINVAL, "not a JSON object" },
-        { SPEC("\"target\": \"gpuland\", " TRUE), -ENOENT, "there is no compute target 'gpuland'; there are 'local'" },
-        { SPEC("\"command\": [\"/bin/absent\"]"), -EINVAL, "the command '/bin/absent' cannot be run on target 'local'" },
-        { SPEC("\"snapshot\": \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", " TRUE), -ENOENT, "is not stored" },
-        { SPEC("\"resources\": {\"cpus\": 3}, " TRUE), -EINVAL, "asks for 3 CPU slots, and this box has 2 (sched.cpus)" },
-        { SPEC("\"data_references\": {\"d\": {\"datastore\": \"none\"}}, " TRUE), -ENOENT, "datastore 'none'" },
+        { SPEC("\"target\": \"gpuland\", " TRUE), -ENOENT,
+          "there is no compute target 'gpuland'; there are 'local'" },
+        { SPEC("\"command\": [\"/bin/absent\"]"), -EINVAL,
+          "the command '/bin/absent' cannot be run on target 'local'" },
+        { SPEC(
+              "\"snapshot\": \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\", " TRUE),
+          -ENOENT, "is not stored" },
+        { SPEC("\"resources\": {\"cpus\": 3}, " TRUE), -EINVAL,
+          "asks for 3 CPU slots, and this box has 2 (sched.cpus)" },
+        { SPEC("\"data_references\": {\"d\": {\"datastore\": \"none\"}}, " TRUE), -ENOENT,
+          "datastore 'none'" },
         { SPEC("\"node_count\": 2, " TRUE), -EINVAL, "node_count" },
         { SPEC("\"colour\": 1, " TRUE), -EINVAL, "colour" },
         { SPEC("\"use_gpu\": 1, " TRUE), -EINVAL, "use_gpu" },
@@ -48,7 +54,10 @@ static void test_what_a_run_begins_with(void **state)
     CLEANUP_FREE char *events = NULL;
     char name[128];
 
-    kit_submit(k, "\"tags\": {\"a\": \"b\", \"bare\": null}, \"warnings\": [\"mind\"], \"display_name\": \"mine\", ", "true", name);
+    kit_submit(
+        k,
+        "\"tags\": {\"a\": \"b\", \"bare\": null}, \"warnings\": [\"mind\"], \"display_name\": \"mine\", ",
+        "true", name);
     run = kit_run(k, name);
     assert_int_equal(strncmp(name, "first_", 6), 0);
     assert_string_equal(json_string_value(json_object_get(run, "user")), "ann");
@@ -56,11 +65,15 @@ static void test_what_a_run_begins_with(void **state)
     assert_string_equal(json_string_value(json_object_get(run, "command_line")), "/bin/sh -c true");
     assert_string_equal(json_string_value(json_object_get(json_object_get(run, "tags"), "a")), "b");
     assert_true(json_is_null(json_object_get(json_object_get(run, "tags"), "bare")));
-    assert_string_equal(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)), "mind");
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(run, "spec"), "max_run_duration_seconds")), 2592000);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)),
+                        "mind");
+    assert_int_equal(json_integer_value(
+                         json_object_get(json_object_get(run, "spec"), "max_run_duration_seconds")),
+                     2592000);
     kit_until(k, kit_ended, name);
     events = kit_events(k, name);
-    assert_string_equal(events, "submitted tagged tagged prepare warned ready started exited_ok collected");
+    assert_string_equal(events,
+                        "submitted tagged tagged prepare warned ready started exited_ok collected");
 }
 
 static void test_gpu(void **state)
@@ -74,10 +87,13 @@ static void test_gpu(void **state)
         return;
     kit_submit(k, "\"use_gpu\": true, \"warnings\": [\"mind\"], ", "true", name);
     run = kit_run(k, name);
-    assert_non_null(strstr(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)), "has no GPU: the run uses the CPU"));
+    assert_non_null(strstr(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)),
+                           "has no GPU: the run uses the CPU"));
     assert_int_equal(json_array_size(json_object_get(run, "warnings")), 2);
-    assert_int_equal(kit_target(k, "strict", "{\"kind\": \"local\", \"require_gpu\": true}", &err), 0);
-    assert_int_equal(kit_try(k, SPEC("\"target\": \"strict\", \"use_gpu\": true, " TRUE), name, &err), -EINVAL);
+    assert_int_equal(kit_target(k, "strict", "{\"kind\": \"local\", \"require_gpu\": true}", &err),
+                     0);
+    assert_int_equal(
+        kit_try(k, SPEC("\"target\": \"strict\", \"use_gpu\": true, " TRUE), name, &err), -EINVAL);
     assert_non_null(strstr(err.text, "require_gpu"));
 }
 
@@ -125,9 +141,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_refusals),
-        T(test_what_a_run_begins_with),
-        T(test_gpu),
+        T(test_refusals),           T(test_what_a_run_begins_with), T(test_gpu),
         T(test_a_full_queue),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails),

@@ -1,9 +1,9 @@
 /* test_jobdir.c - the folder of a job: whole or not there */
-#include "tests.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "blob/blob.h"
 #include "target/jobdir.h"
+#include "tests.h"
 #include <errno.h>
 #include <sys/stat.h>
 
@@ -13,9 +13,19 @@ static struct ty_jobdir job(void)
 {
     static const char *const dirs[] = { "/data/one" };
 
-    return (struct ty_jobdir){ .home = tests_folder, .run = "r_1_00000000", .token = "secret", .user = "ann", .attempt = 2,
-                               .spec = spec, .data_dirs = dirs, .ndata = 1, .cancel_grace_seconds = 7, .log_bytes_max = 1000,
-                               .artifact_files_max = 5, .artifact_bytes_max = 6, .warnings = warnings };
+    return (struct ty_jobdir){ .home = tests_folder,
+                               .run = "r_1_00000000",
+                               .token = "secret",
+                               .user = "ann",
+                               .attempt = 2,
+                               .spec = spec,
+                               .data_dirs = dirs,
+                               .ndata = 1,
+                               .cancel_grace_seconds = 7,
+                               .log_bytes_max = 1000,
+                               .artifact_files_max = 5,
+                               .artifact_bytes_max = 6,
+                               .warnings = warnings };
 }
 
 static int set_up(void **state)
@@ -57,7 +67,8 @@ static void test_what_is_in_it(void **state)
     assert_int_equal(json_integer_value(json_object_get(got, "attempt")), 2);
     assert_true(json_equal(json_object_get(got, "spec"), spec));
     assert_true(json_equal(json_object_get(got, "warnings"), warnings));
-    assert_string_equal(json_string_value(json_array_get(json_object_get(got, "data_dirs"), 0)), "/data/one");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(got, "data_dirs"), 0)),
+                        "/data/one");
     assert_true(json_is_null(json_object_get(got, "manifest")));
     j.token = "another"; /* it is there: nothing is done */
     assert_int_equal(ty_jobdir_make(&j, NULL, &err), 0);
@@ -115,7 +126,8 @@ static void test_leftovers(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_what_is_in_it), T(test_with_a_snapshot), T(test_leftovers) };
+    const struct CMUnitTest tests[] = { T(test_what_is_in_it), T(test_with_a_snapshot),
+                                        T(test_leftovers) };
 
     return cmocka_run_group_tests_name("jobdir", tests, NULL, NULL);
 }

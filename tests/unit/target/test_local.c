@@ -2,12 +2,12 @@
  *
  * The runner is a shell script: what counts here is the process, not what it does.
  */
-#include "tests.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "target/local.h"
+#include "tests.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -33,7 +33,10 @@ static void on_ended(void *ctx, int code)
     w->calls++;
 }
 
-static void on_late(uv_timer_t *t) { ((struct watch *)t->data)->late = true; }
+static void on_late(uv_timer_t *t)
+{
+    ((struct watch *)t->data)->late = true;
+}
 
 static int set_up(void **state)
 {
@@ -75,7 +78,9 @@ static void write_agent(struct watch *w, const char *body)
 
 static int start(struct watch *w, struct ty_error *err)
 {
-    struct ty_job_start how = { .loop = &w->loop, .agent = w->agent, .job_dir = w->dir, .ended = on_ended, .ctx = w };
+    struct ty_job_start how = {
+        .loop = &w->loop, .agent = w->agent, .job_dir = w->dir, .ended = on_ended, .ctx = w
+    };
 
     return ty_target_local.start(&how, &w->job, err);
 }
@@ -135,7 +140,9 @@ static void test_what_a_runner_inherits(void **state)
     CLEANUP_FREE char *text = NULL;
 
     setenv("SECRET", "of the daemon", 1);
-    write_agent(w, "{ cut -d' ' -f6 /proc/$$/stat; echo $$; env; ls /proc/self/fd | wc -l; } > \"$2/saw\"; mv \"$2/saw\" \"$2/done\"");
+    write_agent(
+        w,
+        "{ cut -d' ' -f6 /proc/$$/stat; echo $$; env; ls /proc/self/fd | wc -l; } > \"$2/saw\"; mv \"$2/saw\" \"$2/done\"");
     start_well(w);
     until_ended(w);
     text = read_when_there("job/done");
@@ -190,7 +197,8 @@ static void test_taking_up(void **state)
     start_well(w);
     ty_target_local.kill(w->job);
     until_ended(w);
-    assert_int_equal(w->code, -1); /* its code cannot be had: it is not our child, as far as the target knows */
+    assert_int_equal(
+        w->code, -1); /* its code cannot be had: it is not our child, as far as the target knows */
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(access("job/started", F_OK), -1);
 }
@@ -203,7 +211,8 @@ static void test_a_runner_that_is_no_more(void **state)
     struct ty_proc_id self;
 
     assert_int_equal(ty_proc_identify(getpid(), &self), 0);
-    id = ty_strf("00000000-1111-2222-3333-444444444444 %d %llu\n", (int)self.pid, (unsigned long long)self.start);
+    id = ty_strf("00000000-1111-2222-3333-444444444444 %d %llu\n", (int)self.pid,
+                 (unsigned long long)self.start);
     tests_put("job/runner.id", id);
     write_agent(w, "exit 3");
     start_well(w);
@@ -243,7 +252,8 @@ static void test_no_longer_watched(void **state)
 
 static void test_gpus(void **state)
 {
-    CLEANUP_JSON json_t *loose = json_pack("{s:s}", "kind", "local"), *strict = json_pack("{s:s s:b}", "kind", "local", "require_gpu", 1);
+    CLEANUP_JSON json_t *loose = json_pack("{s:s}", "kind", "local"),
+                        *strict = json_pack("{s:s s:b}", "kind", "local", "require_gpu", 1);
     struct ty_target_spec *any = NULL, *needs = NULL;
     struct ty_run_spec run = { .target = "box", .use_gpu = true, .cpus = 1 };
     CLEANUP_STR struct ty_str warning = { 0 };
@@ -269,9 +279,14 @@ static void test_gpus(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_exit_code),   T(test_what_a_runner_inherits), T(test_cancel_and_kill),
-                                        T(test_taking_up),   T(test_a_runner_that_is_no_more), T(test_no_agent),
-                                        T(test_no_longer_watched),        T(test_gpus) };
+    const struct CMUnitTest tests[] = { T(test_exit_code),
+                                        T(test_what_a_runner_inherits),
+                                        T(test_cancel_and_kill),
+                                        T(test_taking_up),
+                                        T(test_a_runner_that_is_no_more),
+                                        T(test_no_agent),
+                                        T(test_no_longer_watched),
+                                        T(test_gpus) };
 
     return cmocka_run_group_tests_name("local", tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* test_target.c - the table of kinds, and what this box offers */
-#include "tests.h"
 #include "target/target.h"
+#include "tests.h"
 #include <sched.h>
 
 static void test_kinds(void **state)
@@ -42,7 +42,8 @@ static void test_gpus(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_kinds), cmocka_unit_test(test_cpus), cmocka_unit_test(test_gpus) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_kinds), cmocka_unit_test(test_cpus),
+                                        cmocka_unit_test(test_gpus) };
 
     return cmocka_run_group_tests_name("target", tests, NULL, NULL);
 }

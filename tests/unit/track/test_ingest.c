@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "base/error.h"
@@ -50,7 +51,8 @@ struct box {
 
 /* ---- in the place of the scheduler ---- */
 
-static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *id, struct ty_error *err)
+static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *id,
+                    struct ty_error *err)
 {
     struct box *b = ctx;
 
@@ -69,7 +71,8 @@ static bool on_cancel_wanted(void *ctx, const char *run)
     return ((struct box *)ctx)->cancel;
 }
 
-static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record, struct ty_error *err)
+static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record,
+                     struct ty_error *err)
 {
     struct box *b = ctx;
 
@@ -81,7 +84,8 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     return 0;
 }
 
-static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property, const char *key, const json_t *value)
+static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property, const char *key,
+                    const json_t *value)
 {
     struct box *b = ctx;
 
@@ -112,8 +116,13 @@ static void on_heard(void *ctx, const char *run)
     ((struct box *)ctx)->heard++;
 }
 
-static const struct ty_ingest_ops ops = { .hello = on_hello, .cancel_wanted = on_cancel_wanted, .record = on_record, .note = on_note,
-                                          .queued = on_queued, .stored = on_stored, .heard = on_heard };
+static const struct ty_ingest_ops ops = { .hello = on_hello,
+                                          .cancel_wanted = on_cancel_wanted,
+                                          .record = on_record,
+                                          .note = on_note,
+                                          .queued = on_queued,
+                                          .stored = on_stored,
+                                          .heard = on_heard };
 
 /* ---- the box ---- */
 
@@ -125,11 +134,18 @@ static void on_wake(uv_async_t *a)
         ty_store_deliver(b->store);
 }
 
-static void wake(void *ctx) { uv_async_send(&((struct box *)ctx)->wake); }
+static void wake(void *ctx)
+{
+    uv_async_send(&((struct box *)ctx)->wake);
+}
 
 static void add_run(struct box *b)
 {
-    struct ty_run_row row = { .id = ty_store_next_id(b->store), .name = RUN, .experiment = "first", .token = "secret", .spec = "{}",
+    struct ty_run_row row = { .id = ty_store_next_id(b->store),
+                              .name = RUN,
+                              .experiment = "first",
+                              .token = "secret",
+                              .spec = "{}",
                               .run = TY_RUN_INIT };
     struct ty_unit *u = ty_unit_new();
     struct ty_event_note note = { .at_us = 1, .exit_code = -1 };
@@ -214,7 +230,12 @@ static void say_json(int fd, enum ty_frame_type type, uint64_t seq, const char *
 
 static void say_log(int fd, uint64_t offset, const char *text)
 {
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_LOG, .seq = offset, .name = "l", .name_len = 1, .body = text, .body_len = strlen(text) });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_LOG,
+                                .seq = offset,
+                                .name = "l",
+                                .name_len = 1,
+                                .body = text,
+                                .body_len = strlen(text) });
 }
 
 /* The next frame: 1; the end of the stream: 0. */
@@ -264,7 +285,8 @@ static void expect_end(struct box *b, int fd)
     close(fd);
 }
 
-#define HELLO(protocol, token) "{\"protocol\": " protocol ", \"run\": \"" RUN "\", \"attempt\": 1, \"token\": \"" token "\"}"
+#define HELLO(protocol, token) \
+    "{\"protocol\": " protocol ", \"run\": \"" RUN "\", \"attempt\": 1, \"token\": \"" token "\"}"
 
 /* A greeted stream; *resume (NULL: not asked) is what the daemon has. */
 static int greet(struct box *b, json_t **resume)
@@ -285,9 +307,15 @@ static int greet(struct box *b, json_t **resume)
     return fd;
 }
 
-static size_t add_row(char *out, enum ty_row_kind kind, const char *name, const void *value, size_t n)
+static size_t add_row(char *out, enum ty_row_kind kind, const char *name, const void *value,
+                      size_t n)
 {
-    struct ty_row row = { .kind = kind, .step = TY_ROW_NO_STEP, .at_us = 5, .name = name, .name_len = strlen(name), .value = value,
+    struct ty_row row = { .kind = kind,
+                          .step = TY_ROW_NO_STEP,
+                          .at_us = 5,
+                          .name = name,
+                          .name_len = strlen(name),
+                          .value = value,
                           .value_len = n };
 
     assert_int_equal(ty_row_encode(&row, out), 0);
@@ -333,7 +361,8 @@ static void expect_refused(struct box *b, const char *hello, const char *why)
 
 static void test_who_is_not_let_in(void **state)
 {
-    static const char *const nonsense[] = { "[]", "{", "{\"protocol\": 1}", "{\"protocol\": \"1\", \"run\": 1}" };
+    static const char *const nonsense[] = { "[]", "{", "{\"protocol\": 1}",
+                                            "{\"protocol\": \"1\", \"run\": 1}" };
     struct box *b = *state;
     int fd;
 
@@ -393,29 +422,59 @@ static void test_rows(void **state)
     n += add_row(bytes + n, TY_ROW_DOUBLE, "loss", one, 8);
     n += add_row(bytes + n, TY_ROW_TAG, "stage", "\"warm\"", 6);
     n += add_row(bytes + n, TY_ROW_DOUBLE, "loss", one, 8);
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 3, .seq = 0, .count = 3, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 3,
+                                .seq = 0,
+                                .count = 3,
+                                .body = bytes,
+                                .body_len = n });
     expect(b, fd, TY_FRAME_ROWS_ACK, 3);
     assert_int_equal(b->notes, 1);
     assert_string_equal(b->last_note, "tag stage warm");
     /* Sent again: neither row nor tag counts twice. */
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 3, .seq = 0, .count = 3, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 3,
+                                .seq = 0,
+                                .count = 3,
+                                .body = bytes,
+                                .body_len = n });
     expect(b, fd, TY_FRAME_ROWS_ACK, 3);
     assert_int_equal(b->notes, 1);
     assert_int_equal(ty_store_rows_json(b->store, b->id, "loss", 100, &rows), 0);
     assert_int_equal(json_array_size(rows), 2);
     n = add_row(bytes, TY_ROW_PROPERTY, "p", "\"v\"", 3);
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 3, .seq = 3, .count = 1, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 3,
+                                .seq = 3,
+                                .count = 1,
+                                .body = bytes,
+                                .body_len = n });
     expect(b, fd, TY_FRAME_ROWS_ACK, 4);
     assert_string_equal(b->last_note, "property p v");
     n = add_row(bytes, TY_ROW_TAG, "t", "[1]", 3); /* malformed: dropped, and the rest goes on */
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 3, .seq = 4, .count = 1, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 3,
+                                .seq = 4,
+                                .count = 1,
+                                .body = bytes,
+                                .body_len = n });
     expect(b, fd, TY_FRAME_ROWS_ACK, 5);
     assert_int_equal(b->notes, 2);
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 3, .seq = 9, .count = 1, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 3,
+                                .seq = 9,
+                                .count = 1,
+                                .body = bytes,
+                                .body_len = n });
     expect_end(b, fd); /* a gap */
     fd = greet(b, &resume);
     assert_int_equal(resume_number(resume, "rows", "3"), 5);
-    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS, .writer = 1u << 31, .seq = 0, .count = 1, .body = bytes, .body_len = n });
+    say(fd, &(struct ty_frame){ .type = TY_FRAME_ROWS,
+                                .writer = 1u << 31,
+                                .seq = 0,
+                                .count = 1,
+                                .body = bytes,
+                                .body_len = n });
     expect_end(b, fd); /* no such writer */
 }
 
@@ -427,7 +486,8 @@ static void test_records(void **state)
 
     say_json(fd, TY_FRAME_RECORD, 1, "{\"kind\": \"warning\", \"text\": \"a\"}");
     expect(b, fd, TY_FRAME_RECORD_ACK, 2);
-    say_json(fd, TY_FRAME_RECORD, 1, "{\"kind\": \"warning\", \"text\": \"a\"}"); /* its acknowledgement was lost */
+    say_json(fd, TY_FRAME_RECORD, 1,
+             "{\"kind\": \"warning\", \"text\": \"a\"}"); /* its acknowledgement was lost */
     expect(b, fd, TY_FRAME_RECORD_ACK, 2);
     assert_int_equal(b->records, 1);
     say_json(fd, TY_FRAME_RECORD, 3, "{\"kind\": \"warning\", \"text\": \"gap\"}");
