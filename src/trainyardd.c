@@ -38,6 +38,8 @@ struct daemon {
     uv_loop_t loop;
     uv_async_t wake;
     uv_signal_t term, interrupt;
+    uv_fs_event_t place; /* of the socket, by which it is reached */
+    struct stat socket;
     struct ty_store *store;
     struct ty_blobs *blobs;
     struct ty_follow_hub *hub;
@@ -171,12 +173,38 @@ static void stop(void *ctx)
     uv_close((uv_handle_t *)&d->wake, NULL);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->interrupt, NULL);
+    uv_close((uv_handle_t *)&d->place, NULL);
 }
 
 static void on_signal(uv_signal_t *s, int signum)
 {
     (void)signum;
     stop(s->data);
+}
+
+/* Nobody can reach a daemon whose socket is gone: the state folder was removed, or moved away. */
+static void on_place(uv_fs_event_t *e, const char *name, int events, int status)
+{
+    struct daemon *d = e->data;
+    CLEANUP_FREE char *path = ty_path_join(d->home, "sock");
+    struct stat now;
+
+    (void)name, (void)events, (void)status;
+    if (d->stopping || !path ||
+        (stat(path, &now) == 0 && now.st_ino == d->socket.st_ino && now.st_dev == d->socket.st_dev))
+        return;
+    ty_log(TY_LOG_WARN, "the socket of '%s' is gone: nobody can reach this daemon any more",
+           d->home);
+    stop(d);
+}
+
+static void watch_place(struct daemon *d)
+{
+    CLEANUP_FREE char *path = ty_path_join(d->home, "sock");
+
+    /* Where it cannot be watched, the daemon works all the same. */
+    if (path && stat(path, &d->socket) == 0 && uv_fs_event_start(&d->place, on_place, path, 0) < 0)
+        ty_log(TY_LOG_WARN, "cannot watch '%s'", path);
 }
 
 /* A follower and a runner take a descriptor each: use what the system allows, not what the shell set. */
@@ -196,6 +224,8 @@ static void open_loop(struct daemon *d)
     uv_async_init(&d->loop, &d->wake, on_wake);
     uv_signal_init(&d->loop, &d->term);
     uv_signal_init(&d->loop, &d->interrupt);
+    uv_fs_event_init(&d->loop, &d->place);
+    d->place.data = d;
     d->wake.data = d->term.data = d->interrupt.data = d;
     uv_signal_start(&d->term, on_signal, SIGTERM);
     uv_signal_start(&d->interrupt, on_signal, SIGINT);
@@ -257,7 +287,10 @@ static int open_http(struct daemon *d, struct ty_error *err)
                                  .ctx = d };
     int r = listen_on(d, "sock", &o.listen_fd, err);
 
-    return r < 0 ? r : ty_http_open(&o, &d->http, err);
+    if (r < 0)
+        return r;
+    watch_place(d);
+    return ty_http_open(&o, &d->http, err);
 }
 
 static int open_parts(struct daemon *d, struct ty_error *err)

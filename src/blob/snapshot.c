@@ -71,6 +71,28 @@ static int read_ignore_file(struct walk *w, int dirfd, const char *rel)
     return ty_ignore_add(w->ignore, rel, text, (size_t)n) < 0 ? ty_error_oom(w->err) : 0;
 }
 
+/* Is it plain that the target lies outside?  Its parts are counted as they stand. */
+static bool leads_out(const char *path, const char *target)
+{
+    int depth = 0;
+    size_t n;
+
+    if (*target == '/' || !*target)
+        return true;
+    for (const char *c = path; *c; c++)
+        depth += *c == '/';
+    for (const char *part = target; *part; part += n + (part[n] == '/')) {
+        n = strcspn(part, "/");
+        if (n == 2 && memcmp(part, "..", 2) == 0)
+            depth--;
+        else if (n > 0 && (n != 1 || *part != '.'))
+            depth++;
+        if (depth < 0)
+            return true;
+    }
+    return false;
+}
+
 static int add_link(struct walk *w, int dirfd, const char *name, const char *path)
 {
     char target[PATH_MAX];
@@ -80,12 +102,19 @@ static int add_link(struct walk *w, int dirfd, const char *name, const char *pat
     if (n < 0)
         return ty_error_set(w->err, -errno, "cannot read the link '%s/%s': %m", w->top, path);
     target[n] = '\0';
+    if (!ty_snapshot_link_fits(path, target) && leads_out(path, target))
+        return ty_error_set(
+            w->err, -EINVAL,
+            "the link '%s' in source_directory leads out of it (to '%s'), and the job would find "
+            "something else there; copy what it names, or leave it out with the line '/%s' in "
+            ".amlignore",
+            path, target, path);
     if (!ty_snapshot_link_fits(path, target))
         return ty_error_set(
             w->err, -EINVAL,
-            "the link '%s' in source_directory leads outside it, or could (to '%s'); make it relative with "
-            "no '..' behind a name, copy what it names, or leave it out with .amlignore",
-            path, target);
+            "the link '%s' in source_directory has a '..' behind a name (it leads to '%s'), so nobody "
+            "knows where it ends; write it without, or leave it out with the line '/%s' in .amlignore",
+            path, target, path);
     e = ty_snapshot_add(w->s, 'l', path);
     return e && (e->target = strdup(target)) ? 0 : ty_error_oom(w->err);
 }
@@ -135,6 +164,19 @@ static int check_place(const struct walk *w, const char *path)
 
 static int walk_folder(struct walk *w, int at, const char *name, const char *rel, int depth);
 
+/* What no job needs, whatever the ignore files say: a virtual environment is one of this place alone. */
+static bool is_left_out(int dirfd, const char *name)
+{
+    static const char *const names[] = { ".git", "__pycache__", ".ipynb_checkpoints" };
+    char mark[NAME_MAX + sizeof "/pyvenv.cfg"];
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    snprintf(mark, sizeof mark, "%s/pyvenv.cfg", name);
+    return faccessat(dirfd, mark, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 static int walk_entry(struct walk *w, int dirfd, const char *name, const char *rel, int depth)
 {
     CLEANUP_FREE char *path = *rel ? ty_path_join(rel, name) : strdup(name);
@@ -143,7 +185,7 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, const char *r
 
     if (!path)
         return ty_error_oom(w->err);
-    if (strcmp(name, ".git") == 0)
+    if (is_left_out(dirfd, name))
         return 0;
     if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT

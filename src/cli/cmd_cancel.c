@@ -3,6 +3,14 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
+#include "core/run_state.h"
+
+static bool ended(const json_t *run)
+{
+    enum ty_run_state state = ty_run_state_parse(ty_out_str(run, "state"));
+
+    return state != TY_RUN_STATE_INVALID && ty_run_state_ended(state);
+}
 
 static int cancel(struct ty_cli *cli, const char *ref, struct ty_error *err)
 {
@@ -18,7 +26,8 @@ static int cancel(struct ty_cli *cli, const char *ref, struct ty_error *err)
         return ty_cli_fail(cli, err);
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, run);
-    fprintf(stderr, "run '%s': %s\n", id, ty_out_str(run, "state"));
+    fprintf(stderr, ended(run) ? "run '%s' had ended before: %s\n" : "run '%s': %s\n", id,
+            ty_out_str(run, "state"));
     return TY_EXIT_OK;
 }
 

@@ -71,7 +71,7 @@ static void check_home(struct doctor *d, const char *home)
     existing(at);
     if (access(at, W_OK | X_OK) < 0)
         note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to",
-             "'%s' cannot be written: %s", at, strerror(errno));
+             "'%s' cannot be used: '%s' cannot be written: %s", home, at, strerror(errno));
     else
         note(d, "state folder", GOOD, NULL, strcmp(at, home) ? "'%s' will be made" : "'%s'", home);
     network = ty_fs_network_kind(at);
@@ -126,8 +126,8 @@ static void check_daemon(struct doctor *d)
         r = ty_cli_get(d->cli, TY_ROUTE_status_get, NULL, &status, &err);
     if (r == -ECONNREFUSED)
         note(d, "daemon", GOOD, NULL, "none runs; the first command that needs one starts it");
-    else if (r == -EPROTO)
-        note(d, "daemon", BAD, "trainyard down && trainyard up", "%s", err.text);
+    else if (r == -EACCES)
+        note(d, "daemon", BAD, "set TRAINYARD_HOME to a folder of your own", "%s", err.text);
     else if (r < 0)
         note(d, "daemon", BAD, "trainyard down && trainyard up", "%s", err.text);
     else if (strcmp(ty_out_str(status, "store"), "ok"))
@@ -211,7 +211,10 @@ static bool check_python(struct doctor *d, const char *python)
     }
     *torch++ = '\0';
     if (!strcmp(torch, "-"))
-        note(d, "python", GOOD, NULL, "'%s' is Python %s, without torch", python, line);
+        note(d, "python", GOOD, NULL,
+             "'%s' is Python %s, without torch: a command that begins with python3 uses the first "
+             "one on PATH",
+             python, line);
     else
         note(d, "python", GOOD, NULL, "'%s' is Python %s with torch %s", python, line, torch);
     return strcmp(torch, "-") != 0;

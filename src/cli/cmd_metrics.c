@@ -4,6 +4,7 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
+#include <errno.h>
 
 static char *show_value(const json_t *v)
 {
@@ -68,6 +69,12 @@ static char *query_of(const struct ty_cli *cli)
     return ty_str_take(&q);
 }
 
+static bool is_empty(const json_t *reply)
+{
+    return json_object_size(json_object_get(reply, "metrics")) == 0 &&
+           json_array_size(json_object_get(reply, "rows")) == 0;
+}
+
 static int run(struct ty_cli *cli)
 {
     CLEANUP_JSON json_t *reply = NULL;
@@ -82,6 +89,10 @@ static int run(struct ty_cli *cli)
     call.args[0] = id;
     if (r == 0)
         r = ty_cli_get(cli, TY_ROUTE_metrics_get, &call, &reply, &err);
+    if (r == 0 && ty_cli_flag(cli, "name") && is_empty(reply))
+        r = ty_error_set(&err, -ENOENT,
+                         "run '%s' has no metric '%s'; 'trainyard metrics %s' lists those it has",
+                         id, ty_cli_value(cli, "name"), id);
     if (r < 0)
         return ty_cli_fail(cli, &err);
     if (ty_cli_flag(cli, "json"))

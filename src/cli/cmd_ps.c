@@ -20,7 +20,18 @@ static int64_t duration(const json_t *run, int64_t now)
     return from ? (to ? to : now) - from : 0;
 }
 
-static int print_table(const struct ty_cli *cli, const json_t *runs)
+/* The command without the folders of its program: in a narrow column they would hide the rest. */
+static const char *short_command(const json_t *run)
+{
+    const char *command = ty_out_str(run, "command_line"), *slash = command;
+
+    for (const char *c = command; *command == '/' && *c && *c != ' '; c++)
+        if (*c == '/')
+            slash = c + 1;
+    return slash;
+}
+
+static int print_table(const struct ty_cli *cli, const json_t *runs, bool filtered)
 {
     CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "EXPERIMENT", "STATE", "AGE", "DURATION",
                                                    "TARGET", "COMMAND" },
@@ -40,12 +51,13 @@ static int print_table(const struct ty_cli *cli, const json_t *runs)
                                                 age),
                                 us ? ty_out_duration(us, took) : "",
                                 ty_out_str(run, "target"),
-                                ty_out_str(run, "command_line") };
+                                short_command(run) };
 
         ty_table_row(&t, cells);
     }
     if (t.rows == 0 && !ty_cli_flag(cli, "quiet") && !ty_cli_flag(cli, "plain"))
-        fputs("no runs; 'trainyard run -- COMMAND' makes one\n", stderr);
+        fputs(filtered ? "no run matches\n" : "no runs; 'trainyard run -- COMMAND' makes one\n",
+              stderr);
     return ty_table_print(cli, &t);
 }
 
@@ -171,7 +183,7 @@ static int run(struct ty_cli *cli)
                                                         : fetch_default(cli, runs, &err);
     if (r < 0)
         return ty_cli_fail(cli, &err);
-    return ty_cli_flag(cli, "json") ? ty_out_json(cli, all) : print_table(cli, runs);
+    return ty_cli_flag(cli, "json") ? ty_out_json(cli, all) : print_table(cli, runs, filtered);
 }
 
 static const struct ty_cli_option options[] = {

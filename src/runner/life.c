@@ -252,7 +252,7 @@ static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
     else if (r->ending == TY_ENDING_TIME_LIMIT)
         snprintf(buf, n,
                  "the run reached its time limit of %" PRId64
-                 " seconds (max_run_duration_seconds); the %s %s",
+                 " s (max_run_duration_seconds); the %s %s",
                  r->job->spec->max_run_seconds, program(r), how);
     else
         snprintf(buf, n, "the %s %s", program(r), how);

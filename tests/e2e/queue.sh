@@ -26,7 +26,7 @@ equal "...and the slots stay taken" 2 "$(trainyard status --json | $PY -c 'impor
 touch "$T/gate2" "$T/gate3"
 check "all end" trainyard wait "$a" "$wide" "$b"
 exits "a run that asks for more than the box has is refused" 1 trainyard submit --no-snapshot --cpus 4096 -- true
-has "...in numbers" "$out" "4096 CPUs"
+has "...in numbers" "$out" "4096 CPU slots"
 equal "...and nothing of it is kept" 3 "$(trainyard ps -a -q | grep -c .)"
 
 exits "an unknown target is refused" 3 trainyard submit --no-snapshot --target nowhere -- true

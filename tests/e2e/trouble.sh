@@ -96,3 +96,9 @@ X
 )
 equal "an oversized body is refused before it is read" 413 "$exits_code"
 check "after all that the daemon answers" trainyard status
+
+trainyard up 2>/dev/null
+pid=$(daemon_pid)
+rm -rf "$TRAINYARD_HOME"
+check "a daemon whose state folder was removed ends" until_true 10 gone "$pid"
+trainyard up 2>/dev/null

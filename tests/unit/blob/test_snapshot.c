@@ -83,13 +83,15 @@ static void test_what_is_taken(void **state)
     put("src/.git/config", "");
     put("src/sub/.git", "gitdir: elsewhere");
     put("src/__pycache__/x.pyc", "");
+    put("src/sub/.ipynb_checkpoints/x", "");
+    put("src/venv/pyvenv.cfg", "home = /usr/bin");
+    assert_int_equal(symlink("/usr/bin/python3", "src/venv/python3"), 0);
     put("src/new\nline", "");
     assert_int_equal(mkfifo("src/pipe", 0600), 0);
     assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     got = entries();
-    assert_string_equal(got,
-                        "f .hidden\nf __pycache__/x.pyc\nf a\nf a.d/x\nf b\nf new%0Aline\nd sub\n");
+    assert_string_equal(got, "f .hidden\nf a\nf a.d/x\nf b\nf new%0Aline\nd sub\n");
 }
 
 static void test_ignore_files(void **state)
@@ -114,16 +116,24 @@ static void test_ignore_files(void **state)
 
 static void test_links_that_lead_out(void **state)
 {
-    static const char *const targets[] = { "/etc/passwd", "..", "../other", "sub/../../x" };
+    static const struct {
+        const char *target, *why;
+    } links[] = { { "/etc/passwd", "leads out of it (to '/etc/passwd')" },
+                  { "..", "leads out of it" },
+                  { "../other", "leads out of it" },
+                  { "sub/../../x", "leads out of it" },
+                  { "sub/../x", "has a '..' behind a name" } };
     struct ty_snapshot *s = NULL;
 
     (void)state;
-    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
         struct ty_error err = { 0 };
 
-        assert_int_equal(symlink(targets[i], "src/out"), 0);
+        assert_int_equal(symlink(links[i].target, "src/out"), 0);
         assert_int_equal(take(&s, &err), -EINVAL);
         assert_non_null(strstr(err.text, "the link 'out' in source_directory"));
+        assert_non_null(strstr(err.text, links[i].why));
+        assert_non_null(strstr(err.text, "'/out' in .amlignore"));
         assert_int_equal(unlink("src/out"), 0);
     }
     assert_null(s);

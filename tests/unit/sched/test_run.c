@@ -113,8 +113,7 @@ static void test_time_limit(void **state)
     kit_state(k, name, "Canceled");
     run = kit_run(k, name);
     assert_string_equal(text_of(run, "error", "code"), "TimeLimit");
-    assert_non_null(
-        strstr(text_of(run, "error", "message"), "1 seconds (max_run_duration_seconds)"));
+    assert_non_null(strstr(text_of(run, "error", "message"), "1 s (max_run_duration_seconds)"));
 }
 
 static void test_a_runner_that_is_killed(void **state)
