@@ -65,8 +65,10 @@ class Client:
         if self._pid != os.getpid():  # a forked child may not speak on its parent's connections
             self._free, self._pid = [], os.getpid()
         try:
-            connection = self._free.pop()
-        except IndexError:
+            connection: Optional[_core.Client] = self._free.pop()
+        except IndexError:  # another thread may have taken the last one
+            connection = None
+        if connection is None:
             connection = self._open()
         yield connection
         self._free.append(connection)  # one on which a call failed is not kept

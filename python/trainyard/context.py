@@ -95,7 +95,12 @@ class LiveRun:
 
     def log(self, name: str, value: Any, step: Optional[int] = None) -> None:
         """Log one number or text under `name`; repeated calls make a list."""
-        code = self.rows.scalar(name, value, step)
+        try:
+            code = self.rows.scalar(name, value, step)
+        except TypeError:
+            if isinstance(name, str):
+                raise
+            raise TypeError("the name of what is logged is of type %s; a text is needed" % type(name).__name__) from None
         if code:
             self._failed(code, name, value)
         elif code is None:
@@ -153,6 +158,8 @@ class LiveRun:
 
     def _failed(self, code: int, name: str, value: Any) -> None:
         size = len(name.encode("utf-8", "replace"))
+        if size == 0:
+            raise ValueError("the name of what is logged is empty; give it one")
         if size > _core.ROW_NAME_MAX:
             raise ValueError("the name '%.40s...' has %d bytes; names have at most %d" % (name, size, _core.ROW_NAME_MAX))
         size = len(value.encode("utf-8", "replace") if isinstance(value, str) else value if isinstance(value, bytes) else b"")

@@ -124,7 +124,7 @@ def choose(named: Optional[str] = None, needs_torch: bool = True) -> Choice:
         return Choice(mine, _too_old(mine))
     system = _system(mine)
     if system is not None and system.torch:
-        return Choice(system, "%s (Python %s) has no torch, so the run uses %s (Python %s), which has"
+        return Choice(system, "%s (Python %s) has no torch, so the run uses %s (Python %s), which has it"
                       % (mine.path, mine.dotted, system.path, system.dotted))
     probe.cache_clear()
     if not needs_torch:

@@ -33,6 +33,7 @@
 
 #define PROGRAM "trainyardd"
 #define FOLDERS_UP 6 /* from a Python extension to the prefix it was installed in */
+#define BUSY_MS 500  /* then the place may be free, and is asked for again */
 #define RETRY_MS 20  /* between looks for a daemon that somebody else starts */
 #define LINE_MAX_BYTES 1024
 #define ENV_MAX 128
@@ -289,10 +290,11 @@ static int read_word(int fd, char line[LINE_MAX_BYTES])
     return 0;
 }
 
-/* Another client's daemon has the lock: wait until it listens. */
+/* Another daemon has the lock: it will listen soon, or it is one that is just ending, and then the
+ * place is free soon.  0 once one listens; -ECONNREFUSED: not within BUSY_MS. */
 static int await_other(const char *home, struct ty_error *err)
 {
-    int64_t until = ty_mono_us() + TY_DAEMON_START_MS * INT64_C(1000);
+    int64_t until = ty_mono_us() + BUSY_MS * INT64_C(1000);
 
     for (;;) {
         int fd = ty_daemon_connect(home, err);
@@ -301,28 +303,19 @@ static int await_other(const char *home, struct ty_error *err)
             close(fd);
             return 0;
         }
-        if (fd != -ECONNREFUSED)
+        if (fd != -ECONNREFUSED || ty_mono_us() > until)
             return fd;
-        if (ty_mono_us() > until)
-            return ty_error_set(
-                err, -ECONNREFUSED,
-                "a process holds the lock of the state folder '%s' but answers nobody; see "
-                "'%s/daemon.log', then end it",
-                home, home);
         poll(NULL, 0, RETRY_MS);
     }
 }
 
-int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
+/* 0 when it is ready; -EBUSY: another one has the lock. */
+static int start_once(const char *home, const char *program, struct ty_error *err)
 {
-    CLEANUP_FREE char *program = NULL;
     CLEANUP_CLOSE int from = -1;
     char line[LINE_MAX_BYTES];
-    int r;
+    int r = spawn(program, home, &from, err);
 
-    if (ty_daemon_find(daemon, &program, err) < 0)
-        return err ? err->code = -ECONNREFUSED : -ECONNREFUSED;
-    r = spawn(program, home, &from, err);
     if (r < 0)
         return r;
     r = read_word(from, line);
@@ -334,7 +327,7 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
     if (!strcmp(line, "ready"))
         return 0;
     if (!strcmp(line, "busy"))
-        return await_other(home, err);
+        return -EBUSY;
     if (ty_starts_with(line, "error "))
         return ty_error_set(err, -ECONNREFUSED, "cannot start the daemon: %s",
                             line + strlen("error "));
@@ -343,4 +336,26 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
         "the daemon ended before it was ready; see '%s/daemon.log', or run 'trainyard serve' to "
         "see why",
         home);
+}
+
+int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
+{
+    int64_t until = ty_mono_us() + TY_DAEMON_START_MS * INT64_C(1000);
+    CLEANUP_FREE char *program = NULL;
+    int r;
+
+    if (ty_daemon_find(daemon, &program, err) < 0)
+        return err ? err->code = -ECONNREFUSED : -ECONNREFUSED;
+    do {
+        r = start_once(home, program, err);
+        if (r != -EBUSY)
+            return r;
+        r = await_other(home, err);
+    } while (r == -ECONNREFUSED && ty_mono_us() < until);
+    if (r != -ECONNREFUSED)
+        return r;
+    return ty_error_set(err, r,
+                        "a process holds the lock of the state folder '%s' but answers nobody; see "
+                        "'%s/daemon.log', then end it",
+                        home, home);
 }

@@ -264,11 +264,11 @@ def test_distributed_jobs_are_refused_by_name(job):
 def test_counts_in_the_tree_are_refused_by_name():
     config = ScriptRunConfig("proj")
     config.run_config.node_count = 2
-    with pytest.raises(UserErrorException, match="node_count is 2"):
+    with pytest.raises(UserErrorException, match="node_count = 2: a run of several processes"):
         spec_of(config)
     config = ScriptRunConfig("proj")
     config.run_config.mpi = MpiConfiguration(process_count_per_node=4)
-    with pytest.raises(UserErrorException, match="process_count_per_node is 4"):
+    with pytest.raises(UserErrorException, match="process_count_per_node = 4: a run of several processes"):
         spec_of(config)
     config = ScriptRunConfig("proj")
     config.run_config.communicator = "IntelMpi"

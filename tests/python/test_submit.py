@@ -117,7 +117,7 @@ def test_an_unknown_target(refuse):
 
 def test_a_missing_source_directory_and_script(refuse):
     refuse(ScriptRunConfig("nowhere", "train.py"), UserErrorException, "source_directory 'nowhere'")
-    refuse(ScriptRunConfig("proj", "trian.py"), UserErrorException, "entry_script 'trian.py'")
+    refuse(ScriptRunConfig("proj", "trian.py"), UserErrorException, "script 'trian.py'")
 
 
 def test_an_interpreter_that_is_not_there(refuse):

@@ -8,6 +8,7 @@ from azureml.exceptions import RunEnvironmentException, UserErrorException
 from trainyard.context import LiveRun, plain
 
 FLUSH_SECONDS = 300
+LATER_LOGGING = frozenset({"log_image", "log_confusion_matrix", "log_accuracy_table", "log_predictions", "log_residuals"})
 
 
 class Logging:
@@ -90,6 +91,12 @@ class _OfflineRun:
     def _say(self, kind: str, name: str, value: Any) -> None:
         print("Attempted to log %s %s:\n%s" % (kind, name, value))
         sys.stdout.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        """Prints too what a later release keeps."""
+        if name in LATER_LOGGING:
+            return lambda what="", *_, **__: self._say(name[4:].replace("_", " "), what, "(not kept)")
+        raise AttributeError("'_OfflineRun' object has no attribute '%s'" % name)
 
     def log(self, name: str, value: Any, description: str = "", step: Optional[int] = None) -> None:
         """Print the value, and keep it for get_metrics()."""

@@ -4,7 +4,7 @@ from typing import Any, Dict, Optional
 
 from azureml.core._definition import run_url
 from azureml.core._service import client, sdk_errors
-from azureml.exceptions import ActivityFailedException
+from azureml.exceptions import ActivityFailedException, ExperimentExecutionException
 from trainyard.client import DRIVER_LOG
 
 TAIL_LINES = 20
@@ -34,9 +34,8 @@ def wait(run_id: str, show_output: bool) -> Dict[str, Any]:
     try:
         record = _follow(run_id, show_output)
     except KeyboardInterrupt:
-        if show_output:
-            emit("\nThe run goes on. run.wait_for_completion(show_output=True) shows its log again, run.cancel() stops it.\n")
-        raise
+        raise ExperimentExecutionException("waiting was interrupted, and the run goes on: `trainyard logs -f %s` shows its log, "
+                                           "`trainyard cancel %s` stops it" % (run_id, run_id)) from None
     if show_output:
         emit(headline("Execution Summary").rstrip("\n") + "\nRunId: %s\nWeb View: %s\n" % (run_id, url))
         for text in record.get("warnings") or []:

@@ -28,11 +28,17 @@ def sdk_errors(user: Type[AzureMLException] = UserErrorException, doing: str = "
     try:
         yield
     except errors.Forbidden as error:
-        raise AuthenticationException(doing + str(error), error) from error
+        raise AuthenticationException(_text(doing, error), error) from None
     except (errors.NotFound, errors.Refused, errors.Conflict, errors.TooLarge, errors.TooMany) as error:
-        raise user(doing + str(error), error) from error
+        raise user(_text(doing, error), error) from None
     except errors.TrainyardError as error:
-        raise ServiceException(doing + str(error), error) from error
+        raise ServiceException(_text(doing, error), error) from None
+
+
+def _text(doing: str, error: Exception) -> str:
+    """`doing` before the error's own words, unless these begin so."""
+    text = str(error)
+    return text if text.startswith(doing[:20]) else doing + text
 
 
 def warn_once(key: str, text: str, stacklevel: int = 3) -> None:
@@ -48,6 +54,16 @@ def cloud_only(name: str, given: bool) -> None:
         warn_once("cloud:" + name, "%s means something only in the Azure cloud; it has no effect here" % name, stacklevel=5)
 
 
+class _Later(UserErrorException, AttributeError):
+    """A name of the SDK that a later release brings; ``hasattr`` says that it is not there."""
+
+
 def later(what: str, instead: str) -> UserErrorException:
     """The error for what a later release brings."""
-    return UserErrorException("%s comes with a later release of Trainyard; %s" % (what, instead))
+    return _Later("%s comes with a later release of Trainyard; %s" % (what, instead))
+
+
+def later_module(name: str) -> ImportError:
+    """The error of a module, or of a name in one, that a later release brings."""
+    return ImportError("%s comes with a later release of Trainyard; this one runs jobs of one process (docs/python.md says what it has)"
+                       % name, name=name)

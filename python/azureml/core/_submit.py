@@ -39,9 +39,9 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
     except UserErrorException:
         raise
     except Exception as error:
-        if isinstance(error.__cause__, errors.ConnectionLost):
+        if isinstance(getattr(error, "inner_exception", None), errors.ConnectionLost):
             raise ExperimentExecutionException("%s; the run may have been submitted or not ('trainyard ps' shows it)" % error,
-                                               error) from error
+                                               error) from None
         raise
     for text in run["warnings"]:
         warnings.warn(text, UserWarning, stacklevel=3)
@@ -69,7 +69,7 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
             ("environment_variables", rc.environment_variables)),
     }
     if config.script:
-        spec["script"] = entry_path(config.source_directory, config.script)
+        spec["script"] = entry_path(config.source_directory, config.script, config._script_word)
     else:
         del spec["interpreter"]  # the shell's command names its program itself
         spec["command"] = ["/bin/sh", "-c", command_line(config.command, chosen, references)]
@@ -101,11 +101,10 @@ def check_processes(config: ScriptRunConfig) -> None:
 
 
 def refuse_processes(nodes_name: str, nodes: Any, processes_name: str, processes: Any, how_name: str, how: Any) -> None:
-    """Refuse, by name, what asks for more than one process. Counts without a backend contradict themselves anyway."""
+    """Refuse, by name, what asks for more than one process."""
     for name, value in ((nodes_name, nodes), (processes_name, processes)):
         if positive(value, name) > 1 and how is None:
-            raise UserErrorException("%s is %d, but neither distributed_training nor distributed_backend says how the processes "
-                                     "work together; moreover, this release of Trainyard runs one process on one node" % (name, value))
+            raise later("%s = %d: a run of several processes" % (name, value), "leave it at 1")
     if how is not None:
         raise later("%s = %s: a run of several processes" % (how_name, how if isinstance(how, str) else type(how).__name__),
                     "leave it out to run one process")
@@ -147,25 +146,27 @@ def check_source(directory: Any) -> None:
     if not isinstance(directory, (str, os.PathLike)):
         raise UserErrorException("source_directory is of type %s; the path of a folder is needed" % type(directory).__name__)
     if not os.path.exists(directory):
-        raise UserErrorException("source_directory '%s' does not exist" % directory)
+        raise UserErrorException("source_directory '%s' does not exist (looked for in '%s'); give the path of the folder with your "
+                                 "script" % (directory, os.getcwd()))
     if not os.path.isdir(directory):
-        raise UserErrorException("source_directory '%s' is not a folder" % directory)
+        raise UserErrorException("source_directory '%s' is not a folder; give the folder that your script lies in" % directory)
 
 
-def entry_path(directory: str, script: Any) -> str:
-    """The entry script relative to source_directory. UserErrorException when it is missing or lies outside."""
+def entry_path(directory: str, script: Any, word: str = "entry_script") -> str:
+    """The entry script relative to source_directory; `word` is the user's for it. UserErrorException when it is missing or lies
+    outside."""
     if not isinstance(script, (str, os.PathLike)):
-        raise UserErrorException("entry_script is of type %s; a path in source_directory is needed" % type(script).__name__)
+        raise UserErrorException("%s is of type %s; a path in source_directory is needed" % (word, type(script).__name__))
     root = os.path.realpath(directory)
     path = os.path.normpath(os.path.join(root, os.fspath(script)))
     real = os.path.realpath(path)
     for place in (path, real):
         if os.path.commonpath([root, place]) != root:
-            raise UserErrorException("entry_script '%s' lies outside of source_directory '%s'; move it in, and give it relative to it"
-                                     % (script, directory))
+            raise UserErrorException("%s '%s' lies outside of source_directory '%s'; move it in, and give it relative to it"
+                                     % (word, script, directory))
     if not os.path.isfile(real):
-        raise UserErrorException("entry_script '%s' is not a file in source_directory '%s'%s" % (
-            script, directory, "; what is there: " + ", ".join(_scripts(root)) if _scripts(root) else ""))
+        raise UserErrorException("%s '%s' is not a file in source_directory '%s'%s" % (
+            word, script, directory, "; what is there: " + ", ".join(_scripts(root)) if _scripts(root) else ""))
     return os.path.relpath(path, root)
 
 

@@ -1,14 +1,14 @@
 """Runs: one execution of a script each. In the script, ``Run.get_context()`` gives the live run."""
 import html
 import os
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Union
 
 from azureml._restclient.constants import TERMINAL, RunStatus
 from azureml.core import _run_wait
 from azureml.core._definition import details, run_url
 from azureml.core._run_files import RunFiles
-from azureml.core._run_logging import FLUSH_SECONDS, Logging, _OfflineRun
-from azureml.core._service import client, sdk_errors
+from azureml.core._run_logging import FLUSH_SECONDS, LATER_LOGGING, Logging, _OfflineRun
+from azureml.core._service import client, later, sdk_errors, warn_once
 from azureml.core.workspace import DEFAULT_NAME, Workspace
 from azureml.exceptions import AzureMLException, RunEnvironmentException, UserErrorException
 from trainyard import context
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
+LATER = frozenset({"child_run", "create_children", "submit_child", "start_logging", "register_model", "get_environment", "get_secret",
+                   "get_secrets", "get_all_logs", "restore_snapshot", "take_snapshot", "delete", "archive", "get_hyperdrive_metrics",
+                   "get_best_run_by_primary_metric", "set_display_name"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
 
@@ -37,6 +40,21 @@ class Run(Logging, RunFiles):
         self._live = live if live is not None and live.id == self.id else None
         if _record is None and self._live is None:
             self._refresh()
+
+    def __getattr__(self, name: str) -> Any:
+        """What a later release brings is refused by name; but nothing that only logs ends a training."""
+        if name in LATER_LOGGING:
+            return self._not_logged(name)
+        if name in LATER:
+            raise later("run.%s" % name, "leave it out, or put what it keeps into outputs/")
+        raise AttributeError("'%s' object has no attribute '%s'" % (type(self).__name__, name))
+
+    @staticmethod
+    def _not_logged(method: str) -> Callable[..., None]:
+        def ignore(name: Any = "", *_: Any, **__: Any) -> None:
+            warn_once("run." + method, "run.%s comes with a later release of Trainyard: '%s' is not kept; a file in outputs/ would be"
+                      % (method, name), stacklevel=2)
+        return ignore
 
     # Getting a run
 

@@ -54,6 +54,7 @@ class ScriptRunConfig:
             self.run_config.docker = docker_runtime_config
         if self.run_config.docker.use_docker or self.run_config.environment.docker.enabled:
             warn_once("docker", "the run uses no container: docker settings are kept, and have no effect")
+        self._script_word = "script"
         self._use_gpu = False
         self._needs_torch = False
         self._framework_version: Optional[str] = None

@@ -33,7 +33,7 @@ class ActivityFailedException(AzureMLException):
 
 
 class ExperimentExecutionException(AzureMLException):
-    """A run could not be submitted."""
+    """A run could not be submitted, or waiting for it was interrupted (Ctrl-C)."""
 
 
 class RunEnvironmentException(AzureMLException):

@@ -115,6 +115,7 @@ class EstimatorBase:
 
     def _as_script_run_config(self) -> ScriptRunConfig:
         config = ScriptRunConfig(self.source_directory, run_config=self.run_config, resume_from=self._resume_from)
+        config._script_word = "entry_script"
         config._use_gpu = self._use_gpu
         config._needs_torch = self._needs_torch
         config._framework_version = self._framework_version

@@ -1,6 +1,7 @@
 """PyTorch: the estimator of scripts that use torch; and the words for how several processes work together."""
 from typing import Any, Dict, List, Optional
 
+from azureml.core._service import later_module
 from azureml.core.runconfig import positive
 from azureml.train._estimator import EstimatorBase
 
@@ -47,3 +48,9 @@ class PyTorch(EstimatorBase):
         given = dict(locals())
         del given["self"]
         self._set(given.pop("source_directory"), given)
+
+
+def __getattr__(name: str) -> object:
+    if name in ("TensorFlow", "Chainer", "ParameterServer"):
+        raise later_module("azureml.train.dnn." + name)
+    raise AttributeError("module 'azureml.train.dnn' has no attribute '%s'" % name)

@@ -1,6 +1,7 @@
 /* test_start_daemon.c - finding and starting daemons, with shell scripts in the daemon's place */
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "client/start_daemon.h"
@@ -176,6 +177,17 @@ static void test_busy_waits_for_the_other(void **state)
     close(fd);
 }
 
+/* The one that held the place was just ending: it is asked for again. */
+static void test_busy_and_then_free(void **state)
+{
+    CLEANUP_FREE char *path =
+        script("[ -e \"$2/once\" ] && echo ready || { touch \"$2/once\"; echo busy; }");
+    struct ty_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(ty_daemon_start(dir, path, &err), 0);
+}
+
 /* What the daemon gets: its home, a new session, no child of ours, nothing of the shell but what
  * is listed. */
 static void test_what_it_is_given(void **state)
@@ -252,6 +264,34 @@ static void test_open_starts(void **state)
     close(fd);
 }
 
+#ifdef TY_FAULTS
+static void test_failures(void **state)
+{
+    CLEANUP_FREE char *ready = script("touch \"$2/started\"; echo ready"),
+                      *started = ty_strf("%s/started", dir);
+    CLEANUP_FREE char *no_process = ty_strf("cannot start '%s': Cannot allocate memory", ready);
+    struct ty_client_options o = { .home = dir, .daemon = ready };
+    struct ty_client *c = NULL;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    ty_fault_arm("client.fork", 1, ENOMEM);
+    assert_int_equal(ty_daemon_start(dir, ready, &err), -ENOMEM);
+    assert_string_equal(err.text, no_process);
+    ty_fault_arm("client.socket", 1, EMFILE);
+    assert_int_equal(ty_daemon_connect(dir, &err), -EMFILE);
+    assert_string_equal(err.text, "cannot make a socket: Too many open files");
+    ty_fault_arm("client.socket", 1, EMFILE); /* it is no sign that none runs: none is started */
+    assert_int_equal(ty_client_open(&o, &c, &err), -EMFILE);
+    assert_int_equal(access(started, F_OK), -1);
+    ty_fault_arm("client.alloc", 1, ENOMEM);
+    assert_int_equal(ty_client_open(&o, &c, &err), -ENOMEM);
+    ty_fault_arm(NULL, 0, 0);
+    assert_null(c);
+    assert_int_equal(access(started, F_OK), -1);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,8 +300,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_find, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_words, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_busy_waits_for_the_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_busy_and_then_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_it_is_given, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_starts, set_up, tear_down),
+#ifdef TY_FAULTS
+        cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+#endif
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
