@@ -38,6 +38,14 @@ static int file_open(struct ty_datastore *d, const char *root, struct ty_error *
     return 0;
 }
 
+/* The root once more, for a caller that closes what it was given; or a negative errno. */
+static int root_again(const struct ty_datastore *d)
+{
+    int fd = fcntl(d->root, F_DUPFD_CLOEXEC, 3);
+
+    return fd < 0 ? -errno : fd;
+}
+
 static void file_close(struct ty_datastore *d)
 {
     if (d->root >= 0)
@@ -111,7 +119,7 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
                 prefix, d->name);
     }
     fd = *folder ? ty_open_beneath(d->root, folder, O_PATH | O_DIRECTORY | O_CLOEXEC, 0)
-                 : dup(d->root);
+                 : root_again(d);
     if (fd < 0)
         return fd == -ENOENT || fd == -ENOTDIR
                    ? 0
@@ -128,7 +136,7 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
 static int path_failed(const struct ty_datastore *d, const char *doing, const char *path, int r,
                        struct ty_error *err)
 {
-    if (r == -ENOENT || r == -ENOTDIR)
+    if ((r == -ENOENT || r == -ENOTDIR) && strcmp(doing, "read") == 0)
         return ty_error_set(
             err, -ENOENT,
             "datastore '%s' has no file '%.200s'; `trainyard data ls` lists those it has", d->name,
@@ -164,7 +172,7 @@ static int file_read(struct ty_datastore *d, const char *path, int *ret, uint64_
 /* The folder of `path`, made where it is missing, one part after the other beneath the root. */
 static int open_folder(const struct ty_datastore *d, char *path)
 {
-    int folder = dup(d->root);
+    int folder = root_again(d);
 
     for (char *slash = strchr(path, '/'); folder >= 0 && slash; slash = strchr(slash + 1, '/')) {
         char *part = slash;
@@ -209,7 +217,7 @@ static int exists(const struct ty_datastore *d, const char *path, struct ty_erro
 {
     return ty_error_set(
         err, -EEXIST,
-        "datastore '%s' has a file '%.200s' already; ask for it to be overwritten, or choose "
+        "datastore '%s' has a file '%.200s' already; ask for it to be overwritten (--overwrite), or choose "
         "another path",
         d->name, path);
 }

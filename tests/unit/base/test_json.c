@@ -105,12 +105,37 @@ static void test_only(void **state)
     assert_int_equal(ty_json_get_bool(NULL, "run spec", "x", &b, &err), -EINVAL);
 }
 
+#ifdef TY_FAULTS
+/* A library that fails: no text is read half, and nothing is left in the result. */
+static void test_failures(void **state)
+{
+    CLEANUP_JSON json_t *good = parsed("{\"a\": [1]}");
+    CLEANUP_FREE char *text = NULL;
+    struct ty_error err = { 0 };
+    json_t *j = NULL;
+
+    (void)state;
+    ty_fault_arm("json.parse", 1, ENOMEM);
+    assert_int_equal(ty_json_parse("{}", 2, &j, &err), -EINVAL);
+    assert_null(j);
+    assert_true(ty_starts_with(err.text, "cannot read the JSON text: line 1, "));
+    ty_fault_arm("json.text", 1, ENOMEM);
+    assert_null(ty_json_text(good));
+    ty_fault_arm(NULL, 0, 0);
+    text = ty_json_text(good);
+    assert_string_equal(text, "{\"a\":[1]}");
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parse),
         cmocka_unit_test(test_getters),
         cmocka_unit_test(test_only),
+#ifdef TY_FAULTS
+        cmocka_unit_test(test_failures),
+#endif
     };
 
     return cmocka_run_group_tests_name("json", tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* test_snapshot_upload.c - only what is missing is sent, each blob once, then the manifest */
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/blob.h"
@@ -157,6 +158,29 @@ static void test_refused_blob_is_named(void **state)
     fake_stop(f);
 }
 
+#ifdef TY_FAULTS
+/* The folder cannot be opened: the daemon is not asked for anything. */
+static void test_folder_that_cannot_be_opened(void **state)
+{
+    struct fake_answer answers[] = { { 0 } };
+    struct fake *f = fake_start(answers);
+    struct ty_client *c = open_client(f);
+    struct ty_error err = { 0 };
+    char id[65] = "as it was";
+
+    (void)state;
+    ty_fault_arm("client.snapshot_dir", 1, EIO);
+    assert_int_equal(ty_client_snapshot(c, dir, 0, 0, NULL, NULL, id, &err), -EIO);
+    ty_fault_arm(NULL, 0, 0);
+    assert_non_null(strstr(err.text, dir));
+    assert_non_null(strstr(err.text, "Input/output error"));
+    assert_string_equal(id, "as it was");
+    assert_int_equal(fake_count(f), 0);
+    ty_client_free(c);
+    fake_stop(f);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +188,9 @@ int main(void)
         cmocka_unit_test(test_unknown_hash_from_the_daemon),
         cmocka_unit_test(test_limits_and_missing_folder),
         cmocka_unit_test(test_refused_blob_is_named),
+#ifdef TY_FAULTS
+        cmocka_unit_test(test_folder_that_cannot_be_opened),
+#endif
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,7 +1,6 @@
 /* fake_daemon.c - the daemon's end of the runner stream, for tests */
 #include "fake_daemon.h"
 #include "core/row.h"
-#include "core/wire.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 void fake_back(struct fake *f)
@@ -28,7 +28,9 @@ void fake_back(struct fake *f)
 
 void fake_open(struct fake *f, const char *socket)
 {
-    *f = (struct fake){ .socket = strdup(socket), .listen = -1, .conn = -1, .records = json_array() };
+    *f = (struct fake){
+        .socket = strdup(socket), .listen = -1, .conn = -1, .records = json_array()
+    };
     fake_back(f);
 }
 
@@ -63,7 +65,7 @@ void fake_done(struct fake *f)
         ty_str_done(&f->rows[i]);
 }
 
-static void say(struct fake *f, const struct ty_frame *frame)
+void fake_say(struct fake *f, const struct ty_frame *frame)
 {
     CLEANUP_STR struct ty_str out = { 0 };
 
@@ -72,14 +74,17 @@ static void say(struct fake *f, const struct ty_frame *frame)
         hang_up(f);
 }
 
-void fake_cancel(struct fake *f) { say(f, &(struct ty_frame){ .type = TY_FRAME_CANCEL }); }
+void fake_cancel(struct fake *f)
+{
+    fake_say(f, &(struct ty_frame){ .type = TY_FRAME_CANCEL });
+}
 
 static void say_json(struct fake *f, enum ty_frame_type type, json_t *o)
 {
     char *text = json_dumps(o, JSON_COMPACT);
     struct ty_frame frame = { .type = type, .body = text, .body_len = strlen(text) };
 
-    say(f, &frame);
+    fake_say(f, &frame);
     free(text);
     json_decref(o);
 }
@@ -102,6 +107,14 @@ static void on_hello(struct fake *f, const struct ty_frame *in)
             json_object_set_new(rows, key, json_integer((json_int_t)f->nrows[i]));
     }
     f->welcomes++;
+    if (f->welcome) {
+        json_decref(logs);
+        json_decref(rows);
+        fake_say(f, &(struct ty_frame){ .type = TY_FRAME_WELCOME,
+                                        .body = f->welcome,
+                                        .body_len = strlen(f->welcome) });
+        return;
+    }
     if (f->refuse) {
         json_decref(logs);
         json_decref(rows);
@@ -114,7 +127,7 @@ static void on_hello(struct fake *f, const struct ty_frame *in)
                        (int)json_array_size(f->records) + 1, "logs", logs, "rows", rows, "cancel",
                        f->cancel));
     if (fake_record(f, "collected", 0) && !f->hold)
-        say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
+        fake_say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
 }
 
 static void on_record(struct fake *f, const struct ty_frame *in)
@@ -128,9 +141,10 @@ static void on_record(struct fake *f, const struct ty_frame *in)
         assert_true(json_equal(o, json_array_get(f->records, in->seq - 1)));
     else
         json_array_append(f->records, o);
-    say(f, &(struct ty_frame){ .type = TY_FRAME_RECORD_ACK, .seq = json_array_size(f->records) + 1 });
+    fake_say(f, &(struct ty_frame){ .type = TY_FRAME_RECORD_ACK,
+                                    .seq = json_array_size(f->records) + 1 });
     if (strcmp(json_string_value(json_object_get(o, "kind")), "collected") == 0 && !f->hold)
-        say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
+        fake_say(f, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
     json_decref(o);
 }
 
@@ -139,7 +153,8 @@ static void on_log(struct fake *f, const struct ty_frame *in)
     int i = 0;
 
     while (i < FAKE_LOGS && f->log_name[i] &&
-           (strlen(f->log_name[i]) != in->name_len || memcmp(f->log_name[i], in->name, in->name_len) != 0))
+           (strlen(f->log_name[i]) != in->name_len ||
+            memcmp(f->log_name[i], in->name, in->name_len) != 0))
         i++;
     assert_true(i < FAKE_LOGS);
     if (!f->log_name[i])
@@ -147,10 +162,10 @@ static void on_log(struct fake *f, const struct ty_frame *in)
     assert_true(in->body_len > 0 && in->body_len <= TY_WIRE_LOG_CHUNK);
     assert_int_equal(in->seq, f->log[i].len); /* exactly what is missing */
     ty_str_addn(&f->log[i], in->body, in->body_len);
-    say(f, &(struct ty_frame){ .type = TY_FRAME_LOG_ACK,
-                               .seq = f->log[i].len,
-                               .name = in->name,
-                               .name_len = in->name_len });
+    fake_say(f, &(struct ty_frame){ .type = TY_FRAME_LOG_ACK,
+                                    .seq = f->log[i].len,
+                                    .name = in->name,
+                                    .name_len = in->name_len });
 }
 
 static void on_rows(struct fake *f, const struct ty_frame *in)
@@ -171,8 +186,8 @@ static void on_rows(struct fake *f, const struct ty_frame *in)
     assert_int_equal(n, in->count);
     ty_str_addn(&f->rows[in->writer], in->body, in->body_len);
     f->nrows[in->writer] += n;
-    say(f, &(struct ty_frame){
-               .type = TY_FRAME_ROWS_ACK, .writer = in->writer, .seq = f->nrows[in->writer] });
+    fake_say(f, &(struct ty_frame){
+                    .type = TY_FRAME_ROWS_ACK, .writer = in->writer, .seq = f->nrows[in->writer] });
 }
 
 static void on_frame(struct fake *f, const struct ty_frame *in)
@@ -180,7 +195,7 @@ static void on_frame(struct fake *f, const struct ty_frame *in)
     if (in->type == TY_FRAME_HELLO)
         on_hello(f, in);
     else if (in->type == TY_FRAME_PING)
-        say(f, &(struct ty_frame){ .type = TY_FRAME_PONG });
+        fake_say(f, &(struct ty_frame){ .type = TY_FRAME_PONG });
     else if (f->mute)
         return;
     else if (in->type == TY_FRAME_RECORD)
@@ -199,7 +214,8 @@ static void on_bytes(struct fake *f)
 
     while (f->conn >= 0) {
         struct ty_frame in;
-        ptrdiff_t n = f->in.len > used ? ty_frame_decode(f->in.text + used, f->in.len - used, &in) : -EAGAIN;
+        ptrdiff_t n =
+            f->in.len > used ? ty_frame_decode(f->in.text + used, f->in.len - used, &in) : -EAGAIN;
 
         if (n == -EAGAIN)
             break;
@@ -219,7 +235,8 @@ static void on_bytes(struct fake *f)
 void fake_turn(struct fake *f, int timeout_ms)
 {
     static char buf[1 << 16];
-    struct pollfd p[2] = { { .fd = f->listen, .events = POLLIN }, { .fd = f->conn, .events = POLLIN } };
+    struct pollfd p[2] = { { .fd = f->listen, .events = POLLIN },
+                           { .fd = f->conn, .events = POLLIN } };
     ssize_t n;
 
     if (poll(p, 2, timeout_ms) <= 0)
@@ -251,7 +268,7 @@ const json_t *fake_record(const struct fake *f, const char *kind, int n)
     size_t i;
     json_t *o;
 
-    json_array_foreach(f->records, i, o)
+    json_array_foreach (f->records, i, o)
         if (strcmp(json_string_value(json_object_get(o, "kind")), kind) == 0 && n-- == 0)
             return o;
     return NULL;

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #define RUN "first_1700000000_0badcafe"
@@ -25,8 +26,14 @@
 static struct job alive; /* a copy of the one that was made last; no home: it is done */
 static pid_t runner;     /* the one that was started last; 0: it has ended */
 
-char *job_file(const struct job *j, const char *name) { return ty_path_join(j->dir, name); }
-json_t *job_spec(struct job *j) { return json_object_get(j->json, "spec"); }
+char *job_file(const struct job *j, const char *name)
+{
+    return ty_path_join(j->dir, name);
+}
+json_t *job_spec(struct job *j)
+{
+    return json_object_get(j->json, "spec");
+}
 
 static void put_text(const char *path, const char *text)
 {
@@ -37,7 +44,8 @@ static void put_text(const char *path, const char *text)
 /* The snapshot of a folder with train.sh in it, stored; the manifest goes into the job folder. */
 static void put_snapshot(struct job *j, const char *script)
 {
-    CLEANUP_FREE char *source = ty_path_join(j->home, "source"), *file = ty_path_join(source, "train.sh");
+    CLEANUP_FREE char *source = ty_path_join(j->home, "source"),
+                      *file = ty_path_join(source, "train.sh");
     CLEANUP_FREE char *store = ty_path_join(j->home, "blobs"), *manifest = job_file(j, "manifest");
     struct ty_snapshot *s = NULL;
     struct ty_blobs *blobs = NULL;
@@ -79,7 +87,8 @@ void job_make(struct job *j, const char *command, const char *script)
         "cancel_grace_seconds", 1, "log_bytes_max", 1 << 30, "warnings");
     assert_non_null(j->json);
     if (command)
-        json_object_set_new(job_spec(j), "command", json_pack("[s, s, s]", "/bin/sh", "-c", command));
+        json_object_set_new(job_spec(j), "command",
+                            json_pack("[s, s, s]", "/bin/sh", "-c", command));
     if (script) {
         json_object_set_new(job_spec(j), "script", json_string("train.sh"));
         json_object_set_new(job_spec(j), "interpreter", json_string("/bin/sh"));
@@ -130,7 +139,10 @@ bool job_over(struct job *j)
     return j->runner == 0;
 }
 
-bool job_collected(struct job *j) { return fake_record(&j->fake, "collected", 0) != NULL; }
+bool job_collected(struct job *j)
+{
+    return fake_record(&j->fake, "collected", 0) != NULL;
+}
 
 bool job_has_output(struct job *j)
 {
@@ -171,7 +183,10 @@ int job_processes(const struct job *j)
     return n;
 }
 
-bool job_nobody(struct job *j) { return job_processes(j) == 0; }
+bool job_nobody(struct job *j)
+{
+    return job_processes(j) == 0;
+}
 
 pid_t job_find(const struct job *j, const char *name)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct heard {
@@ -132,7 +133,10 @@ static void test_reaped_by_somebody_else(void **state)
 
 static void test_lossy_text(void **state)
 {
-    static const struct { const char *in; size_t n; const char *out;
+    static const struct {
+        const char *in;
+        size_t n;
+        const char *out;
     } t[] = {
         { "", 0, "" },
         { "plain", 5, "plain" },
@@ -159,10 +163,8 @@ static void test_lossy_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_kill),
-        cmocka_unit_test(test_reaped_by_somebody_else),
+        cmocka_unit_test(test_lines),      cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_kill),       cmocka_unit_test(test_reaped_by_somebody_else),
         cmocka_unit_test(test_lossy_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

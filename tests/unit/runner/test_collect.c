@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -36,8 +37,13 @@ static int set_up(void **state)
     b->blobs = ty_path_join(b->dir, "blobs");
     b->artifacts = json_object();
     b->job = (struct ty_jobfile){
-        .spec = &b->spec, .dir = b->dir, .work = b->work, .tmp = b->dir, .blobs = b->blobs,
-        .artifact_files_max = 100, .artifact_bytes_max = 1 << 20,
+        .spec = &b->spec,
+        .dir = b->dir,
+        .work = b->work,
+        .tmp = b->dir,
+        .blobs = b->blobs,
+        .artifact_files_max = 100,
+        .artifact_bytes_max = 1 << 20,
     };
     *state = b;
     return 0;
@@ -121,7 +127,8 @@ static void test_files(void **state)
     assert_int_equal(json_object_size(b->artifacts), 4);
     assert_null(b->warnings.text);
     ty_sha256_hex("b", 1, sha);
-    assert_string_equal(json_string_value(json_object_get(b->artifacts, "outputs/deep/er/b.txt")), sha);
+    assert_string_equal(json_string_value(json_object_get(b->artifacts, "outputs/deep/er/b.txt")),
+                        sha);
     assert_int_equal(ty_blobs_open(b->blobs, &blobs, &err), 0);
     assert_int_equal(ty_blob_bytes(blobs, sha), 1);
     ty_blobs_free(blobs);

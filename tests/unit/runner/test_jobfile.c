@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #define TEXTS \
@@ -31,7 +32,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static int read_text(const char *dir, const char *text, struct ty_jobfile **ret, struct ty_error *err)
+static int read_text(const char *dir, const char *text, struct ty_jobfile **ret,
+                     struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_path_join(dir, "job.json");
 
@@ -63,7 +65,8 @@ static void test_whole(void **state)
 
 static void test_refused(void **state)
 {
-    static const struct { const char *text, *says;
+    static const struct {
+        const char *text, *says;
     } bad[] = {
         { "{", "" },
         { "{" TEXTS "," SPEC "}", "version" },

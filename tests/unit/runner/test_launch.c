@@ -6,14 +6,18 @@
 #include "runner/launch.h"
 #include "runner/rank.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 #define WAIT_MS 20000
@@ -54,7 +58,9 @@ static int start(struct box *b, const char *program, const char *shell, struct t
 {
     char *argv[] = { (char *)program, (char *)"-c", (char *)shell, NULL };
     char *env[] = { (char *)"PATH=/usr/bin:/bin", (char *)"NAME=a value", NULL };
-    struct ty_launch_spec s = { .job_dir = b->dir, .work = b->dir, .log = b->log, .argv = argv, .env = env, .err = -1 };
+    struct ty_launch_spec s = {
+        .job_dir = b->dir, .work = b->dir, .log = b->log, .argv = argv, .env = env, .err = -1
+    };
 
     return ty_rank_start(&s, &b->rank, err);
 }
@@ -139,7 +145,10 @@ static void test_no_such_program(void **state)
     assert_false(next(b, &rep));
 }
 
-static bool alive(int pid) { return kill(pid, 0) == 0; }
+static bool alive(int pid)
+{
+    return kill(pid, 0) == 0;
+}
 
 /* The pid that the program wrote, once it is there. */
 static int read_pid(struct box *b, const char *name)
@@ -159,7 +168,8 @@ static int read_pid(struct box *b, const char *name)
     return pid;
 }
 
-#define TREE "setsid sh -c 'echo $$ > escaped; exec sleep 100' & sh -c 'echo $$ > child; exec sleep 100' & "
+#define TREE \
+    "setsid sh -c 'echo $$ > escaped; exec sleep 100' & sh -c 'echo $$ > child; exec sleep 100' & "
 
 /* What the program leaves behind ends with it, also in a session of its own. */
 static void test_leftovers(void **state)
@@ -212,18 +222,138 @@ static void test_signals_are_for_the_program(void **state)
     assert_int_equal(WEXITSTATUS(rep.value), 3);
 }
 
+/* What stands in /proc/PID/<name> of the wrapper, NULs as blanks. */
+static char *of_wrapper(const struct box *b, const char *name)
+{
+    CLEANUP_FREE char *path = ty_strf("/proc/%d/%s", (int)b->rank.pid, name);
+    char *text = NULL;
+    size_t n;
+
+    assert_int_equal(ty_read_file(path, 1 << 16, &text, &n), 0);
+    for (size_t i = 0; i < n; i++)
+        if (text[i] == '\0')
+            text[i] = ' ';
+    return text;
+}
+
+/* The mark by which a later runner finds it; and the plan, with the user's secrets, in no place
+ * where others could read it. */
+static void test_what_shows_of_it(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *mark = ty_strf(" TRAINYARD_JOB=%s ", b->dir), *env = NULL, *line = NULL;
+    struct ty_report rep;
+
+    start_well(b, "echo secret; exec sleep 1000", &rep);
+    assert_true(fcntl(b->rank.line, F_GETFD) & FD_CLOEXEC);
+    env = of_wrapper(b, "environ");
+    line = of_wrapper(b, "cmdline");
+    assert_non_null(strstr(env, mark));
+    assert_null(strstr(env, "NAME="));
+    assert_null(strstr(line, "secret"));
+    assert_non_null(strstr(line, " rank "));
+}
+
+/* While the program runs there is nothing to tell; after the end of the line there is nobody. */
+static void test_done(void **state)
+{
+    struct box *b = *state;
+    struct ty_report rep;
+
+    start_well(b, "exec sleep 1000", &rep);
+    assert_int_equal(ty_rank_report(&b->rank, &rep), -EAGAIN);
+    ty_rank_done(&b->rank);
+    assert_int_equal(b->rank.pid, 0);
+    assert_int_equal(b->rank.line, -1);
+    ty_rank_done(&b->rank); /* nobody: nothing */
+}
+
+/* A plan beyond what a pipe would hold, with characters that JSON has to escape. */
+static void test_long_plan(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *xs = malloc(100001), *shell = NULL, *log = NULL;
+    struct ty_report rep;
+
+    assert_non_null(xs);
+    memset(xs, 'x', 100000);
+    xs[100000] = '\0';
+    shell = ty_strf("x=%s; test ${#x} = 100000 && printf %%s '\"\n\x01\xc3\xa4\\'", xs);
+    start_well(b, shell, &rep);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_int_equal(rep.value, 0);
+    log = log_of(b);
+    assert_string_equal(log, "\"\n\x01\xc3\xa4\\");
+}
+
+/* No descriptor is left: the sentence says what could not be done, and nothing was started. */
+static void test_no_descriptors(void **state)
+{
+    struct box *b = *state;
+    struct ty_error err = { 0 };
+    struct rlimit was, few;
+    int free_fd = dup(STDERR_FILENO), r;
+
+    assert_true(free_fd >= 0);
+    close(free_fd);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    for (int left = 0; left < 3; left++) { /* the plan; the plan and one end; the plan and both */
+        few = was;
+        few.rlim_cur = (rlim_t)(free_fd + left);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        r = start(b, "/bin/sh", "true", &err);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+        assert_int_equal(r, -EMFILE);
+        assert_string_equal(err.text,
+                            left == 0 ? "cannot write the plan of the process: Too many open files"
+                                      : "cannot make a socket: Too many open files");
+        assert_int_equal(b->rank.pid, 0);
+        assert_int_equal(b->rank.line, -1);
+        assert_int_equal(dup2(STDERR_FILENO, free_fd), free_fd); /* nothing is kept open */
+        close(free_fd);
+    }
+}
+
+/* What is no report, and a text without its end. */
+static void test_odd_reports(void **state)
+{
+    struct box *b = *state;
+    struct ty_report sent = { .kind = TY_REPORT_FAILED, .value = -EIO }, rep = { .value = 77 };
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds), 0);
+    b->rank.line = fds[0];
+    memset(sent.text, 'x', sizeof sent.text);
+    assert_int_equal(ty_rank_report(&b->rank, &rep), -EAGAIN);
+    assert_int_equal(send(fds[1], &sent, sizeof sent, 0), sizeof sent);
+    assert_int_equal(ty_rank_report(&b->rank, &rep), 0);
+    assert_int_equal(rep.value, -EIO);
+    assert_int_equal(strlen(rep.text), sizeof rep.text - 1);
+    assert_int_equal(send(fds[1], "half", 4, 0), 4);
+    assert_int_equal(ty_rank_report(&b->rank, &rep), -EPIPE);
+    close(fds[1]);
+    assert_int_equal(ty_rank_report(&b->rank, &rep), -EPIPE);
+}
+
 static void test_by_hand(void **state)
 {
     (void)state;
     assert_int_equal(ty_rank_main(2, (char *[]){ (char *)"x", (char *)"rank", NULL }), 2);
-    assert_int_equal(ty_rank_main(4, (char *[]){ (char *)"x", (char *)"rank", (char *)"a", (char *)"9999", NULL }), 2);
+    assert_int_equal(ty_rank_main(4, (char *[]){ (char *)"x", (char *)"rank", (char *)"a",
+                                                 (char *)"9999", NULL }),
+                     2);
 }
 
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_a_program),     T(test_a_signal), T(test_no_such_program), T(test_leftovers),
-                                        T(test_a_broken_line), T(test_signals_are_for_the_program), T(test_by_hand) };
+    const struct CMUnitTest tests[] = {
+        T(test_a_program),        T(test_a_signal),      T(test_no_such_program),
+        T(test_leftovers),        T(test_a_broken_line), T(test_signals_are_for_the_program),
+        T(test_what_shows_of_it), T(test_done),          T(test_long_plan),
+        T(test_no_descriptors),   T(test_odd_reports),   T(test_by_hand)
+    };
 
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);

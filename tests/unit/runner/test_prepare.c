@@ -1,13 +1,12 @@
-/* test_prepare.c - from a snapshot to a working directory; and getting the job folder onto the disk */
+/* test_prepare.c - from a snapshot to a working directory */
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/blob.h"
+#include "core/launch_plan.h"
 #include "runner/child.h"
-#include "runner/oom.h"
 #include "runner/prepare.h"
-#include "runner/sync.h"
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -17,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -28,7 +28,10 @@ struct box {
     bool failed;
 };
 
-static char *in(struct box *b, const char *name) { return ty_path_join(b->dir, name); }
+static char *in(struct box *b, const char *name)
+{
+    return ty_path_join(b->dir, name);
+}
 
 static int set_up(void **state)
 {
@@ -37,7 +40,11 @@ static int set_up(void **state)
 
     snprintf(b->dir, sizeof b->dir, "/tmp/ty-prepare-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
-    b->job = (struct ty_jobfile){ .spec = &b->spec, .dir = b->dir, .work = in(b, "work"), .tmp = in(b, "tmp"), .blobs = in(b, "blobs") };
+    b->job = (struct ty_jobfile){ .spec = &b->spec,
+                                  .dir = b->dir,
+                                  .work = in(b, "work"),
+                                  .tmp = in(b, "tmp"),
+                                  .blobs = in(b, "blobs") };
     assert_int_equal(ty_blobs_open(b->job.blobs, &b->blobs, &err), 0);
     *state = b;
     return 0;
@@ -129,7 +136,9 @@ static void test_one_that_cannot_be_unpacked(void **state)
 {
     struct box *b = *state;
 
-    write_manifest(b, "trainyard-snapshot 1\nf 644 9 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 a\n");
+    write_manifest(
+        b,
+        "trainyard-snapshot 1\nf 644 9 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 a\n");
     run(b, ty_prepare, &b->job);
     assert_true(b->failed);
     assert_non_null(strstr(b->told.text, "failed: cannot unpack the snapshot: "));
@@ -162,33 +171,157 @@ static void test_where_outputs_is_a_file(void **state)
     assert_non_null(strstr(b->told.text, "work/outputs'"));
 }
 
-static void test_sync(void **state)
+static char *put(struct box *b, const char *name, const char *text)
+{
+    char *path = in(b, name);
+
+    assert_int_equal(ty_mkdir_parent(path, 0700), 0);
+    assert_int_equal(ty_write_file(path, text, strlen(text), 0600), 0);
+    return path;
+}
+
+/* References of the job, each in the folder `dir`; they live as long as the test's own memory. */
+static void refer(struct box *b, struct ty_data_ref *refs, const char **dirs, int n)
+{
+    b->spec.data = refs;
+    b->spec.ndata = n;
+    b->job.data_dirs = dirs;
+}
+
+static void test_data(void **state)
 {
     struct box *b = *state;
-    CLEANUP_FREE char *spool = in(b, "records.spool");
+    CLEANUP_FREE char *a = put(b, "store/a.txt", "A"), *dir = in(b, "store"),
+                      *none = in(b, "later");
+    CLEANUP_FREE char *copy = in(b, "work/here/a.txt"), *link = in(b, "work/there"), *text = NULL;
+    struct ty_data_ref refs[] = {
+        { .name = "down",
+          .datastore = "d",
+          .path = "x",
+          .mode = TY_DATA_DOWNLOAD,
+          .path_on_compute = "here" },
+        { .name = "mount",
+          .datastore = "d",
+          .path = "y",
+          .mode = TY_DATA_MOUNT,
+          .path_on_compute = "there" },
+        { .name = "up", .datastore = "d", .path = "z", .mode = TY_DATA_UPLOAD },
+    };
+    const char *dirs[] = { dir, none, none };
+    struct stat st;
 
-    run(b, ty_sync, b->dir); /* there is no spool */
+    refer(b, refs, dirs, 3);
+    run(b, ty_prepare, &b->job);
+    assert_false(b->failed);
+    assert_int_equal(ty_read_file(copy, 64, &text, NULL), 0);
+    assert_string_equal(text, "A");
+    assert_true(lstat(link, &st) == 0 && S_ISLNK(st.st_mode));
+    assert_true(is_folder(b, "tmp/upload/up"));
+    assert_string_equal(
+        b->told.text, "warning: data reference 'mount': 'y' does not exist in datastore 'd' yet\n");
+}
+
+/* The first reference that cannot be brought ends it, in the reference's own words. */
+static void test_data_that_is_not_there(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *none = in(b, "none");
+    struct ty_data_ref refs[] = {
+        { .name = "first", .datastore = "d", .path = "x", .mode = TY_DATA_DOWNLOAD },
+        { .name = "second", .datastore = "d", .path = "y", .mode = TY_DATA_DOWNLOAD },
+    };
+    const char *dirs[] = { none, none };
+
+    refer(b, refs, dirs, 2);
+    run(b, ty_prepare, &b->job);
     assert_true(b->failed);
+    assert_string_equal(b->told.text, "failed: data reference 'first': cannot download 'x' from "
+                                      "datastore 'd': No such file or directory\n");
+}
+
+static void test_places(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *here = in(b, "work/here"), *mine = in(b, "tmp/data/mine");
+    struct ty_data_ref refs[] = {
+        { .name = "whole", .datastore = "d", .path = "x", .mode = TY_DATA_MOUNT },
+        { .name = "here",
+          .datastore = "d",
+          .path = "x",
+          .mode = TY_DATA_MOUNT,
+          .path_on_compute = "./here" },
+        { .name = "mine", .datastore = "d", .path = "x", .mode = TY_DATA_DOWNLOAD },
+    };
+    const char *dirs[] = { "/somewhere", "/somewhere", "/somewhere" };
+    struct ty_error err = { 0 };
+    char **places = NULL;
+
+    refer(b, refs, dirs, 3);
+    assert_int_equal(ty_prepare_places(&b->job, &places, &err), 0);
+    assert_string_equal(places[0], "/somewhere");
+    assert_string_equal(places[1], here);
+    assert_string_equal(places[2], mine);
+    assert_null(places[3]);
+    ty_strv_free(places);
+    places = NULL;
+    refs[2].path_on_compute = "../out"; /* what was found before it is given back */
+    assert_int_equal(ty_prepare_places(&b->job, &places, &err), -EINVAL);
+    assert_null(places);
+    assert_string_equal(
+        err.text,
+        "data reference 'mine': path_on_compute '../out' leads out of the working directory");
+    refer(b, NULL, NULL, 0);
+    assert_int_equal(ty_prepare_places(&b->job, &places, &err), 0);
+    assert_null(places[0]);
+    ty_strv_free(places);
+}
+
+static void test_folders_that_cannot_be_made(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *file = put(b, "work", "in the way"), *why = NULL;
+
+    why = ty_strf("failed: cannot make the folder '%s': Not a directory\n", file);
+    run(b, ty_prepare, &b->job);
+    assert_true(b->failed);
+    assert_string_equal(b->told.text, why);
+}
+
+#ifdef TY_FAULTS
+static void test_unpacking_fails(void **state)
+{
+    struct box *b = *state;
+
+    write_manifest(b, "trainyard-snapshot 1\n");
+    ty_fault_arm("runner.unpack", 1, ENOSPC);
+    run(b, ty_prepare, &b->job);
+    ty_fault_arm("none", 0, 0);
+    assert_true(b->failed);
+    assert_string_equal(b->told.text,
+                        "failed: cannot unpack the snapshot: No space left on device\n");
+    ty_str_done(&b->told);
     b->failed = false;
-    assert_int_equal(ty_write_file(spool, "1 {}\n", 5, 0600), 0);
-    run(b, ty_sync, b->dir);
+    run(b, ty_prepare, &b->job); /* and nothing stands in the way of doing it again */
     assert_false(b->failed);
 }
-
-static void test_oom(void **state)
-{
-    int was = ty_oom_get();
-
-    (void)state;
-    ty_oom_set(was + 50); /* raising it is always allowed */
-    assert_int_equal(ty_oom_get(), was + 50);
-}
+#endif
 
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_without_a_snapshot), T(test_with_one), T(test_one_that_cannot_be_unpacked),
-                                        T(test_where_outputs_is_a_file), T(test_sync), T(test_oom) };
+    const struct CMUnitTest tests[] = {
+        T(test_without_a_snapshot),
+        T(test_with_one),
+        T(test_one_that_cannot_be_unpacked),
+        T(test_where_outputs_is_a_file),
+        T(test_data),
+        T(test_data_that_is_not_there),
+        T(test_places),
+        T(test_folders_that_cannot_be_made),
+#ifdef TY_FAULTS
+        T(test_unpacking_fails),
+#endif
+    };
 
     return cmocka_run_group_tests_name("prepare", tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -183,7 +184,8 @@ static void test_torn_end(void **state)
     assert_int_equal(sync_all(b), 0);
     assert_int_equal(stat(b->path, &three), 0);
     reopen(b, 3);
-    assert_true(ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
+    assert_true(
+        ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
     assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 3);
     for (off_t size = three.st_size - 1; size >= two.st_size; size -= 5) {
@@ -196,7 +198,8 @@ static void test_torn_end(void **state)
     assert_int_equal(add(b, 3), 3);
     assert_int_equal(sync_all(b), 0);
     reopen(b, 3);
-    assert_true(ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
+    assert_true(
+        ty_records_unsynced(b->r)); /* whoever wrote it may have died before it was synced */
     assert_int_equal(sync_all(b), 0);
     assert_sends(b, 1, 3);
     assert_int_equal(ty_records_each("/no/such", count, &n), -ENOENT);

@@ -1,10 +1,10 @@
 /* test_runner.c - whole lives of runners (runner.c, life.c, deliver.c, launch.c, rank.c,
  * prepare.c), against a daemon of the test's own */
-#include "job.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "core/row.h"
+#include "job.h"
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static void assert_log(const struct job *j, const char *text)
@@ -88,7 +89,8 @@ static void test_killed_by_a_signal(void **state)
     job_run(&j);
     assert_int_equal(job_number(&j, "exited", 0, "exit_signal"), 9);
     assert_int_equal(job_number(&j, "exited", 0, "exit_code"), -1);
-    assert_string_equal(job_text(&j, "exited", 0, "message"), "the command was killed by signal 9 (Killed)");
+    assert_string_equal(job_text(&j, "exited", 0, "message"),
+                        "the command was killed by signal 9 (Killed)");
     job_done(&j);
 }
 
@@ -123,7 +125,9 @@ static void test_leftovers_end_with_the_script(void **state)
     struct job j;
 
     (void)state;
-    job_make(&j, "(setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & wait' &) ; sleep 1000 & echo ready", NULL);
+    job_make(&j,
+             "(setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & wait' &) ; sleep 1000 & echo ready",
+             NULL);
     job_run(&j); /* which checks that nobody is left */
     assert_int_equal(job_number(&j, "exited", 0, "exit_code"), 0);
     job_done(&j);
@@ -325,7 +329,8 @@ static void test_runner_killed(void **state)
     struct job j;
 
     (void)state;
-    job_make(&j, "echo kept > outputs/kept.txt; (setsid sleep 1000 &); echo ready; sleep 1000", NULL);
+    job_make(&j, "echo kept > outputs/kept.txt; (setsid sleep 1000 &); echo ready; sleep 1000",
+             NULL);
     job_write(&j);
     job_start(&j, NULL, NULL);
     job_until(&j, job_has_output);
@@ -385,7 +390,7 @@ static void test_killed_at_any_moment(void **state)
         j.fake.break_every = round % 2 ? 3 : 0;
         job_write(&j);
         CLEANUP_FREE char *job_json = job_file(&j, "job.json");
-        for (int kills = round % 3; ; kills--) {
+        for (int kills = round % 3;; kills--) {
             job_start(&j, NULL, NULL);
             if (kills < 0)
                 break;

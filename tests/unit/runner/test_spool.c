@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -127,8 +128,11 @@ static void test_segments(void **state)
 static void test_exact_ends(void **state)
 {
     struct box *b = *state;
-    struct ty_row one = { .kind = TY_ROW_TEXT, .name = "n", .name_len = 1, .value = "", .value_len = 1000 };
-    size_t size = ty_row_size(&one), full = TY_SPOOL_SEGMENT / size, left = TY_SPOOL_SEGMENT - full * size;
+    struct ty_row one = {
+        .kind = TY_ROW_TEXT, .name = "n", .name_len = 1, .value = "", .value_len = 1000
+    };
+    size_t size = ty_row_size(&one), full = TY_SPOOL_SEGMENT / size,
+           left = TY_SPOOL_SEGMENT - full * size;
     int64_t n = 0;
 
     for (size_t i = 0; i + 1 < full; i++)
@@ -141,7 +145,9 @@ static void test_exact_ends(void **state)
 static void test_limits(void **state)
 {
     struct box *b = *state;
-    struct ty_row row = { .kind = TY_ROW_PAD, .name = "n", .name_len = 1, .value = "", .value_len = 0 };
+    struct ty_row row = {
+        .kind = TY_ROW_PAD, .name = "n", .name_len = 1, .value = "", .value_len = 0
+    };
 
     assert_int_equal(ty_spool_write(b->w, &row), -EINVAL);
     assert_int_equal(put(b, 0, TY_ROW_VALUE_MAX + 1), -EINVAL);

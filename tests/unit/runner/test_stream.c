@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 struct box {
@@ -140,7 +141,8 @@ static void test_coming_back(void **state)
     ty_stream_turn(s, now);
     assert_true(ty_stream_connected(s));
     ty_stream_break(s, now);
-    assert_int_equal(ty_stream_due(s), now + TY_STREAM_DELAY_MAX_US); /* connecting alone is no progress */
+    assert_int_equal(ty_stream_due(s),
+                     now + TY_STREAM_DELAY_MAX_US); /* connecting alone is no progress */
     now += TY_STREAM_DELAY_MAX_US;
     ty_stream_turn(s, now);
     ty_stream_progress(s);
