@@ -29,7 +29,7 @@ enum {
 struct proc {
     pid_t pid, parent;
     uint64_t start;
-    char state; /* as in /proc/PID/stat: Z is a zombie */
+    char state; /* as in /proc/PID/stat: Z is a zombie, T is stopped */
     bool ours;  /* descends from this process */
 };
 
@@ -246,9 +246,16 @@ int ty_tree_signal(int sig)
     if (r < 0)
         return r;
     mark_descendants(&all);
-    for (size_t i = 0; i < all.n; i++)
-        if (all.list[i].ours && !is_dead(all.list[i].state) && signal_found(&all.list[i], sig) == 0)
-            n++;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct proc *p = &all.list[i];
+
+        if (!p->ours || is_dead(p->state) || signal_found(p, sig) < 0)
+            continue;
+        n++;
+        /* Only these: SIGCONT would also take away the stop that a debugger has just asked for. */
+        if (p->state == 'T' && sig != 0)
+            (void)signal_found(p, SIGCONT);
+    }
     return n;
 }
 

@@ -33,8 +33,8 @@ struct ty_spawn {
 /* 0 and the pid; a failed exec is reported here, with its reason. */
 int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err);
 
-/* Send `sig` to every descendant of this process (which should be a subreaper); returns how many there were,
- * or a negative errno. */
+/* Send `sig` to every descendant of this process (which should be a subreaper), and SIGCONT to those that are
+ * stopped, so that they hear it; returns how many there were, or a negative errno. */
 int ty_tree_signal(int sig);
 /* Kill every descendant with SIGKILL and reap until none is left or `timeout_ms` have passed.
  * 0, or -ETIMEDOUT.  fn (may be NULL) is told of each one reaped. */

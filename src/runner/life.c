@@ -386,7 +386,6 @@ void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
                    why == TY_ENDING_CANCEL ? "canceled" : "time limit reached",
                    r->job->cancel_grace_seconds);
     ty_tree_signal(SIGTERM);
-    ty_tree_signal(SIGCONT);
     r->kill_us = r->now_us + r->job->cancel_grace_seconds * 1000000;
 }
 

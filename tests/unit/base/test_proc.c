@@ -126,6 +126,23 @@ static void test_tree(void **state)
     assert_int_equal(ty_tree_signal(SIGKILL), 0);
 }
 
+/* What is stopped hears it as well. */
+static void test_stopped_tree(void **state)
+{
+    int status,
+        fd = watched("trap 'exit 7' TERM; echo -n x; while :; do sleep 0.01; done", NULL, 1);
+    pid_t pid;
+
+    (void)state;
+    assert_true(ty_tree_signal(SIGSTOP) >= 1);
+    pid = waitpid(-1, &status, WUNTRACED);
+    assert_true(pid > 0 && WIFSTOPPED(status));
+    assert_true(ty_tree_signal(SIGTERM) >= 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    assert_ended(fd);
+}
+
 /* A tree that keeps forking new children while it is being killed. */
 static void test_forking_tree(void **state)
 {
@@ -183,9 +200,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_identity),     cmocka_unit_test(test_reboot),
-        cmocka_unit_test(test_tree),         cmocka_unit_test(test_forking_tree),
-        cmocka_unit_test(test_tree_timeout), cmocka_unit_test(test_marked),
-        cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_tree),         cmocka_unit_test(test_stopped_tree),
+        cmocka_unit_test(test_forking_tree), cmocka_unit_test(test_tree_timeout),
+        cmocka_unit_test(test_marked),       cmocka_unit_test(test_status_text),
     };
 
     return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
