@@ -21,6 +21,9 @@
     X(DELETE, "/api/v1/runs/{run}",                          SUBMITTER, run_delete,      NONE,        NONE,        "Remove an ended run with its files") \
     X(POST,   "/api/v1/runs/{run}/cancel",                   SUBMITTER, run_cancel,      NONE,        RUN,         "Ask a run to stop") \
     X(PATCH,  "/api/v1/runs/{run}/tags",                     SUBMITTER, run_tag,         TAG_CHANGE,  RUN,         "Set and remove tags") \
+    X(POST,   "/api/v1/runs/{run}/end",                      SUBMITTER, run_end,         RUN_END,     RUN,         "End an interactive run") \
+    X(PATCH,  "/api/v1/runs/{run}/properties",               SUBMITTER, run_properties,  PROPERTY_CHANGE, RUN,     "Set properties, which are never changed") \
+    X(POST,   "/api/v1/runs/{run}/rows",                     SUBMITTER, rows_add,        ROWS,        NONE,        "Add metrics from outside of a job") \
     X(GET,    "/api/v1/runs/{run}/events",                   READER,    run_events,      NONE,        EVENTS,      "Show the event log of a run") \
     X(GET,    "/api/v1/runs/{run}/follow",                   READER,    run_follow,      NONE,        STREAM,      "Follow states and one log as server-sent events") \
     X(GET,    "/api/v1/runs/{run}/metrics",                  READER,    metrics_get,     NONE,        METRICS,     "Show what a run logged") \
@@ -45,7 +48,8 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
 #define TY_SCHEMAS(X) \
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \
     X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
-    X(TAG_CHANGE, "tag_change") X(EVENTS, "events") X(STREAM, "stream") X(METRICS, "metrics") \
+    X(TAG_CHANGE, "tag_change") X(PROPERTY_CHANGE, "property_change") X(RUN_END, "run_end") X(ROWS, "rows") \
+    X(EVENTS, "events") X(STREAM, "stream") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore")

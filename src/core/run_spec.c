@@ -174,17 +174,40 @@ static int check_script(const struct ty_run_spec *s, struct ty_error *err)
     return 0;
 }
 
+/* What only a program needs has no meaning in a run that has none. */
+static int check_interactive(const struct ty_run_spec *s, struct ty_error *err)
+{
+    static const char *const none[] = { "arguments", "environment_variables", "data_references",
+                                        "resources", "use_gpu" };
+    const char *wrong = s->script        ? "script"
+                        : s->command     ? "command"
+                        : s->interpreter ? "interpreter"
+                                         : NULL;
+
+    for (size_t i = 0; !wrong && i < sizeof none / sizeof *none; i++) {
+        const json_t *v = json_object_get(s->json, none[i]);
+
+        if (json_is_true(v) || json_array_size(v) > 0 || json_object_size(v) > 0)
+            wrong = none[i];
+    }
+    return wrong ? ty_error_set(err, -EINVAL,
+                                WHAT ": an 'interactive' run has no program, and so no '%s'", wrong)
+                 : 0;
+}
+
 static int get_program(struct ty_run_spec *s, struct ty_error *err)
 {
     const json_t *command = json_object_get(s->json, "command");
-    int r = ty_json_get_str(s->json, WHAT, "script", &s->script, err);
+    int r = ty_json_get_bool(s->json, WHAT, "interactive", &s->interactive, err);
 
+    if (r == 0)
+        r = ty_json_get_str(s->json, WHAT, "script", &s->script, err);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "interpreter", &s->interpreter, err);
     if (r == 0 && command && !json_is_null(command))
         r = text_list(s->json, "command", &s->command, err);
-    if (r < 0)
-        return r;
+    if (r < 0 || s->interactive)
+        return r < 0 ? r : check_interactive(s, err);
     if (!s->script == !s->command)
         return ty_error_set(err, -EINVAL,
                             WHAT
@@ -231,6 +254,38 @@ static int get_identity(struct ty_run_spec *s, struct ty_error *err)
         r = ty_error_set(err, -EINVAL, "source_directory '%.80s...' has more than %d bytes",
                          s->source_directory, SOURCE_DIRECTORY_MAX);
     return r == 0 ? ty_json_get_str(o, WHAT, "communicator", &s->communicator, err) : r;
+}
+
+/* Whose child the run is, and the process that an interactive run is lost with. */
+static int get_kin(struct ty_run_spec *s, struct ty_error *err)
+{
+    static const char *const known[] = { "pid", "start", "boot", NULL };
+    const json_t *o = json_object_get(s->json, "process");
+    int64_t pid = 0, start = 0;
+    const char *boot = "";
+    int r = ty_json_get_str(s->json, WHAT, "parent", &s->parent, err);
+
+    if (r < 0 || !o || json_is_null(o))
+        return r;
+    if (!json_is_object(o) || !s->interactive)
+        return ty_error_set(err, -EINVAL, WHAT ": 'process' is an object, of an 'interactive' run");
+    r = ty_json_only(o, WHAT ", 'process'", known, err);
+    if (r == 0)
+        r = ty_json_get_i64(o, WHAT ", 'process'", "pid", 1, INT32_MAX, &pid, err);
+    if (r == 0)
+        r = ty_json_get_i64(o, WHAT ", 'process'", "start", 0, INT64_MAX, &start, err);
+    if (r == 0)
+        r = ty_json_get_str(o, WHAT ", 'process'", "boot", &boot, err);
+    if (r == 0 && (pid == 0 || strlen(boot) >= sizeof s->process.boot))
+        r = ty_error_set(err, -EINVAL,
+                         WHAT
+                         ", 'process': it has a 'pid', a 'start' and a 'boot' of at most %zu bytes",
+                         sizeof s->process.boot - 1);
+    if (r < 0)
+        return r;
+    s->process = (struct ty_proc_id){ .pid = (pid_t)pid, .start = (uint64_t)start };
+    memcpy(s->process.boot, boot, strlen(boot) + 1);
+    return 0;
 }
 
 /* One process on one node: what asks for more is refused by the name that users know. */
@@ -503,6 +558,9 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
                                          "script",
                                          "interpreter",
                                          "command",
+                                         "interactive",
+                                         "process",
+                                         "parent",
                                          "arguments",
                                          "expand",
                                          "environment_variables",
@@ -534,6 +592,8 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
     r = get_identity(s, err);
     if (r == 0)
         r = get_program(s, err);
+    if (r == 0)
+        r = get_kin(s, err);
     if (r == 0)
         r = text_list(s->json, "arguments", &s->arguments, err);
     if (r == 0)

@@ -6,6 +6,7 @@
 #ifndef TY_RUN_SPEC_H
 #define TY_RUN_SPEC_H
 #include "base/json.h"
+#include "base/proc.h"
 #include <stdbool.h>
 #include <stdint.h>
 struct ty_error;
@@ -35,6 +36,9 @@ struct ty_run_spec {
     const char *experiment, *display_name /* NULL */, *target, *snapshot /* NULL: no files */;
     const char *source_directory;           /* NULL; where the snapshot was taken, for people */
     const char *script, *interpreter;       /* a Python job; NULL for a command */
+    bool interactive;                       /* no program at all: whoever submits it logs, and ends it */
+    const char *parent;                     /* NULL; the run that this is a child of */
+    struct ty_proc_id process;              /* of an interactive run: it is lost with it; pid 0: with none */
     const char **command;                   /* NULL-terminated; NULL for a script */
     const char **arguments;                 /* NULL-terminated, may be empty */
     bool expand;                            /* $NAME in command and arguments, on the worker */
@@ -53,7 +57,7 @@ struct ty_run_spec {
 int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err);
 struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s);
 /* The command as a person would type it, quoted for a shell, at most `max` bytes (from 3 on); what is
- * cut ends in "...".  malloc'ed; NULL: out of memory. */
+ * cut ends in "...".  Empty for an interactive run.  malloc'ed; NULL: out of memory. */
 char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max);
 const char *ty_data_mode_word(enum ty_data_mode m);
 

@@ -17,6 +17,7 @@ static const struct {
     const char *type;
 } types[] = {
     { TY_SCHEMA_BYTES, "application/octet-stream" },
+    { TY_SCHEMA_ROWS, "application/octet-stream" },
     { TY_SCHEMA_STREAM, "text/event-stream" },
     { TY_SCHEMA_HASHES, "text/plain" },
     { TY_SCHEMA_MANIFEST, "text/plain" },

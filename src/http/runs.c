@@ -111,6 +111,46 @@ int ty_http_run_tag(struct request *req, struct reply *reply)
         req, ty_sched_tag(req->http->o.sched, req->args[0], change, on_changed, req, &req->err));
 }
 
+int ty_http_run_properties(struct request *req, struct reply *reply)
+{
+    CLEANUP_JSON json_t *change = NULL;
+    int r = request_json(req, "change of properties", &change);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    request_hold(req);
+    return request_held(req, ty_sched_properties(req->http->o.sched, req->args[0], change,
+                                                 on_changed, req, &req->err));
+}
+
+int ty_http_run_end(struct request *req, struct reply *reply)
+{
+    CLEANUP_JSON json_t *end = NULL;
+    int r = request_json(req, "end of a run", &end);
+
+    (void)reply;
+    if (r < 0)
+        return r;
+    request_hold(req);
+    return request_held(
+        req, ty_sched_end(req->http->o.sched, req->args[0], end, on_changed, req, &req->err));
+}
+
+int ty_http_rows_add(struct request *req, struct reply *reply)
+{
+    int64_t writer = request_count(req, "writer", -1), first = request_count(req, "first", -1);
+
+    (void)reply;
+    if (writer < 0 || first < 0)
+        return ty_error_set(&req->err, -EINVAL, "the query lacks '%s'",
+                            writer < 0 ? "writer" : "first");
+    request_hold(req);
+    return request_held(req, ty_sched_rows(req->http->o.sched, req->args[0], (uint32_t)writer,
+                                           (uint64_t)first, req->body.text, req->body.len, on_gone,
+                                           req, &req->err));
+}
+
 int ty_http_run_delete(struct request *req, struct reply *reply)
 {
     (void)reply;
@@ -160,6 +200,8 @@ static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
                                  .target = request_param(req, "target"),
                                  .state = request_param(req, "state"),
                                  .user = request_param(req, "user"),
+                                 .parent = request_param(req, "parent"),
+                                 .top = request_switch(req, "top"),
                                  .before = request_param(req, "before"),
                                  .limit = (int)request_count(req, "limit", RUNS_DEFAULT) };
     if (given) {

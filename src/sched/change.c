@@ -11,6 +11,10 @@
 #include <errno.h>
 #include <string.h>
 
+#define KEY_MAX 1024
+#define CHILDREN_PER_READ 1000
+#define GENERATIONS_MAX 64
+
 struct loading {
     struct ty_sched *sched;
     struct live *live;
@@ -25,7 +29,7 @@ static int load(const struct ty_active_run *a, void *ctx)
     return w->live ? 0 : -EIO;
 }
 
-static int load_live(struct ty_sched *s, const char *run, struct live **ret, struct ty_error *err)
+int live_load(struct ty_sched *s, const char *run, struct live **ret, struct ty_error *err)
 {
     struct loading w = { .sched = s, .live = live_find(s, run), .err = err };
     int r = w.live ? 0 : ty_store_with_run(s->o.store, run, load, &w);
@@ -46,7 +50,7 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
     struct ty_error none = { 0 };
     struct ty_unit *u;
     struct live *l;
-    int r = load_live(s, run, &l, err);
+    int r = live_load(s, run, &l, err);
 
     if (r < 0)
         return r;
@@ -82,10 +86,10 @@ static int check_change(const json_t *change, struct ty_error *err)
         return ty_error_set(err, -EINVAL,
                             "in a change of tags, 'set' is an object and 'remove' a list");
     json_object_foreach ((json_t *)set, key, value)
-        if (!*key || strlen(key) > 1024 || !(json_is_string(value) || json_is_null(value)))
+        if (!*key || strlen(key) > KEY_MAX || !(json_is_string(value) || json_is_null(value)))
             return ty_error_set(err, -EINVAL,
-                                "tag '%.80s': a key has 1 to 1024 bytes, a value is text or null",
-                                key);
+                                "tag '%.80s': a key has 1 to %d bytes, a value is text or null",
+                                key, KEY_MAX);
     json_array_foreach (remove, i, value)
         if (!json_is_string(value))
             return ty_error_set(err, -EINVAL, "in a change of tags, 'remove' lists keys");
@@ -103,7 +107,7 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     int r = check_change(change, err);
 
     if (r == 0)
-        r = load_live(s, run, &l, err);
+        r = live_load(s, run, &l, err);
     if (r < 0)
         return r;
     json_object_foreach (json_object_get(change, "set"), key, value)
@@ -120,12 +124,65 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     return 0;
 }
 
+/* What is set cannot be set again, be it to the same value: who sets it knows that. */
+static int check_properties(struct ty_sched *s, const char *run, const json_t *change,
+                            struct ty_error *err)
+{
+    static const char *const known[] = { "set", NULL };
+    const json_t *set = json_object_get(change, "set");
+    CLEANUP_JSON json_t *found = NULL;
+    const char *key, *there;
+    json_t *value;
+
+    if (!json_is_object(set))
+        return ty_error_set(err, -EINVAL,
+                            "a change of properties is an object with an object 'set'");
+    if (ty_json_only(change, "a change of properties", known, err) < 0)
+        return err->code;
+    if (ty_store_run(s->o.store, run, false, &found) < 0)
+        return ty_error_set(err, -ENOENT, "there is no run '%s'; `trainyard ps -a` lists all runs",
+                            run);
+    json_object_foreach ((json_t *)set, key, value) {
+        if (!*key || strlen(key) > KEY_MAX || !json_is_string(value))
+            return ty_error_set(err, -EINVAL,
+                                "property '%.80s': a key has 1 to %d bytes, a value is text", key,
+                                KEY_MAX);
+        there = json_string_value(json_object_get(json_object_get(found, "properties"), key));
+        if (there)
+            return ty_error_set(
+                err, -EEXIST,
+                "the property '%.80s' is '%.200s' already; properties cannot be changed, tags can",
+                key, there);
+    }
+    return 0;
+}
+
+int ty_sched_properties(struct ty_sched *s, const char *run, const json_t *change,
+                        ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct ty_unit *u;
+    struct live *l;
+    const char *key;
+    json_t *value;
+    int r = check_properties(s, run, change, err);
+
+    if (r == 0)
+        r = live_load(s, run, &l, err);
+    if (r < 0)
+        return r;
+    u = ty_unit_new();
+    json_object_foreach (json_object_get(change, "set"), key, value)
+        run_note(l, u, TY_NOTE_PROPERTY, json_pack("{s:s s:O}", "key", key, "value", value));
+    run_commit(l, u, done, ctx);
+    return 0;
+}
+
 int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha,
                       uint64_t bytes, ty_sched_done done, void *ctx, struct ty_error *err)
 {
     struct ty_unit *u;
     struct live *l;
-    int r = load_live(s, run, &l, err);
+    int r = live_load(s, run, &l, err);
 
     if (r < 0)
         return r;
@@ -160,34 +217,66 @@ static void on_deleted(void *ctx, int r)
     free(w);
 }
 
-int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
-                    struct ty_error *err)
+/* The run and everything below it, children first; -EBUSY when one has not ended. */
+static int delete_below(struct ty_sched *s, const char *run, struct ty_unit *u, int depth,
+                        struct ty_error *err)
 {
-    struct ty_unit *u;
-    struct waiter *w;
-    struct live *l;
+    struct ty_run_filter children = { .parent = run, .limit = CHILDREN_PER_READ };
+    const struct live *l = live_find(s, run);
+    CLEANUP_JSON json_t *found = NULL;
+    json_t *child;
     int64_t id;
-    int r = load_live(s, run, &l, err);
+    size_t i;
+    int r;
 
-    if (r < 0)
-        return r;
-    if (!ty_run_state_ended(l->run.state) || l->units > 0)
+    if (l && (!ty_run_state_ended(l->run.state) || l->units > 0))
         return ty_error_set(
             err, -EBUSY,
             "run '%s' is %s; cancel it first (`trainyard cancel %s`), or wait for its end", run,
             ty_run_state_word(l->run.state), run);
-    id = l->id;
-    w = calloc(1, sizeof *w);
+    do {
+        json_decref(found);
+        found = NULL;
+        r = depth < GENERATIONS_MAX ? ty_store_runs(s->o.store, &children, &found) : -ELOOP;
+        if (r < 0)
+            return ty_error_set(err, r, "cannot read the children of run '%s'", run);
+        json_array_foreach (found, i, child) {
+            children.before = json_string_value(json_object_get(child, "id"));
+            r = delete_below(s, children.before, u, depth + 1, err);
+            if (r < 0)
+                return r;
+        }
+    } while (json_array_size(found) == CHILDREN_PER_READ);
+    r = ty_store_run_id(s->o.store, run, &id);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read run '%s' from the state folder", run);
+    ty_unit_run_delete(u, id);
+    return 0;
+}
+
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
+                    struct ty_error *err)
+{
+    struct ty_unit *u = ty_unit_new();
+    struct waiter *w;
+    struct live *l;
+    int r = live_load(s, run, &l, err);
+
+    if (r == 0) {
+        r = delete_below(s, run, u, 0, err);
+        if (r < 0)
+            run_act(l); /* it may have been loaded for this only */
+    }
+    w = r < 0 ? NULL : calloc(1, sizeof *w);
     if (!w || !(w->run = strdup(run))) {
+        ty_unit_free(u);
         free(w);
-        return ty_error_oom(err);
+        return r < 0 ? r : ty_error_oom(err);
     }
     l->gone = true; /* its runner may still be clearing away: dropped when that has ended */
     if (!l->job)
         live_drop(l);
     *w = (struct waiter){ .sched = s, .done = done, .ctx = ctx, .run = w->run };
-    u = ty_unit_new();
-    ty_unit_run_delete(u, id);
     ty_store_commit(s->o.store, u, on_deleted, w);
     return 0;
 }

@@ -158,6 +158,7 @@ void run_act(struct live *l)
         bool was_placed = l->placed;
 
         l->placed = false;
+        interactive_end_children(l);
         if (!l->job && !l->units)
             live_drop(l);
         if (was_placed)

@@ -310,14 +310,14 @@ static void on_tick(uv_timer_t *t)
         next = l->hh.next;
         if (gap > 3 * TICK_MS * 1000) /* it was this daemon that did not listen */
             l->heard_us += gap;
-        watching |= l->job != NULL;
+        watching |= l->job != NULL || interactive_look(l);
         run_check_silence(l, now);
     }
     if (!watching)
         uv_timer_stop(t);
 }
 
-/* Ticks only while a runner is watched: an idle daemon sleeps. */
+/* Ticks only while a runner, or the process of an interactive run, is watched: an idle daemon sleeps. */
 void keep_ticking(struct ty_sched *s)
 {
     if (!uv_is_active((uv_handle_t *)&s->tick)) {
@@ -413,7 +413,10 @@ static void resume_run(struct live *l)
 {
     struct ty_error err = { 0 };
 
-    if (l->launched && run_start_job(l, &err) < 0)
+    if (l->spec->interactive) {
+        keep_ticking(l->sched);
+        run_act(l);
+    } else if (l->launched && run_start_job(l, &err) < 0)
         ty_log(TY_LOG_WARN, "run %s: %s", l->name, err.text);
     else if (!l->launched && l->run.state != TY_RUN_QUEUED &&
              l->run.state != TY_RUN_CANCEL_REQUESTED)

@@ -46,7 +46,17 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
                  struct ty_error *err); /* change: TAG_CHANGE */
 int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha, uint64_t bytes,
                       ty_sched_done done, void *ctx, struct ty_error *err);
-int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err); /* -EBUSY: not ended */
+int ty_sched_properties(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
+                        struct ty_error *err); /* change: PROPERTY_CHANGE; -EEXIST: one of them is set already */
+/* Rows (core/row.h, metrics only) of a writer outside of any job, from its number `first` on; known ones are skipped, a gap is
+ * -EPROTO in done.  Writers from TY_SCHED_WRITER_MIN on; those below are the run's own processes. */
+#define TY_SCHED_WRITER_MIN 65536
+int ty_sched_rows(struct ty_sched *s, const char *run, uint32_t writer, uint64_t first, const void *rows, size_t n,
+                  ty_sched_done done, void *ctx, struct ty_error *err);
+/* End an interactive run; outcome: RUN_END.  -EINVAL: the run has a program, and ends with it.  Ended: 0 and done(0). */
+int ty_sched_end(struct ty_sched *s, const char *run, const json_t *end, ty_sched_done done, void *ctx, struct ty_error *err);
+/* -EBUSY: it, or a child of it, has not ended.  Its children go with it. */
+int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err);
 int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
                         struct ty_error *err);
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err);

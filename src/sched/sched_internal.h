@@ -3,6 +3,7 @@
  *   sched.c    the table of live runs, opening, placing
  *   run.c      one run: its events, what follows from them, what its runner says
  *   submit.c   from a run spec to a live run
+ *   interactive.c  runs without a program: whoever submits one logs, and ends it
  *   change.c   cancel, tag, artifact, delete; targets
  *   limits.c   what one run may hold
  *   keep.c     garbage collection, retention
@@ -112,6 +113,18 @@ void run_check_silence(struct live *l, int64_t now_us);
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
+
+/* interactive.c */
+void interactive_begin(struct live *l, struct ty_unit *u);
+/* The process that an interactive run belongs to has ended, and the run has not: it ends as lost.  True while there is
+ * something to look after. */
+bool interactive_look(struct live *l);
+/* A run has ended: its interactive children end as it did. */
+void interactive_end_children(const struct live *parent);
+
+/* change.c */
+/* The run as a live one, loaded when it has ended: -ENOENT.  Whoever changes nothing after all calls run_act. */
+int live_load(struct ty_sched *s, const char *run, struct live **ret, struct ty_error *err);
 
 /* limits.c */
 enum limit { LIMIT_METRIC_KEYS, LIMIT_METRIC_ROWS, LIMIT_TAGS, LIMIT_ARTIFACTS };

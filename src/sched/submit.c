@@ -74,10 +74,15 @@ static int no_target(struct ty_sched *s, const char *name, struct ty_error *err)
 static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struct ty_error *err)
 {
     char **dirs = NULL;
+    int64_t parent;
     int r;
 
     if (!target_find(s, spec->target))
         return no_target(s, spec->target, err);
+    if (spec->parent && ty_store_run_id(s->o.store, spec->parent, &parent) < 0)
+        return ty_error_set(err, -ENOENT,
+                            "there is no run '%.255s' that this one could be a child of (parent)",
+                            spec->parent);
     if (spec->cpus > s->cpus)
         return ty_error_set(
             err, -EINVAL,
@@ -96,7 +101,7 @@ static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struc
 /* The interpreter and program must exist here: on this box that can be known before the run is accepted. */
 static int check_program(const struct ty_run_spec *spec, struct ty_error *err)
 {
-    const char *path = spec->script ? spec->interpreter : spec->command[0];
+    const char *path = spec->script ? spec->interpreter : spec->command ? spec->command[0] : "";
     const char *word = spec->script ? "interpreter" : "command";
 
     if (*path == '/' && access(path, X_OK) < 0)
@@ -154,6 +159,11 @@ static void make_token(char token[65])
     sodium_bin2hex(token, 65, bytes, sizeof bytes);
 }
 
+static const char *kind_of(const struct ty_run_spec *spec)
+{
+    return spec->interactive ? "interactive" : spec->script ? "script" : "command";
+}
+
 static struct live *make_live(struct ty_sched *s, const struct ty_run_spec *spec,
                               const struct ty_user *who, struct ty_unit *u, struct ty_error *err)
 {
@@ -167,7 +177,9 @@ static struct live *make_live(struct ty_sched *s, const struct ty_run_spec *spec
                                         .target = spec->target,
                                         .user = who->name,
                                         .uid = who->uid,
-                                        .command_line = command,
+                                        .command_line = command && *command ? command : NULL,
+                                        .kind = kind_of(spec),
+                                        .parent = spec->parent,
                                         .snapshot = spec->snapshot,
                                         .token = token,
                                         .spec = json,
@@ -205,6 +217,8 @@ static void first_events(struct live *l, struct ty_unit *u, const char *warning)
     json_array_foreach (l->warnings, i, value)
         run_note(l, u, TY_NOTE_WARNED, json_pack("{s:O}", "text", value));
     run_event(l, u, TY_EV_READY, 0, NULL);
+    if (l->spec->interactive)
+        interactive_begin(l, u);
 }
 
 /* What a submission waits for, so that a run which could not be stored is forgotten. */

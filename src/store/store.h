@@ -52,6 +52,8 @@ struct ty_run_row {
     int64_t id;            /* given by ty_store_next_id */
     const char *name;      /* the id that users see */
     const char *experiment, *display_name, *target, *user, *command_line, *snapshot, *token; /* NULL where none */
+    const char *kind;      /* "script", "command" or "interactive" */
+    const char *parent;    /* name of the run that this is a child of; NULL: none */
     int64_t uid;
     const char *spec;      /* JSON text */
     struct ty_run run;
@@ -62,7 +64,7 @@ void ty_unit_run_add(struct ty_unit *u, const struct ty_run_row *row);
  * the data's error, text, tags, properties and artifacts go to their tables. */
 void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us, const char *kind, const json_t *data,
                    const struct ty_run *run);
-/* With everything that belongs to it, log files too.  A run that is not there is no error. */
+/* With everything that belongs to it, log files too; its children have no parent then.  A run that is not there is no error. */
 void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);
 void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
 /* Append log bytes at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
@@ -82,6 +84,8 @@ int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t *
 struct ty_run_filter {
     const char *experiment, *target, *state /* or "active", "ended" */, *user; /* NULL: any */
     const char *tag, *tag_value;                /* key exists / equals; NULL: any */
+    const char *parent;                         /* its children; NULL: any */
+    bool top;                                   /* without a parent */
     const char *before;                         /* run name: older than this one; NULL: from the newest */
     int limit;                                  /* 1..1000 */
 };

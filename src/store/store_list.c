@@ -30,8 +30,12 @@ static const char *source(const struct ty_run_filter *f)
     if (f->tag)
         return f->tag_value ? "tag t INDEXED BY tag_by_value CROSS JOIN run r ON r.id = t.run"
                             : "tag t INDEXED BY tag_by_key CROSS JOIN run r ON r.id = t.run";
+    if (f->parent)
+        return "run r INDEXED BY run_by_parent";
     if (state_is(f, "active"))
         return "run r INDEXED BY run_active";
+    if (f->top && f->experiment && !by_state(f))
+        return "run r INDEXED BY run_top_by_experiment";
     if (f->experiment)
         return by_state(f) ? "run r INDEXED BY run_by_experiment_state"
                            : "run r INDEXED BY run_by_experiment";
@@ -40,7 +44,9 @@ static const char *source(const struct ty_run_filter *f)
                            : "run r INDEXED BY run_by_target";
     if (f->user)
         return by_state(f) ? "run r INDEXED BY run_by_user_state" : "run r INDEXED BY run_by_user";
-    return by_state(f) ? "run r INDEXED BY run_by_state" : "run r NOT INDEXED";
+    if (by_state(f))
+        return "run r INDEXED BY run_by_state";
+    return f->top ? "run r INDEXED BY run_top" : "run r NOT INDEXED";
 }
 
 static void compose(const struct ty_run_filter *f, struct ty_str *s)
@@ -52,6 +58,10 @@ static void compose(const struct ty_run_filter *f, struct ty_str *s)
         ty_str_add(s, " AND t.key = :tag");
     if (f->tag && f->tag_value)
         ty_str_add(s, " AND t.value = :tag_value");
+    if (f->parent)
+        ty_str_add(s, " AND r.parent = :parent");
+    else if (f->top)
+        ty_str_add(s, " AND r.parent IS NULL");
     if (f->experiment)
         ty_str_add(s, " AND r.experiment = :experiment");
     if (f->target)
@@ -89,6 +99,7 @@ static void bind_filter(sqlite3_stmt *q, const struct ty_run_filter *f, int64_t 
     bind_text(q, ":target", f->target);
     bind_text(q, ":user", f->user);
     bind_text(q, ":state", f->state);
+    bind_text(q, ":parent", f->parent);
     bind_text(q, ":tag", f->tag);
     bind_text(q, ":tag_value", f->tag_value);
     bind_number(q, ":before", before);

@@ -23,13 +23,15 @@ static int put_run(struct ty_store *st, const struct ty_run_row *row)
     return store_exec(&st->writer, STMT_run_add,
                       "ittttt"
                       "ittt"
-                      "tttiiiiiii",
+                      "tttiiiiiii"
+                      "tt",
                       row->id, row->name, row->experiment, row->display_name, row->target,
                       row->user, row->uid, row->command_line, row->snapshot, row->token,
                       ty_run_state_word(run->state), ty_run_state_word(run->outcome),
                       ty_run_state_word(run->heard), (int64_t)!ty_run_state_ended(run->state),
                       (int64_t)run->attempt, (int64_t)run->exit_code, (int64_t)run->exit_signal,
-                      run->created_us, run->started_us, run->ended_us);
+                      run->created_us, run->started_us, run->ended_us,
+                      row->kind ? row->kind : "command", row->parent);
 }
 
 /* A deleted run of that name may have left a log folder: it must not be taken for this one's.
@@ -84,6 +86,8 @@ void ty_unit_run_add(struct ty_unit *u, const struct ty_run_row *row)
     o->row.snapshot = unit_text(u, row->snapshot);
     o->row.token = unit_text(u, row->token);
     o->row.spec = unit_text(u, row->spec);
+    o->row.kind = unit_text(u, row->kind);
+    o->row.parent = unit_text(u, row->parent);
 }
 
 struct op_run_number {
@@ -135,6 +139,8 @@ static int apply_run_delete(struct ty_store *st, const struct op *op)
         r = store_exec(&st->writer, STMT_garbage_add, "i", run);
     if (r == 0)
         r = store_exec(&st->writer, STMT_experiment_less, "i", run);
+    if (r == 0)
+        r = store_exec(&st->writer, STMT_run_orphan, "i", run);
     if (r == 0)
         r = store_exec(&st->writer, STMT_run_delete, "i", run);
     store_keys_forget(st);
@@ -216,8 +222,9 @@ json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q)
     int64_t id = sqlite3_column_int64(q, 0);
 
     return json_pack(
-        "{s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n}",
-        "id", store_json_text(q, 1), "number", (json_int_t)sqlite3_column_int64(q, 2), "experiment",
+        "{s:o s:o s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n}",
+        "id", store_json_text(q, 1), "kind", store_json_text(q, 17), "parent",
+        store_json_text(q, 18), "number", (json_int_t)sqlite3_column_int64(q, 2), "experiment",
         store_json_text(q, 3), "display_name", store_json_text(q, 4), "state",
         store_json_text(q, 5), "attempt", (json_int_t)sqlite3_column_int64(q, 6), "target",
         store_json_text(q, 7), "user", store_json_text(q, 8), "command_line", store_json_text(q, 9),
@@ -238,7 +245,7 @@ int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t *
     if (r <= 0)
         return r < 0 ? r : -ENOENT;
     run = store_run_json(st, q);
-    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 17)) < 0))
+    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 19)) < 0))
         return -ENOMEM;
     *ret = TAKE(run);
     return 0;

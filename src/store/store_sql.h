@@ -9,7 +9,7 @@
 /* What store_run_json() and store_active_read() expect, in this order. */
 #define SQL_RUN_COLUMNS \
     "r.id, r.name, r.number, r.experiment, r.display_name, r.state, r.attempt, r.target, r.user, r.command_line, " \
-    "r.snapshot, r.created_us, r.started_us, r.ended_us, r.exit_code, r.exit_signal, r.error"
+    "r.snapshot, r.created_us, r.started_us, r.ended_us, r.exit_code, r.exit_signal, r.error, r.kind, r.parent"
 #define SQL_ACTIVE_COLUMNS \
     "r.id, r.name, r.experiment, r.display_name, r.target, r.user, r.command_line, r.snapshot, r.token, r.uid, s.json, " \
     "r.state, r.outcome, r.heard, r.attempt, r.exit_code, r.exit_signal, r.created_us, r.started_us, r.ended_us, " \
@@ -27,9 +27,9 @@
         "ON CONFLICT(name) DO UPDATE SET next_number = next_number + 1, runs = runs + 1") \
     W(experiment_less, "UPDATE experiment SET runs = runs - 1 WHERE name = (SELECT experiment FROM run WHERE id = ?1)") \
     W(run_add, "INSERT INTO run(id, name, number, experiment, display_name, target, user, uid, command_line, snapshot, token, " \
-        "state, outcome, heard, active, attempt, exit_code, exit_signal, created_us, started_us, ended_us) " \
+        "state, outcome, heard, active, attempt, exit_code, exit_signal, created_us, started_us, ended_us, kind, parent) " \
         "VALUES (?1, ?2, (SELECT next_number - 1 FROM experiment WHERE name = ?3), ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, " \
-        "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)") \
+        "?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22)") \
     W(spec_add, "INSERT INTO spec(run, json) VALUES (?1, ?2)") \
     W(run_where, "SELECT last_seq, active FROM run WHERE id = ?1") \
     W(run_name, "SELECT name FROM run WHERE id = ?1") \
@@ -39,6 +39,7 @@
     W(run_error, "UPDATE run SET error = ?2 WHERE id = ?1") \
     W(run_record_next, "UPDATE run SET record_next = ?2 WHERE id = ?1") \
     W(run_delete, "DELETE FROM run WHERE id = ?1") \
+    W(run_orphan, "UPDATE run SET parent = NULL WHERE parent = (SELECT name FROM run WHERE id = ?1)") \
     W(garbage_add, "INSERT INTO garbage(run, name) SELECT id, name FROM run WHERE id = ?1") \
     W(garbage_next, "SELECT run, name FROM garbage LIMIT 1") \
     W(garbage_named, "SELECT 1 FROM garbage WHERE name = ?1") \

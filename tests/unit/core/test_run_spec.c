@@ -261,8 +261,48 @@ static const struct {
     { "{'data_references': {'d': {'datastore': 's', 'overwrite': 'no'}}}", "'overwrite'" },
     { "{'data_references': {'d': {'datastore': 's', 'path_on_datastore': 'x'}}}",
       "'path_on_datastore'" },
+    { "{'interactive': 'yes'}", "'interactive'" },
+    { "{'interactive': true}", "an 'interactive' run has no program, and so no 'script'" },
+    { "{'process': {'pid': 5}}", "'process' is an object, of an 'interactive' run" },
+    { "{'parent': 5}", "'parent'" },
     { "{'nodecount': 1}", "'nodecount'" },
 };
+
+static const char interactive[] = "{'version': 1, 'experiment': 'first', 'interactive': true}";
+
+static void test_interactive(void **state)
+{
+    CLEANUP_JSON json_t *j = load(interactive);
+    CLEANUP_FREE char *line = NULL;
+    struct ty_run_spec *s = NULL;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    json_object_set_new(j, "parent", json_string("first_1"));
+    json_object_set_new(
+        j, "process",
+        json_pack("{s:i s:I s:s}", "pid", 77, "start", (json_int_t)5000000000, "boot", "a-boot"));
+    assert_int_equal(ty_run_spec_parse(j, &s, &err), 0);
+    assert_true(s->interactive && !s->script && !s->command);
+    assert_string_equal(s->parent, "first_1");
+    assert_true(s->process.pid == 77 && s->process.start == 5000000000);
+    assert_string_equal(s->process.boot, "a-boot");
+    line = ty_run_spec_command_line(s, 100);
+    assert_string_equal(line, "");
+    ty_run_spec_free(s);
+    assert_refused(interactive, "{'command': ['/bin/true']}", "no 'command'");
+    assert_refused(interactive, "{'interpreter': '/bin/sh'}", "no 'interpreter'");
+    assert_refused(interactive, "{'arguments': ['x']}", "no 'arguments'");
+    assert_refused(interactive, "{'environment_variables': {'A': 'b'}}",
+                   "no 'environment_variables'");
+    assert_refused(interactive, "{'use_gpu': true}", "no 'use_gpu'");
+    assert_refused(interactive, "{'process': {'start': 1}}", "it has a 'pid'");
+    assert_refused(interactive, "{'process': {'pid': 0}}", "'pid'");
+    assert_refused(interactive, "{'process': {'pid': 1, 'uid': 1}}", "'uid'");
+    assert_refused(interactive,
+                   "{'process': {'pid': 1, 'boot': '0123456789012345678901234567890123456789'}}",
+                   "of at most 39 bytes");
+}
 
 static void test_refused(void **state)
 {
@@ -472,11 +512,11 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_null_is_absence),
-        cmocka_unit_test(test_everything),    cmocka_unit_test(test_independent),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_command_line),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_null_is_absence),
+        cmocka_unit_test(test_everything),   cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_interactive),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_limits),       cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_command_line), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, allocs_setup, NULL);
 }

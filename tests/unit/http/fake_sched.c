@@ -141,6 +141,49 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     return commit(s, u, run, done, ctx, err);
 }
 
+int ty_sched_properties(struct ty_sched *s, const char *run, const json_t *change,
+                        ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct found f;
+    struct ty_unit *u;
+    const char *key;
+    json_t *value;
+
+    if (find(s, run, &f, err) < 0)
+        return err->code;
+    u = ty_unit_new();
+    json_object_foreach (json_object_get(change, "set"), key, value) {
+        CLEANUP_JSON json_t *data = json_pack("{s:s s:O}", "key", key, "value", value);
+
+        ty_unit_event(u, f.id, ++f.seq, 1780000004000000, "property", data, &f.run);
+    }
+    return commit(s, u, run, done, ctx, err);
+}
+
+int ty_sched_rows(struct ty_sched *s, const char *run, uint32_t writer, uint64_t first,
+                  const void *rows, size_t n, ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    struct found f;
+    struct ty_unit *u;
+    struct ty_row row;
+    uint32_t count = 0;
+
+    if (find(s, run, &f, err) < 0)
+        return err->code;
+    for (size_t at = 0; at < n; count++)
+        at += (size_t)ty_row_decode((const char *)rows + at, n - at, &row);
+    u = ty_unit_new();
+    ty_unit_rows(u, f.id, writer, first, count, rows, n);
+    return commit(s, u, run, done, ctx, err);
+}
+
+int ty_sched_end(struct ty_sched *s, const char *run, const json_t *end, ty_sched_done done,
+                 void *ctx, struct ty_error *err)
+{
+    (void)end;
+    return ty_sched_cancel(s, run, done, ctx, err);
+}
+
 int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, const char *sha,
                       uint64_t bytes, ty_sched_done done, void *ctx, struct ty_error *err)
 {

@@ -124,6 +124,46 @@ static void test_tags(void **state)
     expect(*state, "PATCH", "/api/v1/runs/nobody/tags", "{}", 404, "nobody");
 }
 
+static void test_properties_and_rows(void **state)
+{
+    char bytes[64] = { 0 };
+    double loss = 0.5;
+    const struct ty_row row = { .kind = TY_ROW_DOUBLE,
+                                .step = TY_ROW_NO_STEP,
+                                .at_us = 1780000000000000,
+                                .name = "loss",
+                                .name_len = 4,
+                                .value = &loss,
+                                .value_len = sizeof loss };
+    CLEANUP_JSON json_t *metrics = NULL;
+    CLEANUP_JSON json_t *run = NULL;
+    struct answer added;
+
+    submit(*state, SPEC("first_1"));
+    run = expect_json(*state, "PATCH", "/api/v1/runs/first_1/properties", "{\"set\":{\"k\":\"v\"}}",
+                      200, "run");
+    assert_string_equal(json_string_value(json_object_get(json_object_get(run, "properties"), "k")),
+                        "v");
+    expect(*state, "PATCH", "/api/v1/runs/first_1/properties", "[", 400,
+           "cannot read the change of properties");
+    assert_int_equal(ty_row_encode(&row, bytes), 0);
+    added = ask(*state, "POST", "/api/v1/runs/first_1/rows?writer=65536&first=0", NULL, bytes,
+                ty_row_size(&row));
+    assert_int_equal(added.status, 204);
+    answer_done(&added);
+    expect(*state, "POST", "/api/v1/runs/first_1/rows?first=0", "x", 400,
+           "the query lacks 'writer'");
+    expect(*state, "POST", "/api/v1/runs/first_1/rows?writer=65536", "x", 400, "lacks 'first'");
+    expect(*state, "POST", "/api/v1/runs/first_1/rows?writer=1&first=0", "x", 400,
+           "'writer' is '1'; it must be a number from 65536");
+    metrics = expect_json(*state, "GET", "/api/v1/runs/first_1/metrics", NULL, 200, "metrics");
+    assert_true(json_real_value(json_object_get(json_object_get(metrics, "metrics"), "loss")) ==
+                loss);
+    json_decref(expect_json(*state, "POST", "/api/v1/runs/first_1/end", "{\"state\":\"Canceled\"}",
+                            200, "run"));
+    expect(*state, "POST", "/api/v1/runs/nobody/end", "{}", 404, "nobody");
+}
+
 static void test_events(void **state)
 {
     CLEANUP_JSON json_t *events = NULL;
@@ -161,6 +201,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_filters, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_cancel_and_delete, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_tags, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_properties_and_rows, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_events, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_metrics, kit_open, kit_close),
     };

@@ -20,7 +20,7 @@ static void tag(struct kit *k, int64_t id, int64_t seq, const char *data, const 
 }
 
 /* a1 Starting, tag best=1; b1 Canceled, tag best; a2 Failed; a3 Starting, target gpu, user bob,
- * tag best=2 */
+ * tag best=2, child of a1 */
 static void four_runs(struct kit *k)
 {
     struct ty_run run;
@@ -40,6 +40,7 @@ static void four_runs(struct kit *k)
                                .experiment = "a",
                                .target = "gpu",
                                .user = "bob",
+                               .parent = "a1",
                                .run = TY_RUN_INIT };
     ty_unit_run_add(u, &row);
     kit_event(u, row.id, 1, TY_EV_SUBMITTED, NULL, &row.run);
@@ -86,10 +87,31 @@ static void test_filters(void **state)
     list_is(k, (struct ty_run_filter){ .target = "gpu" }, "a3 ");
     list_is(k, (struct ty_run_filter){ .user = "ann" }, "a2 b1 a1 ");
     list_is(k, (struct ty_run_filter){ .tag = "best" }, "a3 b1 a1 ");
+    list_is(k, (struct ty_run_filter){ .parent = "a1" }, "a3 ");
+    list_is(k, (struct ty_run_filter){ .parent = "a1", .state = "active", .tag = "best" }, "a3 ");
+    list_is(k, (struct ty_run_filter){ .parent = "a1", .user = "ann" }, "");
+    list_is(k, (struct ty_run_filter){ .top = true }, "a2 b1 a1 ");
+    list_is(k, (struct ty_run_filter){ .top = true, .experiment = "a" }, "a2 a1 ");
+    list_is(k, (struct ty_run_filter){ .top = true, .experiment = "a", .state = "Starting" },
+            "a1 ");
     list_is(k, (struct ty_run_filter){ .tag = "best", .before = "a3", .limit = 1 }, "b1 ");
     list_is(k, (struct ty_run_filter){ .tag = "best", .tag_value = "1" }, "a1 ");
     list_is(k, (struct ty_run_filter){ .tag = "best", .tag_value = "2", .experiment = "b" }, "");
     assert_int_equal(ty_store_runs(k->st, &unknown, &j), -ENOENT);
+}
+
+static void test_a_child_outlives_its_parent(void **state)
+{
+    struct kit *k = *state;
+    struct ty_unit *u = ty_unit_new();
+    int64_t id;
+
+    four_runs(k);
+    assert_int_equal(ty_store_run_id(k->st, "a1", &id), 0);
+    ty_unit_run_delete(u, id);
+    assert_int_equal(kit_commit(k, u), 0);
+    list_is(k, (struct ty_run_filter){ .parent = "a1" }, "");
+    list_is(k, (struct ty_run_filter){ .top = true }, "a3 a2 b1 ");
 }
 
 static int count_steps(void *ctx)
@@ -116,6 +138,9 @@ static void test_no_filter_walks_the_table(void **state)
         { .user = "ann", .state = "Failed", .limit = 5 },
         { .target = "local", .state = "Failed", .limit = 5 },
         { .before = "r1", .limit = 5 },
+        { .top = true, .limit = 5 },
+        { .top = true, .experiment = "rare", .limit = 5 },
+        { .parent = "r1", .limit = 5 },
     };
     struct kit *k = *state;
     struct ty_unit *u = ty_unit_new();
@@ -162,7 +187,8 @@ static void test_experiments_and_counts(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_filters), T(test_no_filter_walks_the_table),
+    const struct CMUnitTest tests[] = { T(test_filters), T(test_a_child_outlives_its_parent),
+                                        T(test_no_filter_walks_the_table),
                                         T(test_experiments_and_counts) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

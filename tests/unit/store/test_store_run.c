@@ -11,7 +11,7 @@ static void test_a_run_as_json(void **state)
     assert_int_equal(ty_store_run(k->st, "first_1", true, &run), 0);
     kit_json_is(
         run,
-        "{\"id\": \"first_1\", \"number\": 1, \"experiment\": \"first\", \"display_name\": null, "
+        "{\"id\": \"first_1\", \"kind\": \"command\", \"parent\": null, \"number\": 1, \"experiment\": \"first\", \"display_name\": null, "
         "\"state\": \"Starting\", \"attempt\": 1, \"target\": \"local\", \"user\": \"ann\", "
         "\"command_line\": \"python3 train.py\", \"snapshot\": null, \"created\": \"2026-05-28T20:26:40.000001Z\", "
         "\"started\": null, \"ended\": null, \"exit_code\": null, \"exit_signal\": null, \"error\": null, "
