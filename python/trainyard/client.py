@@ -126,9 +126,14 @@ class Client:
         return self._json("run_get", run)
 
     def runs(self, experiment: Optional[str] = None, state: Optional[str] = None, target: Optional[str] = None,
-             tag: Optional[str] = None, user: Optional[str] = None, limit: Optional[int] = None) -> Iterator[Record]:
-        """RUNs, newest first. state: a state, 'active' or 'ended'; tag: 'key' or 'key=value'; limit: None for all."""
-        query: Dict[str, Any] = {"experiment": experiment, "state": state, "target": target, "tag": tag, "user": user}
+             tag: Optional[str] = None, user: Optional[str] = None, limit: Optional[int] = None, parent: Optional[str] = None,
+             top: bool = False) -> Iterator[Record]:
+        """RUNs, newest first. state: a state, 'active' or 'ended'; tag: 'key' or 'key=value'; limit: None for all.
+
+        parent: only the children of that run. top: only runs that are nobody's children.
+        """
+        query: Dict[str, Any] = {"experiment": experiment, "state": state, "target": target, "tag": tag, "user": user,
+                                 "parent": parent, "top": 1 if top else None}
         left = sys.maxsize if limit is None else limit
         while left > 0:
             page = self._json("run_list", query=dict(query, limit=min(left, PAGE)))
@@ -147,12 +152,25 @@ class Client:
         return self._json("run_cancel", run)
 
     def delete(self, run: str) -> None:
-        """Remove an ended run with its files; errors.Conflict when it goes on."""
+        """Remove an ended run with its files and children; errors.Conflict when one of them goes on."""
         self._call("run_delete", run)
 
     def tag(self, run: str, values: Mapping[str, Optional[str]], remove: Tuple[str, ...] = ()) -> Record:
         """Set and remove tags."""
         return self._json("run_tag", run, body={"set": dict(values), "remove": list(remove)})
+
+    def set_properties(self, run: str, values: Mapping[str, str]) -> Record:
+        """Set properties; errors.Conflict when one of them is set already."""
+        return self._json("run_properties", run, body={"set": dict(values)})
+
+    def end(self, run: str, state: str, message: Optional[str] = None, code: Optional[str] = None) -> Record:
+        """End an interactive run as 'Completed', 'Failed' (with a message and a code) or 'Canceled'. Ended: no change."""
+        return self._json("run_end", run, body={"state": state, "message": message, "code": code})
+
+    def add_rows(self, run: str, writer: int, first: int, rows: bytes) -> None:
+        """Add metrics (docs/spec/rows.md) of a writer from its row number `first` on; those that are stored already are skipped."""
+        with self._connection() as connection:
+            connection.call("rows_add", (run,), _query({"writer": writer, "first": first}), rows, "application/octet-stream")
 
     def events(self, run: str) -> List[Record]:
         """The event log of a run, oldest first (docs/spec/event-log.md)."""

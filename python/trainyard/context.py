@@ -25,7 +25,7 @@ def current() -> Optional["LiveRun"]:
     if _current is None:
         run, spool = os.environ.get("TRAINYARD_RUN_ID"), os.environ.get("TRAINYARD_SPOOL_DIR")
         if run and spool:
-            _current = LiveRun(run, spool)
+            _current = LiveRun(run, _core.Rows(spool))
     return _current
 
 
@@ -85,11 +85,14 @@ def _json(value: Any) -> bytes:
 
 
 class LiveRun:
-    """The run of this process. Thread-safe; the child of a fork logs to a series of its own in the same run."""
+    """How a process logs to a run. Thread-safe; the child of a fork logs to a series of its own in the same run.
 
-    def __init__(self, run_id: str, spool: str) -> None:
+    rows: where the rows go: a spool file (``_core.Rows``) in the run's own job, ``remote.HttpRows`` elsewhere.
+    """
+
+    def __init__(self, run_id: str, rows: Any) -> None:
         self.id = run_id
-        self.rows = _core.Rows(spool)
+        self.rows = rows
         self.dropped = 0
         self._lock = threading.Lock()
 
@@ -137,7 +140,7 @@ class LiveRun:
         until = time.monotonic() + timeout
         want = self.rows.written()
         while self.rows.acked() < want:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or getattr(self.rows, "error", None) is not None:
                 return False
             time.sleep(POLL_SECONDS)
         return True

@@ -94,6 +94,9 @@ static void print_run(const struct ty_cli *cli, const json_t *run)
     line("run", ty_out_str(run, "id"));
     line("name", ty_out_str(run, "display_name"));
     line("experiment", ty_out_str(run, "experiment"));
+    line("parent", ty_out_str(run, "parent"));
+    if (strcmp(ty_out_str(run, "kind"), "interactive") == 0)
+        line("kind", "interactive: it has no program");
     print_state(cli, run);
     print_trouble(run);
     line("command", ty_out_str(run, "command_line"));

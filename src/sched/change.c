@@ -54,6 +54,10 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
 
     if (r < 0)
         return r;
+    if (l->spec->interactive && !ty_run_state_ended(l->run.state)) {
+        interactive_end(l, TY_RUN_CANCELED, NULL, done, ctx); /* nobody has to be asked */
+        return 0;
+    }
     u = ty_unit_new();
     if (l->run.state == TY_RUN_CANCEL_REQUESTED) {
         run_commit(l, u, done,

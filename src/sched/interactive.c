@@ -19,8 +19,8 @@ void interactive_begin(struct live *l, struct ty_unit *u)
 
 /* ---- ending ---- */
 
-static int end(struct live *l, enum ty_run_state outcome, json_t *error, ty_sched_done done,
-               void *ctx)
+void interactive_end(struct live *l, enum ty_run_state outcome, json_t *error, ty_sched_done done,
+                     void *ctx)
 {
     CLEANUP_JSON json_t *good = json_pack("{s:i}", "exit_code", 0), *bad = json_object();
     CLEANUP_JSON json_t *why = json_pack("{s:s}", "reason", "user");
@@ -36,7 +36,6 @@ static int end(struct live *l, enum ty_run_state outcome, json_t *error, ty_sche
         run_event(l, u, TY_EV_EXITED_BAD, 0, bad);
     run_event(l, u, TY_EV_COLLECTED, 0, NULL);
     run_commit(l, u, done, ctx);
-    return 0;
 }
 
 static int read_end(const json_t *o, enum ty_run_state *outcome, json_t **error,
@@ -58,9 +57,10 @@ static int read_end(const json_t *o, enum ty_run_state *outcome, json_t **error,
     *outcome = word ? ty_run_state_parse(word) : TY_RUN_STATE_INVALID;
     if (!ty_run_state_ended(*outcome))
         return ty_error_set(err, -EINVAL,
-                            "%s: 'state' is '%.40s', and may be Completed, Failed or Canceled", what,
-                            word ? word : "");
-    *error = json_pack("{s:s s:s s:n}", "code", code, "message", message ? message : "", "log_tail");
+                            "%s: 'state' is '%.40s', and may be Completed, Failed or Canceled",
+                            what, word ? word : "");
+    *error =
+        json_pack("{s:s s:s s:n}", "code", code, "message", message ? message : "", "log_tail");
     return *error ? 0 : ty_error_oom(err);
 }
 
@@ -91,7 +91,8 @@ int ty_sched_end(struct ty_sched *s, const char *run, const json_t *how, ty_sche
         run_commit(l, ty_unit_new(), done, ctx);
         return 0;
     }
-    return end(l, outcome, outcome == TY_RUN_FAILED ? error : NULL, done, ctx);
+    interactive_end(l, outcome, outcome == TY_RUN_FAILED ? error : NULL, done, ctx);
+    return 0;
 }
 
 void interactive_end_children(const struct live *parent)
@@ -105,7 +106,8 @@ void interactive_end_children(const struct live *parent)
             continue;
         error = json_pack("{s:s s:s s:n}", "code", "ParentFailed", "message",
                           "the run that this is a child of has failed", "log_tail");
-        end(l, parent->run.state, parent->run.state == TY_RUN_FAILED ? error : NULL, NULL, NULL);
+        interactive_end(l, parent->run.state, parent->run.state == TY_RUN_FAILED ? error : NULL,
+                        NULL, NULL);
     }
 }
 

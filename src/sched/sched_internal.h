@@ -116,6 +116,8 @@ int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, s
 
 /* interactive.c */
 void interactive_begin(struct live *l, struct ty_unit *u);
+/* Of one that has not ended.  error (borrowed) belongs to Failed; done may be NULL. */
+void interactive_end(struct live *l, enum ty_run_state outcome, json_t *error, ty_sched_done done, void *ctx);
 /* The process that an interactive run belongs to has ended, and the run has not: it ends as lost.  True while there is
  * something to look after. */
 bool interactive_look(struct live *l);

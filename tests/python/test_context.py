@@ -32,7 +32,7 @@ def rows(folder, writer=0):
 
 @pytest.fixture
 def live(tmp_path):
-    return context.LiveRun("tests_1_0", str(tmp_path))
+    return context.LiveRun("tests_1_0", _core.Rows(str(tmp_path)))
 
 
 class Scalar:
@@ -128,7 +128,7 @@ def test_limits_are_told(live):
 
 
 def test_a_spool_that_cannot_be_written_warns_once_and_training_goes_on(tmp_path):
-    live = context.LiveRun("tests_1_0", str(tmp_path / "gone"))
+    live = context.LiveRun("tests_1_0", _core.Rows(str(tmp_path / "gone")))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(5):

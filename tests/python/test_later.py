@@ -25,29 +25,12 @@ def test_names_of_modules():
 
 def test_methods_of_a_run(submit):
     run = submit("pass\n")
-    with pytest.raises(UserErrorException, match="run.submit_child comes with a later release"):
-        run.submit_child(None)
+    with pytest.raises(UserErrorException, match="run.register_model comes with a later release"):
+        run.register_model("m")
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         run.nonsense
     assert not hasattr(run, "register_model")  # as scripts ask
     run.wait_for_completion()
-
-
-def test_logging_of_a_later_release_does_not_end_a_training(submit):
-    run = submit("""
-import warnings
-from azureml.core.run import Run
-run = Run.get_context()
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    run.log_image("picture", path="x.png")
-    run.log_image("picture", path="y.png")
-    run.log_confusion_matrix("m", {})
-assert len(caught) == 2 and "'picture' is not kept" in str(caught[0].message), [str(w.message) for w in caught]
-run.log("after", 1)
-""")
-    assert run.wait_for_completion()["status"] == "Completed"
-    assert run.get_metrics() == {"after": 1}
 
 
 def test_offline(capsys):

@@ -295,15 +295,6 @@ def test_tags_at_submission_and_show_output(project, workspace, capsys):
     assert run.get_tags() == {"a": "1", "b": None}
 
 
-def test_logging_from_outside_is_refused(submit):
-    run = submit("")
-    with pytest.raises(UserErrorException, match="Run.get_context"):
-        run.log("x", 1)
-    with pytest.raises(UserErrorException, match="exit"):
-        run.fail()
-    run.wait_for_completion()
-
-
 def test_forked_children_log_to_the_same_run(submit):
     run = submit(HEAD + """
 import os

@@ -2,26 +2,29 @@
 import os
 import sys
 import uuid
+import warnings
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+from azureml.core._service import client
 from azureml.exceptions import RunEnvironmentException, UserErrorException
+from trainyard import remote
 from trainyard.context import LiveRun, plain
 
 FLUSH_SECONDS = 300
-LATER_LOGGING = frozenset({"log_image", "log_confusion_matrix", "log_accuracy_table", "log_predictions", "log_residuals"})
 
 
 class Logging:
-    """log, log_list, log_row, log_table, flush; part of ``Run``. They work in the script of the run itself."""
+    """log, log_list, log_row, log_table, flush; part of ``Run``.
+
+    In the script of the run itself, what is logged goes into a file that the run's job keeps, and needs no service. Elsewhere it is
+    sent in the background.
+    """
 
     id: str
     _live: Optional[LiveRun] = None
 
-    def _logger(self, what: str) -> LiveRun:
-        if self._live is None:
-            raise UserErrorException("run.%s works in the script of the run, on what Run.get_context() gives; '%s' is looked at from "
-                                     "outside" % (what, self.id))
-        return self._live
+    def _logger(self) -> LiveRun:
+        return self._live or remote.logger(client(), self.id)
 
     def log(self, name: str, value: Any, description: str = "", step: Optional[int] = None) -> None:
         """Log a number or text; repeated calls make a list. numpy and torch scalars are taken.
@@ -29,14 +32,14 @@ class Logging:
         Never waits for the service. UserErrorException for what is no single value.
         """
         try:
-            (self._live or self._logger("log")).log(name, value, step)
+            (self._live or self._logger()).log(name, value, step)
         except (TypeError, ValueError) as error:
             raise UserErrorException("run.log('%s'): %s" % (name, error), error) from None
 
     def log_list(self, name: str, value: Iterable[Any], description: str = "") -> None:
         """Log a list; `value` may be a generator or a numpy array."""
         try:
-            self._logger("log_list").log_list(name, value)
+            self._logger().log_list(name, value)
         except (TypeError, ValueError) as error:
             raise UserErrorException("run.log_list('%s'): %s" % (name, error), error) from None
 
@@ -45,24 +48,24 @@ class Logging:
         if not kwargs:
             raise UserErrorException("run.log_row('%s'): a row has at least one column, given as column=value" % name)
         try:
-            self._logger("log_row").log_row(name, kwargs)
+            self._logger().log_row(name, kwargs)
         except (TypeError, ValueError) as error:
             raise UserErrorException("run.log_row('%s'): %s" % (name, error), error) from None
 
     def log_table(self, name: str, value: Dict[str, Any], description: str = "") -> None:
         """Log a table: {column: list or value}."""
         try:
-            self._logger("log_table").log_table(name, value)
+            self._logger().log_table(name, value)
         except (TypeError, ValueError) as error:
             raise UserErrorException("run.log_table('%s'): %s" % (name, error), error) from None
 
     def flush(self, timeout_seconds: float = FLUSH_SECONDS) -> None:
         """Wait until the service has stored what was logged. Warns, and goes on, when it has not in time; nothing is lost then."""
-        import warnings
-
-        if self._live is not None and not self._live.flush(timeout_seconds):
-            warnings.warn("the service has not stored all logged values within %g s; they are kept on disk until it has"
-                          % timeout_seconds, RuntimeWarning, stacklevel=2)
+        logger = self._live or remote.find(self.id)
+        if logger is not None and not logger.flush(timeout_seconds):
+            warnings.warn("the service has not stored all logged values within %g s; %s" % (
+                timeout_seconds, "they are kept on disk until it has" if self._live else "this process goes on trying"),
+                RuntimeWarning, stacklevel=2)
 
 
 class _OfflineRun:
@@ -92,12 +95,6 @@ class _OfflineRun:
         print("Attempted to log %s %s:\n%s" % (kind, name, value))
         sys.stdout.flush()
 
-    def __getattr__(self, name: str) -> Any:
-        """Prints too what a later release keeps."""
-        if name in LATER_LOGGING:
-            return lambda what="", *_, **__: self._say(name[4:].replace("_", " "), what, "(not kept)")
-        raise AttributeError("'_OfflineRun' object has no attribute '%s'" % name)
-
     def log(self, name: str, value: Any, description: str = "", step: Optional[int] = None) -> None:
         """Print the value, and keep it for get_metrics()."""
         self._say("scalar metric", name, value)
@@ -125,6 +122,26 @@ class _OfflineRun:
         """Print the table, and keep it for get_metrics()."""
         self._say("table metric", name, value)
         self._metrics[name] = dict(value)
+
+    def log_image(self, name: str, path: Optional[str] = None, plot: Any = None, description: str = "") -> None:
+        """Print where the image is."""
+        self._say("image", name, path if path is not None else plot)
+
+    def log_confusion_matrix(self, name: str, value: Any, description: str = "") -> None:
+        """Print the value."""
+        self._say("confusion matrix", name, value)
+
+    def log_accuracy_table(self, name: str, value: Any, description: str = "") -> None:
+        """Print the value."""
+        self._say("accuracy table", name, value)
+
+    def log_predictions(self, name: str, value: Any, description: str = "") -> None:
+        """Print the value."""
+        self._say("predictions", name, value)
+
+    def log_residuals(self, name: str, value: Any, description: str = "") -> None:
+        """Print the value."""
+        self._say("residuals", name, value)
 
     def get_metrics(self, name: Optional[str] = None, **_: Any) -> Dict[str, Any]:
         """What was logged, in the shapes of a real run."""

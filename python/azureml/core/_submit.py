@@ -26,9 +26,11 @@ FOR_THIS_RUN = "amlcompute"  # a target that the cloud makes for one run; here i
 _PLACEHOLDER = re.compile(r"\$(?:AZUREML_DATAREFERENCE_(\w+)|\{AZUREML_DATAREFERENCE_(\w+)\})")
 
 
-def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
-    """Submit to `experiment` and return RUN. Warns for each warning that the run begins with."""
+def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None,
+           parent: Optional[str] = None) -> Dict[str, Any]:
+    """Submit to `experiment`, below the run `parent`, and return RUN. Warns for each warning that the run begins with."""
     spec = specification(config, tags)
+    spec["parent"] = parent
     check_target(spec["target"])
     spec["snapshot"] = store_snapshot(config.source_directory, spec.get("script"))
     spec["properties"] = {"_azureml.ComputeTargetType": "local" if spec["target"] == "local" else "amlcompute",
@@ -44,7 +46,7 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
                                                error) from None
         raise
     for text in run["warnings"]:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=4)
     return run
 
 

@@ -1,18 +1,19 @@
 """Experiments: names under which runs are kept."""
 import re
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
-from azureml.core._service import client, later, sdk_errors
+from azureml.core._run_family import Filter, begin, matches, run_of, snapshot_of
+from azureml.core._service import client, sdk_errors
 from azureml.core._submit import submit
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.core.workspace import Workspace
 from azureml.exceptions import UserErrorException
+from trainyard import errors
 
 if TYPE_CHECKING:
     from azureml.core.run import Run
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,35}\Z")
-Filter = Union[str, Dict[str, Any], None]
 
 
 class Experiment:
@@ -41,8 +42,9 @@ class Experiment:
         tags: of the run. show_output: stream the log and wait. UserErrorException and the other classes of azureml.exceptions
         for what cannot run; warnings (UserWarning) for what runs otherwise than was asked for.
         """
-        from azureml.core.script_run import ScriptRun
+        return self._submit(config, tags, None, **kwargs)
 
+    def _submit(self, config: Any, tags: Optional[Dict[str, Any]], parent: Optional[str], **kwargs: Any) -> "Run":
         show_output = bool(kwargs.pop("show_output", False))
         if kwargs:
             raise UserErrorException("Experiment.submit has no parameter '%s'" % next(iter(kwargs)))
@@ -53,25 +55,34 @@ class Experiment:
         if not isinstance(ready, ScriptRunConfig):
             raise UserErrorException("Experiment.submit: config is of type %s; a ScriptRunConfig or an estimator such as "
                                      "azureml.train.dnn.PyTorch is needed" % type(config).__name__)
-        run = ScriptRun(self, "", _record=submit(self.name, ready, tags))
+        run = run_of(self, submit(self.name, ready, tags, parent))
         if show_output:
             run.wait_for_completion(show_output=True)
         return run
 
     def get_runs(self, type: Optional[str] = None, tags: Filter = None, properties: Filter = None,  # noqa: A002
                  include_children: bool = False) -> "Iterator[Run]":
-        """The experiment's runs, newest first. tags, properties: {key: value} that must be equal, or a key that must exist."""
-        from azureml.core.script_run import ScriptRun
+        """The experiment's runs, newest first; children of runs only with include_children.
 
+        tags, properties: {key: value} that must be equal, or a key that must exist. type: that of ``run.type``.
+        """
         with sdk_errors():
-            for record in client().runs(experiment=self.name):
-                if matches(record["tags"], tags) and matches(record["properties"], properties):
-                    if type in (None, ScriptRun.TYPE):
-                        yield ScriptRun(self, record["id"], _record=record)
+            for record in client().runs(experiment=self.name, top=not include_children):
+                run = run_of(self, record)
+                if matches(record["tags"], tags) and matches(record["properties"], properties) and type in (None, run.type):
+                    yield run
 
-    def start_logging(self, *_: Any, **__: Any) -> "Run":
-        """Comes with a later release: UserErrorException."""
-        raise later("Experiment.start_logging (an interactive run)", "submit a script, and log in it with Run.get_context()")
+    def start_logging(self, outputs: Optional[str] = None, snapshot_directory: Optional[str] = ".", display_name: Optional[str] = None,
+                      **kwargs: Any) -> "Run":
+        """A new interactive run, which is Running: log to it here, and end it with complete() or fail(), or use it in a ``with``.
+
+        outputs: a folder to keep when it completes (default: what is written to ./outputs meanwhile). snapshot_directory: a folder
+        whose content is kept with the run, None for none; the current folder is left out when it is too large, or one's home.
+        """
+        if kwargs:
+            raise UserErrorException("Experiment.start_logging has no parameter '%s'" % next(iter(kwargs)))
+        snapshot, source = snapshot_of(snapshot_directory)
+        return begin(self, display_name, outputs=outputs, snapshot=snapshot, source=source)
 
     def get_portal_url(self) -> str:
         """Where the service lists the runs: HTTP over the Unix socket of the state folder."""
@@ -86,14 +97,19 @@ class Experiment:
             names = [e["name"] for e in client().experiments()]
         return [Experiment(workspace, n) for n in names if experiment_name in (None, n)]
 
+    @staticmethod
+    def delete(workspace: Workspace, experiment_id: str) -> None:
+        """Remove the experiment (its id is its name) with all its runs. UserErrorException while one of them goes on."""
+        with sdk_errors():
+            active = next(client().runs(experiment=experiment_id, state="active"), None)
+            if active is not None:
+                raise UserErrorException("the experiment '%s' has runs that have not ended, '%s' for one; cancel them first, or wait"
+                                         % (experiment_id, active["id"]))
+            for record in [*client().runs(experiment=experiment_id)]:
+                try:
+                    client().delete(record["id"])
+                except errors.NotFound:
+                    continue  # a child, which went with its parent
+
     def __repr__(self) -> str:
         return "Experiment(Name: %s,\nWorkspace: %s)" % (self.name, self.workspace.name)
-
-
-def matches(values: Dict[str, Any], wanted: Filter) -> bool:
-    """Do `values` have what a filter asks for?"""
-    if wanted is None:
-        return True
-    if isinstance(wanted, str):
-        return wanted in values
-    return all(k in values and values[k] == (None if v is None else str(v)) for k, v in wanted.items())

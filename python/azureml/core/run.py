@@ -1,14 +1,18 @@
 """Runs: one execution of a script each. In the script, ``Run.get_context()`` gives the live run."""
+import atexit
 import html
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Optional, Union
+import sys
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
 
 from azureml._restclient.constants import TERMINAL, RunStatus
 from azureml.core import _run_wait
 from azureml.core._definition import details, run_url
+from azureml.core._run_artifacts import ArtifactLogging
+from azureml.core._run_family import RunFamily, run_of
 from azureml.core._run_files import RunFiles
-from azureml.core._run_logging import FLUSH_SECONDS, LATER_LOGGING, Logging, _OfflineRun
-from azureml.core._service import client, later, sdk_errors, warn_once
+from azureml.core._run_logging import FLUSH_SECONDS, Logging, _OfflineRun
+from azureml.core._service import client, later, sdk_errors
 from azureml.core.workspace import DEFAULT_NAME, Workspace
 from azureml.exceptions import AzureMLException, RunEnvironmentException, UserErrorException
 from trainyard import context
@@ -18,16 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
-LATER = frozenset({"child_run", "create_children", "submit_child", "start_logging", "register_model", "get_environment", "get_secret",
-                   "get_secrets", "get_all_logs", "restore_snapshot", "take_snapshot", "delete", "archive", "get_hyperdrive_metrics",
-                   "get_best_run_by_primary_metric", "set_display_name"})
+LATER = frozenset({"start_logging", "register_model", "get_environment", "get_secret", "get_secrets", "restore_snapshot", "take_snapshot",
+                   "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric", "set_display_name"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
 
-class Run(Logging, RunFiles):
+class Run(Logging, ArtifactLogging, RunFiles, RunFamily):
     """A run that is recorded: ``Run(experiment, run_id)`` attaches to it. UserErrorException when there is none of that id."""
 
-    TYPE = "azureml.scriptrun"
+    TYPE: Optional[str] = "azureml.scriptrun"
 
     def __init__(self, experiment: "Experiment", run_id: str, outputs: Any = None,
                  _record: Optional[Dict[str, Any]] = None, **_: Any) -> None:
@@ -42,19 +45,10 @@ class Run(Logging, RunFiles):
             self._refresh()
 
     def __getattr__(self, name: str) -> Any:
-        """What a later release brings is refused by name; but nothing that only logs ends a training."""
-        if name in LATER_LOGGING:
-            return self._not_logged(name)
+        """What a later release brings is refused by name."""
         if name in LATER:
             raise later("run.%s" % name, "leave it out, or put what it keeps into outputs/")
         raise AttributeError("'%s' object has no attribute '%s'" % (type(self).__name__, name))
-
-    @staticmethod
-    def _not_logged(method: str) -> Callable[..., None]:
-        def ignore(name: Any = "", *_: Any, **__: Any) -> None:
-            warn_once("run." + method, "run.%s comes with a later release of Trainyard: '%s' is not kept; a file in outputs/ would be"
-                      % (method, name), stacklevel=2)
-        return ignore
 
     # Getting a run
 
@@ -117,14 +111,9 @@ class Run(Logging, RunFiles):
         return None
 
     @property
-    def type(self) -> str:
-        """'azureml.scriptrun'."""
-        return self.TYPE
-
-    @property
-    def parent(self) -> "Optional[Run]":
-        """None: this release has no runs of runs."""
-        return None
+    def type(self) -> Optional[str]:
+        """'azureml.scriptrun'; None for an interactive run."""
+        return None if self._interactive else self.TYPE
 
     @property
     def input_datasets(self) -> Dict[str, Any]:
@@ -175,21 +164,22 @@ class Run(Logging, RunFiles):
         """The id of the stored source_directory."""
         return self._record.get("snapshot")
 
-    def get_children(self, *_: Any, **__: Any) -> "Iterator[Run]":
-        """Nothing: this release has no runs of runs."""
-        return iter(())
-
     # Metrics, tags, properties
 
     def get_metrics(self, name: Optional[str] = None, recursive: bool = False, run_type: Any = None,
                     populate: bool = False) -> Dict[str, Any]:
         """What was logged: name -> value (logged once), list (several times, or log_list), or {column: value or list}.
 
-        name: only that one; {} when it was not logged. In the script of the run, its own values are stored first.
+        name: only that one; {} when it was not logged. recursive: joined by name with what the runs below this one logged. What
+        this process has logged to the run is stored first.
         """
         self.flush(FLUSH_SECONDS)
         with sdk_errors():
-            return client().metrics(self.id, name)
+            found = client().metrics(self.id, name)
+        for child in self.get_children(recursive=True) if recursive else ():
+            for key, value in child.get_metrics(name).items():
+                found[key] = _joined(found[key], value) if key in found else value
+        return found
 
     def tag(self, key: str, value: Any = None) -> None:
         """Set a tag. In the script it goes the way of logged values, and needs no service."""
@@ -223,8 +213,12 @@ class Run(Logging, RunFiles):
         return dict(self._refresh()["tags"])
 
     def add_properties(self, properties: Dict[str, Any]) -> None:
-        """Set properties, in the script of the run. UserErrorException for a key that is set already: properties never change."""
-        live = self._logger("add_properties")
+        """Set properties. UserErrorException for a key that is set already: properties never change."""
+        live = self._live
+        if live is None:
+            with sdk_errors():
+                self._cache = client().set_properties(self.id, {str(k): str(v) for k, v in properties.items()})
+            return
         there = self.get_properties()
         for key in properties:
             if key in there:
@@ -261,20 +255,46 @@ class Run(Logging, RunFiles):
         return True
 
     def complete(self, _set_status: bool = True) -> None:
-        """In the script: store what was logged. The run itself ends when the script does."""
-        self._logger("complete")
-        self.flush()
+        """End an interactive run, with the files of its outputs folder. In a submitted script: store what was logged; the run itself
+        ends when the script does."""
+        if self._live is not None:
+            self.flush()
+        elif not self._interactive:
+            raise UserErrorException("run.complete(): the run '%s' ends when its script does; cancel() ends it now" % self.id)
+        else:
+            self._keep_outputs()
+            self._end("Completed")
 
     def fail(self, error_details: Any = None, error_code: Any = None, _set_status: bool = True) -> None:
-        """A run fails by its script's exit: UserErrorException that says so."""
-        raise UserErrorException("run.fail(): a run is Failed when its script raises or exits with a code other than 0; do that "
-                                 "instead, for example sys.exit('reason')")
+        """End an interactive run as Failed. In a submitted script: the run is Failed when the script ends, whatever its exit code."""
+        text = "" if error_details is None else str(error_details)
+        if self._live is not None:
+            self.flush()
+            _failing.append(text or "no details were given")
+        elif not self._interactive:
+            raise UserErrorException("run.fail(): the run '%s' ends when its script does; cancel() ends it now" % self.id)
+        else:
+            self._keep_outputs()
+            self._end("Failed", text or "run.fail() was called", None if error_code is None else str(error_code))
+
+    def delete(self) -> None:
+        """Remove the run, with its files and the runs below it. UserErrorException while it goes on."""
+        with sdk_errors():
+            client().delete(self.id)
+
+    def get_all_logs(self, destination: Optional[str] = None) -> "List[str]":
+        """Write the run's logs below a folder (default: the current one); their paths."""
+        names = [f["path"] for f in self._files() if f["kind"] == "log"]
+        places = [os.path.join(os.path.abspath(destination or "."), name) for name in names]
+        for name, place in zip(names, places):
+            self._fetch(name, place)
+        return places
 
     def _repr_html_(self) -> str:
         cells = (("Experiment", self.experiment.name), ("Id", self.id), ("Type", self.type), ("Status", self.status),
                  ("Details", self.get_portal_url()))
         return "<table><tr>%s</tr><tr>%s</tr></table>" % (
-            "".join("<th>%s</th>" % name for name, _ in cells), "".join("<td>%s</td>" % html.escape(value) for _, value in cells))
+            "".join("<th>%s</th>" % name for name, _ in cells), "".join("<td>%s</td>" % html.escape(str(value)) for _, value in cells))
 
     def __repr__(self) -> str:
         return "Run(Experiment: %s,\nId: %s,\nType: %s,\nStatus: %s)" % (self.experiment.name, self.id, self.type, self.status)
@@ -302,21 +322,39 @@ class _SubmittedRun(Run):
             cls._only = cls(Experiment(Workspace(*labels), name, _skip_name_validation=True), live.id)
         return cls._only
 
-    def __enter__(self) -> "_SubmittedRun":
-        return self
-
     def __exit__(self, *_: Any) -> None:
         """The run ends when the script does."""
+
+
+_failing: List[str] = []
+
+
+def _leave_failed() -> None:
+    """run.fail() was called in this script: its process ends with a code other than 0."""
+    if _failing:
+        print("run.fail(): %s" % _failing[0], file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+atexit.register(_leave_failed)  # early, so that it is among the last to be called
+
+
+def _joined(there: Any, more: Any) -> Any:
+    """Two values of one metric as one."""
+    if isinstance(there, dict) and isinstance(more, dict):
+        return {k: _joined(there[k], more[k]) if k in there and k in more else there.get(k, more.get(k)) for k in {**there, **more}}
+    return [*(there if isinstance(there, list) else [there]), *(more if isinstance(more, list) else [more])]
 
 
 def get_run(experiment: "Optional[Experiment]", run_id: str, rehydrate: bool = True, workspace: Optional[Workspace] = None,
             **_: Any) -> Run:
     """The run of that id. UserErrorException when there is none."""
     from azureml.core.experiment import Experiment
-    from azureml.core.script_run import ScriptRun
 
     with sdk_errors():
         record = client().run(run_id)
     if experiment is None:
         experiment = Experiment(workspace or Workspace.from_config(), record["experiment"], _skip_name_validation=True)
-    return ScriptRun(experiment, run_id, _record=record)
+    return run_of(experiment, record)

@@ -6,7 +6,7 @@
 
 static struct {
     int r;
-    char said[sizeof ((struct ty_error *)0)->text];
+    char said[sizeof((struct ty_error *)0)->text];
 } got;
 
 static void on_answer(void *ctx, int r, const char *run, const struct ty_error *err)
@@ -136,8 +136,8 @@ static void test_children(void **state)
     assert_null(kit_run(k, other));
     assert_null(kit_run(k, grandchild));
     assert_int_equal(
-        kit_try(k, "{\"version\": 1, \"interactive\": true, \"parent\": \"first_1_00000000\"}", other,
-                &err),
+        kit_try(k, "{\"version\": 1, \"interactive\": true, \"parent\": \"first_1_00000000\"}",
+                other, &err),
         -ENOENT);
 }
 
@@ -185,8 +185,8 @@ static int add(struct kit *k, const char *run, uint64_t first, const void *rows,
                struct ty_error *err)
 {
     got.r = 1;
-    return answer(k, ty_sched_rows(k->sched, run, TY_SCHED_WRITER_MIN, first, rows, n, on_answer,
-                                   NULL, err));
+    return answer(
+        k, ty_sched_rows(k->sched, run, TY_SCHED_WRITER_MIN, first, rows, n, on_answer, NULL, err));
 }
 
 static void test_rows(void **state)
@@ -244,8 +244,7 @@ static void test_properties(void **state)
     }
     CLEANUP_JSON json_t *good = json_loads("{\"set\": {\"a\": \"1\", \"b\": \"2\"}}", 0, NULL);
     got.r = 1;
-    assert_int_equal(
-        answer(k, ty_sched_properties(k->sched, run, good, on_answer, NULL, &err)), 0);
+    assert_int_equal(answer(k, ty_sched_properties(k->sched, run, good, on_answer, NULL, &err)), 0);
     found = kit_run(k, run);
     assert_int_equal(json_object_size(json_object_get(found, "properties")), 3);
     assert_int_equal(ty_sched_properties(k->sched, "first_1_00000000", good, on_answer, NULL, &err),
@@ -255,8 +254,8 @@ static void test_properties(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_ends), T(test_restart),    T(test_children),
-                                        T(test_its_process), T(test_rows), T(test_properties) };
+    const struct CMUnitTest tests[] = { T(test_ends),        T(test_restart), T(test_children),
+                                        T(test_its_process), T(test_rows),    T(test_properties) };
 
     return cmocka_run_group_tests_name("interactive", tests, NULL, NULL);
 }
