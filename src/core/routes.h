@@ -44,6 +44,7 @@
     X(GET,    "/api/v1/datastores/{datastore}/files/{path+}", READER,   data_get,        NONE,        BYTES,       "Read a file of a datastore") \
     X(PUT,    "/api/v1/datastores/{datastore}/files/{path+}", SUBMITTER, data_put,       BYTES,       FILE,        "Write a file of a datastore")
 
+/* Who may ask: today the daemon serves its own user and root, who are all three. */
 enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
 #define TY_SCHEMAS(X) \
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \

@@ -27,6 +27,8 @@
 #define TY_ROW_VALUE_MAX (256 * 1024)
 #define TY_ROW_PAD_MAX (1 << 20) /* one segment of the spool */
 #define TY_ROW_NO_STEP INT64_MIN
+/* Writers from here on are outside of the run's job, and chose their numbers; those below are its own processes. */
+#define TY_ROW_WRITER_OUTSIDE 65536
 
 /*              kind      word       value */
 #define TY_ROW_KINDS(X) \

@@ -23,26 +23,15 @@ static int datastore_missing(struct request *req, int r)
                         req->args[0]);
 }
 
-static void add_default(json_t *datastore)
-{
-    const char *name = json_string_value(json_object_get(datastore, "name"));
-
-    json_object_set_new(datastore, "default",
-                        json_boolean(name && strcmp(name, DEFAULT_NAME) == 0));
-}
-
 int ty_http_datastore_list(struct request *req, struct reply *reply)
 {
-    json_t *list = NULL, *datastore;
-    size_t i;
+    json_t *list = NULL;
     int r = ty_store_datastores(req->http->o.store, &list);
 
     if (r < 0) {
         errno = -r;
         return ty_error_set(&req->err, r, "cannot read the datastores from the state folder: %m");
     }
-    json_array_foreach (list, i, datastore)
-        add_default(datastore);
     return reply_json(reply, 200, json_pack("{s:o}", "datastores", list));
 }
 
@@ -53,7 +42,6 @@ int ty_http_datastore_get(struct request *req, struct reply *reply)
 
     if (r < 0)
         return datastore_missing(req, r);
-    add_default(j);
     return reply_json(reply, 200, j);
 }
 

@@ -127,15 +127,22 @@ static bool wants_text(const struct request *req)
     return accept && strcasestr(accept, "text/plain");
 }
 
+/* What is behind the handlers may be closed already. */
+static int check_stopping(struct request *req)
+{
+    return req->http->stopping ? ty_error_set(&req->err, -ESHUTDOWN,
+                                              "the daemon is stopping; ask again when it is back")
+                               : 0;
+}
+
 static int begin(struct request *req, const char *method, int64_t length)
 {
     char *rest = req->uri, *path = strsep(&rest, "?");
     int r;
 
-    if (req->http->stopping)
-        return ty_error_set(&req->err, -ESHUTDOWN,
-                            "the daemon is stopping; ask again when it is back");
-    r = auth_check(req, &req->who, &req->err);
+    r = check_stopping(req);
+    if (r == 0)
+        r = auth_check(req, &req->who, &req->err);
     if (r == 0)
         r = check_version(req);
     if (r == 0)
@@ -190,6 +197,8 @@ int request_take(struct request *req, const void *bytes, size_t n)
         return req->received > BODY_SWALLOW ? -EFBIG : 0;
     if (req->received > req->body_max)
         r = too_large(req);
+    else if (req->http->stopping)
+        r = check_stopping(req);
     else if (req->sink)
         r = req->sink->write(req, bytes, n);
     else
@@ -211,7 +220,9 @@ void request_call(struct request *req)
     req->called = true;
     if (req->reply.response)
         return;
-    r = handlers[req->match.route](req, &req->reply);
+    r = check_stopping(req);
+    if (r == 0)
+        r = handlers[req->match.route](req, &req->reply);
     if (r < 0)
         request_answer(req, r, NULL);
 }

@@ -3,6 +3,7 @@
  * The table is also where /openapi.json has its parameters from.  What it does not know is refused
  * by name: a filter that was misspelt must not list everything.
  */
+#include "core/row.h"
 #include "http/request.h"
 #include <errno.h>
 #include <string.h>
@@ -31,7 +32,7 @@ static const struct param_rule rules[] = {
     SWITCH(run_list, "top", "1: only runs that are nobody's children"),
     TEXT(run_list, "before", "Runs older than the one with this id"),
     COUNT(run_list, "limit", 1, 1000, "At most so many; 100 when not given"),
-    COUNT(rows_add, "writer", TY_SCHED_WRITER_MIN, UINT32_MAX, "Number of the writer, chosen by it"),
+    COUNT(rows_add, "writer", TY_ROW_WRITER_OUTSIDE, UINT32_MAX, "Number of the writer, chosen by it"),
     COUNT(rows_add, "first", 0, INT64_MAX, "Number of the first row, counted from 0 by the writer"),
     COUNT(run_events, "after", 0, INT64_MAX, "Events after this number"),
     COUNT(run_events, "limit", 1, 1000, "At most so many; 1000 when not given"),

@@ -12,6 +12,7 @@
 #define RUNS_DEFAULT 100
 #define EVENTS_DEFAULT 1000
 #define ROWS_DEFAULT 10000
+#define METRICS_ON_LOOP 2000 /* rows */
 
 int run_missing(struct request *req, int r, const char *run)
 {
@@ -273,26 +274,76 @@ int ty_http_run_events(struct request *req, struct reply *reply)
                  : reply_json(reply, 200, json_pack("{s:o}", "events", events));
 }
 
+/* ---- what was logged ---- */
+
+/* What is asked for; kept with a request that the pool answers. */
+struct metrics_query {
+    int64_t run, rows; /* rows 0: in Azure ML's shapes */
+    const char *name;
+};
+
+static int reply_metrics(struct request *req, const struct metrics_query *m, int r, json_t *found)
+{
+    if (r == -EFBIG)
+        return ty_error_set(&req->err, r,
+                            "the run has logged more than the %d values that one reply holds; ask "
+                            "for one metric (name)",
+                            TY_STORE_VALUES_MAX);
+    return r < 0 ? read_failed(req, r, "metrics")
+                 : reply_json(&req->reply, 200,
+                              json_pack("{s:o}", m->rows > 0 ? "rows" : "metrics", found));
+}
+
+static int metrics_on_pool(struct request *req)
+{
+    const struct metrics_query *m = req->data;
+    json_t *found = NULL;
+    int r = ty_store_read_metrics(req->http->o.home, m->run, m->name, m->rows, &found);
+
+    return reply_metrics(req, m, r, found);
+}
+
+/* Few rows are read at once; more would keep everybody else waiting. */
+static int read_metrics(struct request *req, const struct metrics_query *m)
+{
+    struct ty_store *store = req->http->o.store;
+    struct metrics_query *kept;
+    json_t *found = NULL;
+    int64_t count = 0;
+    int r = ty_store_row_count(store, m->run, &count);
+
+    if (r == 0 && count > METRICS_ON_LOOP) {
+        kept = malloc(sizeof *kept);
+        if (!kept)
+            return ty_error_oom(&req->err);
+        *kept = *m;
+        request_keep(req, kept, free);
+        return request_work(req, metrics_on_pool, NULL);
+    }
+    if (r == 0)
+        r = m->rows > 0 ? ty_store_rows_json(store, m->run, m->name, m->rows, &found)
+                        : ty_store_metrics(store, m->run, m->name, &found);
+    return reply_metrics(req, m, r, found);
+}
+
 int ty_http_metrics_get(struct request *req, struct reply *reply)
 {
-    const char *form = request_param(req, "form"), *name = request_param(req, "name");
+    const char *form = request_param(req, "form");
     bool rows = form && strcmp(form, "rows") == 0;
-    json_t *found = NULL;
-    int64_t id;
+    struct metrics_query m = { .name = request_param(req, "name") };
     int r;
 
+    (void)reply;
     if (form && !rows && strcmp(form, "azureml") != 0)
         return ty_error_set(&req->err, -EINVAL,
                             "the query parameter 'form' is '%.80s'; it can be rows or azureml",
                             form);
     if (!rows && request_param(req, "limit"))
         return ty_error_set(&req->err, -EINVAL, "the query parameter 'limit' needs form=rows");
-    r = ty_store_run_id(req->http->o.store, req->args[0], &id);
+    r = ty_store_run_id(req->http->o.store, req->args[0], &m.run);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
-    r = rows ? ty_store_rows_json(req->http->o.store, id, name,
-                                  request_count(req, "limit", ROWS_DEFAULT), &found)
-             : ty_store_metrics(req->http->o.store, id, name, &found);
-    return r < 0 ? read_failed(req, r, "metrics")
-                 : reply_json(reply, 200, json_pack("{s:o}", rows ? "rows" : "metrics", found));
+    if (rows)
+        m.rows = request_count(req, "limit", ROWS_DEFAULT);
+    return read_metrics(req, &m);
 }

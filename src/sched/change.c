@@ -59,9 +59,10 @@ int ty_sched_cancel(struct ty_sched *s, const char *run, ty_sched_done done, voi
         return 0;
     }
     u = ty_unit_new();
-    if (l->run.state == TY_RUN_CANCEL_REQUESTED) {
-        run_commit(l, u, done,
-                   ctx); /* nothing to add: it is answered when the first one is stored */
+    if (l->run.state == TY_RUN_CANCEL_REQUESTED ||
+        (l->run.outcome != TY_RUN_NOT_STARTED && !ty_run_state_ended(l->run.state))) {
+        /* Nothing to add; it is answered when what came before is stored. */
+        run_commit(l, u, done, ctx);
         return 0;
     }
     if (run_event(l, u, TY_EV_CANCEL, 0, data) < 0) {
@@ -114,11 +115,11 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
         r = live_load(s, run, &l, err);
     if (r < 0)
         return r;
-    json_object_foreach (json_object_get(change, "set"), key, value)
-        if (limits_tag(l, key, err) < 0) {
-            run_act(l); /* it may have been loaded for this only */
-            return err->code;
-        }
+    r = limits_tags(l, json_object_get(change, "set"), err);
+    if (r < 0) {
+        run_act(l); /* it may have been loaded for this only */
+        return r;
+    }
     u = ty_unit_new();
     json_object_foreach (json_object_get(change, "set"), key, value)
         run_note(l, u, TY_NOTE_TAGGED, json_pack("{s:s s:O}", "key", key, "value", value));
@@ -128,14 +129,11 @@ int ty_sched_tag(struct ty_sched *s, const char *run, const json_t *change, ty_s
     return 0;
 }
 
-/* What is set cannot be set again, be it to the same value: who sets it knows that. */
-static int check_properties(struct ty_sched *s, const char *run, const json_t *change,
-                            struct ty_error *err)
+static int check_properties(const json_t *change, struct ty_error *err)
 {
     static const char *const known[] = { "set", NULL };
     const json_t *set = json_object_get(change, "set");
-    CLEANUP_JSON json_t *found = NULL;
-    const char *key, *there;
+    const char *key;
     json_t *value;
 
     if (!json_is_object(set))
@@ -143,21 +141,11 @@ static int check_properties(struct ty_sched *s, const char *run, const json_t *c
                             "a change of properties is an object with an object 'set'");
     if (ty_json_only(change, "a change of properties", known, err) < 0)
         return err->code;
-    if (ty_store_run(s->o.store, run, false, &found) < 0)
-        return ty_error_set(err, -ENOENT, "there is no run '%s'; `trainyard ps -a` lists all runs",
-                            run);
-    json_object_foreach ((json_t *)set, key, value) {
+    json_object_foreach ((json_t *)set, key, value)
         if (!*key || strlen(key) > KEY_MAX || !json_is_string(value))
             return ty_error_set(err, -EINVAL,
                                 "property '%.80s': a key has 1 to %d bytes, a value is text", key,
                                 KEY_MAX);
-        there = json_string_value(json_object_get(json_object_get(found, "properties"), key));
-        if (there)
-            return ty_error_set(
-                err, -EEXIST,
-                "the property '%.80s' is '%.200s' already; properties cannot be changed, tags can",
-                key, there);
-    }
     return 0;
 }
 
@@ -168,12 +156,17 @@ int ty_sched_properties(struct ty_sched *s, const char *run, const json_t *chang
     struct live *l;
     const char *key;
     json_t *value;
-    int r = check_properties(s, run, change, err);
+    int r = check_properties(change, err);
 
     if (r == 0)
         r = live_load(s, run, &l, err);
     if (r < 0)
         return r;
+    r = limits_properties(l, json_object_get(change, "set"), err);
+    if (r < 0) {
+        run_act(l); /* it may have been loaded for this only */
+        return r;
+    }
     u = ty_unit_new();
     json_object_foreach (json_object_get(change, "set"), key, value)
         run_note(l, u, TY_NOTE_PROPERTY, json_pack("{s:s s:O}", "key", key, "value", value));
@@ -285,20 +278,60 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
     return 0;
 }
 
-/* ---- targets ---- */
+/* ---- targets ----
+ *
+ * In memory a target changes when the change is stored: what was refused for a full disk never was.
+ */
 
-static int target_commit(struct ty_sched *s, const char *name, struct ty_unit *u,
-                         ty_sched_done done, void *ctx, struct ty_error *err)
+struct target_wait {
+    struct ty_sched *sched;
+    ty_sched_done done;
+    void *ctx;
+    json_t *spec; /* NULL: it is removed */
+    char name[];
+};
+
+static void on_target(void *ctx, int r)
 {
-    struct waiter *w = calloc(1, sizeof *w);
+    struct target_wait *w = ctx;
+    struct ty_sched *s = w->sched;
+    struct target *t;
+    struct ty_error err = { 0 };
 
-    if (!w || !(w->run = strdup(name))) {
-        free(w);
+    t = target_any(s, w->name);
+    if (r < 0) {
+        errno = -r;
+        ty_error_set(&err, r, "cannot store compute target '%s': %m", w->name);
+        if (t)
+            t->going = false;
+        if (ty_store_failed(s->o.store))
+            recover_soon(s);
+    } else if (!w->spec && t) {
+        target_drop(s, t);
+    } else if (w->spec) {
+        r = target_add(s, w->name, w->spec, &err);
+    }
+    w->done(w->ctx, r, w->name, &err);
+    place(s); /* more nodes may be there now */
+    json_decref(w->spec);
+    free(w);
+}
+
+static int target_commit(struct ty_sched *s, const char *name, const json_t *spec,
+                         struct ty_unit *u, ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    size_t n = strlen(name) + 1;
+    struct target_wait *w = malloc(sizeof *w + n);
+
+    if (!w) {
         ty_unit_free(u);
         return ty_error_oom(err);
     }
-    *w = (struct waiter){ .sched = s, .done = done, .ctx = ctx, .run = w->run };
-    ty_store_commit(s->o.store, u, on_deleted, w);
+    *w = (struct target_wait){
+        .sched = s, .done = done, .ctx = ctx, .spec = json_incref((json_t *)spec)
+    };
+    memcpy(w->name, name, n);
+    ty_store_commit(s->o.store, u, on_target, w);
     return 0;
 }
 
@@ -306,20 +339,22 @@ int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec
                         ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_FREE char *text = ty_json_text(spec);
+    struct ty_target_spec *checked = NULL;
     struct ty_unit *u;
     int r = ty_check_target_name(name, err);
 
     if (r == 0)
-        r = target_add(s, name, spec, err);
+        r = ty_target_spec_parse(spec, &checked, err);
+    ty_target_spec_free(checked);
+    if (r == 0)
+        r = limits_target(s, name, err);
     if (r < 0)
         return r;
     if (!text)
         return ty_error_oom(err);
     u = ty_unit_new();
     ty_unit_target_put(u, name, text, ty_wall_us());
-    r = target_commit(s, name, u, done, ctx, err);
-    place(s); /* more nodes may be there now */
-    return r;
+    return target_commit(s, name, spec, u, done, ctx, err);
 }
 
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx,
@@ -327,20 +362,24 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
 {
     struct target *t = target_find(s, name);
     struct ty_unit *u;
+    int r;
 
     if (!t)
         return ty_error_set(err, -ENOENT, "there is no compute target '%s'", name);
     if (strcmp(name, "local") == 0)
         return ty_error_set(err, -EINVAL, "'local' is this box and cannot be removed");
     for (const struct live *l = s->runs; l; l = l->hh.next)
-        if (strcmp(l->spec->target, name) == 0)
+        if ((!ty_run_state_ended(l->run.state) || l->job) && strcmp(l->spec->target, name) == 0)
             return ty_error_set(
                 err, -EBUSY,
                 "compute target '%s' has runs that have not ended, '%s' for one; cancel them "
                 "first, or wait",
                 name, l->name);
-    target_drop(s, t);
     u = ty_unit_new();
     ty_unit_target_delete(u, name);
-    return target_commit(s, name, u, done, ctx, err);
+    t->going = true;
+    r = target_commit(s, name, NULL, u, done, ctx, err);
+    if (r < 0)
+        t->going = false;
+    return r;
 }

@@ -95,6 +95,12 @@ int ty_sched_end(struct ty_sched *s, const char *run, const json_t *how, ty_sche
     return 0;
 }
 
+static json_t *parent_failed(void)
+{
+    return json_pack("{s:s s:s s:n}", "code", "ParentFailed", "message",
+                     "the run that this is a child of has failed", "log_tail");
+}
+
 void interactive_end_children(const struct live *parent)
 {
     for (struct live *l = parent->sched->runs, *next; l; l = next) {
@@ -104,8 +110,7 @@ void interactive_end_children(const struct live *parent)
         if (!l->spec->interactive || !l->spec->parent || ty_run_state_ended(l->run.state) ||
             strcmp(l->spec->parent, parent->name) != 0)
             continue;
-        error = json_pack("{s:s s:s s:n}", "code", "ParentFailed", "message",
-                          "the run that this is a child of has failed", "log_tail");
+        error = parent_failed();
         interactive_end(l, parent->run.state, parent->run.state == TY_RUN_FAILED ? error : NULL,
                         NULL, NULL);
     }
@@ -120,6 +125,29 @@ bool interactive_look(struct live *l)
                  "the process that logged to this run has ended without completing it; call "
                  "run.complete(), or use the run in a 'with' statement");
     return true;
+}
+
+static int take_run(const struct ty_active_run *a, void *ctx)
+{
+    *(struct ty_run *)ctx = a->row.run;
+    return 0;
+}
+
+void interactive_resume(struct live *l)
+{
+    CLEANUP_JSON json_t *error = NULL;
+    struct ty_run parent = TY_RUN_INIT;
+
+    keep_ticking(l->sched);
+    /* A daemon that died between the ends of both left this one. */
+    if (l->spec->parent && !ty_run_state_ended(l->run.state) &&
+        ty_store_with_run(l->sched->o.store, l->spec->parent, take_run, &parent) == 0 &&
+        ty_run_state_ended(parent.state) && parent.ended_us >= l->run.created_us) {
+        error = parent_failed();
+        interactive_end(l, parent.state, parent.state == TY_RUN_FAILED ? error : NULL, NULL, NULL);
+        return;
+    }
+    run_act(l);
 }
 
 /* ---- rows ---- */
@@ -183,9 +211,12 @@ int ty_sched_rows(struct ty_sched *s, const char *run, uint32_t writer, uint64_t
         r = live_load(s, run, &l, err);
     if (r < 0)
         return r;
-    w = malloc(sizeof *w);
-    if (!w)
-        return ty_error_oom(err);
+    r = limits_writer(l, writer, err);
+    w = r == 0 ? malloc(sizeof *w) : NULL;
+    if (!w) {
+        run_act(l); /* it may have been loaded for this only */
+        return r < 0 ? r : ty_error_oom(err);
+    }
     *w = (struct rows_wait){ .sched = s, .done = done, .ctx = ctx };
     u = ty_unit_new();
     ty_unit_rows(u, l->id, writer, first, count, rows, n);

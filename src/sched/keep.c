@@ -6,6 +6,7 @@
  */
 #include "base/clock.h"
 #include "base/conf.h"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/str.h"
@@ -18,9 +19,11 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #define DAY_MS (24 * 3600 * 1000)
 #define FIRST_ROUND_MS (10 * 60 * 1000)
+#define NEXT_ROUND_MS (60 * 1000) /* when there is more to remove */
 #define RUNS_PER_ROUND 1000
 #define MANIFEST_MAX (64u << 20)
 #define US_PER_DAY ((int64_t)24 * 3600 * 1000000)
@@ -39,6 +42,7 @@ struct round {
     struct ty_error err;
     int r;
     int64_t grace_s, runs_removed, snapshots_removed;
+    bool more; /* runs are as old that did not fit into this round */
     void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err);
     void *ctx;
 };
@@ -71,20 +75,39 @@ static bool is_live(const char *hex, void *ctx)
     return s != NULL;
 }
 
-/* A manifest that cannot be read keeps nothing alive and is reported: its snapshot is broken already. */
+static int read_manifest(struct ty_blobs *blobs, const char *manifest, struct ty_snapshot **ret)
+{
+    CLEANUP_CLOSE int fd = FAULT("sched.manifest", -errno, ty_blob_open(blobs, manifest));
+    CLEANUP_FREE char *text = NULL;
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0)
+        return fd;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (st.st_size > MANIFEST_MAX)
+        return -EFBIG;
+    text = malloc((size_t)st.st_size + 1);
+    if (!text)
+        return -ENOMEM;
+    n = ty_read_full(fd, text, (size_t)st.st_size);
+    if (n != st.st_size)
+        return n < 0 ? (int)n : -EIO;
+    return ty_snapshot_parse(text, (size_t)n, ret, NULL);
+}
+
+/* A manifest that is not there, or is none, keeps nothing alive: its snapshot is broken already.  One that cannot be read
+ * now may keep everything alive, and ends the round. */
 static int add_files_of(struct round *g, const char *manifest)
 {
-    CLEANUP_CLOSE int fd = ty_blob_open(g->sched->o.blobs, manifest);
-    int64_t size = ty_blob_bytes(g->sched->o.blobs, manifest);
-    CLEANUP_FREE char *text = size < 0 || size > MANIFEST_MAX ? NULL : malloc((size_t)size + 1);
     struct ty_snapshot *s = NULL;
     const char *path, *sha;
     uint64_t bytes;
-    int r = 0;
+    int r = read_manifest(g->sched->o.blobs, manifest, &s);
 
-    if (fd < 0 || !text || ty_read_full(fd, text, (size_t)size) != size ||
-        ty_snapshot_parse(text, (size_t)size, &s, NULL) < 0)
-        return size > MANIFEST_MAX || (fd >= 0 && !text) ? -ENOMEM : 0;
+    if (r < 0)
+        return r == -ENOENT || r == -EBADMSG || r == -EINVAL ? 0 : r;
     for (size_t i = 0; r == 0 && ty_snapshot_file(s, i, &path, &sha, &bytes); i++)
         r = add_sha(sha, false, g);
     ty_snapshot_free(s);
@@ -106,6 +129,8 @@ static void on_pool(uv_work_t *w)
                      "cannot read what the runs and snapshots refer to: nothing was removed");
 }
 
+static void on_daily(uv_timer_t *t);
+
 static void finish(struct round *g)
 {
     struct sha *s, *next;
@@ -118,6 +143,8 @@ static void finish(struct round *g)
     g->done(g->ctx, g->r, report, &g->err);
     json_decref(report);
     g->sched->gc_going = false;
+    if (g->more && !g->sched->stopping)
+        uv_timer_start(&g->sched->daily, on_daily, NEXT_ROUND_MS, DAY_MS);
     HASH_ITER (hh, g->live, s, next) {
         HASH_DEL(g->live, s);
         free(s);
@@ -150,7 +177,9 @@ static void on_pruned(void *ctx, int r)
         finish(g);
 }
 
-static void prune_runs(struct round *g, struct ty_unit *u, const char *days_key, const char *state)
+/* Runs that ended as `state` (NULL: any) longer ago than the option says; `done` holds those that are in the unit already. */
+static void prune_runs(struct round *g, struct ty_unit *u, const char *days_key, const char *state,
+                       json_t *done)
 {
     int64_t days = ty_conf_number(g->sched->o.conf, days_key), id;
     CLEANUP_JSON json_t *names = NULL;
@@ -163,17 +192,21 @@ static void prune_runs(struct round *g, struct ty_unit *u, const char *days_key,
     json_array_foreach (names, i, name) {
         const char *run = json_string_value(name);
 
-        if (live_find(g->sched, run) || ty_store_run_id(g->sched->o.store, run, &id) < 0)
+        if (json_object_get(done, run) || live_find(g->sched, run) ||
+            ty_store_run_id(g->sched->o.store, run, &id) < 0)
             continue;
+        json_object_set_new(done, run, json_true());
         ty_unit_run_delete(u, id);
         g->runs_removed++;
     }
+    g->more |= json_array_size(names) == RUNS_PER_ROUND;
 }
 
 int ty_sched_gc(struct ty_sched *s,
                 void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err),
                 void *ctx, struct ty_error *err)
 {
+    CLEANUP_JSON json_t *pruned = json_object();
     struct round *g;
     struct ty_unit *u;
 
@@ -190,8 +223,8 @@ int ty_sched_gc(struct ty_sched *s,
                          .grace_s = ty_conf_number(s->o.conf, "blob.gc_grace_seconds") };
     g->work.data = g;
     u = ty_unit_new();
-    prune_runs(g, u, "retention.runs_days", NULL);
-    prune_runs(g, u, "retention.failed_days", "Failed");
+    prune_runs(g, u, "retention.runs_days", NULL, pruned);
+    prune_runs(g, u, "retention.failed_days", "Failed", pruned);
     ty_unit_snapshots_prune(u, ty_wall_us() - g->grace_s * 1000000, &g->snapshots_removed);
     ty_store_commit(s->o.store, u, on_pruned, g);
     return 0;

@@ -1,8 +1,10 @@
 /* limits.c - what one run may hold: asked before something is added, told once when something was dropped
  *
- * The store counts; what it counts is stored, so a limit may be passed by what is on its way to it.
+ * Where the store counts, it counts what is stored: a limit may be passed by what is on its way to it.  What may be
+ * set only once is looked for on its way, too (`pending`).
  */
 #include "base/conf.h"
+#include "base/str.h"
 #include "blob/blob.h"
 #include "sched/sched_internal.h"
 #include <assert.h>
@@ -16,7 +18,9 @@ static const struct {
     [LIMIT_METRIC_KEYS] = { "limits.metric_keys", "metrics with other names" },
     [LIMIT_METRIC_ROWS] = { "limits.metric_rows", "values of metrics" },
     [LIMIT_TAGS] =        { "limits.tags",        "tags" },
+    [LIMIT_PROPERTIES] =  { "limits.properties",  "properties" },
     [LIMIT_ARTIFACTS] =   { "limits.artifacts",   "files" },
+    [LIMIT_WRITERS] =     { "limits.writers",     "processes that log from outside" },
 };
 /* clang-format on */
 static_assert((int)LIMIT_METRIC_KEYS == TY_STORE_METRIC_KEYS &&
@@ -56,15 +60,109 @@ bool limits_tag_fits(struct live *l, const char *key)
     return !tags || (int64_t)json_object_size(tags) < most || json_object_get(tags, key);
 }
 
-int limits_tag(struct live *l, const char *key, struct ty_error *err)
+/* Not one more of them: `what` names the thing that was to be added. */
+static int too_many(const struct live *l, enum limit limit, const char *what, struct ty_error *err)
 {
-    if (limits_tag_fits(l, key))
-        return 0;
-    return ty_error_set(
-        err, -EUSERS,
-        "cannot add tag '%.80s' to run '%s', which has the most that it may have: %lld "
-        "(limits.tags in the daemon's configuration)",
-        key, l->name, (long long)limit_of(l, LIMIT_TAGS));
+    return ty_error_set(err, -EUSERS,
+                        "cannot add %s to run '%s': it may have %lld %s (%s in the daemon's "
+                        "configuration)",
+                        what, l->name, (long long)limit_of(l, limit), limits[limit].what,
+                        limits[limit].option);
+}
+
+int limits_tags(struct live *l, const json_t *set, struct ty_error *err)
+{
+    int64_t most = limit_of(l, LIMIT_TAGS), count;
+    const json_t *tags = most ? tags_of(l) : NULL;
+    const char *key;
+    json_t *value;
+
+    count = (int64_t)json_object_size(tags);
+    json_object_foreach ((json_t *)set, key, value)
+        if (tags && !json_object_get(tags, key) && ++count > most) {
+            CLEANUP_FREE char *what = ty_strf("tag '%.80s'", key);
+
+            return too_many(l, LIMIT_TAGS, what ? what : "a tag", err);
+        }
+    return 0;
+}
+
+int limits_spec(const struct ty_sched *s, const struct ty_run_spec *spec, struct ty_error *err)
+{
+    const enum limit which[] = { LIMIT_TAGS, LIMIT_PROPERTIES };
+    const json_t *const maps[] = { spec->tags, spec->properties };
+
+    for (int i = 0; i < 2; i++) {
+        int64_t most = ty_conf_number(s->o.conf, limits[which[i]].option);
+
+        if (most && (int64_t)json_object_size(maps[i]) > most)
+            return ty_error_set(err, -EUSERS,
+                                "the run comes with %zu %s, and may have %lld (%s in the daemon's "
+                                "configuration)",
+                                json_object_size(maps[i]), limits[which[i]].what, (long long)most,
+                                limits[which[i]].option);
+    }
+    return 0;
+}
+
+/* ---- what is set once ---- */
+
+/* What is on its way under that name, or NULL. */
+static const char *pending(const struct live *l, char sort, const char *name)
+{
+    CLEANUP_FREE char *key = ty_strf("%c%s", sort, name);
+
+    return key ? json_string_value(json_object_get(l->pending, key)) : NULL;
+}
+
+static void set_pending(struct live *l, char sort, const char *name, const char *value)
+{
+    CLEANUP_FREE char *key = ty_strf("%c%s", sort, name);
+
+    if (!l->pending)
+        l->pending = json_object();
+    if (key)
+        json_object_set_new(l->pending, key, json_string(value));
+}
+
+bool limits_property_fits(struct live *l)
+{
+    int64_t most = limit_of(l, LIMIT_PROPERTIES);
+    CLEANUP_JSON json_t *run = NULL;
+
+    if (most && l->properties < 0 && ty_store_run(l->sched->o.store, l->name, false, &run) == 0)
+        l->properties = (int64_t)json_object_size(json_object_get(run, "properties"));
+    return !most || l->properties < most;
+}
+
+/* What is set cannot be set again, be it to the same value: who sets it knows that. */
+int limits_properties(struct live *l, const json_t *set, struct ty_error *err)
+{
+    int64_t most = limit_of(l, LIMIT_PROPERTIES), count;
+    CLEANUP_JSON json_t *run = NULL;
+    const json_t *properties;
+    const char *key;
+    json_t *value;
+
+    if (ty_store_run(l->sched->o.store, l->name, false, &run) < 0)
+        return ty_error_set(err, -EIO, "cannot read run '%s' from the state folder", l->name);
+    properties = json_object_get(run, "properties");
+    count = (int64_t)(json_object_size(properties) + json_object_size(set));
+    if (most && count > most)
+        return too_many(l, LIMIT_PROPERTIES, "a property", err);
+    json_object_foreach ((json_t *)set, key, value) {
+        const char *there = json_string_value(json_object_get(properties, key));
+
+        there = there ? there : pending(l, '=', key);
+        if (there)
+            return ty_error_set(
+                err, -EEXIST,
+                "the property '%.80s' is '%.200s' already; properties cannot be changed, tags can",
+                key, there);
+    }
+    json_object_foreach ((json_t *)set, key, value)
+        set_pending(l, '=', key, json_string_value(value));
+    return 0;
 }
 
 /* ---- files ---- */
@@ -72,10 +170,13 @@ int limits_tag(struct live *l, const char *key, struct ty_error *err)
 int limits_artifact(struct live *l, const char *path, const char *sha, struct ty_error *err)
 {
     int64_t most = limit_of(l, LIMIT_ARTIFACTS), count = 0;
-    char there[TY_SHA256_HEX + 1];
+    char stored[TY_SHA256_HEX + 1];
+    const char *there = pending(l, '/', path);
     uint64_t bytes;
 
-    if (ty_store_artifact(l->sched->o.store, l->id, path, there, &bytes) == 0) {
+    if (!there && ty_store_artifact(l->sched->o.store, l->id, path, stored, &bytes) == 0)
+        there = stored;
+    if (there) {
         if (strcmp(there, sha) == 0)
             return 0;
         return ty_error_set(
@@ -84,13 +185,39 @@ int limits_artifact(struct live *l, const char *path, const char *sha, struct ty
             "name",
             l->name, path);
     }
-    if (!most || (ty_store_artifact_count(l->sched->o.store, l->id, &count) == 0 && count < most))
+    if (most && ty_store_artifact_count(l->sched->o.store, l->id, &count) == 0 && count >= most) {
+        CLEANUP_FREE char *what = ty_strf("'%.200s'", path);
+
+        return too_many(l, LIMIT_ARTIFACTS, what ? what : "a file", err);
+    }
+    set_pending(l, '/', path, sha);
+    return 0;
+}
+
+/* ---- others ---- */
+
+int limits_target(const struct ty_sched *s, const char *name, struct ty_error *err)
+{
+    int64_t most = ty_conf_number(s->o.conf, "limits.targets");
+
+    if (!most || HASH_COUNT(s->targets) < most || target_any((struct ty_sched *)s, name))
         return 0;
     return ty_error_set(
         err, -EUSERS,
-        "cannot add '%.200s' to run '%s', which has the most files that it may have: %lld "
-        "(limits.artifacts in the daemon's configuration)",
-        path, l->name, (long long)most);
+        "cannot create compute target '%s': there may be %lld (limits.targets in the "
+        "daemon's configuration); remove one that is not needed",
+        name, (long long)most);
+}
+
+int limits_writer(struct live *l, uint32_t writer, struct ty_error *err)
+{
+    int64_t most = limit_of(l, LIMIT_WRITERS), count = 0;
+    bool known = false;
+
+    if (!most || ty_store_outside_writers(l->sched->o.store, l->id, writer, &count, &known) < 0 ||
+        known || count < most)
+        return 0;
+    return too_many(l, LIMIT_WRITERS, "another writer of metrics", err);
 }
 
 /* ---- what was dropped ---- */

@@ -45,6 +45,8 @@ void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data
     ty_unit_event(u, l->id, ++l->seq, ty_wall_us(), ty_note_word(note), data, &l->run);
     if (note == TY_NOTE_TAGGED || note == TY_NOTE_UNTAGGED)
         limits_tagged(l, json_string_value(json_object_get(data, "key")), note == TY_NOTE_TAGGED);
+    if (note == TY_NOTE_PROPERTY && l->properties >= 0)
+        l->properties++;
     json_decref(data);
 }
 
@@ -55,6 +57,8 @@ int run_reload(const struct ty_active_run *a, void *ctx)
     if (l) {
         l->run = a->row.run;
         l->seq = l->stored_seq = a->last_seq;
+        l->limits_told = 0;
+        l->properties = -1;
         json_decref(l->tags);
         l->tags = NULL;
     }
@@ -64,7 +68,8 @@ int run_reload(const struct ty_active_run *a, void *ctx)
 /* What is in memory is ahead of the store: when a unit was not stored, what rests on it is read again. */
 static void unit_back(struct live *l, int r, int64_t seq)
 {
-    l->units--;
+    if (--l->units == 0 && l->pending)
+        json_object_clear(l->pending);
     if (r == 0)
         l->stored_seq = seq;
     else if (ty_store_failed(l->sched->o.store))
@@ -157,7 +162,8 @@ void run_act(struct live *l)
     if (ty_run_state_ended(l->run.state)) {
         bool was_placed = l->placed;
 
-        l->placed = false;
+        if (was_placed)
+            set_placed(l, false);
         interactive_end_children(l);
         if (!l->job && !l->units)
             live_drop(l);
@@ -170,6 +176,16 @@ void run_act(struct live *l)
     }
 }
 
+/* Not earlier: a run whose folder is gone, and whose loss is not stored, would be started again after a restart. */
+static void on_lost(void *ctx, int r, const char *run, const struct ty_error *err)
+{
+    struct ty_sched *s = ctx;
+
+    (void)err;
+    if (r == 0)
+        ty_jobdir_remove(s->o.home, run);
+}
+
 void run_lost(struct live *l, const char *code, const char *message)
 {
     CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
@@ -177,12 +193,11 @@ void run_lost(struct live *l, const char *code, const char *message)
         json_pack("{s:{s:s s:s s:n}}", "error", "code", code, "message", message, "log_tail");
     struct ty_unit *u = ty_unit_new();
 
-    if (dir)
+    if (dir && !l->spec->interactive)
         ty_marked_kill("TRAINYARD_JOB", dir);
-    ty_jobdir_remove(l->sched->o.home, l->name);
     run_event(l, u, TY_EV_LOST, 0, data);
     run_event(l, u, TY_EV_COLLECTED, 0, NULL);
-    run_commit(l, u, NULL, NULL);
+    run_commit(l, u, on_lost, l->sched);
 }
 
 /* ---- the runner's process ---- */
@@ -255,8 +270,12 @@ int run_start_job(struct live *l, struct ty_error *err)
                                 .ctx = l };
     int r = 0;
 
-    if (!dir || !t)
+    if (!dir)
         return ty_error_oom(err);
+    if (!t) {
+        run_lost(l, "RunnerLost", "its compute target is not known any more");
+        return 0;
+    }
     if (l->launched && !ty_jobdir_exists(l->sched->o.home, l->name)) {
         run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
         return 0;
@@ -303,6 +322,8 @@ static int on_hello(void *ctx, const char *run, const char *token, int64_t attem
     struct ty_sched *s = ctx;
     struct live *l = live_find(s, run);
 
+    if (l && l->token && strcmp(token, l->token) == 0)
+        l->heard_us = ty_mono_us();                      /* it lives, whatever it is told */
     if (s->recovering || (l && l->stored_seq != l->seq)) /* what is in memory may not come true */
         return ty_error_set(err, -EAGAIN, "the state of run '%s' is being stored", run);
     if (!l || ty_run_state_ended(l->run.state))
@@ -323,15 +344,17 @@ static bool on_cancel_wanted(void *ctx, const char *run)
 static void on_heard(void *ctx, const char *run)
 {
     struct live *l = live_find(ctx, run);
+    int64_t now = ty_mono_us(), before;
     struct ty_unit *u;
 
     if (!l)
         return;
-    CLEANUP_JSON json_t *data =
-        json_pack("{s:I}", "seconds", (json_int_t)((ty_mono_us() - l->heard_us) / 1000000));
-    l->heard_us = ty_mono_us();
+    before = l->heard_us;
+    l->heard_us = now;
     if (l->run.state != TY_RUN_NOT_RESPONDING)
         return;
+    CLEANUP_JSON json_t *data =
+        json_pack("{s:I}", "seconds", (json_int_t)((now - before) / 1000000));
     u = ty_unit_new();
     run_event(l, u, TY_EV_HEARD, 0, data);
     run_commit(l, u, NULL, NULL);
@@ -454,8 +477,8 @@ static void on_note(void *ctx, const char *run, struct ty_unit *u, bool property
 
     if (!l)
         return;
-    if (!property && !limits_tag_fits(l, key))
-        limits_tell(l, u, LIMIT_TAGS);
+    if (property ? !limits_property_fits(l) : !limits_tag_fits(l, key))
+        limits_tell(l, u, property ? LIMIT_PROPERTIES : LIMIT_TAGS);
     else
         run_note(l, u, property ? TY_NOTE_PROPERTY : TY_NOTE_TAGGED,
                  json_pack("{s:s s:O}", "key", key, "value", value));

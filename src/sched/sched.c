@@ -17,12 +17,19 @@
 
 /* ---- targets ---- */
 
-struct target *target_find(struct ty_sched *s, const char *name)
+struct target *target_any(struct ty_sched *s, const char *name)
 {
     struct target *t;
 
     HASH_FIND_STR(s->targets, name, t);
     return t;
+}
+
+struct target *target_find(struct ty_sched *s, const char *name)
+{
+    struct target *t = target_any(s, name);
+
+    return t && !t->going ? t : NULL;
 }
 
 void target_drop(struct ty_sched *s, struct target *t)
@@ -117,6 +124,7 @@ static void live_free(struct live *l)
     ty_run_spec_free(l->spec);
     json_decref(l->warnings);
     json_decref(l->tags);
+    json_decref(l->pending);
     free(l->trouble);
     free(l->token);
     free(l->user);
@@ -130,9 +138,34 @@ void live_drop(struct live *l)
     live_free(l);
 }
 
-struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct ty_error *err)
+/* The spec of a run that this version cannot read: what its row says, and a program that is never started. */
+static int bare_spec(const struct ty_active_run *a, struct ty_run_spec **ret, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *o =
+        json_pack("{s:i s:s s:s? s:[s]}", "version", TY_RUN_SPEC_VERSION, "experiment",
+                  a->row.experiment, "target", a->row.target, "command", "/nonexistent");
+
+    return o ? ty_run_spec_parse(o, ret, err) : ty_error_oom(err);
+}
+
+static int read_spec(struct live *l, const struct ty_active_run *a, struct ty_error *err)
 {
     CLEANUP_JSON json_t *spec = NULL;
+    const char *text = a->row.spec ? a->row.spec : "";
+    int r = ty_json_parse(text, strlen(text), &spec, err);
+
+    if (r == 0)
+        r = ty_run_spec_parse(spec, &l->spec, err);
+    if (r == 0 || r == -ENOMEM)
+        return r;
+    ty_log(TY_LOG_ERROR, "run %s has a specification that this version cannot read: %s", l->name,
+           err->text);
+    l->unreadable = true;
+    return bare_spec(a, &l->spec, err);
+}
+
+struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct ty_error *err)
+{
     struct live *l = calloc(1, sizeof *l);
 
     if (!l) {
@@ -140,15 +173,14 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
         return NULL;
     }
     l->sched = s;
+    l->properties = -1;
     l->id = a->row.id;
     l->run = a->row.run;
     l->seq = l->stored_seq = a->last_seq;
     l->name = strdup(a->row.name);
     l->token = strdup(a->row.token ? a->row.token : "");
     l->user = strdup(a->row.user ? a->row.user : "");
-    if (!l->name || !l->token || !l->user ||
-        ty_json_parse(a->row.spec, strlen(a->row.spec), &spec, err) < 0 ||
-        ty_run_spec_parse(spec, &l->spec, err) < 0) {
+    if (!l->name || !l->token || !l->user || read_spec(l, a, err) < 0) {
         live_free(l);
         return NULL;
     }
@@ -159,22 +191,15 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
 
 /* ---- placing ---- */
 
-int nodes_in_use(struct ty_sched *s, const char *target)
+void set_placed(struct live *l, bool placed)
 {
-    int n = 0;
+    struct target *t = target_any(l->sched, l->spec->target);
+    int change = (int)placed - (int)l->placed;
 
-    for (struct live *l = s->runs; l; l = l->hh.next)
-        n += l->placed && strcmp(l->spec->target, target) == 0;
-    return n;
-}
-
-static int cpus_in_use(const struct ty_sched *s)
-{
-    int n = 0;
-
-    for (const struct live *l = s->runs; l; l = l->hh.next)
-        n += l->placed ? l->spec->cpus : 0;
-    return n;
+    l->placed = placed;
+    l->sched->cpus_used += change * l->spec->cpus;
+    if (t)
+        t->in_use += change;
 }
 
 static bool waits(const struct live *l)
@@ -184,19 +209,18 @@ static bool waits(const struct live *l)
 
 enum fit { FITS, NO_NODE, NO_CPU };
 
-static enum fit fit(struct ty_sched *s, const struct live *l, int cpus_used)
+static enum fit fit(struct ty_sched *s, const struct live *l)
 {
     const struct target *t = target_find(s, l->spec->target);
 
-    if (t && t->spec->max_nodes > 0 && nodes_in_use(s, t->name) >= t->spec->max_nodes)
+    if (t && t->spec->max_nodes > 0 && t->in_use >= t->spec->max_nodes)
         return NO_NODE;
-    return cpus_used + l->spec->cpus > s->cpus ? NO_CPU : FITS;
+    return s->cpus_used + l->spec->cpus > s->cpus ? NO_CPU : FITS;
 }
 
 void place(struct ty_sched *s)
 {
     struct live *next;
-    int used = cpus_in_use(s);
 
     if (s->stopping || s->recovering)
         return;
@@ -207,19 +231,16 @@ void place(struct ty_sched *s)
         next = l->hh.next;
         if (!waits(l))
             continue;
-        f = fit(s, l, used);
+        f = fit(s, l);
         if (f == NO_CPU)
             return;
         if (f == NO_NODE)
             continue;
-        l->placed = true;
-        used += l->spec->cpus;
+        set_placed(l, true);
         if (run_start_job(l, &err) < 0) {
             ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
-            if (!l->launched) {
-                l->placed = false;
-                used -= l->spec->cpus;
-            }
+            if (!l->launched)
+                set_placed(l, false);
         }
     }
 }
@@ -238,16 +259,16 @@ static int queue_place(struct ty_sched *s, const struct live *l)
 static void say_why(struct ty_sched *s, const struct live *l, struct ty_str *why)
 {
     const struct target *t = target_find(s, l->spec->target);
-    int used = cpus_in_use(s), ahead = queue_place(s, l) - 1;
+    int ahead = queue_place(s, l) - 1;
 
     if (l->trouble)
         ty_str_addf(why, "%s; tried again every 2 seconds", l->trouble);
-    else if (fit(s, l, used) == NO_NODE)
-        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name,
-                    nodes_in_use(s, t->name), t->spec->max_nodes);
-    else if (fit(s, l, used) == NO_CPU)
+    else if (fit(s, l) == NO_NODE)
+        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name, t->in_use,
+                    t->spec->max_nodes);
+    else if (fit(s, l) == NO_CPU)
         ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)", l->spec->cpus,
-                    l->spec->cpus == 1 ? "" : "s", used, s->cpus);
+                    l->spec->cpus == 1 ? "" : "s", s->cpus_used, s->cpus);
     else
         ty_str_add(why, "waits for its turn");
     if (ahead > 0)
@@ -275,7 +296,7 @@ void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
     const char *name = json_string_value(json_object_get(target, "name"));
     const struct target *t = name ? target_find(s, name) : NULL;
     int max = t && t->spec->max_nodes > 0 ? t->spec->max_nodes : s->cpus;
-    int used = t ? nodes_in_use(s, t->name) : 0;
+    int used = t ? t->in_use : 0;
 
     json_object_set_new(target, "nodes",
                         json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle",
@@ -294,7 +315,7 @@ void ty_sched_status(struct ty_sched *s, json_t *status)
     }
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));
     json_object_set_new(status, "slots",
-                        json_pack("{s:i s:i}", "cpus", s->cpus, "used", cpus_in_use(s)));
+                        json_pack("{s:i s:i}", "cpus", s->cpus, "used", s->cpus_used));
 }
 
 /* ---- time ---- */
@@ -348,8 +369,20 @@ void retry_soon(struct ty_sched *s)
 
 /* ---- recovering ---- */
 
-/* Everything in memory may be ahead of the store: read it again, then let the store write.  Runs whose submission failed were
- * dropped by their waiter. */
+/* Also those that have ended, and were loaded to be changed. */
+static bool reload_all(struct ty_sched *s)
+{
+    for (const struct live *l = s->runs; l; l = l->hh.next) {
+        int r = l->seq == l->stored_seq ? 0 : ty_store_with_run(s->o.store, l->name, run_reload, s);
+
+        if (r < 0 && r != -ENOENT)
+            return false;
+    }
+    return true;
+}
+
+/* Everything in memory may be ahead of the store: read it again, then let the store write.  Runs whose submission failed are
+ * not there, and are dropped (run_act). */
 static void on_recover(uv_timer_t *t)
 {
     struct ty_sched *s = t->data;
@@ -359,11 +392,12 @@ static void on_recover(uv_timer_t *t)
             uv_timer_start(t, on_recover, 50, 0);
             return;
         }
-    if (ty_store_each_active(s->o.store, run_reload, s) < 0 || ty_store_resume(s->o.store) < 0) {
+    if (!reload_all(s) || ty_store_resume(s->o.store) < 0) {
         uv_timer_start(t, on_recover, 1000, 0);
         return;
     }
     s->recovering = false;
+    keep_ticking(s);
     for (struct live *l = s->runs, *next; l; l = next) {
         next = l->hh.next;
         run_act(l);
@@ -400,11 +434,10 @@ static int take_up(const struct ty_active_run *a, void *ctx)
     struct ty_error err = { 0 };
     struct live *l = live_add(s, a, &err);
 
-    if (!l) {
-        ty_log(TY_LOG_ERROR, "run %s cannot be taken up: %s", a->row.name, err.text);
-        return 0;
-    }
-    l->launched = l->placed = ty_jobdir_exists(s->o.home, l->name);
+    if (!l)
+        return ty_error_set(&err, -ENOMEM, "run %s cannot be taken up: %s", a->row.name, err.text);
+    l->launched = ty_jobdir_exists(s->o.home, l->name);
+    set_placed(l, l->launched);
     l->rebooted = l->launched && boot_changed(s, l->name);
     return 0;
 }
@@ -414,8 +447,10 @@ static void resume_run(struct live *l)
     struct ty_error err = { 0 };
 
     if (l->spec->interactive) {
-        keep_ticking(l->sched);
-        run_act(l);
+        interactive_resume(l);
+    } else if (l->unreadable && !l->launched) {
+        run_lost(l, "PreparationFailed",
+                 "its run specification is not one that this version of Trainyard can read");
     } else if (l->launched && run_start_job(l, &err) < 0)
         ty_log(TY_LOG_WARN, "run %s: %s", l->name, err.text);
     else if (!l->launched && l->run.state != TY_RUN_QUEUED &&

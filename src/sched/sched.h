@@ -1,6 +1,6 @@
 /* sched.h - the direction: which runs there are, which one is next, and what has to be done for it
  *
- * One table of live runs (those that have not ended), one writer of their state: ty_sched_event().  It applies
+ * One table of live runs (those that have not ended), one writer of their state: run_event() in run.c.  It applies
  * the event, queues it for the store, and only when it is stored acts on the new state, idempotently, so that acting again after
  * a restart is harmless.  Loop thread only.
  */
@@ -49,8 +49,7 @@ int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, con
 int ty_sched_properties(struct ty_sched *s, const char *run, const json_t *change, ty_sched_done done, void *ctx,
                         struct ty_error *err); /* change: PROPERTY_CHANGE; -EEXIST: one of them is set already */
 /* Rows (core/row.h, metrics only) of a writer outside of any job, from its number `first` on; known ones are skipped, a gap is
- * -EPROTO in done.  Writers from TY_SCHED_WRITER_MIN on; those below are the run's own processes. */
-#define TY_SCHED_WRITER_MIN 65536
+ * -EEXIST in done.  Writers from TY_ROW_WRITER_OUTSIDE on; -EUSERS for too many of them. */
 int ty_sched_rows(struct ty_sched *s, const char *run, uint32_t writer, uint64_t first, const void *rows, size_t n,
                   ty_sched_done done, void *ctx, struct ty_error *err);
 /* End an interactive run; outcome: RUN_END.  -EINVAL: the run has a program, and ends with it.  Ended: 0 and done(0). */

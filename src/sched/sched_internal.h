@@ -46,6 +46,9 @@ struct live {
     bool stale;              /* a unit of it failed alone: read again when all are back */
     unsigned limits_told;    /* bit per enum limit */
     json_t *tags;            /* those it has, with those on their way to the store; NULL: not asked yet */
+    int64_t properties;      /* how many it has, at most; -1: not asked yet */
+    json_t *pending;         /* "path" or "=key" -> SHA-256 or value, of files and properties on their way; may be NULL */
+    bool unreadable;         /* its spec is not one of this version: `spec` holds no more than the row says */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */
 };
@@ -54,6 +57,8 @@ struct target {
     char *name;
     struct ty_target_spec *spec;
     const struct ty_target_kind *kind;
+    int in_use;     /* placed runs */
+    bool going;     /* its removal is on its way to the store */
     UT_hash_handle hh;
 };
 
@@ -63,7 +68,7 @@ struct ty_sched {
     struct target *targets;
     struct ty_ingest *ingest;
     uv_timer_t tick, retry, recover, daily;
-    int cpus;
+    int cpus, cpus_used; /* of this box; by placed runs */
     int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
     int64_t last_tick_us;
     bool recovering; /* the store failed: everything is read again soon */
@@ -89,10 +94,11 @@ void place(struct ty_sched *s);
 void recover_soon(struct ty_sched *s);
 void keep_ticking(struct ty_sched *s);
 void retry_soon(struct ty_sched *s);
-struct target *target_find(struct ty_sched *s, const char *name);
+struct target *target_any(struct ty_sched *s, const char *name);
+struct target *target_find(struct ty_sched *s, const char *name); /* not one that is being removed */
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
 void target_drop(struct ty_sched *s, struct target *t);
-int nodes_in_use(struct ty_sched *s, const char *target);
+void set_placed(struct live *l, bool placed);
 
 /* run.c */
 /* Apply the event and add it to the unit.  -EPROTO when it cannot follow: then nothing was added. */
@@ -115,6 +121,8 @@ void run_check_silence(struct live *l, int64_t now_us);
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
 
 /* interactive.c */
+/* After a start: does its parent still go on?  Else it ends as that did. */
+void interactive_resume(struct live *l);
 void interactive_begin(struct live *l, struct ty_unit *u);
 /* Of one that has not ended.  error (borrowed) belongs to Failed; done may be NULL. */
 void interactive_end(struct live *l, enum ty_run_state outcome, json_t *error, ty_sched_done done, void *ctx);
@@ -129,9 +137,14 @@ void interactive_end_children(const struct live *parent);
 int live_load(struct ty_sched *s, const char *run, struct live **ret, struct ty_error *err);
 
 /* limits.c */
-enum limit { LIMIT_METRIC_KEYS, LIMIT_METRIC_ROWS, LIMIT_TAGS, LIMIT_ARTIFACTS };
+enum limit { LIMIT_METRIC_KEYS, LIMIT_METRIC_ROWS, LIMIT_TAGS, LIMIT_PROPERTIES, LIMIT_ARTIFACTS, LIMIT_WRITERS };
 bool limits_tag_fits(struct live *l, const char *key);
-int limits_tag(struct live *l, const char *key, struct ty_error *err); /* 0 or -EUSERS */
+int limits_tags(struct live *l, const json_t *set, struct ty_error *err); /* 0 or -EUSERS */
+int limits_spec(const struct ty_sched *s, const struct ty_run_spec *spec, struct ty_error *err); /* of a submission */
+bool limits_property_fits(struct live *l);
+int limits_properties(struct live *l, const json_t *set, struct ty_error *err); /* 0, -EEXIST or -EUSERS */
+int limits_target(const struct ty_sched *s, const char *name, struct ty_error *err);
+int limits_writer(struct live *l, uint32_t writer, struct ty_error *err);
 int limits_artifact(struct live *l, const char *path, const char *sha, struct ty_error *err); /* 0, -EEXIST or -EUSERS */
 /* A tag was set, or removed. */
 void limits_tagged(struct live *l, const char *key, bool there);

@@ -139,6 +139,8 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
         r = check_names(s, spec, err);
     if (r == 0)
         r = check_program(spec, err);
+    if (r == 0)
+        r = limits_spec(s, spec, err);
     if (r == 0) {
         t = target_find(s, spec->target);
         r = t->kind->check(t->spec, spec, warning, err);

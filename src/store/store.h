@@ -91,11 +91,16 @@ struct ty_run_filter {
 };
 int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret);   /* RUNS: array */
 int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret); /* EVENTS: array */
-int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);  /* "metrics" of METRICS: Azure's shapes */
+/* "metrics" of METRICS: Azure's shapes; -EFBIG beyond TY_STORE_VALUES_MAX values. */
+#define TY_STORE_VALUES_MAX 2000000
+int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);
+int ty_store_row_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);
+/* How many writers outside of its job a run has, and whether `writer` is one of them. */
+int ty_store_outside_writers(struct ty_store *st, int64_t run_id, uint32_t writer, int64_t *count, bool *known);
 int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint64_t *bytes);
 char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
 int ty_store_experiments(struct ty_store *st, json_t **ret);
@@ -124,6 +129,8 @@ int ty_store_counts(struct ty_store *st, json_t **ret); /* {"runs": n, "active":
 /* Long reads: on any thread, over a connection of their own to the store in `home`, open elsewhere.
  * Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
 int ty_store_each_blob(const char *home, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
+/* ty_store_metrics, or with `rows` > 0 ty_store_rows_json with that limit. */
+int ty_store_read_metrics(const char *home, int64_t run_id, const char *name, int64_t rows, json_t **ret);
 /* Replay each run's events and compare with its row: number of runs that differ (the first is named in *err), or negative.
  * *runs: how many there are. */
 int ty_store_check(const char *home, int64_t *runs, struct ty_error *err);

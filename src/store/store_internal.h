@@ -29,6 +29,7 @@
 #define STORE_WAL_PAGES 1000      /* of 4 KiB: a checkpoint is tried */
 #define STORE_WAL_PAGES_MAX 16384 /* and from here on, insisted upon */
 #define STORE_BUSY_MS 5000        /* another program holds the database */
+#define STORE_CHECKPOINT_MS 100   /* a reader holds back a checkpoint */
 #define STORE_LOG_FDS 64
 #define STORE_LOG_NAME_MAX 1024
 #define STORE_SWEEP_ROWS 10000

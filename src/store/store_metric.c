@@ -401,12 +401,15 @@ static int select_rows(struct ty_store *st, int64_t run, const char *name, int64
 static int read_points(struct ty_store *st, int64_t run, const char *name, struct reading *g)
 {
     CLEANUP_RESET sqlite3_stmt *q = NULL;
-    int r = select_rows(st, run, name, -1, g, &q);
+    int64_t count = 0;
+    int r = select_rows(st, run, name, TY_STORE_VALUES_MAX + 1, g, &q);
 
     while (r == 0 && q && (r = store_step(q)) == 1) {
         size_t key = (size_t)sqlite3_column_int64(q, 0);
 
-        r = key < g->n ? add_point(&g->series[key], q) : -EIO;
+        r = key >= g->n                     ? -EIO
+            : ++count > TY_STORE_VALUES_MAX ? -EFBIG
+                                            : add_point(&g->series[key], q);
     }
     return r;
 }
@@ -471,5 +474,38 @@ int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, in
     if (r < 0)
         return r;
     *ret = TAKE(rows);
+    return 0;
+}
+
+int ty_store_read_metrics(const char *home, int64_t run_id, const char *name, int64_t rows,
+                          json_t **ret)
+{
+    struct ty_store view;
+    int r = store_view_open(home, &view);
+
+    if (r < 0)
+        return r;
+    r = rows > 0 ? ty_store_rows_json(&view, run_id, name, rows, ret)
+                 : ty_store_metrics(&view, run_id, name, ret);
+    store_view_close(&view);
+    return r;
+}
+
+int ty_store_row_count(struct ty_store *st, int64_t run_id, int64_t *ret)
+{
+    return store_get_i64(&st->reader, ret, STMT_rows_stored, "i", run_id);
+}
+
+int ty_store_outside_writers(struct ty_store *st, int64_t run_id, uint32_t writer, int64_t *count,
+                             bool *known)
+{
+    CLEANUP_RESET sqlite3_stmt *q =
+        store_bind(&st->reader, STMT_writers_outside, "ii", run_id, (int64_t)writer);
+    int r = store_step(q);
+
+    if (r <= 0)
+        return r < 0 ? r : -EIO;
+    *count = sqlite3_column_int64(q, 0);
+    *known = sqlite3_column_int(q, 1) > 0;
     return 0;
 }

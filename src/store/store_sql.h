@@ -6,7 +6,7 @@
 #ifndef TY_STORE_SQL_H
 #define TY_STORE_SQL_H
 
-/* What store_run_json() and store_active_read() expect, in this order. */
+/* What store_run_json() and read_active() expect, in this order. */
 #define SQL_RUN_COLUMNS \
     "r.id, r.name, r.number, r.experiment, r.display_name, r.state, r.attempt, r.target, r.user, r.command_line, " \
     "r.snapshot, r.created_us, r.started_us, r.ended_us, r.exit_code, r.exit_signal, r.error, r.kind, r.parent"
@@ -14,6 +14,8 @@
     "r.id, r.name, r.experiment, r.display_name, r.target, r.user, r.command_line, r.snapshot, r.token, r.uid, s.json, " \
     "r.state, r.outcome, r.heard, r.attempt, r.exit_code, r.exit_signal, r.created_us, r.started_us, r.ended_us, " \
     "r.last_seq, r.record_next"
+
+#define SQL_WRITER_OUTSIDE "65536" /* TY_ROW_WRITER_OUTSIDE */
 
 #define STATEMENTS(W, R) \
     W(begin, "BEGIN IMMEDIATE") \
@@ -104,8 +106,10 @@
     R(artifact_list, "SELECT path, sha256, bytes FROM artifact WHERE run = ?1 ORDER BY path") \
     R(log_size, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     R(resume_run, "SELECT record_next FROM run WHERE id = ?1") \
+    R(writers_outside, "SELECT count(*), coalesce(sum(writer = ?2), 0) FROM writer WHERE run = ?1 AND writer >= " SQL_WRITER_OUTSIDE) \
+    R(rows_stored, "SELECT coalesce(sum(rows), 0) FROM writer WHERE run = ?1") \
     R(resume_logs, "SELECT name, bytes FROM log WHERE run = ?1 ORDER BY name") \
-    R(resume_rows, "SELECT writer, next FROM writer WHERE run = ?1 ORDER BY writer") \
+    R(resume_rows, "SELECT writer, next FROM writer WHERE run = ?1 AND writer < " SQL_WRITER_OUTSIDE " ORDER BY writer") \
     R(experiments, "SELECT name, runs, (SELECT created_us FROM run WHERE experiment = e.name ORDER BY id DESC LIMIT 1) " \
         "FROM experiment e WHERE runs > 0 ORDER BY name") \
     R(targets, "SELECT name, spec, created_us FROM target ORDER BY name") \

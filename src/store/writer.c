@@ -152,7 +152,10 @@ static void checkpoint(struct ty_store *st)
 
     if (st->wal_pages < st->checkpoint_at)
         return;
+    /* A long reader must not keep the writer, and everybody who waits for it. */
+    sqlite3_busy_timeout(st->writer.db, STORE_CHECKPOINT_MS);
     sqlite3_wal_checkpoint_v2(st->writer.db, NULL, mode, &in_log, &moved);
+    sqlite3_busy_timeout(st->writer.db, STORE_BUSY_MS);
     st->checkpoint_at =
         in_log >= 0 && in_log == moved ? STORE_WAL_PAGES : st->wal_pages + STORE_WAL_PAGES;
     st->wal_pages = 0;

@@ -315,7 +315,7 @@ static struct flight *flight_new(struct conn *c, size_t bytes, const struct ty_f
     return f;
 }
 
-static int take_off(struct conn *c, struct ty_unit *u, struct flight *f)
+static void take_off(struct conn *c, struct ty_unit *u, struct flight *f)
 {
     c->flying++;
     c->flying_bytes += f->bytes;
@@ -324,7 +324,6 @@ static int take_off(struct conn *c, struct ty_unit *u, struct flight *f)
     ty_store_commit(c->in->o.store, u, on_unit, f);
     if (c->flying_bytes > FLYING_MAX)
         set_reading(c, false);
-    return 0;
 }
 
 static int on_log(struct conn *c, const struct ty_frame *in)
@@ -343,7 +342,8 @@ static int on_log(struct conn *c, const struct ty_frame *in)
         return -ENOMEM;
     }
     ty_unit_log(u, c->stream->run_id, c->stream->run, name, in->seq, in->body, in->body_len);
-    return take_off(c, u, f);
+    take_off(c, u, f);
+    return 0;
 }
 
 /* Tags and properties travel as rows, so that scripts can set them while no daemon runs; here they become events. */
@@ -359,7 +359,21 @@ static void note_row(struct conn *c, struct ty_unit *u, const struct ty_row *row
     c->in->o.ops->note(c->in->o.ctx, c->stream->run, u, row->kind == TY_ROW_PROPERTY, key, value);
 }
 
-static int add_notes(struct conn *c, struct ty_unit *u, const struct ty_frame *in, uint64_t known)
+/* Every row is well formed: a note that was added cannot be taken back when a later one is not. */
+static bool are_rows(const char *p, size_t left)
+{
+    struct ty_row row;
+    ptrdiff_t used;
+
+    for (; left > 0; p += used, left -= (size_t)used) {
+        used = ty_row_decode(p, left, &row);
+        if (used < 0)
+            return false;
+    }
+    return true;
+}
+
+static void add_notes(struct conn *c, struct ty_unit *u, const struct ty_frame *in, uint64_t known)
 {
     const char *p = in->body;
     size_t left = in->body_len;
@@ -368,8 +382,6 @@ static int add_notes(struct conn *c, struct ty_unit *u, const struct ty_frame *i
         struct ty_row row;
         ptrdiff_t used = ty_row_decode(p, left, &row);
 
-        if (used < 0)
-            return -EBADMSG;
         p += used;
         left -= (size_t)used;
         if (row.kind == TY_ROW_PAD)
@@ -377,7 +389,6 @@ static int add_notes(struct conn *c, struct ty_unit *u, const struct ty_frame *i
         if (seq++ >= known && (row.kind == TY_ROW_TAG || row.kind == TY_ROW_PROPERTY))
             note_row(c, u, &row);
     }
-    return 0;
 }
 
 static int on_rows(struct conn *c, const struct ty_frame *in)
@@ -389,19 +400,18 @@ static int on_rows(struct conn *c, const struct ty_frame *in)
     struct flight *f;
     struct ty_unit *u;
 
-    if (!next || in->seq > *next)
+    if (!next || in->seq > *next || !are_rows(in->body, in->body_len))
         return -EBADMSG;
-    u = ty_unit_new();
     f = flight_new(c, in->body_len + 256, &ack);
-    if (!f || add_notes(c, u, in, *next) < 0) {
-        flight_free(f);
-        ty_unit_free(u);
-        return -EBADMSG;
-    }
+    if (!f)
+        return -ENOMEM;
+    u = ty_unit_new();
+    add_notes(c, u, in, *next);
     ty_unit_rows(u, c->stream->run_id, in->writer, in->seq, in->count, in->body, in->body_len);
     if (in->seq + in->count > *next)
         *next = in->seq + in->count;
-    return take_off(c, u, f);
+    take_off(c, u, f);
+    return 0;
 }
 
 static int on_record(struct conn *c, const struct ty_frame *in)
@@ -435,7 +445,8 @@ static int on_record(struct conn *c, const struct ty_frame *in)
         struct ty_frame release = { .type = TY_FRAME_RELEASE };
         ty_frame_encode(&release, &f->ack);
     }
-    return take_off(c, u, f);
+    take_off(c, u, f);
+    return 0;
 }
 
 /* ---- greeting ---- */

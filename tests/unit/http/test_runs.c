@@ -164,6 +164,51 @@ static void test_properties_and_rows(void **state)
     expect(*state, "POST", "/api/v1/runs/nobody/end", "{}", 404, "nobody");
 }
 
+static void add_rows(struct kit *k, int64_t first, const struct ty_str *rows)
+{
+    CLEANUP_FREE char *path =
+        ty_strf("/api/v1/runs/first_1/rows?writer=65536&first=%lld", (long long)first);
+    struct answer added = ask(k, "POST", path, NULL, rows->text, rows->len);
+
+    assert_int_equal(added.status, 204);
+    answer_done(&added);
+}
+
+/* More rows than are read on the loop: the pool answers the same. */
+static void test_many_rows(void **state)
+{
+    enum { ROWS = 5000, BATCH = 500 };
+    struct kit *k = *state;
+    CLEANUP_STR struct ty_str bytes = { 0 };
+    CLEANUP_JSON json_t *metrics = NULL;
+    CLEANUP_JSON json_t *rows = NULL;
+
+    submit(k, SPEC("first_1"));
+    for (int64_t i = 0; i < ROWS; i++) {
+        const struct ty_row row = { .kind = TY_ROW_INT,
+                                    .step = i,
+                                    .at_us = 1780000000000000 + i,
+                                    .name = "n",
+                                    .name_len = 1,
+                                    .value = &i,
+                                    .value_len = sizeof i };
+        char one[64];
+
+        assert_int_equal(ty_row_encode(&row, one), 0);
+        ty_str_addn(&bytes, one, ty_row_size(&row));
+        if ((i + 1) % BATCH == 0) {
+            add_rows(k, i + 1 - BATCH, &bytes);
+            bytes.len = 0;
+        }
+    }
+    metrics = expect_json(k, "GET", "/api/v1/runs/first_1/metrics", NULL, 200, "metrics");
+    assert_int_equal(json_array_size(json_object_get(json_object_get(metrics, "metrics"), "n")),
+                     ROWS);
+    rows = expect_json(k, "GET", "/api/v1/runs/first_1/metrics?form=rows&limit=7&name=n", NULL, 200,
+                       "metrics");
+    assert_int_equal(json_array_size(json_object_get(rows, "rows")), 7);
+}
+
 static void test_events(void **state)
 {
     CLEANUP_JSON json_t *events = NULL;
@@ -202,6 +247,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cancel_and_delete, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_tags, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_properties_and_rows, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_many_rows, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_events, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_metrics, kit_open, kit_close),
     };

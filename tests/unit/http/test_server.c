@@ -1,5 +1,6 @@
 /* test_server.c - connections: many requests on one, clients that go away, stopping with
  * everything open */
+#include "http/request.h"
 #include "kit.h"
 #include <string.h>
 
@@ -14,6 +15,11 @@ static struct client *submit(struct kit *k)
         "POST /api/v1/experiments/first/runs HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n" SPEC,
         strlen(SPEC));
     return c;
+}
+
+static bool has_request(void *ctx)
+{
+    return ((struct kit *)ctx)->http->requests != NULL;
 }
 
 static bool is_held(void *ctx)
@@ -119,6 +125,27 @@ static void test_stop_answers_what_is_stored(void **state)
     client_close(c);
 }
 
+/* The body of a request comes when the store is closed already. */
+static void test_stop_with_a_request_half_sent(void **state)
+{
+    struct kit *k = *state;
+    struct client *c = client_open(k);
+
+    client_sendf(
+        c,
+        "POST /api/v1/experiments/first/runs HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%.5s",
+        strlen(SPEC), SPEC);
+    kit_until(k, has_request, k);
+    client_send(c, SPEC + 5, strlen(SPEC) - 5);
+    ty_http_stop(k->http);
+    k->sched.store = NULL; /* whoever uses it now crashes */
+    kit_stop(k);
+    client_eof(c);
+    if (c->in.len > 0)
+        assert_non_null(strstr(c->in.text, "the daemon is stopping"));
+    client_close(c);
+}
+
 /* A request that nobody answers any more does not keep the daemon from ending, and its late
  * answer harms nobody. */
 static int close_with_held(void **state)
@@ -152,6 +179,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_client_goes_away_while_held, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_shutdown, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_stop_answers_what_is_stored, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_stop_with_a_request_half_sent, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_stop_with_a_held_request, kit_open, close_with_held),
     };
 

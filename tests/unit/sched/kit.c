@@ -2,6 +2,7 @@
 #include "kit.h"
 #include "blob/blob.h"
 #include "track/follow.h"
+#include <sqlite3.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -329,4 +330,15 @@ int kit_runner(struct kit *k, const char *run)
     assert_int_equal(ty_read_file(path, 256, &text, &n), 0);
     assert_int_equal(sscanf(text, "%63s %d", boot, &pid), 2);
     return pid;
+}
+
+void kit_sql(struct kit *k, const char *sql)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
 }

@@ -61,5 +61,6 @@ void kit_state(struct kit *k, const char *run, const char *state); /* waits for 
 bool kit_ended(struct kit *k, const char *run);
 /* The kinds of the run's events, separated by blanks; malloc'ed. */
 char *kit_events(struct kit *k, const char *run);
+void kit_sql(struct kit *k, const char *sql); /* behind the store's back */
 int kit_runner(struct kit *k, const char *run); /* its pid, once there is one */
 #endif

@@ -161,11 +161,48 @@ static void test_targets(void **state)
     assert_int_equal(kit_target(k, "local", NULL, &err), -EINVAL);
 }
 
+#ifdef TY_FAULTS
+/* A change that was refused for a full disk never was, in memory either. */
+static void test_a_full_disk(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *events = NULL;
+    struct ty_error err = { 0 };
+    char name[128], other[128];
+
+    kit_submit(k, "", "true", name);
+    kit_until(k, kit_ended, name);
+    ty_fault_arm("store.commit", 1, ENOSPC);
+    assert_int_equal(kit_tag(k, name, "{\"set\": {\"a\": \"1\"}}", &err), -ENOSPC);
+    kit_idle(k, 400); /* it recovers */
+    assert_int_equal(kit_tag(k, name, "{\"set\": {\"b\": \"1\"}}", &err), 0);
+    events = kit_events(k, name);
+    assert_non_null(strstr(events, "collected tagged"));
+    ty_fault_arm("store.commit", 1, ENOSPC);
+    assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\"}", &err), -ENOSPC);
+    kit_idle(k, 400);
+    assert_int_equal(kit_try(k,
+                             "{\"version\": 1, \"target\": \"box\", \"command\": [\"/bin/true\"]}",
+                             other, &err),
+                     -ENOENT);
+    assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\"}", &err), 0);
+    ty_fault_arm("store.commit", 1, ENOSPC);
+    assert_int_equal(kit_target(k, "box", NULL, &err), -ENOSPC);
+    kit_idle(k, 400);
+    kit_submit(k, "\"target\": \"box\", ", "true", other);
+    kit_state(k, other, "Completed");
+}
+#endif
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_tags), T(test_two_at_once), T(test_files),
-                                        T(test_delete), T(test_targets) };
+    const struct CMUnitTest tests[] = {
+        T(test_tags),        T(test_two_at_once), T(test_files), T(test_delete), T(test_targets),
+#ifdef TY_FAULTS
+        T(test_a_full_disk),
+#endif
+    };
 
     return cmocka_run_group_tests_name("change", tests, NULL, NULL);
 }

@@ -141,6 +141,23 @@ static void test_children(void **state)
         -ENOENT);
 }
 
+/* The daemon died between the end of the parent and that of its child. */
+static void test_an_orphan(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *more = NULL;
+    char parent[128], child[128];
+
+    begin(k, "", parent);
+    more = ty_strf("\"parent\": \"%s\", ", parent);
+    begin(k, more, child);
+    kit_stop(k);
+    kit_sql(k, "UPDATE run SET state = 'Canceled', outcome = 'Canceled', active = 0, "
+               "ended_us = created_us + 9000000 WHERE parent IS NULL");
+    kit_start(k);
+    kit_state(k, child, "Canceled");
+}
+
 static void test_its_process(void **state)
 {
     struct kit *k = *state;
@@ -185,8 +202,8 @@ static int add(struct kit *k, const char *run, uint64_t first, const void *rows,
                struct ty_error *err)
 {
     got.r = 1;
-    return answer(
-        k, ty_sched_rows(k->sched, run, TY_SCHED_WRITER_MIN, first, rows, n, on_answer, NULL, err));
+    return answer(k, ty_sched_rows(k->sched, run, TY_ROW_WRITER_OUTSIDE, first, rows, n, on_answer,
+                                   NULL, err));
 }
 
 static void test_rows(void **state)
@@ -254,8 +271,9 @@ static void test_properties(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_ends),        T(test_restart), T(test_children),
-                                        T(test_its_process), T(test_rows),    T(test_properties) };
+    const struct CMUnitTest tests[] = { T(test_ends),      T(test_restart),     T(test_children),
+                                        T(test_an_orphan), T(test_its_process), T(test_rows),
+                                        T(test_properties) };
 
     return cmocka_run_group_tests_name("interactive", tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 #include "blob/blob.h"
 #include "kit.h"
 #include <fcntl.h>
-#include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -54,15 +53,10 @@ static void collect_one(struct kit *k, const char *key)
 /* What was stored long ago. */
 static void make_old(struct kit *k, const char *sql)
 {
-    CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
     CLEANUP_FREE char *age =
         ty_strf("find %s/blobs -type f -exec touch -d '2 days ago' {} +", k->home);
-    sqlite3 *db = NULL;
 
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    sqlite3_busy_timeout(db, 5000);
-    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
+    kit_sql(k, sql);
     assert_int_equal(system(age), 0);
 }
 
@@ -126,6 +120,30 @@ static void test_snapshots(void **state)
     assert_int_equal(ty_blob_bytes(k->blobs, unused), -ENOENT);
 }
 
+#ifdef TY_FAULTS
+/* What cannot be read now may keep everything alive. */
+static void test_a_manifest_that_cannot_be_read(void **state)
+{
+    struct kit *k = *state;
+    char used[TY_SHA256_HEX + 1], sha[TY_SHA256_HEX + 1];
+    struct ty_error err = { 0 };
+
+    put_snapshot(k, "used", used);
+    make_old(k, "SELECT 1");
+    report = NULL;
+    ty_fault_arm("sched.manifest", 1, EMFILE);
+    assert_int_equal(ty_sched_gc(k->sched, on_report, NULL, &err), 0);
+    kit_until(k, reported, NULL);
+    ty_fault_arm("none", 0, 0);
+    assert_int_equal(report_r, -EMFILE);
+    json_decref(report);
+    ty_sha256_hex("used", 4, sha);
+    assert_int_equal(ty_blob_bytes(k->blobs, sha), 4);
+    kit_sql(k, "UPDATE snapshot SET touched_us = 9e15");
+    assert_int_equal(collect(k, "blobs_removed"), 0);
+}
+#endif
+
 static void test_retention(void **state)
 {
     struct kit *k = *state;
@@ -174,6 +192,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = { T(test_files_live_as_long_as_their_run), T(test_snapshots),
+#ifdef TY_FAULTS
+                                        T(test_a_manifest_that_cannot_be_read),
+#endif
+
                                         T(test_retention), T(test_leftovers) };
 
     return cmocka_run_group_tests_name("keep", tests, NULL, NULL);

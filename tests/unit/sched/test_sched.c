@@ -136,6 +136,34 @@ static void test_a_run_that_ended_meanwhile(void **state)
     assert_int_equal(json_integer_value(json_object_get(run, "exit_code")), 9);
 }
 
+/* Specifications that this version cannot read: what runs goes on, what waits is told. */
+static void test_unreadable_specs(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *go = ty_strf("%s/go", k->home), *shell = NULL;
+    CLEANUP_JSON json_t *run = NULL;
+    struct ty_error err = { 0 };
+    char runs[128], waits[128], ended[128];
+
+    kit_submit(k, "", "true", ended);
+    kit_until(k, kit_ended, ended);
+    shell = ty_strf("while [ ! -e %s ]; do sleep 0.02; done", go);
+    kit_submit(k, "\"resources\": {\"cpus\": 2}, ", shell, runs);
+    kit_submit(k, "", "true", waits);
+    kit_state(k, runs, "Running");
+    kit_stop(k);
+    kit_sql(k, "UPDATE spec SET json = json_set(json, '$.of_tomorrow', 1)");
+    kit_start(k);
+    kit_state(k, waits, "Failed");
+    run = kit_run(k, waits);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(run, "error"), "code")),
+                        "PreparationFailed");
+    assert_int_equal(ty_write_file(go, "", 0, 0600), 0);
+    kit_state(k, runs, "Completed");
+    assert_int_equal(kit_tag(k, ended, "{\"set\": {\"a\": \"1\"}}", &err), 0);
+    assert_int_equal(kit_delete(k, ended), 0);
+}
+
 /* After a reboot nothing of a run lives: it is told so, and what waits goes on waiting for its turn. */
 static void test_reboot(void **state)
 {
@@ -182,10 +210,15 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_slots),   T(test_nodes),
-        T(test_status),  T(test_what_is_there_from_the_start),
-        T(test_restart), T(test_a_run_that_ended_meanwhile),
-        T(test_reboot),  T(test_a_cancel_across_a_restart),
+        T(test_slots),
+        T(test_nodes),
+        T(test_status),
+        T(test_what_is_there_from_the_start),
+        T(test_restart),
+        T(test_a_run_that_ended_meanwhile),
+        T(test_unreadable_specs),
+        T(test_reboot),
+        T(test_a_cancel_across_a_restart),
     };
 
     return cmocka_run_group_tests_name("sched", tests, NULL, NULL);
