@@ -13,16 +13,21 @@ from azureml._restclient import snapshots_client
 from azureml.core import _arguments
 from azureml.core._definition import run_definition
 from azureml.core._progress import Progress
-from azureml.core._service import client, later, sdk_errors
+from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
-from azureml.core.runconfig import DEFAULT_MAX_RUN_SECONDS, RunConfiguration, positive
+from azureml.core.conda_dependencies import CondaDependencies
+from azureml.core.environment import DockerSection, Environment, PythonSection
+from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HistoryConfiguration,
+                                    MpiConfiguration, PyTorchConfiguration, RunConfiguration, positive)
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
 from trainyard import errors, interpreter, packages
 
+KEPT = ("outputs", "logs")
 IGNORE_FILES = (".amlignore", ".gitignore")
-FOR_THIS_RUN = "amlcompute"  # a target that the cloud makes for one run; here it is this box
+FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
+FRAMEWORKS = ("python", "pytorch", "tensorflow", "cntk")  # words for a script of Python
 _PLACEHOLDER = re.compile(r"\$(?:AZUREML_DATAREFERENCE_(\w+)|\{AZUREML_DATAREFERENCE_(\w+)\})")
 
 
@@ -51,13 +56,14 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
 def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """The run specification (docs/spec/run-spec.md) of a configuration, without its snapshot. UserErrorException."""
     rc = config.run_config
+    check_tree(rc)
     check_processes(config)
     references = _arguments.as_references(rc.data_references)
     given = _arguments.words(config.arguments, references)
     if config.resume_from is not None:
         given += resume_words(config.resume_from, references)
     check_source(config.source_directory)
-    notes: List[str] = []
+    notes = [*unwatched(rc)]
     chosen = choose_interpreter(config, notes)
     spec: Dict[str, Any] = {
         "version": 1, "target": target_name(rc.target), "source_directory": os.path.realpath(config.source_directory),
@@ -85,6 +91,30 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     return spec
 
 
+def check_tree(rc: RunConfiguration) -> None:
+    """UserErrorException, by its name, for an attribute of a run configuration that holds something of another kind."""
+    for name, kind in (("environment", Environment), ("environment.python", PythonSection), ("environment.docker", DockerSection),
+                       ("environment.python.conda_dependencies", CondaDependencies), ("docker", DockerConfiguration),
+                       ("mpi", MpiConfiguration), ("pytorch", PyTorchConfiguration), ("history", HistoryConfiguration),
+                       ("amlcompute", AmlComputeConfiguration)):
+        value: Any = rc
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not isinstance(value, kind) and not (value is None and kind is CondaDependencies):
+            raise UserErrorException("run_config.%s is of type %s; a %s is needed" % (name, type(value).__name__, kind.__name__))
+    for name in ("data", "output_data"):
+        if getattr(rc, name):
+            raise later("run_config.%s: a dataset" % name, "give the run a DataReference, for example datastore.path('x').as_mount()")
+    cloud_only("run_config.source_directory_data_store", bool(rc.source_directory_data_store))
+
+
+def unwatched(rc: RunConfiguration) -> List[str]:
+    """A note when directories are named whose files will not be kept."""
+    others = [str(d) for d in rc.history.directories_to_watch or [] if os.path.normpath(str(d)) not in KEPT]
+    return ["history.directories_to_watch names %s: only files in outputs/ and logs/ are kept" % ", ".join("'%s'" % d for d in others)
+            ] if others else []
+
+
 def check_processes(config: ScriptRunConfig) -> None:
     """One process on one node is what this release runs."""
     rc = config.run_config
@@ -96,7 +126,7 @@ def check_processes(config: ScriptRunConfig) -> None:
             raise later("%s = %r: a run of several processes" % (what, value), "leave it at 1")
     if str(rc.communicator or "None").lower() != "none":
         raise later("communicator = %r: a run of several processes" % rc.communicator, "leave it at 'None'")
-    if str(rc.framework).lower() != "python":
+    if str(rc.framework).lower() not in FRAMEWORKS:
         raise later("framework = %r" % rc.framework, "leave it at 'Python'")
 
 
@@ -119,7 +149,7 @@ def target_name(target: Any) -> str:
     if not isinstance(target, str):
         raise UserErrorException("compute_target is of type %s; a ComputeTarget, its name, or 'local' is needed"
                                  % type(target).__name__)
-    return "local" if target.lower() in ("local", FOR_THIS_RUN) else target
+    return "local" if target.lower() in ("local", *FOR_THIS_RUN) else target
 
 
 def check_target(name: str) -> None:
@@ -215,7 +245,7 @@ def check_placeholders(spec: Dict[str, Any]) -> None:
 def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
     """The run's interpreter, whose packages satisfy what is asked for. Sentences for the user are added to `notes`."""
     rc = config.run_config
-    specs = wanted_packages(rc)
+    specs = wanted_packages(rc, config.source_directory)
     needs_torch = config._needs_torch or any(packages.parse(s)[0] == "torch" for s in specs)
     section = rc.environment.python
     named = section.interpreter_path
@@ -234,9 +264,11 @@ def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
     return choice.found.path
 
 
-def wanted_packages(rc: RunConfiguration) -> List[str]:
-    """All specifications of a run configuration, conda's and pip's."""
-    dependencies = rc.environment.python.conda_dependencies
+def wanted_packages(rc: RunConfiguration, directory: str) -> List[str]:
+    """All specifications of a run configuration, conda's and pip's; a conda file that it names lies in `directory`."""
+    dependencies, file = rc.environment.python.conda_dependencies, rc.environment.python.conda_dependencies_file
+    if file:
+        dependencies = CondaDependencies(os.path.join(directory, file))
     return [] if dependencies is None else [*dependencies.conda_packages, *dependencies.pip_packages]
 
 

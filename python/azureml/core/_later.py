@@ -1,0 +1,29 @@
+"""Names that a later release brings: they import, and say what to do as soon as they are used."""
+from typing import Any
+
+from azureml.core._service import later
+
+
+class _Placeholder(type):
+    """The type of a name that does nothing yet."""
+
+    _what = "it"
+    _instead = ""
+
+    def __call__(cls, *_: Any, **__: Any) -> Any:
+        raise later("%s (%s)" % (cls.__qualname__, cls._what), cls._instead)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise later("%s.%s (%s)" % (cls.__qualname__, name, cls._what), cls._instead)
+
+
+def placeholder(name: str, what: str, instead: str) -> Any:
+    """A class that stands for `name` ('module.Name'): a call and every attribute raise UserErrorException.
+
+    what: what it is for, in words. instead: what to do without it.
+    """
+    module, _, short = name.rpartition(".")
+    return _Placeholder(short, (), {"__module__": module, "_what": what, "_instead": instead,
+                                    "__doc__": "It comes with a later release: %s. On first use UserErrorException." % what})
