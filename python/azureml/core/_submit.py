@@ -15,7 +15,7 @@ from azureml.core._definition import run_definition
 from azureml.core._progress import Progress
 from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
-from azureml.core.conda_dependencies import CondaDependencies
+from azureml.core.conda_dependencies import CondaDependencies, spec_list
 from azureml.core.environment import DockerSection, Environment, PythonSection
 from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HistoryConfiguration,
                                     MpiConfiguration, PyTorchConfiguration, RunConfiguration, positive)
@@ -24,6 +24,7 @@ from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
 from trainyard import errors, interpreter, packages
 
+PIP_FILES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable")
 KEPT = ("outputs", "logs")
 IGNORE_FILES = (".amlignore", ".gitignore")
 FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
@@ -269,7 +270,12 @@ def wanted_packages(rc: RunConfiguration, directory: str) -> List[str]:
     dependencies, file = rc.environment.python.conda_dependencies, rc.environment.python.conda_dependencies_file
     if file:
         dependencies = CondaDependencies(os.path.join(directory, file))
-    return [] if dependencies is None else [*dependencies.conda_packages, *dependencies.pip_packages]
+    for option in dependencies.pip_options if dependencies is not None else ():
+        if option.startswith(PIP_FILES):
+            raise UserErrorException("the packages ask pip for '%s': files of requirements are not read from there; list the packages "
+                                     "themselves, or read the file with Environment.from_pip_requirements" % option)
+    return [] if dependencies is None else [*spec_list(dependencies.conda_packages, "conda_packages"),
+                                            *spec_list(dependencies.pip_packages, "pip_packages")]
 
 
 def check_packages(specs: List[str], found: interpreter.Found, notes: List[str]) -> None:
