@@ -174,7 +174,8 @@ def test_constructors_from_files(project):
     (lambda: Environment.from_existing_conda_environment("e", "mine"), "does not use conda.*envs/mine/bin/python"),
     (lambda: Environment.from_docker_build_context("e", None), "from_docker_build_context comes with a later release"),
     (lambda: Environment.get(None, "AzureML-Minimal"), "Environment.get comes with a later release"),
-    (lambda: Environment.list(workspace=None), "Environment.list comes with"), (lambda: Environment("e").register(workspace=None), "register"),
+    (lambda: Environment.list(workspace=None), "Environment.list comes with"),
+    (lambda: Environment("e").register(workspace=None), "register"),
     (lambda: Environment("e").build(None), "build"), (lambda: Environment(3), "name is 3"), (lambda: Environment("e", nmae=1), "'nmae'"),
     (lambda: Environment("e").clone(""), "new_name"), (lambda: Environment.load_from_directory("nowhere"), "nowhere"),
     (lambda: Environment.from_conda_specification("e", "nowhere.yml"), "nowhere.yml")])

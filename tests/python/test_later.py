@@ -7,8 +7,7 @@ from azureml.exceptions import UserErrorException
 
 
 @pytest.mark.parametrize("module", ["azureml.core.authentication", "azureml.core.model", "azureml.core.keyvault", "azureml.core.dataset",
-                                    "azureml.core.webservice", "azureml.core.image", "azureml.train.hyperdrive",
-                                    "azureml.train.sklearn", "azureml.pipeline"])
+                                    "azureml.core.webservice", "azureml.core.image", "azureml.train.hyperdrive", "azureml.pipeline"])
 def test_modules(module):
     with pytest.raises(ImportError, match="%s comes with a later release of Trainyard" % module):
         importlib.import_module(module)
@@ -17,8 +16,6 @@ def test_modules(module):
 def test_names_of_modules():
     with pytest.raises(ImportError, match="azureml.core.Dataset comes with a later release"):
         from azureml.core import Dataset  # noqa: F401
-    with pytest.raises(ImportError, match="azureml.train.dnn.TensorFlow comes with a later release"):
-        from azureml.train.dnn import TensorFlow  # noqa: F401
     with pytest.raises(ImportError, match="cannot import name 'Nonsense'"):
         from azureml.core import Nonsense  # noqa: F401
 

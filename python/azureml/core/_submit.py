@@ -253,13 +253,14 @@ def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
     if named in (None, "", "python"):
         named = None
     try:
-        choice = interpreter.choose(named, needs_torch)
+        choice = interpreter.choose(named, needs_torch, lambda found: bool(specs) and not packages.missing(
+            specs, interpreter.installed(found.path)))
         if choice.notice:
             notes.append(choice.notice)
         if specs and not section.user_managed_dependencies:
             check_packages(specs, choice.found, notes)
         if config._framework_version is not None:
-            check_framework(str(config._framework_version), choice.found, notes)
+            check_framework(config._framework, str(config._framework_version), choice.found, notes)
     except interpreter.InterpreterError as error:
         raise UserErrorException(str(error), error) from None
     return choice.found.path
@@ -293,11 +294,11 @@ def check_packages(specs: List[str], found: interpreter.Found, notes: List[str])
                                  % (found.path, found.dotted, "; ".join("%s (%s)" % (m.spec, m.why) for m in lacking)))
 
 
-def check_framework(version: str, found: interpreter.Found, notes: List[str]) -> None:
-    """A note when torch is of another version than ``framework_version``."""
-    have = interpreter.installed(found.path).get("torch")
+def check_framework(name: str, version: str, found: interpreter.Found, notes: List[str]) -> None:
+    """A note when the package `name` is of another version than ``framework_version``."""
+    have = interpreter.installed(found.path).get(name)
     if have is not None and not packages.satisfies(have, [("=", version)]):
-        notes.append("framework_version %s is asked for, and %s has torch %s, which the run uses" % (version, found.path, have))
+        notes.append("framework_version %s is asked for, and %s has %s %s, which the run uses" % (version, found.path, name, have))
 
 
 def store_snapshot(directory: str, script: Optional[str]) -> str:

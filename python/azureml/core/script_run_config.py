@@ -59,6 +59,7 @@ class ScriptRunConfig:
         self._script_word = "script"
         self._use_gpu = False
         self._needs_torch = False
+        self._framework = "torch"  # the package that _framework_version is of
         self._framework_version: Optional[str] = None
 
     def __repr__(self) -> str:
