@@ -6,7 +6,7 @@ from azureml.core.run import Run
 from azureml.exceptions import UserErrorException
 
 
-@pytest.mark.parametrize("module", ["azureml.core.authentication", "azureml.core.model", "azureml.core.keyvault", "azureml.core.dataset",
+@pytest.mark.parametrize("module", ["azureml.core.model", "azureml.core.keyvault", "azureml.core.dataset",
                                     "azureml.core.webservice", "azureml.core.image", "azureml.train.hyperdrive", "azureml.pipeline"])
 def test_modules(module):
     with pytest.raises(ImportError, match="%s comes with a later release of Trainyard" % module):
