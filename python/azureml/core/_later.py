@@ -1,5 +1,5 @@
 """Names that a later release brings: they import, and say what to do as soon as they are used."""
-from typing import Any
+from typing import Any, Tuple
 
 from azureml.core._service import later
 
@@ -27,3 +27,8 @@ def placeholder(name: str, what: str, instead: str) -> Any:
     module, _, short = name.rpartition(".")
     return _Placeholder(short, (), {"__module__": module, "_what": what, "_instead": instead,
                                     "__doc__": "It comes with a later release: %s. On first use UserErrorException." % what})
+
+
+def placeholders(module: str, names: str, what: str, instead: str) -> Tuple[Any, ...]:
+    """A placeholder for each of `names`, which blanks separate."""
+    return tuple(placeholder("%s.%s" % (module, name), what, instead) for name in names.split())

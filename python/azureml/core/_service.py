@@ -65,9 +65,3 @@ class _LaterKey(UserErrorException, KeyError):
 def later(what: str, instead: str, key: bool = False) -> UserErrorException:
     """The error for what a later release brings. key: it was looked for in a dictionary."""
     return (_LaterKey if key else _Later)("%s comes with a later release of Trainyard; %s" % (what, instead))
-
-
-def later_module(name: str) -> ImportError:
-    """The error of a module, or of a name in one, that a later release brings."""
-    return ImportError("%s comes with a later release of Trainyard; this one runs jobs of one process (docs/python.md says what it has)"
-                       % name, name=name)

@@ -1,0 +1,9 @@
+"""Searches over hyperparameters come with a later release; the names import, and say so on first use."""
+from azureml.core._later import placeholders
+
+__all__ = ["HyperDriveRun", "PrimaryMetricGoal"]
+
+(HyperDriveRun, PrimaryMetricGoal) = placeholders(
+    __name__, "HyperDriveRun PrimaryMetricGoal",
+    "a search over hyperparameters",
+    "submit one run per choice: Experiment.submit in a loop over the values, and compare run.get_metrics()")
