@@ -9,6 +9,7 @@ import shlex
 import warnings
 from typing import Any, Dict, List, Mapping, Optional
 
+import trainyard
 from azureml._restclient import snapshots_client
 from azureml.core import _arguments
 from azureml.core._definition import run_definition
@@ -25,6 +26,7 @@ from azureml.exceptions import ComputeTargetException, ExperimentExecutionExcept
 from trainyard import errors, interpreter, packages
 
 PIP_FILES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable")
+LEGACY = os.path.join(os.path.dirname(os.path.abspath(trainyard.__file__)), "legacy")
 KEPT = ("outputs", "logs")
 IGNORE_FILES = (".amlignore", ".gitignore")
 FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
@@ -75,6 +77,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
             ("environment.environment_variables", rc.environment.environment_variables),
             ("environment_variables", rc.environment_variables)),
     }
+    if rc.legacy_aliases or rc.environment.legacy_aliases:
+        add_legacy_aliases(spec["environment_variables"], config.source_directory, notes)
     if config.script:
         spec["script"] = entry_path(config.source_directory, config.script, config._script_word)
     else:
@@ -103,10 +107,20 @@ def check_tree(rc: RunConfiguration) -> None:
             value = getattr(value, part)
         if not isinstance(value, kind) and not (value is None and kind is CondaDependencies):
             raise UserErrorException("run_config.%s is of type %s; a %s is needed" % (name, type(value).__name__, kind.__name__))
+    for name, value in (("legacy_aliases", rc.legacy_aliases), ("environment.legacy_aliases", rc.environment.legacy_aliases)):
+        if not isinstance(value, bool):
+            raise UserErrorException("run_config.%s is %r; True or False is needed" % (name, value))
     for name in ("data", "output_data"):
         if getattr(rc, name):
             raise later("run_config.%s: a dataset" % name, "give the run a DataReference, for example datastore.path('x').as_mount()")
     cloud_only("run_config.source_directory_data_store", bool(rc.source_directory_data_store))
+
+
+def add_legacy_aliases(variables: Dict[str, str], directory: str, notes: List[str]) -> None:
+    """Put the folder that restores old names of libraries on the job's PYTHONPATH."""
+    variables["PYTHONPATH"] = os.pathsep.join(p for p in (LEGACY, variables.get("PYTHONPATH")) if p)
+    if os.path.exists(os.path.join(directory, "sitecustomize.py")):
+        notes.append("legacy_aliases has no effect, because source_directory has a sitecustomize.py of its own, which Python runs instead")
 
 
 def unwatched(rc: RunConfiguration) -> List[str]:
