@@ -66,11 +66,11 @@ def test_the_users_path_is_kept_and_a_sitecustomize_of_his_own_is_told_of(source
     rc = RunConfiguration(legacy_aliases=True)
     rc.environment_variables = {"PYTHONPATH": "/mine"}
     spec = specification(ScriptRunConfig("proj", run_config=rc))
-    assert spec["environment_variables"]["PYTHONPATH"] == LEGACY + ":/mine" and spec["warnings"] == []
+    assert spec["environment_variables"]["PYTHONPATH"] == LEGACY + ":/mine" and "sitecustomize" not in str(spec["warnings"])
     rc.save(str(tmp_path), "old")
     assert RunConfiguration.load(str(tmp_path), "old").legacy_aliases is True
     project("proj/sitecustomize.py", "")
-    assert "sitecustomize.py of its own" in specification(ScriptRunConfig("proj", run_config=rc))["warnings"][0]
+    assert "sitecustomize.py of its own" in str(specification(ScriptRunConfig("proj", run_config=rc))["warnings"])
     rc.environment.legacy_aliases = "no"
     with pytest.raises(UserErrorException, match="environment.legacy_aliases is 'no'"):
         specification(ScriptRunConfig("proj", run_config=rc))
