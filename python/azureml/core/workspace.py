@@ -221,7 +221,7 @@ class Workspace:
         with sdk_errors():
             home = client().home
             created = next((d["created"] for d in client().datastores() if d.get("default")), None)
-        details = dict.fromkeys(("description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
+        details: Dict[str, Any] = dict.fromkeys(("description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
                                  "identityTenantId", "identityType"), "")
         details.update(id="/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s"
                        % (self.subscription_id, self.resource_group, self.name),
