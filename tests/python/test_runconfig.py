@@ -110,7 +110,15 @@ def test_the_notebooks_cells(workspace):
     run_config.amlcompute.vm_size = "STANDARD_D2_V2"
     run_config.data_references = {"d": DataReferenceConfiguration(datastore_name="workspaceblobstore", path_on_datastore="x",
                                                                    mode="download", overwrite=True)}
-    spec = specification(ScriptRunConfig(source_directory="proj", script="train.py", arguments=["--n", 1], run_config=run_config))
+    run_config.priority = 5
+    with pytest.warns(UserWarning, match="no container"):
+        config = ScriptRunConfig(source_directory="proj", script="train.py", arguments=["--n", 1], run_config=run_config)
+    spec = specification(config)
+    definition = spec["azureml"]["runDefinition"]
+    assert definition["environment"]["python"]["condaDependencies"]["dependencies"] == [{"pip": ["azureml-defaults"]}]
+    assert definition["environment"]["spark"]["precachePackages"] is False and definition["environment"]["docker"]["enabled"] is False
+    assert (definition["amlCompute"]["vmSize"], definition["priority"]) == ("STANDARD_D2_V2", 5)
+    assert definition["history"] == {"outputCollection": True, "directoriesToWatch": ["logs"], "snapshotProject": True}
     assert (spec["target"], spec["arguments"], spec["script"]) == ("local", ["--n", "1"], "train.py")
     assert spec["data_references"]["d"]["mode"] == "download"
 

@@ -18,8 +18,9 @@ from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
 from azureml.core.conda_dependencies import CondaDependencies, spec_list
 from azureml.core.environment import DockerSection, Environment, PythonSection
-from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HistoryConfiguration,
-                                    MpiConfiguration, PyTorchConfiguration, RunConfiguration, positive)
+from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HdiConfiguration,
+                                    HistoryConfiguration, MpiConfiguration, PyTorchConfiguration, RunConfiguration,
+                                    SparkConfiguration, positive)
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
@@ -101,7 +102,7 @@ def check_tree(rc: RunConfiguration) -> None:
     for name, kind in (("environment", Environment), ("environment.python", PythonSection), ("environment.docker", DockerSection),
                        ("environment.python.conda_dependencies", CondaDependencies), ("docker", DockerConfiguration),
                        ("mpi", MpiConfiguration), ("pytorch", PyTorchConfiguration), ("history", HistoryConfiguration),
-                       ("amlcompute", AmlComputeConfiguration)):
+                       ("amlcompute", AmlComputeConfiguration), ("spark", SparkConfiguration), ("hdi", HdiConfiguration)):
         value: Any = rc
         for part in name.split("."):
             value = getattr(value, part)

@@ -220,13 +220,15 @@ class Workspace:
         """id, name, location, type and the other keys that the cloud gives; what has no meaning here is ''."""
         with sdk_errors():
             home = client().home
+            # The default datastore is made with the installation.
             created = next((d["created"] for d in client().datastores() if d.get("default")), None)
-        details: Dict[str, Any] = dict.fromkeys(("description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
-                                 "identityTenantId", "identityType"), "")
+        details: Dict[str, Any] = dict.fromkeys((
+            "description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
+            "identityTenantId", "identityType"), "")
         details.update(id="/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s"
                        % (self.subscription_id, self.resource_group, self.name),
                        name=self.name, location=self.location, type="Microsoft.MachineLearningServices/workspaces",
-                       workspaceid=self._workspace_id, friendlyName=self.name, creationTime=created,  # the first thing that is made
+                       workspaceid=self._workspace_id, friendlyName=self.name, creationTime=created,
                        storageAccount=home)
         return details
 
