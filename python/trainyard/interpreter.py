@@ -1,6 +1,7 @@
 """Which Python runs a job.
 
-The rule: an interpreter that was named is used or refused, never replaced. Otherwise the submitting one if it has torch; else
+The rule: an interpreter that was named is used or refused, never replaced. Otherwise the submitting one if it has torch, or if the
+job says which packages it needs, not torch, and it has them; else
 /usr/bin/python3 if that has, with a notice; else an error that says how to get torch, or the submitting one for a job that
 does not say that it needs torch.
 """
@@ -11,7 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 SYSTEM = "/usr/bin/python3"
 PROBE_SECONDS = 60
@@ -107,10 +108,11 @@ def resolve(name: str) -> str:
     return path
 
 
-def choose(named: Optional[str] = None, needs_torch: bool = True) -> Choice:
+def choose(named: Optional[str] = None, needs_torch: bool = True, has_all: Optional[Callable[[Found], bool]] = None) -> Choice:
     """The interpreter of a job, by the rule above.
 
-    named: what the user asked for by name. needs_torch: the job says that it needs torch. Raises InterpreterError.
+    named: what the user asked for by name. needs_torch: the job says that it needs torch. has_all: does one have the packages
+    that the job says it needs? None or False when it says nothing. Raises InterpreterError.
     """
     if named is not None:
         found = probe(resolve(named))
@@ -120,7 +122,7 @@ def choose(named: Optional[str] = None, needs_torch: bool = True) -> Choice:
                                    % (named, found.dotted, HOW_TO_GET_TORCH))
         return Choice(found, _too_old(found))
     mine = probe(_submitting())
-    if mine.torch:
+    if mine.torch or (not needs_torch and has_all is not None and has_all(mine)):
         return Choice(mine, _too_old(mine))
     system = _system(mine)
     if system is not None and system.torch:

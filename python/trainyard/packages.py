@@ -10,6 +10,7 @@ from typing import Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tupl
 # What a distribution is called elsewhere: conda's and older names -> the name under which pip knows it.
 SAME: Mapping[str, str] = {
     "pytorch": "torch", "pytorch-nightly": "torch", "pytorch-cpu": "torch", "torch-nightly": "torch",
+    "tensorflow-gpu": "tensorflow", "tensorflow-cpu": "tensorflow",
     "torchvision-cpu": "torchvision", "torchvision-nightly": "torchvision", "sklearn": "scikit-learn", "opencv": "opencv-python",
 }
 # No part of what a script imports: an installer, compilers' run-time libraries, conda's switches.

@@ -1,7 +1,9 @@
 """Compute targets, the way notebooks make them."""
 import pytest
+from conftest import wait_until
 
-from azureml.core.compute import AmlCompute, ComputeTarget
+from azureml.core.compute import (AksCompute, AmlCompute, BatchAiCompute, ComputeInstance, ComputeTarget, DsvmCompute, HDInsightCompute,
+                                  RemoteCompute)
 from azureml.core.compute_target import ComputeTargetException
 from azureml.exceptions import UserErrorException
 
@@ -40,6 +42,16 @@ def test_a_name_that_is_taken(workspace):
         ComputeTarget.create(workspace, "twice", AmlCompute.provisioning_configuration())
 
 
+def deleted(target):
+    """Delete it, unless a run that has ended still has its node for a moment."""
+    try:
+        target.delete()
+    except ComputeTargetException as error:
+        assert "has runs that have not ended" in str(error)
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", ["a", "x" * 40, "a b", "-a", "ä"])
 def test_what_cannot_be_a_name(workspace, name):
     with pytest.raises(ComputeTargetException):
@@ -73,3 +85,62 @@ def test_sizes(workspace):
 def test_local_cannot_be_deleted(workspace):
     with pytest.raises(ComputeTargetException):
         ComputeTarget(workspace, "local").delete()
+
+
+def test_the_times_and_counts_are_the_services(workspace, submit, project):
+    box = ComputeTarget.create(workspace, "counted", AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=3))
+    status = box.get_status().serialize()
+    assert (status["currentNodeCount"], status["nodeStateCounts"]["idleNodeCount"]) == (3, 3)
+    assert status["creationTime"] and status["nodeStateCounts"]["runningNodeCount"] == 0
+    assert status["creationTime"] == status["allocationStateTransitionTime"] == status["provisioningStateTransitionTime"]
+    assert status["modifiedTime"] is None and status["errors"] is None and status["allocationState"] == "Steady"
+    gate = project("gate", "")
+    run = submit("import os, time\nwhile os.path.exists(%r): time.sleep(0.02)\n" % str(gate), compute_target=box)
+    try:
+        wait_until(lambda: run.get_status() == "Running")
+        counts = box.get_status().serialize()["nodeStateCounts"]
+        assert (counts["runningNodeCount"], counts["idleNodeCount"]) == (1, 2)
+        assert [n["nodeState"] for n in box.list_nodes()] == ["running"]
+        assert [r.id for r in box.get_active_runs()] == [run.id] and list(box.get_active_runs(status="Queued")) == []
+        with pytest.raises(ComputeTargetException, match="cannot delete the compute target 'counted'"):
+            box.delete()
+    finally:
+        gate.unlink()
+    run.wait_for_completion()
+    assert list(box.get_active_runs()) == []
+    box.update(min_nodes=1, max_nodes=2, idle_seconds_before_scaledown=60)
+    assert box.get_status().serialize()["scaleSettings"] == {
+        "minNodeCount": 1, "maxNodeCount": 2, "nodeIdleTimeBeforeScaleDown": "PT60S"}
+    with pytest.raises(ComputeTargetException, match="min_nodes"):
+        box.update(min_nodes=5)
+    assert box.provisioning_errors == [] and box.serialize()["properties"]["vmSize"] == "STANDARD_D2_V2"
+    assert {"id", "name", "type", "location", "provisioningState"} <= set(box.serialize())
+    assert box.id.endswith("/computes/counted") and box.name in [t.name for t in ComputeTarget.list(workspace)]
+    with pytest.raises(ComputeTargetException, match="is there"):
+        box.wait_for_completion(is_delete_operation=True)
+    wait_until(lambda: deleted(box))
+    box.wait_for_completion(show_output=True, is_delete_operation=True)
+
+
+def test_batch_ai_is_the_older_name(workspace):
+    config = BatchAiCompute.provisioning_configuration(vm_size="STANDARD_NC6", autoscale_enabled=True, cluster_min_nodes=0,
+                                                       cluster_max_nodes=4)
+    target = ComputeTarget.create(workspace, "batchai", config)
+    assert target.get_status().serialize()["scaleSettings"]["maxNodeCount"] == 4
+    assert isinstance(BatchAiCompute(workspace, "batchai"), AmlCompute)
+
+
+@pytest.mark.parametrize("kind", [RemoteCompute, DsvmCompute, AksCompute, HDInsightCompute, ComputeInstance])
+def test_notebooks_with_other_targets(workspace, kind):
+    """try to find it; except ComputeTargetException: make it."""
+    with pytest.raises(ComputeTargetException, match="no %s 'mine'" % kind.__name__):
+        kind(workspace=workspace, name="mine")
+    with pytest.raises(ComputeTargetException):
+        kind(workspace, "local")
+    for call in (lambda: kind.provisioning_configuration(vm_size="Standard_D2_v2"), lambda: kind.create(workspace, name="mine"),
+                 lambda: kind.attach_configuration(username="u", address="a", ssh_port=22, password="secret"),
+                 lambda: kind.attach(workspace=workspace, name="mine", username="u", address="a")):
+        with pytest.raises(UserErrorException, match="%s.*later release of Trainyard; use 'local'" % kind.__name__) as caught:
+            call()
+        assert "secret" not in str(caught.value)
+    assert AksCompute.ClusterPurpose.DEV_TEST == "DevTest"

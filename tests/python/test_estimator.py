@@ -9,11 +9,14 @@ from azureml.core import Environment, RunConfiguration, ScriptRunConfig, _servic
 from azureml.core._submit import specification
 from azureml.core.conda_dependencies import CondaDependencies
 from azureml.core.container_registry import ContainerRegistry
-from azureml.core.runconfig import DataReferenceConfiguration, DockerConfiguration, MpiConfiguration, PyTorchConfiguration
+from azureml.core.runconfig import (DataReferenceConfiguration, DockerConfiguration, MpiConfiguration, PyTorchConfiguration,
+                                    TensorflowConfiguration)
 from azureml.data.datapath import DataPath
 from azureml.exceptions import UserErrorException
-from azureml.train.dnn import Gloo, Mpi, Nccl, PyTorch
+from azureml.train.dnn import Chainer, Gloo, Mpi, Nccl, ParameterServer, PyTorch, TensorFlow
 from azureml.train.estimator import Estimator
+from azureml.train.sklearn import SKLearn
+from trainyard.interpreter import Found
 
 SYSTEM = "/usr/bin/python3"
 REFERENCE = ("source_directory compute_target vm_size vm_priority entry_script script_params node_count process_count_per_node "
@@ -40,10 +43,14 @@ def estimator(kind=Estimator, **parameters):
     return kind("proj", entry_script="train.py", **parameters)
 
 
-@pytest.mark.parametrize("kind", [Estimator, PyTorch])
-def test_signature(kind):
+@pytest.mark.parametrize("kind, more, less", [
+    (Estimator, (), ()), (PyTorch, ("framework_version", "_enable_optimized_mode"), ()), (Chainer, ("framework_version",), ()),
+    (TensorFlow, ("worker_count", "parameter_server_count", "framework_version"), ()),
+    (SKLearn, ("framework_version",), ("node_count", "process_count_per_node", "distributed_backend", "distributed_training", "use_gpu"))])
+def test_signature(kind, more, less):
     names = list(inspect.signature(kind).parameters)
-    assert set(REFERENCE) <= set(names) and names[0] == "source_directory"
+    assert (set(REFERENCE) | set(more)) - set(less) == set(names) - ({"_enable_optimized_mode"} - set(more))
+    assert names[0] == "source_directory" and not set(less) & set(names) and set(more) <= set(names)
     kinds = {n: p.kind for n, p in inspect.signature(kind).parameters.items()}
     assert kinds["source_directory"] == inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert all(k == inspect.Parameter.KEYWORD_ONLY for n, k in kinds.items() if n != "source_directory")
@@ -89,11 +96,14 @@ def test_environment_variables_become_texts():
     assert spec_of(estimator(environment_variables={"A": 1, "B": "x"}))["environment_variables"] == {"A": "1", "B": "x"}
 
 
-def test_environment_definition_wins():
+def test_environment_definition_is_the_only_one():
     env = Environment("mine")
     env.environment_variables = {"A": "env"}
-    with pytest.warns(UserWarning, match="pip_packages"):
-        est = estimator(environment_definition=env, pip_packages=["no-such-package"])
+    with pytest.raises(UserErrorException, match="environment_definition and pip_packages are both given; put what it says"):
+        estimator(environment_definition=env, pip_packages=["numpy"])
+    with pytest.raises(UserErrorException, match="and user_managed, environment_variables are both given; put what they say"):
+        estimator(environment_definition=env, user_managed=True, environment_variables={"A": 1})
+    est = estimator(environment_definition=env, use_gpu=False, use_docker=False)
     assert est.run_config.environment is env
     assert spec_of(est)["environment_variables"] == {"A": "env"}
 
@@ -105,6 +115,10 @@ def test_environment_definition_wins():
     ({"distributed_training": Mpi(process_count_per_node=2)}, "distributed_training"),
     ({"distributed_training": Gloo(), "node_count": 2}, "distributed_training"), ({"distributed_training": Nccl()}, "distributed_training"),
     ({"distributed_training": MpiConfiguration()}, "distributed_training"),
+    ({"distributed_backend": "smoke"}, "distributed_backend is 'smoke', and may be 'mpi'"),
+    ({"distributed_training": "mpi"}, "distributed_training is of type str"),
+    ({"distributed_backend": "ps"}, "distributed_backend = 'ps' asks for parameter servers"),
+    ({"distributed_training": ParameterServer(worker_count=2)}, "ParameterServer asks for parameter servers"),
     ({"distributed_backend": "mpi", "distributed_training": Mpi()}, "distributed_backend and distributed_training"),
     ({"conda_dependencies_file": "a", "conda_dependencies_file_path": "a"}, "conda_dependencies_file"),
     ({"pip_requirements_file": "a", "pip_requirements_file_path": "b"}, "pip_requirements_file"),
@@ -117,7 +131,7 @@ def test_environment_definition_wins():
     ({"environment_variables": ["A"]}, "environment_variables"), ({"environment_variables": {"A": None}}, "'A'"),
     ({"environment_definition": "env"}, "environment_definition"), ({"compute_target": 3}, "compute_target"),
     ({"use_gpu": "yes"}, "use_gpu")])
-@pytest.mark.parametrize("kind", [Estimator, PyTorch])
+@pytest.mark.parametrize("kind", [Estimator, PyTorch, TensorFlow, Chainer])
 def test_contradictions_and_bad_types(kind, parameters, words):
     with pytest.raises(UserErrorException, match=words):
         estimator(kind, **parameters)
@@ -200,6 +214,76 @@ def test_framework_version_warns_when_it_differs():
     est = estimator(PyTorch, framework_version="0.4.0")
     est.run_config.environment.python.interpreter_path = SYSTEM
     assert any("framework_version 0.4.0" in w for w in spec_of(est)["warnings"])
+
+
+# TensorFlow, Chainer, SKLearn
+
+@pytest.fixture
+def python_with(project, tmp_path):
+    """python_with(name=version...) -> the path of an interpreter that has these distributions."""
+    def make(**there):
+        for name, version in there.items():
+            name = name.replace("_", "-")
+            project("site/%s-%s.dist-info/METADATA" % (name, version), "Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (name, version))
+        fake = project("python3-other", "#!/bin/sh\nPYTHONPATH='%s' exec %s \"$@\"\n" % (tmp_path / "site", SYSTEM))
+        fake.chmod(0o755)
+        return str(fake)
+    return make
+
+
+FRAMEWORKS = [(TensorFlow, "tensorflow"), (Chainer, "chainer"), (SKLearn, "scikit-learn")]
+
+
+@pytest.mark.parametrize("kind, package", FRAMEWORKS)
+def test_their_package_has_to_be_there(kind, package, python_with):
+    est = kind(source_directory="proj", compute_target="local", entry_script="train.py", script_params={"--C": 0.5},
+               pip_packages=["azureml-core"])
+    assert list(est.conda_dependencies.pip_packages) == [package, "azureml-core"]
+    est.run_config.environment.python.interpreter_path = SYSTEM
+    with pytest.raises(UserErrorException, match=r"does not have: %s \(it is not installed\)" % package):
+        spec_of(est)
+    est.run_config.environment.python.interpreter_path = python_with(**{package: "2.0.1"})
+    assert spec_of(est)["arguments"] == ["--C", "0.5"] and not spec_of(est)["warnings"]
+    assert spec_of(estimator(kind, user_managed=True))["script"] == "train.py"
+
+
+@pytest.mark.parametrize("kind, package", FRAMEWORKS)
+def test_their_framework_version(kind, package, python_with):
+    est = estimator(kind, framework_version="1.13")
+    est.run_config.environment.python.interpreter_path = python = python_with(**{package: "2.0.1"})
+    assert spec_of(est)["warnings"] == ["framework_version 1.13 is asked for, and %s has %s 2.0.1, which the run uses" % (python, package)]
+    est = estimator(kind, framework_version="2.0")
+    est.run_config.environment.python.interpreter_path = python
+    assert spec_of(est)["warnings"] == []
+
+
+def test_the_submitting_python_is_used_when_it_has_what_is_asked_for(python_with, monkeypatch):
+    """scikit-learn here, torch in the system's Python: the run needs no torch."""
+    monkeypatch.setattr("sys.executable", python_with(scikit_learn="1.2"))
+    monkeypatch.setattr("trainyard.interpreter.probe", lambda path: Found(path, [3, 11, 2], path == SYSTEM))
+    assert spec_of(estimator(SKLearn))["interpreter"].endswith("python3-other")
+    assert spec_of(estimator(Estimator))["interpreter"] == SYSTEM
+    assert spec_of(estimator(PyTorch))["interpreter"] == SYSTEM
+
+
+def test_an_environment_definition_has_all_packages_itself():
+    env = Environment("mine")
+    assert list(TensorFlow("proj", entry_script="train.py", environment_definition=env).conda_dependencies.pip_packages) == []
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"worker_count": 2}, "worker_count asks for parameter servers"), ({"parameter_server_count": 2}, "parameter_server_count asks"),
+    ({"worker_count": 0}, "worker_count is 0"), ({"node_count": 2, "worker_count": 2, "distributed_backend": "ps"}, "parameter servers"),
+    ({"distributed_training": TensorflowConfiguration()}, "TensorflowConfiguration asks for parameter servers")])
+def test_parameter_servers_are_refused_by_name(parameters, words):
+    with pytest.raises(UserErrorException, match="TensorFlow: .*" + words if "0" not in words else words):
+        estimator(TensorFlow, **parameters)
+
+
+def test_counts_of_one_are_one_process(python_with):
+    est = estimator(TensorFlow, node_count=1, process_count_per_node=1, worker_count=1, parameter_server_count=1)
+    est.run_config.environment.python.interpreter_path = python_with(tensorflow="2.0")
+    assert spec_of(est)["script"] == "train.py"
 
 
 # ScriptRunConfig

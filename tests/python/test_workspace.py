@@ -74,3 +74,71 @@ def test_what_it_holds(workspace):
     assert {"id", "name", "location", "type", "workspaceid", "storageAccount"} <= set(workspace.get_details())
     with pytest.raises(UserErrorException, match="no_such_run"):
         workspace.get_run("no_such_run")
+
+
+def test_configuration_notebook(project, tmp_path):
+    """try the constructor, else create; write the configuration; from_config elsewhere."""
+    try:
+        ws = Workspace(subscription_id="s", resource_group="g", workspace_name="mine")
+        ws.write_config()
+    except Exception as error:
+        pytest.fail("the notebook would say that it is not accessible: %s" % error)
+    ws = Workspace.create("mine", None, "s", "g", location="eastus2", create_resource_group=True, sku="basic", exist_ok=True)
+    ws.write_config(path="deep/er", file_name="other.json")
+    assert Workspace.from_config(path="deep/er", _file_name="other.json") == ws
+    assert Workspace.from_config(path=str(tmp_path / "deep" / "er" / ".azureml" / "other.json")) == ws
+    assert repr(Workspace.from_config()) == "Workspace.create(name='mine', subscription_id='s', resource_group='g')"
+    project("file", "")
+    with pytest.raises(UserErrorException, match="cannot be written"):
+        ws.write_config("file")
+    with pytest.raises(UserErrorException, match="'colour'"):
+        Workspace.create("mine", colour="red")
+    with pytest.warns(UserWarning, match="key_vault"):
+        Workspace.create("mine", key_vault="x")
+
+
+def test_list(workspace):
+    found = Workspace.list("s", resource_group="g")
+    assert {n: [w.name for w in ws] for n, ws in found.items()} == {"trainyard": ["trainyard"]}
+    assert found["trainyard"][0].subscription_id == "s"
+
+
+def test_details(workspace):
+    details = workspace.get_details()
+    assert set(details) == {
+        "id", "name", "location", "type", "workspaceid", "description", "friendlyName", "creationTime", "containerRegistry", "keyVault",
+        "applicationInsights", "identityPrincipalId", "identityTenantId", "identityType", "storageAccount"}
+    assert details["creationTime"].startswith("20") and details["workspaceid"] == workspace._workspace_id
+    assert details["creationTime"] == workspace.get_details()["creationTime"]
+
+
+@pytest.mark.parametrize("name", ["environments", "datasets", "models", "images", "webservices", "linked_services"])
+def test_dictionaries_of_a_later_release_are_empty(workspace, name):
+    found = getattr(workspace, name)
+    assert len(found) == 0 and list(found) == [] and found() == [] and found.get("x") is None and "x" not in found
+    with pytest.raises(UserErrorException, match=r"\('x'\) comes with a later release"):
+        found["x"]
+    with pytest.raises(KeyError):
+        found["x"]
+
+
+def test_the_default_datastore(workspace):
+    workspace.set_default_datastore("workspaceblobstore")
+    with pytest.raises(UserErrorException, match="there is no datastore 'x'"):
+        workspace.set_default_datastore("x")
+
+
+def test_what_a_workspace_refuses(workspace):
+    with pytest.raises(UserErrorException, match="trainyard down"):
+        workspace.delete()
+    with pytest.raises(UserErrorException, match="environment_variables"):
+        workspace.get_default_keyvault()
+    with pytest.raises(UserErrorException, match="MLFLOW_TRACKING_URI"):
+        workspace.get_mlflow_tracking_uri()
+    with pytest.raises(UserErrorException, match="type is 'TPU'"):
+        workspace.get_default_compute_target("TPU")
+
+
+def test_experiments(submit, workspace):
+    submit("pass\n", experiment="in-the-workspace").wait_for_completion()
+    assert workspace.experiments["in-the-workspace"].name == "in-the-workspace"

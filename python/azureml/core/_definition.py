@@ -41,28 +41,17 @@ def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, A
 
     Passwords are left out.
     """
-    rc, env = config.run_config, config.run_config.environment
-    dependencies = env.python.conda_dependencies
+    rc = config.run_config
+    environment = rc.environment._as_dict()
+    environment["python"]["interpreterPath"] = spec.get("interpreter") or environment["python"]["interpreterPath"]
+    environment["docker"]["enabled"] = False  # runs use no container, one process, one node
     return {
-        "useAbsolutePath": False, "sourceDirectoryDataStore": rc.source_directory_data_store, "framework": "Python",
-        "communicator": "None", "data": {}, "outputData": {}, "jobName": None, "nodeCount": 1, "priority": None,
-        "environment": {
-            "name": env.name, "version": env.version,
-            "python": {"interpreterPath": spec.get("interpreter") or env.python.interpreter_path,
-                       "userManagedDependencies": bool(env.python.user_managed_dependencies),
-                       "condaDependencies": None if dependencies is None else dependencies.as_dict(),
-                       "baseCondaEnvironment": env.python.base_conda_environment},
-            "environmentVariables": dict(env.environment_variables or {}),
-            "docker": {"baseImage": env.docker.base_image, "baseDockerfile": env.docker.base_dockerfile,
-                       "baseImageRegistry": {"address": env.docker.base_image_registry.address, "username": None, "password": None},
-                       "enabled": False, "arguments": list(env.docker.arguments)},
-            "spark": {"repositories": [], "packages": [], "precachePackages": True},
-            "inferencingStackVersion": env.inferencing_stack_version},
-        "history": {"outputCollection": True, "directoriesToWatch": ["logs"], "snapshotProject": True},
-        "spark": {"configuration": {}},
-        "amlCompute": {"name": None, "vmSize": rc.amlcompute.vm_size, "retainCluster": False, "clusterMaxNodeCount": None},
-        "tensorflow": {"workerCount": 1, "parameterServerCount": 1}, "mpi": {"processCountPerNode": 1},
-        "pyTorch": {"communicationBackend": None, "processCount": None},
+        "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "communicator": "None", "data": {},
+        "outputData": {}, "jobName": None, "nodeCount": 1, "priority": rc.priority, "environment": environment,
+        "autoPrepareEnvironment": bool(rc.auto_prepare_environment),
+        "history": rc.history._as_dict(), "spark": rc.spark._as_dict(), "hdi": rc.hdi._as_dict(),
+        "amlCompute": rc.amlcompute._as_dict(), "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
+        "mpi": {"processCountPerNode": 1}, "pyTorch": {"communicationBackend": None, "processCount": None},
         "docker": {"useDocker": False, "sharedVolumes": True, "shmSize": rc.docker.shm_size or "2g", "arguments": []},
     }
 

@@ -58,12 +58,10 @@ class _Later(UserErrorException, AttributeError):
     """A name of the SDK that a later release brings; ``hasattr`` says that it is not there."""
 
 
-def later(what: str, instead: str) -> UserErrorException:
-    """The error for what a later release brings."""
-    return _Later("%s comes with a later release of Trainyard; %s" % (what, instead))
+class _LaterKey(UserErrorException, KeyError):
+    """The same for an entry of a dictionary."""
 
 
-def later_module(name: str) -> ImportError:
-    """The error of a module, or of a name in one, that a later release brings."""
-    return ImportError("%s comes with a later release of Trainyard; this one runs jobs of one process (docs/python.md says what it has)"
-                       % name, name=name)
+def later(what: str, instead: str, key: bool = False) -> UserErrorException:
+    """The error for what a later release brings. key: it was looked for in a dictionary."""
+    return (_LaterKey if key else _Later)("%s comes with a later release of Trainyard; %s" % (what, instead))

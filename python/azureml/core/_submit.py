@@ -9,20 +9,29 @@ import shlex
 import warnings
 from typing import Any, Dict, List, Mapping, Optional
 
+import trainyard
 from azureml._restclient import snapshots_client
 from azureml.core import _arguments
 from azureml.core._definition import run_definition
 from azureml.core._progress import Progress
-from azureml.core._service import client, later, sdk_errors
+from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
-from azureml.core.runconfig import DEFAULT_MAX_RUN_SECONDS, RunConfiguration, positive
+from azureml.core.conda_dependencies import CondaDependencies, spec_list
+from azureml.core.environment import DockerSection, Environment, PythonSection
+from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HdiConfiguration,
+                                    HistoryConfiguration, MpiConfiguration, PyTorchConfiguration, RunConfiguration,
+                                    SparkConfiguration, positive)
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
 from trainyard import errors, interpreter, packages
 
+PIP_FILES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable")
+LEGACY = os.path.join(os.path.dirname(os.path.abspath(trainyard.__file__)), "legacy")
+KEPT = ("outputs", "logs")
 IGNORE_FILES = (".amlignore", ".gitignore")
-FOR_THIS_RUN = "amlcompute"  # a target that the cloud makes for one run; here it is this box
+FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
+FRAMEWORKS = ("python", "pytorch", "tensorflow", "cntk")  # words for a script of Python
 _PLACEHOLDER = re.compile(r"\$(?:AZUREML_DATAREFERENCE_(\w+)|\{AZUREML_DATAREFERENCE_(\w+)\})")
 
 
@@ -53,13 +62,14 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
 def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
     """The run specification (docs/spec/run-spec.md) of a configuration, without its snapshot. UserErrorException."""
     rc = config.run_config
+    check_tree(rc)
     check_processes(config)
     references = _arguments.as_references(rc.data_references)
     given = _arguments.words(config.arguments, references)
     if config.resume_from is not None:
         given += resume_words(config.resume_from, references)
     check_source(config.source_directory)
-    notes: List[str] = []
+    notes = [*unwatched(rc)]
     chosen = choose_interpreter(config, notes)
     spec: Dict[str, Any] = {
         "version": 1, "target": target_name(rc.target), "source_directory": os.path.realpath(config.source_directory),
@@ -70,6 +80,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
             ("environment.environment_variables", rc.environment.environment_variables),
             ("environment_variables", rc.environment_variables)),
     }
+    if rc.legacy_aliases or rc.environment.legacy_aliases:
+        add_legacy_aliases(spec["environment_variables"], config.source_directory, notes)
     if config.script:
         spec["script"] = entry_path(config.source_directory, config.script, config._script_word)
     else:
@@ -87,6 +99,40 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     return spec
 
 
+def check_tree(rc: RunConfiguration) -> None:
+    """UserErrorException, by its name, for an attribute of a run configuration that holds something of another kind."""
+    for name, kind in (("environment", Environment), ("environment.python", PythonSection), ("environment.docker", DockerSection),
+                       ("environment.python.conda_dependencies", CondaDependencies), ("docker", DockerConfiguration),
+                       ("mpi", MpiConfiguration), ("pytorch", PyTorchConfiguration), ("history", HistoryConfiguration),
+                       ("amlcompute", AmlComputeConfiguration), ("spark", SparkConfiguration), ("hdi", HdiConfiguration)):
+        value: Any = rc
+        for part in name.split("."):
+            value = getattr(value, part)
+        if not isinstance(value, kind) and not (value is None and kind is CondaDependencies):
+            raise UserErrorException("run_config.%s is of type %s; a %s is needed" % (name, type(value).__name__, kind.__name__))
+    for name, value in (("legacy_aliases", rc.legacy_aliases), ("environment.legacy_aliases", rc.environment.legacy_aliases)):
+        if not isinstance(value, bool):
+            raise UserErrorException("run_config.%s is %r; True or False is needed" % (name, value))
+    for name in ("data", "output_data"):
+        if getattr(rc, name):
+            raise later("run_config.%s: a dataset" % name, "give the run a DataReference, for example datastore.path('x').as_mount()")
+    cloud_only("run_config.source_directory_data_store", bool(rc.source_directory_data_store))
+
+
+def add_legacy_aliases(variables: Dict[str, str], directory: str, notes: List[str]) -> None:
+    """Put the folder that restores old names of libraries on the job's PYTHONPATH."""
+    variables["PYTHONPATH"] = os.pathsep.join(p for p in (LEGACY, variables.get("PYTHONPATH")) if p)
+    if os.path.exists(os.path.join(directory, "sitecustomize.py")):
+        notes.append("legacy_aliases has no effect, because source_directory has a sitecustomize.py of its own, which Python runs instead")
+
+
+def unwatched(rc: RunConfiguration) -> List[str]:
+    """A note when directories are named whose files will not be kept."""
+    others = [str(d) for d in rc.history.directories_to_watch or [] if os.path.normpath(str(d)) not in KEPT]
+    return ["history.directories_to_watch names %s: only files in outputs/ and logs/ are kept" % ", ".join("'%s'" % d for d in others)
+            ] if others else []
+
+
 def check_processes(config: ScriptRunConfig) -> None:
     """One process on one node is what this release runs."""
     rc = config.run_config
@@ -98,7 +144,7 @@ def check_processes(config: ScriptRunConfig) -> None:
             raise later("%s = %r: a run of several processes" % (what, value), "leave it at 1")
     if str(rc.communicator or "None").lower() != "none":
         raise later("communicator = %r: a run of several processes" % rc.communicator, "leave it at 'None'")
-    if str(rc.framework).lower() != "python":
+    if str(rc.framework).lower() not in FRAMEWORKS:
         raise later("framework = %r" % rc.framework, "leave it at 'Python'")
 
 
@@ -121,7 +167,7 @@ def target_name(target: Any) -> str:
     if not isinstance(target, str):
         raise UserErrorException("compute_target is of type %s; a ComputeTarget, its name, or 'local' is needed"
                                  % type(target).__name__)
-    return "local" if target.lower() in ("local", FOR_THIS_RUN) else target
+    return "local" if target.lower() in ("local", *FOR_THIS_RUN) else target
 
 
 def check_target(name: str) -> None:
@@ -217,29 +263,37 @@ def check_placeholders(spec: Dict[str, Any]) -> None:
 def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
     """The run's interpreter, whose packages satisfy what is asked for. Sentences for the user are added to `notes`."""
     rc = config.run_config
-    specs = wanted_packages(rc)
+    specs = wanted_packages(rc, config.source_directory)
     needs_torch = config._needs_torch or any(packages.parse(s)[0] == "torch" for s in specs)
     section = rc.environment.python
     named = section.interpreter_path
     if named in (None, "", "python"):
         named = None
     try:
-        choice = interpreter.choose(named, needs_torch)
+        choice = interpreter.choose(named, needs_torch, lambda found: bool(specs) and not packages.missing(
+            specs, interpreter.installed(found.path)))
         if choice.notice:
             notes.append(choice.notice)
         if specs and not section.user_managed_dependencies:
             check_packages(specs, choice.found, notes)
         if config._framework_version is not None:
-            check_framework(str(config._framework_version), choice.found, notes)
+            check_framework(config._framework, str(config._framework_version), choice.found, notes)
     except interpreter.InterpreterError as error:
         raise UserErrorException(str(error), error) from None
     return choice.found.path
 
 
-def wanted_packages(rc: RunConfiguration) -> List[str]:
-    """All specifications of a run configuration, conda's and pip's."""
-    dependencies = rc.environment.python.conda_dependencies
-    return [] if dependencies is None else [*dependencies.conda_packages, *dependencies.pip_packages]
+def wanted_packages(rc: RunConfiguration, directory: str) -> List[str]:
+    """All specifications of a run configuration, conda's and pip's; a conda file that it names lies in `directory`."""
+    dependencies, file = rc.environment.python.conda_dependencies, rc.environment.python.conda_dependencies_file
+    if file:
+        dependencies = CondaDependencies(os.path.join(directory, file))
+    for option in dependencies.pip_options if dependencies is not None else ():
+        if option.startswith(PIP_FILES):
+            raise UserErrorException("the packages ask pip for '%s': files of requirements are not read from there; list the packages "
+                                     "themselves, or read the file with Environment.from_pip_requirements" % option)
+    return [] if dependencies is None else [*spec_list(dependencies.conda_packages, "conda_packages"),
+                                            *spec_list(dependencies.pip_packages, "pip_packages")]
 
 
 def check_packages(specs: List[str], found: interpreter.Found, notes: List[str]) -> None:
@@ -257,11 +311,11 @@ def check_packages(specs: List[str], found: interpreter.Found, notes: List[str])
                                  % (found.path, found.dotted, "; ".join("%s (%s)" % (m.spec, m.why) for m in lacking)))
 
 
-def check_framework(version: str, found: interpreter.Found, notes: List[str]) -> None:
-    """A note when torch is of another version than ``framework_version``."""
-    have = interpreter.installed(found.path).get("torch")
+def check_framework(name: str, version: str, found: interpreter.Found, notes: List[str]) -> None:
+    """A note when the package `name` is of another version than ``framework_version``."""
+    have = interpreter.installed(found.path).get(name)
     if have is not None and not packages.satisfies(have, [("=", version)]):
-        notes.append("framework_version %s is asked for, and %s has torch %s, which the run uses" % (version, found.path, have))
+        notes.append("framework_version %s is asked for, and %s has %s %s, which the run uses" % (version, found.path, name, have))
 
 
 def store_snapshot(directory: str, script: Optional[str]) -> str:

@@ -3,14 +3,14 @@
 ``local`` is this box and always exists. A cluster that is created here is a logical one: at most ``max_nodes`` of its runs go
 on at once, on this box.
 """
-import datetime
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from azureml.core._service import client, sdk_errors
 from azureml.exceptions import ComputeTargetException, UserErrorException
 from trainyard import errors
 
 if TYPE_CHECKING:
+    from azureml.core.run import Run
     from azureml.core.workspace import Workspace
 
 __all__ = ["ComputeTarget", "ComputeTargetException"]
@@ -127,12 +127,35 @@ class ComputeTarget:
 
     def wait_for_completion(self, show_output: bool = False, min_node_count: Optional[int] = None,
                             timeout_in_minutes: float = 25, is_delete_operation: bool = False) -> None:
-        """Returns at once: a target is ready as soon as it exists. show_output: print what notebooks show."""
+        """Returns at once: a target is ready as soon as it exists, and gone as soon as it is deleted.
+
+        show_output: print what notebooks show. is_delete_operation: ComputeTargetException when it is there.
+        """
+        if is_delete_operation:
+            if any(t.name == self.name for t in ComputeTarget.list(self.workspace)):
+                raise ComputeTargetException("the compute target '%s' is there; its delete() removes it" % self.name)
+            return
         self.refresh_state()
         if show_output:
             print("Succeeded")
             print("AmlCompute wait for completion finished\n")
             print("Minimum number of nodes requested have been provisioned")
+
+    def get_active_runs(self, type: Optional[str] = None, tags: Any = None, properties: Any = None,  # noqa: A002
+                        status: Any = None) -> "Iterator[Run]":
+        """Its runs that have not ended, newest first; `type` as of Run.type, tags and properties as in Experiment.get_runs, status: a
+        state or several."""
+        from azureml.core.experiment import matches
+        from azureml.core.run import get_run
+
+        wanted = None if status is None else {status} if isinstance(status, str) else set(status)
+        with sdk_errors(ComputeTargetException):
+            records = list(client().runs(state="active", target=self.name))
+        for record in records:
+            run = get_run(None, record["id"], workspace=self.workspace)
+            if (type in (None, run.type) and (wanted is None or record["state"] in wanted) and matches(record["tags"], tags)
+                    and matches(record["properties"], properties)):
+                yield run
 
     def serialize(self) -> Dict[str, Any]:
         """The target as a dictionary."""
@@ -161,9 +184,11 @@ class AmlComputeStatus:
         self.target_node_count: int = self.current_node_count
         self.vm_size: str = spec.get("vm_size") or ""
         self.vm_priority: str = {"lowpriority": "LowPriority"}.get(spec.get("vm_priority") or "", "Dedicated")
-        self.allocation_state = "Steady"
+        self.allocation_state = "Steady"  # from the start on: nodes of this box need not be allocated
         self.provisioning_state = "Succeeded"
         self.creation_time: Optional[str] = record.get("created")
+        self.allocation_state_transition_time = self.provisioning_state_transition_time = self.creation_time
+        self.modified_time: Optional[str] = None  # the service does not keep it
         self.errors: Optional[List[Any]] = None
         self.node_state_counts = {"preparingNodeCount": 0, "runningNodeCount": nodes["running"], "idleNodeCount": nodes["idle"],
                                   "unusableNodeCount": 0, "leavingNodeCount": 0, "preemptedNodeCount": 0}
@@ -173,11 +198,10 @@ class AmlComputeStatus:
 
     def serialize(self) -> Dict[str, Any]:
         """The keys that notebooks print."""
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat()
         return {"currentNodeCount": self.current_node_count, "targetNodeCount": self.target_node_count,
                 "nodeStateCounts": dict(self.node_state_counts), "allocationState": self.allocation_state,
-                "allocationStateTransitionTime": self.creation_time or now, "errors": self.errors,
-                "creationTime": self.creation_time, "modifiedTime": self.creation_time,
+                "allocationStateTransitionTime": self.allocation_state_transition_time, "errors": self.errors,
+                "creationTime": self.creation_time, "modifiedTime": self.modified_time,
                 "provisioningState": self.provisioning_state, "provisioningStateTransitionTime": self.creation_time,
                 "scaleSettings": dict(self.scale_settings), "vmPriority": self.vm_priority, "vmSize": self.vm_size}
 

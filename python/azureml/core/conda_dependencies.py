@@ -6,6 +6,7 @@ import os
 from typing import Any, Dict, Iterable, List, Optional
 
 from azureml.core import _conda_file
+from azureml.core._section import read_text, write_text
 from azureml.exceptions import UserErrorException
 from trainyard import packages
 
@@ -16,6 +17,7 @@ TENSORFLOW_DEFAULT_VERSION = "2.1.0"
 class CondaDependencies:
     """Conda and pip packages, and channels; changed by add_ and remove_ methods. Removing what is not there does nothing.
 
+    Two of them are equal when they ask for the same packages, options and channels, whatever their name.
     conda_dependencies_file_path: a file to begin with; UserErrorException when it cannot be read.
     """
 
@@ -28,12 +30,11 @@ class CondaDependencies:
         self._pip_options: List[str] = []
         values = _underlying_structure
         if conda_dependencies_file_path is not None:
-            try:
-                with open(conda_dependencies_file_path, encoding="utf-8") as file:
-                    values = _conda_file.parse(file.read(), os.fspath(conda_dependencies_file_path))
-            except OSError as error:
-                raise UserErrorException("the conda file '%s' cannot be read: %s" % (conda_dependencies_file_path, error.strerror),
-                                         error) from None
+            if not isinstance(conda_dependencies_file_path, (str, os.PathLike)):
+                raise UserErrorException("CondaDependencies: conda_dependencies_file_path is of type %s; the path of a file is needed"
+                                         % type(conda_dependencies_file_path).__name__)
+            path = os.fspath(conda_dependencies_file_path)
+            values = _conda_file.parse(read_text(path, "the conda file"), path)
         self._load(values or {})
 
     def _load(self, values: Dict[str, Any]) -> None:
@@ -59,7 +60,7 @@ class CondaDependencies:
         for spec in spec_list(pip_packages, "pip_packages"):
             made.add_pip_package(spec)
         if pip_indexurl:
-            made.set_pip_option("--index-url %s" % pip_indexurl)
+            made.set_pip_index_url(pip_indexurl)
         return made
 
     def add_conda_package(self, conda_package: str) -> None:
@@ -98,6 +99,7 @@ class CondaDependencies:
 
     def set_python_version(self, version: str) -> None:
         """Ask for a version of Python, for example '3.11'."""
+        _parsed("python=%s" % (version,), "set_python_version")
         self.remove_conda_package("python")
         self._conda.insert(0, "python=%s" % version)
 
@@ -107,8 +109,20 @@ class CondaDependencies:
         return None if spec is None else packages.parse(spec)[1][-1][1] if packages.parse(spec)[1] else None
 
     def set_pip_option(self, pip_option: str) -> None:
-        """Keep an option of pip. Nothing is fetched, so it has no effect."""
+        """Keep an option of pip, in place of another value of it. Nothing is fetched, so it has no effect."""
+        if not isinstance(pip_option, str) or not pip_option.startswith("-"):
+            raise UserErrorException("set_pip_option: %r is no option of pip such as '--pre'" % (pip_option,))
+        self.remove_pip_option(pip_option)
         self._pip_options.append(pip_option)
+
+    def remove_pip_option(self, pip_option: str) -> None:
+        """Remove an option of pip, whatever its value."""
+        name = _option(str(pip_option))
+        self._pip_options[:] = [o for o in self._pip_options if _option(o) != name]
+
+    def set_pip_index_url(self, index_url: str) -> None:
+        """Keep the address of an index. Nothing is fetched, so it has no effect."""
+        self.set_pip_option("--index-url %s" % index_url)
 
     @property
     def conda_packages(self) -> Iterable[str]:
@@ -119,6 +133,11 @@ class CondaDependencies:
     def pip_packages(self) -> Iterable[str]:
         """The pip specifications."""
         return list(self._pip)
+
+    @property
+    def pip_options(self) -> Iterable[str]:
+        """The options of pip."""
+        return list(self._pip_options)
 
     @property
     def conda_channels(self) -> Iterable[str]:
@@ -139,11 +158,22 @@ class CondaDependencies:
 
     def save_to_file(self, base_directory: str, conda_file_path: str = "conda_dependencies.yml") -> str:
         """Write a conda file; its name."""
-        with open(os.path.join(base_directory, conda_file_path), "w", encoding="utf-8") as file:
-            file.write(self.serialize_to_string())
+        write_text(os.path.join(base_directory, conda_file_path), self.serialize_to_string(), "the conda file")
         return conda_file_path
 
-    save = save_to_file
+    def save(self, path: Optional[str] = None) -> str:
+        """Write a conda file at `path` (default: ``conda_dependencies.yml`` in the current folder); its path."""
+        place = os.fspath(path) if path is not None else "conda_dependencies.yml"
+        write_text(place, self.serialize_to_string(), "the conda file")
+        return place
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, CondaDependencies) and dict(self.as_dict(), name="") == dict(other.as_dict(), name="")
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return "CondaDependencies(%r)" % self.as_dict()
 
 
 def spec_list(value: Any, what: str) -> List[str]:
@@ -160,11 +190,7 @@ def spec_list(value: Any, what: str) -> List[str]:
 
 def read_requirements(path: str, what: str) -> List[str]:
     """The specifications of a pip requirements file. UserErrorException when it cannot be read."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise UserErrorException("%s: the file '%s' cannot be read: %s" % (what, path, error.strerror), error) from None
+    lines = [line.strip() for line in read_text(path, "%s: the file" % what).replace("\\\n", " ").split("\n")]
     specs = []
     for line in lines:
         if not line or line.startswith("#") or line.startswith(("--index-url", "-i ", "--extra-index-url", "--find-links", "-f ")):
@@ -189,6 +215,12 @@ def _replace(specs: List[str], spec: str) -> None:
     specs[:] = [s for s in specs if packages.parse(s)[0] != name] + [spec]
 
 
+def _option(text: str) -> str:
+    """The option itself, without its value."""
+    return text.replace("=", " ").split(" ", 1)[0]
+
+
 def _remove(specs: List[str], spec: str) -> None:
+    _parsed(spec, "package")
     name, clauses = packages.parse(spec)
     specs[:] = [s for s in specs if s != spec and (clauses or packages.parse(s)[0] != name)]

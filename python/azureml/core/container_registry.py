@@ -1,11 +1,22 @@
 """Where images come from."""
-from typing import Optional
+from typing import Any, Dict, Optional
+
+from azureml.core._section import Section, text_of
 
 
-class ContainerRegistry:
-    """address, username and password of a registry; kept, and without effect: runs use no images."""
+class ContainerRegistry(Section):
+    """address, username and password of a registry; kept, and without effect: runs use no images. The password goes to no file."""
+
+    _saved = {"address": text_of, "username": text_of, "password": text_of}
+    _elsewhere = frozenset({"registryidentity"})
 
     def __init__(self) -> None:
         self.address: Optional[str] = None
         self.username: Optional[str] = None
         self.password: Optional[str] = None
+
+    def _as_dict(self) -> Dict[str, Any]:
+        return {"address": self.address, "username": self.username, "password": None}
+
+    def __repr__(self) -> str:
+        return "ContainerRegistry(address=%r, username=%r)" % (self.address, self.username)

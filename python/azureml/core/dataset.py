@@ -1,4 +1,8 @@
-"""It comes with a later release; importing it says so."""
-from azureml.core._service import later_module
+"""Datasets come with a later release; the names import, and say so on first use."""
+from azureml.core._later import later_name
 
-raise later_module(__name__)
+__all__ = ["Dataset"]
+
+Dataset = later_name(
+    __name__ + ".Dataset",
+    "a dataset", "use a datastore: ws.get_default_datastore().path('x').as_mount()")

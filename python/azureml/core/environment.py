@@ -1,22 +1,40 @@
 """Environments: the interpreter, packages and variables of a run."""
 import copy
-from typing import Any, Dict, List, Optional
+import json
+import os
+from typing import Any, Dict, List, Mapping, Optional
 
+from azureml.core import _conda_file
+from azureml.core._later import later_name
+from azureml.core._section import (Section, flag_of, list_of, map_of, read_json, read_text, text_of, texts_of, write_text)
 from azureml.core._service import later
 from azureml.core.conda_dependencies import CondaDependencies, read_requirements
 from azureml.core.container_registry import ContainerRegistry
 from azureml.exceptions import UserErrorException
 
-__all__ = ["CondaDependencies", "DEFAULT_CPU_IMAGE", "DEFAULT_GPU_IMAGE", "DockerSection", "Environment", "PythonSection"]
+__all__ = [
+    "CondaDependencies", "ContainerRegistry", "DEFAULT_CPU_IMAGE", "DEFAULT_GPU_IMAGE", "DatabricksSection", "DockerBuildContext",
+    "DockerSection", "Environment", "PythonSection", "SparkPackage", "SparkSection",
+]
 
 DEFAULT_CPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu20.04"
 DEFAULT_GPU_IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-cuda11.1-cudnn8-ubuntu20.04"
 DEFAULT_INTERPRETER = "python"
+DEFINITION_FILE = "azureml_environment.json"
+CONDA_FILE = "conda_dependencies.yml"
+DOCKERFILE = "BaseDockerfile"
+
+DockerBuildContext = later_name("azureml.core.environment.DockerBuildContext", "an image that is built",
+                                 "runs are processes of this box: give conda or pip packages instead")
 
 
-class PythonSection:
+class PythonSection(Section):
     """interpreter_path: a Python to use, by path or name ('python': chosen by Trainyard). user_managed_dependencies: build nothing
-    and check no packages. conda_dependencies: what the script needs."""
+    and check no packages. conda_dependencies: what the script needs. conda_dependencies_file: a conda file in source_directory,
+    which is read at submission instead of conda_dependencies."""
+
+    _saved = {"interpreter_path": text_of, "user_managed_dependencies": flag_of, "conda_dependencies": map_of,
+              "conda_dependencies_file": text_of, "base_conda_environment": text_of}
 
     def __init__(self) -> None:
         self.interpreter_path = DEFAULT_INTERPRETER
@@ -25,23 +43,69 @@ class PythonSection:
         self.conda_dependencies_file: Optional[str] = None
         self.base_conda_environment: Optional[str] = None
 
+    def _as_dict(self) -> Dict[str, Any]:
+        made = self.conda_dependencies
+        return {"interpreterPath": self.interpreter_path, "userManagedDependencies": bool(self.user_managed_dependencies),
+                "condaDependencies": None if made is None else made.as_dict(),
+                "condaDependenciesFile": self.conda_dependencies_file, "baseCondaEnvironment": self.base_conda_environment}
 
-class DockerSection:
+    def _set(self, name: str, value: Any, what: str) -> None:
+        if name == "conda_dependencies":
+            value = CondaDependencies(_underlying_structure=_conda_file.check(map_of(value, what), what))
+            self.conda_dependencies = value
+        else:
+            super()._set(name, value, what)
+
+
+class DockerImagePlatform(Section):
+    """os and architecture of images. Kept, and without effect."""
+
+    _saved = {"os": text_of, "architecture": text_of}
+
+    def __init__(self) -> None:
+        self.os = "Linux"
+        self.architecture = "amd64"
+
+
+class DockerSection(Section):
     """Images and containers. Kept, and without effect: runs are processes of this box."""
+
+    _saved = {"enabled": flag_of, "base_image": text_of, "base_dockerfile": text_of, "base_image_registry": map_of,
+              "platform": map_of, "gpu_support": flag_of, "shared_volumes": flag_of, "shm_size": text_of, "arguments": texts_of}
+    _elsewhere = frozenset({"buildcontext", "buildinfo"})
 
     def __init__(self) -> None:
         self.enabled = False
         self.base_image: Optional[str] = DEFAULT_CPU_IMAGE
         self.base_dockerfile: Optional[str] = None
         self.base_image_registry = ContainerRegistry()
+        self.platform = DockerImagePlatform()
         self.gpu_support: Optional[bool] = None
         self.shared_volumes = True
         self.shm_size: Optional[str] = None
         self.arguments: List[str] = []
 
+    def _take(self, values: Any, what: str) -> None:
+        super()._take(values, what)
+        if isinstance(values, dict) and values.get("baseDockerfile") and not values.get("baseImage"):
+            self.base_image = None
 
-class SparkSection:
+
+class SparkPackage(Section):
+    """group, artifact and version of a Spark package."""
+
+    _saved = {"group": text_of, "artifact": text_of, "version": text_of}
+
+    def __init__(self, group: Optional[str] = None, artifact: Optional[str] = None, version: Optional[str] = None) -> None:
+        self.group = group
+        self.artifact = artifact
+        self.version = version
+
+
+class SparkSection(Section):
     """Spark. Kept, and without effect."""
+
+    _saved = {"repositories": texts_of, "packages": list_of, "precache_packages": flag_of}
 
     def __init__(self) -> None:
         self.repositories: List[str] = []
@@ -49,19 +113,47 @@ class SparkSection:
         self.precache_packages = True
 
 
-class Environment:
-    """A named environment: `python`, `docker`, `spark`, `environment_variables`. Give the object itself to a run."""
+class DatabricksSection(Section):
+    """Libraries of Databricks. Kept, and without effect."""
 
-    def __init__(self, name: Optional[str] = None, **_: Any) -> None:
+    _saved = {"maven_libraries": list_of, "pypi_libraries": list_of, "rcran_libraries": list_of, "jar_libraries": list_of,
+              "egg_libraries": list_of}
+
+    def __init__(self) -> None:
+        self.maven_libraries: List[Any] = []
+        self.pypi_libraries: List[Any] = []
+        self.rcran_libraries: List[Any] = []
+        self.jar_libraries: List[Any] = []
+        self.egg_libraries: List[Any] = []
+
+
+class Environment(Section):
+    """A named environment: `python`, `docker`, `spark`, `databricks`, `environment_variables`. Give the object itself to a run.
+
+    legacy_aliases (Trainyard's own): scripts of the run find numpy's and scikit-learn's old names again: ``np.float``, ``np.int``,
+    ``np.str``, ``np.bool``, ``np.object`` and ``sklearn.externals.joblib``.
+    """
+
+    _saved = {"name": text_of, "version": text_of, "environment_variables": map_of, "python": map_of, "docker": map_of,
+              "spark": map_of, "databricks": map_of, "inferencing_stack_version": text_of, "legacy_aliases": flag_of}
+    _elsewhere = frozenset({"assetid", "autorebuild", "r", "stage", "intellectualpropertypublisher"})
+
+    def __init__(self, name: Optional[str] = None, legacy_aliases: bool = False, **private: Any) -> None:
         if name is not None and (not isinstance(name, str) or not name):
             raise UserErrorException("Environment: name is %r; a text is needed" % (name,))
+        for key in private:
+            if not key.startswith("_"):
+                raise UserErrorException("Environment has no parameter '%s'" % key)
         self.name = name
         self.version: Optional[str] = None
         self.python = PythonSection()
         self.docker = DockerSection()
         self.spark = SparkSection()
+        self.databricks = DatabricksSection()
+        self.r = None
         self.environment_variables: Dict[str, str] = {}
         self.inferencing_stack_version: Optional[str] = None
+        self.legacy_aliases = bool(legacy_aliases)
 
     @staticmethod
     def from_conda_specification(name: str, file_path: str) -> "Environment":
@@ -77,15 +169,85 @@ class Environment:
         made.python.conda_dependencies = CondaDependencies.create(pip_packages=read_requirements(file_path, "from_pip_requirements"))
         return made
 
+    @staticmethod
+    def from_docker_image(name: str, image: str, container_registry: Optional[ContainerRegistry] = None,
+                          conda_specification: Optional[str] = None, pip_requirements: Optional[str] = None) -> "Environment":
+        """An image, which is kept and has no effect, and the packages of a conda or requirements file."""
+        made = _with_packages("from_docker_image", name, conda_specification, pip_requirements)
+        made.docker.base_image = image
+        if container_registry is not None:
+            made.docker.base_image_registry = container_registry
+        return made
+
+    @staticmethod
+    def from_dockerfile(name: str, dockerfile: str, conda_specification: Optional[str] = None,
+                        pip_requirements: Optional[str] = None) -> "Environment":
+        """A Dockerfile (its path or text), which is kept and has no effect, and the packages of a conda or requirements file."""
+        made = _with_packages("from_dockerfile", name, conda_specification, pip_requirements)
+        made.docker.base_image = None
+        made.docker.base_dockerfile = read_text(dockerfile, "the Dockerfile") if os.path.isfile(dockerfile) else dockerfile
+        return made
+
+    @staticmethod
+    def from_docker_build_context(name: str, docker_build_context: Any, **_: Any) -> "Environment":
+        """Images come with a later release: UserErrorException."""
+        raise later("Environment.from_docker_build_context", "runs are processes of this box: give conda or pip packages instead")
+
+    @staticmethod
+    def from_existing_conda_environment(name: str, conda_environment_name: str) -> "Environment":
+        """Always UserErrorException, which says how to name the interpreter of a conda environment."""
+        raise UserErrorException(
+            "Environment.from_existing_conda_environment: '%s' cannot be read, because Trainyard does not use conda. Name its "
+            "interpreter instead: env = Environment('%s'); env.python.user_managed_dependencies = True; env.python.interpreter_path = "
+            "'<where conda is>/envs/%s/bin/python'" % (conda_environment_name, name, conda_environment_name))
+
+    def save_to_directory(self, path: str, overwrite: bool = False) -> None:
+        """Write ``azureml_environment.json``, ``conda_dependencies.yml`` and, if there is one, ``BaseDockerfile`` into a folder.
+
+        UserErrorException when the folder exists and overwrite is False. Passwords are left out.
+        """
+        if os.path.lexists(path) and not overwrite:
+            raise UserErrorException("Environment.save_to_directory: '%s' exists already; give another path, or overwrite=True" % path)
+        values = self._as_dict()
+        conda, dockerfile = values["python"].pop("condaDependencies"), values["docker"].pop("baseDockerfile")
+        for name, text in ((DEFINITION_FILE, json.dumps(values, indent=4, sort_keys=True) + "\n"),
+                           (CONDA_FILE, None if conda is None else _conda_file.dump(conda)), (DOCKERFILE, dockerfile)):
+            place = os.path.join(path, name)
+            if text is not None:
+                write_text(place, text, "Environment.save_to_directory:")
+            elif os.path.exists(place):
+                os.unlink(place)
+
+    @staticmethod
+    def load_from_directory(path: str) -> "Environment":
+        """What save_to_directory has written, here or by the SDK. UserErrorException when it cannot be read."""
+        place = os.path.join(path, DEFINITION_FILE)
+        made = Environment()
+        values = map_of(read_json(place, "the environment"), "the environment '%s'" % place)
+        made._take(values, "the environment '%s'" % place)
+        conda, dockerfile = os.path.join(path, CONDA_FILE), os.path.join(path, DOCKERFILE)
+        if os.path.exists(conda):
+            made.python.conda_dependencies = CondaDependencies(conda)
+        elif not map_of(values.get("python") or {}, "python").get("condaDependencies"):
+            made.python.conda_dependencies = None
+        if os.path.exists(dockerfile):
+            made.docker.base_dockerfile = read_text(dockerfile, "the Dockerfile")
+            if not map_of(values.get("docker") or {}, "docker").get("baseImage"):
+                made.docker.base_image = None
+        return made
+
     def clone(self, new_name: str) -> "Environment":
         """A copy under another name, without a version."""
+        if not isinstance(new_name, str) or not new_name:
+            raise UserErrorException("Environment.clone: new_name is %r; a text is needed" % (new_name,))
         made = copy.deepcopy(self)
         made.name, made.version = new_name, None
         return made
 
     def register(self, workspace: Any) -> "Environment":
         """Comes with a later release: UserErrorException."""
-        raise later("Environment.register", "give the Environment object itself to ScriptRunConfig or the estimator")
+        raise later("Environment.register", "give the Environment object itself to ScriptRunConfig or the estimator, or keep it with "
+                                            "save_to_directory()")
 
     @staticmethod
     def get(workspace: Any, name: str, version: Optional[str] = None, **_: Any) -> "Environment":
@@ -93,9 +255,44 @@ class Environment:
         raise later("Environment.get", "make Environment('%s') and set its python section; without packages the run uses the "
                                        "interpreter that has torch" % name)
 
+    @staticmethod
+    def list(workspace: Any) -> Dict[str, "Environment"]:
+        """Comes with a later release: UserErrorException."""
+        raise later("Environment.list", "environments are not registered: give the object itself, or keep it with save_to_directory()")
+
     def build(self, workspace: Any, **_: Any) -> Any:
         """Comes with a later release: UserErrorException."""
         raise later("Environment.build", "nothing has to be built: packages are checked when a run is submitted")
 
+    build_local = build
+
+    def _as_dict(self) -> Dict[str, Any]:
+        values = super()._as_dict()
+        if not self.legacy_aliases:
+            del values["legacyAliases"]  # a file of the SDK has no such key
+        return values
+
     def __repr__(self) -> str:
         return "Environment(name=%s, version=%s)" % (self.name, self.version)
+
+
+def _with_packages(method: str, name: str, conda: Optional[str], pip: Optional[str]) -> Environment:
+    """An environment that asks for a container, with the packages of a file. UserErrorException when both are given."""
+    if conda is not None and pip is not None:
+        raise UserErrorException("Environment.%s: conda_specification and pip_requirements are both given; give one" % method)
+    made = Environment(name)
+    if conda is not None:
+        made.python.conda_dependencies = CondaDependencies(conda)
+    elif pip is not None:
+        made.python.conda_dependencies = CondaDependencies.create(pip_packages=read_requirements(pip, method))
+    else:
+        made.python.user_managed_dependencies = True
+    made.docker.enabled = True
+    return made
+
+
+def environment_of(values: Mapping[str, Any], what: str) -> Environment:
+    """The environment that a mapping of a file describes."""
+    made = Environment()
+    made._take(dict(values), what)
+    return made

@@ -1,4 +1,8 @@
-"""It comes with a later release; importing it says so."""
-from azureml.core._service import later_module
+"""Images of web services come with a later release; the names import, and say so on first use."""
+from azureml.core._later import later_names
 
-raise later_module(__name__)
+__all__ = ["ContainerImage", "Image"]
+
+(ContainerImage, Image) = later_names(
+    __name__, "ContainerImage Image",
+    "an image of a web service", "load the model from outputs/ in a program of your own")

@@ -1,4 +1,8 @@
-"""It comes with a later release; importing it says so."""
-from azureml.core._service import later_module
+"""The key vault comes with a later release; the name imports, and says so on first use."""
+from azureml.core._later import later_name
 
-raise later_module(__name__)
+__all__ = ["Keyvault"]
+
+Keyvault = later_name(
+    __name__ + ".Keyvault",
+    "a key vault", "pass the value in environment_variables")

@@ -1,11 +1,10 @@
 """ScriptRunConfig: a script or command, and how it runs."""
 import copy
-import shlex
-from typing import Any, List, Optional
+from typing import Any, Optional
 
 from azureml.core._service import warn_once
 from azureml.core.environment import Environment
-from azureml.core.runconfig import DockerConfiguration, RunConfiguration
+from azureml.core.runconfig import DockerConfiguration, RunConfiguration, argument_list
 from azureml.exceptions import UserErrorException
 
 
@@ -37,39 +36,31 @@ class ScriptRunConfig:
                                          % (what, type(value).__name__, kind.__name__))
         self.source_directory = source_directory if source_directory is not None else "."
         self.run_config = copy.deepcopy(run_config) if run_config is not None else RunConfiguration()
-        self.script = script if script is not None else self.run_config.script
-        self.command = command if command is not None else self.run_config.command
+        self.script = script if script is not None or command else self.run_config.script
+        self.command = command if command is not None or script else self.run_config.command
         if not self.script and not self.command:
             self.script = "train.py"
-        self.arguments = _arguments(arguments if arguments is not None else self.run_config.arguments)
+        self.arguments = argument_list(arguments if arguments is not None else self.run_config.arguments)
         self.resume_from = resume_from
         self.distributed_job_config = distributed_job_config
         if compute_target is not None:
             self.run_config.target = compute_target
         if environment is not None:
             self.run_config.environment = environment
+        elif not isinstance(self.run_config.environment, Environment):
+            raise UserErrorException("ScriptRunConfig: run_config.environment is of type %s; an Environment is needed"
+                                     % type(self.run_config.environment).__name__)
         if max_run_duration_seconds is not None:
             self.run_config.max_run_duration_seconds = max_run_duration_seconds
         if docker_runtime_config is not None:
             self.run_config.docker = docker_runtime_config
-        if self.run_config.docker.use_docker or self.run_config.environment.docker.enabled:
+        if getattr(self.run_config.docker, "use_docker", False) or self.run_config.environment.docker.enabled:
             warn_once("docker", "the run uses no container: docker settings are kept, and have no effect")
         self._script_word = "script"
         self._use_gpu = False
         self._needs_torch = False
+        self._framework = "torch"  # the package that _framework_version is of
         self._framework_version: Optional[str] = None
 
     def __repr__(self) -> str:
         return "ScriptRunConfig(source_directory=%r, script=%r)" % (self.source_directory, self.script)
-
-
-def _arguments(value: Any) -> List[Any]:
-    """A list of arguments; a text is split as a shell does."""
-    if isinstance(value, str):
-        try:
-            return shlex.split(value)
-        except ValueError as error:
-            raise UserErrorException("arguments: the text %r cannot be split into words: %s" % (value, error)) from None
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    raise UserErrorException("arguments is of type %s; a list or a text is needed" % type(value).__name__)

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
-from azureml.core._service import client, cloud_only, sdk_errors
+from azureml.core._section import write_text
+from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.exceptions import UserErrorException
 
 if TYPE_CHECKING:
@@ -30,11 +31,22 @@ class CallableDict(Dict[str, Any]):
         return list(self.values())
 
 
+class _NothingYet(CallableDict):
+    """What a later release fills: empty, and a name in it is refused."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        super().__init__()
+        self._what, self._instead = what, instead
+
+    def __missing__(self, name: Any) -> Any:
+        raise later("%s ('%s')" % (self._what, name), self._instead, key=True)
+
+
 class Workspace:
     """The installation that ``$TRAINYARD_HOME`` (or its default) names.
 
     Usually from ``Workspace.from_config()``, which needs no file. subscription_id, resource_group and workspace_name are
-    kept as they are given; the other parameters mean something only in the cloud.
+    kept as they are given, and so is auth; the other parameters mean something only in the cloud.
     """
 
     def __init__(self, subscription_id: str, resource_group: str, workspace_name: str, auth: Any = None,
@@ -53,6 +65,7 @@ class Workspace:
         self.sku = sku
         self.tags = dict(tags or {})
         self._workspace_id = _workspace_id or workspace_name
+        self._auth = auth
 
     @staticmethod
     def from_config(path: Optional[str] = None, auth: Any = None, _logger: Any = None,
@@ -77,7 +90,7 @@ class Workspace:
     @staticmethod
     def get(name: str, auth: Any = None, subscription_id: Optional[str] = None, resource_group: Optional[str] = None,
             **_: Any) -> "Workspace":
-        """The workspace under the given labels."""
+        """The workspace under the given labels: every installation has it."""
         return Workspace(subscription_id or DEFAULT_NAME, resource_group or DEFAULT_NAME, name, auth)
 
     @staticmethod
@@ -93,12 +106,24 @@ class Workspace:
         return Workspace(subscription_id or DEFAULT_NAME, resource_group or DEFAULT_NAME, name, auth, _location=location, sku=sku,
                          tags=tags)
 
+    @staticmethod
+    def list(subscription_id: Optional[str] = None, auth: Any = None, resource_group: Optional[str] = None) -> Dict[str, Any]:
+        """name -> [Workspace]: the one workspace of the installation, under its own name and the given labels."""
+        return {DEFAULT_NAME: [Workspace(subscription_id or DEFAULT_NAME, resource_group or DEFAULT_NAME, DEFAULT_NAME, auth)]}
+
     def write_config(self, path: Optional[str] = None, file_name: Optional[str] = None) -> None:
-        """Write ``<path>/.azureml/config.json`` (default path: the current folder), for ``from_config``."""
-        folder = Path(path or ".") / ".azureml"
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write ``<path>/.azureml/config.json`` (default path: the current folder), for ``from_config``.
+
+        UserErrorException when it cannot be written.
+        """
         values = dict(zip(KEYS, (self.subscription_id, self.resource_group, self.name)))
-        (folder / (file_name or "config.json")).write_text(json.dumps(values, indent=4) + "\n", encoding="utf-8")
+        write_text(str(Path(path or ".").expanduser() / ".azureml" / (file_name or "config.json")), json.dumps(values, indent=4) + "\n",
+                   "Workspace.write_config:")
+
+    def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
+        """Always UserErrorException: a workspace is the whole installation, which a script does not remove."""
+        raise UserErrorException("Workspace.delete: the workspace '%s' is the Trainyard installation in the folder '%s'; stop it with "
+                                 "'trainyard down' and remove that folder to delete all its runs and data" % (self.name, client().home))
 
     @property
     def compute_targets(self) -> CallableDict:
@@ -122,6 +147,52 @@ class Workspace:
 
         with sdk_errors():
             return CallableDict((e["name"], Experiment(self, e["name"])) for e in client().experiments())
+
+    @property
+    def environments(self) -> CallableDict:
+        """Empty: environments are not registered in this release."""
+        return _NothingYet("a registered environment", "make an Environment, and give the object itself to a run")
+
+    @property
+    def datasets(self) -> CallableDict:
+        """Empty: this release has no datasets."""
+        return _NothingYet("a dataset", "use a datastore: ws.get_default_datastore().path('x').as_mount()")
+
+    @property
+    def models(self) -> CallableDict:
+        """Empty: this release registers no models."""
+        return _NothingYet("a registered model", "keep models in outputs/, and get them with run.download_file()")
+
+    @property
+    def images(self) -> CallableDict:
+        """Empty: this release has no images."""
+        return _NothingYet("an image", "runs are processes of this box and need none")
+
+    @property
+    def webservices(self) -> CallableDict:
+        """Empty: this release has no web services."""
+        return _NothingYet("a web service", "load the model from outputs/ in a program of your own")
+
+    @property
+    def linked_services(self) -> CallableDict:
+        """Empty: nothing is linked."""
+        return _NothingYet("a linked service", "leave it out")
+
+    def set_default_datastore(self, name: str) -> None:
+        """Make a datastore the default one. Another than the present one comes with a later release: UserErrorException."""
+        from azureml.core.datastore import Datastore
+
+        if not Datastore(self, name).is_default:
+            raise later("another default datastore ('%s')" % name, "name it in your script: Datastore(ws, '%s')" % name)
+
+    def get_default_keyvault(self) -> Any:
+        """Comes with a later release: UserErrorException."""
+        raise later("Workspace.get_default_keyvault", "pass the value in environment_variables")
+
+    def get_mlflow_tracking_uri(self, *_: Any, **__: Any) -> str:
+        """Comes with a later release: UserErrorException."""
+        raise later("Workspace.get_mlflow_tracking_uri",
+                    "log with Run.get_context().log(), or set MLFLOW_TRACKING_URI to a server of yours")
 
     def get_default_datastore(self) -> "Datastore":
         """The datastore that scripts use when they name none: ``workspaceblobstore``."""
@@ -148,14 +219,17 @@ class Workspace:
     def get_details(self) -> Dict[str, Any]:
         """id, name, location, type and the other keys that the cloud gives; what has no meaning here is ''."""
         with sdk_errors():
-            status = client().status()
-        details = dict.fromkeys(("description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
-                                 "identityTenantId", "identityType"), "")
+            home = client().home
+            # The default datastore is made with the installation.
+            created = next((d["created"] for d in client().datastores() if d.get("default")), None)
+        details: Dict[str, Any] = dict.fromkeys((
+            "description", "containerRegistry", "keyVault", "applicationInsights", "identityPrincipalId",
+            "identityTenantId", "identityType"), "")
         details.update(id="/subscriptions/%s/resourceGroups/%s/providers/Microsoft.MachineLearningServices/workspaces/%s"
                        % (self.subscription_id, self.resource_group, self.name),
                        name=self.name, location=self.location, type="Microsoft.MachineLearningServices/workspaces",
-                       workspaceid=self._workspace_id, friendlyName=self.name, creationTime=status.get("started"),
-                       storageAccount=status["home"])
+                       workspaceid=self._workspace_id, friendlyName=self.name, creationTime=created,
+                       storageAccount=home)
         return details
 
     def __repr__(self) -> str:

@@ -6,4 +6,8 @@ class AzureBlobDatastore(Datastore):
     """What ``Datastore(...)`` gives: here a folder of the installation."""
 
 
-__all__ = ["AzureBlobDatastore"]
+class AzureFileDatastore(Datastore):
+    """The same under the name of another kind of the cloud; ``Datastore(...)`` never gives it."""
+
+
+__all__ = ["AzureBlobDatastore", "AzureFileDatastore"]

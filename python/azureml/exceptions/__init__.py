@@ -4,14 +4,17 @@ from azureml.exceptions._azureml_exception import (
     AuthenticationException,
     AzureMLException,
     ComputeTargetException,
+    DatasetTimestampMissingError,
     ExperimentExecutionException,
     RunEnvironmentException,
     ServiceException,
     SnapshotException,
     UserErrorException,
+    WebserviceException,
 )
 
 __all__ = [
-    "ActivityFailedException", "AuthenticationException", "AzureMLException", "ComputeTargetException",
+    "ActivityFailedException", "AuthenticationException", "AzureMLException", "ComputeTargetException", "DatasetTimestampMissingError",
     "ExperimentExecutionException", "RunEnvironmentException", "ServiceException", "SnapshotException", "UserErrorException",
+    "WebserviceException",
 ]

@@ -40,6 +40,14 @@ class RunEnvironmentException(AzureMLException):
     """``Run.get_context(allow_offline=False)`` outside of a run."""
 
 
+class WebserviceException(AzureMLException):
+    """About web services, which come with a later release; ``except`` clauses name it."""
+
+
+class DatasetTimestampMissingError(AzureMLException):
+    """About datasets, which come with a later release; ``except`` clauses name it."""
+
+
 class AuthenticationException(AzureMLException):
     """The service belongs to another user."""
 

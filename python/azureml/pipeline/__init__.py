@@ -1,4 +1,1 @@
-"""It comes with a later release; importing it says so."""
-from azureml.core._service import later_module
-
-raise later_module(__name__)
+"""Pipelines come with a later release; the names import, and say so on first use."""

@@ -8,7 +8,7 @@ from azureml.core._submit import refuse_processes
 from azureml.core.compute_target import ComputeTarget
 from azureml.core.conda_dependencies import CondaDependencies, read_requirements, spec_list
 from azureml.core.environment import Environment
-from azureml.core.runconfig import RunConfiguration
+from azureml.core.runconfig import RunConfiguration, positive
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.exceptions import UserErrorException
 
@@ -20,6 +20,7 @@ class EstimatorBase:
     conda_dependencies (CondaDependencies, may be changed).
     """
 
+    _framework: Optional[str] = None  # the package that the script is for
     _needs_torch = False
 
     def _set(self, source_directory: Any, given: Dict[str, Any]) -> None:
@@ -34,10 +35,7 @@ class EstimatorBase:
         for name in ("use_gpu", "use_docker", "user_managed"):
             if not isinstance(given[name], (bool, int)):
                 raise UserErrorException("%s: %s is %r; True or False is needed" % (kind, name, given[name]))
-        distributed = one_of("distributed_backend", given["distributed_backend"], "distributed_training", given["distributed_training"])
-        how_name = "distributed_backend" if given["distributed_backend"] is not None else "distributed_training"
-        refuse_processes("node_count", given["node_count"], "process_count_per_node", given["process_count_per_node"], how_name,
-                         distributed)
+        self._check_processes(kind, given)
         self.source_directory = os.fspath(source_directory) if source_directory is not None else "."
         self.entry_script = os.fspath(given["entry_script"])
         self.script_params = given["script_params"]
@@ -52,6 +50,26 @@ class EstimatorBase:
         _arguments.add_inputs(self.run_config.data_references, given["inputs"])
         self.run_config.environment = self._environment(kind, given)
         self._warn(kind, given)
+
+    @staticmethod
+    def _check_processes(kind: str, given: Dict[str, Any]) -> None:
+        """Refuse contradictions, parameter servers and more than one process, by name."""
+        backend, training = given["distributed_backend"], given["distributed_training"]
+        how = one_of("distributed_backend", backend, "distributed_training", training)
+        if backend is not None and str(backend).lower() not in BACKENDS:
+            raise UserErrorException("%s: distributed_backend is %r, and may be %s"
+                                     % (kind, backend, " or ".join("'%s'" % b for b in BACKENDS)))
+        if training is not None and type(training).__name__ not in TRAININGS:
+            raise UserErrorException("%s: distributed_training is of type %s; an MpiConfiguration, or one of Mpi, Gloo, Nccl of "
+                                     "azureml.train.dnn, is needed" % (kind, type(training).__name__))
+        servers = [n for n in ("worker_count", "parameter_server_count") if positive(given.get(n, 1), "%s: %s" % (kind, n)) > 1]
+        if servers or str(backend).lower() == "ps" or type(training).__name__ in TRAININGS[-2:]:
+            raise UserErrorException(
+                "%s: %s asks for parameter servers, which Trainyard does not have; leave it out to run one process"
+                % (kind, servers[0] if servers else "distributed_backend = 'ps'" if backend else "distributed_training = "
+                   + type(training).__name__))
+        refuse_processes("node_count", given["node_count"], "process_count_per_node", given["process_count_per_node"],
+                         "distributed_backend" if backend is not None else "distributed_training", how)
 
     @property
     def conda_dependencies(self) -> CondaDependencies:
@@ -81,8 +99,9 @@ class EstimatorBase:
                                          % (kind, type(definition).__name__))
             beside = [n for n in ENVIRONMENT_PARAMETERS if given[n]]
             if beside:
-                warn_once("environment_definition", "environment_definition is given, so %s no effect"
-                          % (", ".join(beside) + (" has" if len(beside) == 1 else " have")), stacklevel=5)
+                raise UserErrorException("%s: environment_definition and %s are both given; put what %s into the Environment, and leave "
+                                         "%s out" % (kind, ", ".join(beside), *(("it says", "it") if len(beside) == 1 else
+                                                                                ("they say", "them"))))
             return definition
         made = Environment()
         made.python.user_managed_dependencies = bool(given["user_managed"])
@@ -98,6 +117,8 @@ class EstimatorBase:
         pip_file = one_of("pip_requirements_file_path", given["pip_requirements_file_path"], "pip_requirements_file",
                           given["pip_requirements_file"])
         made = CondaDependencies(None if conda_file is None else os.path.join(self.source_directory, conda_file))
+        if self._framework is not None and not self._needs_torch and not given["user_managed"]:
+            made.add_pip_package(self._framework)
         pip: List[str] = []
         if pip_file is not None:
             pip += read_requirements(os.path.join(self.source_directory, pip_file), "pip_requirements_file")
@@ -118,6 +139,7 @@ class EstimatorBase:
         config._script_word = "entry_script"
         config._use_gpu = self._use_gpu
         config._needs_torch = self._needs_torch
+        config._framework = self._framework or "torch"
         config._framework_version = self._framework_version
         return config
 
@@ -125,6 +147,8 @@ class EstimatorBase:
         return "%s(source_directory=%r, entry_script=%r)" % (type(self).__name__, self.source_directory, self.entry_script)
 
 
+BACKENDS = ("mpi", "gloo", "nccl", "ps")
+TRAININGS = ("Mpi", "MpiConfiguration", "Gloo", "Nccl", "PyTorchConfiguration", "ParameterServer", "TensorflowConfiguration")
 ENVIRONMENT_PARAMETERS = (
     "custom_docker_base_image", "custom_docker_image", "image_registry_details", "user_managed", "conda_packages", "pip_packages",
     "conda_dependencies_file_path", "pip_requirements_file_path", "conda_dependencies_file", "pip_requirements_file",

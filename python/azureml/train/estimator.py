@@ -15,7 +15,7 @@ class Estimator(EstimatorBase):
     use_gpu: the script wants a GPU; without one it runs on the CPU, with a warning. conda_packages, pip_packages, files of them
     (conda_dependencies_file[_path], pip_requirements_file[_path], in source_directory): what the run's interpreter has is
     accepted, anything else is refused at submission. user_managed: check no packages. environment_variables: of the script.
-    environment_definition: an Environment, which wins over the other environment parameters. resume_from: a DataPath, passed as
+    environment_definition: an Environment, given instead of the other environment parameters. resume_from: a DataPath, passed as
     ``--resume-from <directory>``. max_run_duration_seconds: the run is canceled after it.
 
     node_count, process_count_per_node, distributed_backend, distributed_training: one process on one node in this release; more

@@ -2,13 +2,18 @@
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from azureml.core._service import client, cloud_only, sdk_errors
+from azureml.core.compute._others import (AksCompute, ComputeInstance, DsvmCompute, HDInsightCompute, KubernetesCompute,
+                                          RemoteCompute)
 from azureml.core.compute_target import AmlComputeStatus, ComputeTarget
 from azureml.exceptions import ComputeTargetException, UserErrorException
 
 if TYPE_CHECKING:
     from azureml.core.workspace import Workspace
 
-__all__ = ["AmlCompute", "AmlComputeProvisioningConfiguration", "AmlComputeStatus", "ComputeTarget"]
+__all__ = [
+    "AksCompute", "AmlCompute", "AmlComputeProvisioningConfiguration", "AmlComputeStatus", "BatchAiCompute", "ComputeInstance",
+    "ComputeTarget", "DsvmCompute", "HDInsightCompute", "KubernetesCompute", "RemoteCompute",
+]
 
 DEFAULT_MAX_NODES = 4
 
@@ -52,6 +57,7 @@ class AmlCompute(ComputeTarget):
     def update(self, min_nodes: Optional[int] = None, max_nodes: Optional[int] = None,
                idle_seconds_before_scaledown: Any = None) -> None:
         """Change the scale settings; None leaves one as it is."""
+        self.refresh_state()
         spec = dict(self._record["spec"])
         for key, value in (("min_nodes", min_nodes), ("max_nodes", max_nodes),
                            ("idle_seconds_before_scaledown", idle_seconds_before_scaledown)):
@@ -65,6 +71,17 @@ class AmlCompute(ComputeTarget):
         self.refresh_state()
         return [{"nodeId": "%s-%d" % (self.name, i), "nodeState": "running", "ipAddress": "127.0.0.1"}
                 for i in range(self._record["nodes"]["running"])]
+
+
+class BatchAiCompute(AmlCompute):
+    """The older name of AmlCompute, with older words."""
+
+    @staticmethod
+    def provisioning_configuration(vm_size: str = "", autoscale_enabled: bool = True,  # type: ignore[override]
+                                   cluster_min_nodes: Optional[int] = None, cluster_max_nodes: Optional[int] = None,
+                                   vm_priority: str = "dedicated", **cloud: Any) -> "AmlComputeProvisioningConfiguration":
+        """As that of AmlCompute. autoscale_enabled means something only in the cloud."""
+        return AmlCompute.provisioning_configuration(vm_size, vm_priority, cluster_min_nodes or 0, cluster_max_nodes, **cloud)
 
 
 class AmlComputeProvisioningConfiguration:

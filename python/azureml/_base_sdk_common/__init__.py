@@ -1,0 +1,1 @@
+"""Parts of the SDK that some libraries import."""

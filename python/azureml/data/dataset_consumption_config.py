@@ -1,0 +1,8 @@
+"""Datasets come with a later release; the names import, and say so on first use."""
+from azureml.core._later import later_name
+
+__all__ = ["DatasetConsumptionConfig"]
+
+DatasetConsumptionConfig = later_name(
+    __name__ + ".DatasetConsumptionConfig",
+    "a dataset", "use a datastore: ws.get_default_datastore().path('x').as_mount()")

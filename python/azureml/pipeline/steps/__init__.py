@@ -1,0 +1,10 @@
+"""Pipelines come with a later release; the names import, and say so on first use."""
+from azureml.core._later import later_names
+
+__all__ = ["DataTransferStep", "EstimatorStep", "HyperDriveStep", "MpiStep", "ParallelRunConfig", "ParallelRunStep",
+           "PythonScriptStep"]
+
+(DataTransferStep, EstimatorStep, HyperDriveStep, MpiStep, ParallelRunConfig, ParallelRunStep, PythonScriptStep) = later_names(
+    __name__, "DataTransferStep EstimatorStep HyperDriveStep MpiStep ParallelRunConfig ParallelRunStep "
+    "PythonScriptStep",
+    "a pipeline", "submit the scripts one after the other, with run.wait_for_completion() between them")

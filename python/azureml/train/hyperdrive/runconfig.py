@@ -1,0 +1,10 @@
+"""Searches over hyperparameters come with a later release; the names import, and say so on first use."""
+from azureml.core._later import later_names
+from azureml.train.hyperdrive.run import PrimaryMetricGoal
+
+__all__ = ["HyperDriveConfig", "HyperDriveRunConfig", "PrimaryMetricGoal"]
+
+(HyperDriveConfig, HyperDriveRunConfig) = later_names(
+    __name__, "HyperDriveConfig HyperDriveRunConfig",
+    "a search over hyperparameters",
+    "submit one run per choice: Experiment.submit in a loop over the values, and compare run.get_metrics()")

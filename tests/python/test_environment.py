@@ -1,0 +1,237 @@
+"""Environment and CondaDependencies, the way notebooks use them, and the files of both."""
+import json
+
+import pytest
+
+from azureml.core import Environment, ScriptRunConfig, _service
+from azureml.core._submit import specification
+from azureml.core.conda_dependencies import TENSORFLOW_DEFAULT_VERSION, CondaDependencies
+from azureml.core.environment import DEFAULT_GPU_IMAGE, DatabricksSection, SparkPackage
+from azureml.core.runconfig import EnvironmentDefinition
+from azureml.exceptions import UserErrorException
+
+# What the SDK's create() gives: the pip list may stand anywhere among the packages, and comments everywhere.
+CLOUD_CONDA = """\
+# What the environment has.
+
+# More about it.
+
+
+name: project_environment
+dependencies:
+  # Python itself.
+
+- python=3.6.2
+
+- pip:
+    # Always there.
+
+  - azureml-defaults
+  - matplotlib==3.1
+- scikit-learn
+channels:
+- conda-forge
+"""
+
+
+@pytest.fixture(autouse=True)
+def source(project):
+    project("proj/train.py", "")
+    _service._warned.clear()
+
+
+# CondaDependencies
+
+def test_a_file_of_the_sdk_equals_what_was_asked_for(project, tmp_path):
+    read = CondaDependencies(str(project("myenv.yml", CLOUD_CONDA)))
+    made = CondaDependencies.create(conda_packages=["scikit-learn"], pip_packages=["azureml-defaults", "matplotlib==3.1"],
+                                    python_version="3.6.2")
+    assert read != made
+    made.add_channel("conda-forge")
+    assert read == made and read != CLOUD_CONDA and not read == None  # noqa: E711
+    (tmp_path / "again.yml").write_text(made.serialize_to_string())
+    assert CondaDependencies(conda_dependencies_file_path=str(tmp_path / "again.yml")) == read
+    assert CondaDependencies(_underlying_structure=read.as_dict()) == read
+    assert read.serialize_to_string() == ("name: project_environment\nchannels:\n- conda-forge\ndependencies:\n- python=3.6.2\n"
+                                          "- scikit-learn\n- pip:\n  - azureml-defaults\n  - matplotlib==3.1\n")
+
+
+def test_the_notebooks_cells(project, tmp_path):
+    myenv = CondaDependencies()
+    myenv.add_conda_package("numpy")
+    myenv.add_pip_package("pynacl==1.2.1")
+    myenv.add_channel("conda-forge")
+    with open("myenv.yml", "w") as f:
+        f.write(myenv.serialize_to_string())
+    assert CondaDependencies("myenv.yml") == myenv
+    project("work/x", "")
+    conda_dep = CondaDependencies.create(pip_packages=["azureml-sdk", "tensorflow==1.13", "keras"], pin_sdk_version=False)
+    assert conda_dep.save_to_file(base_directory="work", conda_file_path="conda.yml") == "conda.yml"
+    assert CondaDependencies("work/conda.yml") == conda_dep
+    assert CondaDependencies(myenv.save()) == CondaDependencies(myenv.save(str(tmp_path / "deep" / "x.yml"))) == myenv
+
+
+def test_what_the_seed_documents_notebook_removes():
+    made = CondaDependencies.create(conda_packages=["pytorch=0.4.0", "numpy"], pip_packages=["horovod==0.13.11", "pillow"])
+    made.remove_conda_package("pytorch=0.4.0")
+    made.remove_pip_package("horovod==0.13.11")
+    made.remove_conda_package("pytorch=0.4.0")  # no longer there
+    made.remove_pip_package("pillow==2")  # another one
+    made.remove_pip_package("nothing")
+    made.remove_channel("nothing")
+    made.add_conda_package("pytorch-nightly")
+    made.add_channel("pytorch")
+    made.add_channel("pytorch")
+    made.add_pip_package("horovod==0.15.2")
+    assert made.as_dict() == {"name": "project_environment", "channels": ["pytorch"],
+                              "dependencies": ["numpy", "pytorch-nightly", {"pip": ["pillow", "horovod==0.15.2"]}]}
+    made.remove_pip_package("horovod")
+    made.remove_channel("pytorch")
+    assert list(made.pip_packages) == ["pillow"] and list(made.conda_channels) == []
+
+
+def test_python_pip_options_and_tensorflow():
+    made = CondaDependencies.create(pip_indexurl="https://index.example", python_version="3.6.2", pip_packages=["a"])
+    made.set_python_version("3.7")
+    assert made.get_python_version() == "3.7" and list(made.conda_packages) == ["python=3.7"]
+    made.set_pip_option("--pre")
+    made.set_pip_option("--index-url https://other.example")
+    assert list(made.pip_options) == ["--pre", "--index-url https://other.example"]
+    assert made.as_dict()["dependencies"][-1] == {"pip": ["--pre", "--index-url https://other.example", "a"]}
+    made.remove_pip_option("--pre")
+    made.add_tensorflow_conda_package()
+    made.add_tensorflow_pip_package(core_type="gpu", version="1.13.1")
+    assert "tensorflow=%s" % TENSORFLOW_DEFAULT_VERSION in made.conda_packages and "tensorflow-gpu==1.13.1" in made.pip_packages
+    back = CondaDependencies(_underlying_structure=made.as_dict())
+    assert back == made and list(back.pip_options) == ["--index-url https://other.example"]
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda c: c.add_pip_package("git+https://x.example/y"), "git"), (lambda c: c.add_conda_package(3), "of type int"),
+    (lambda c: c.remove_pip_package(None), "NoneType"), (lambda c: c.set_pip_option("pre"), "'pre' is no option"),
+    (lambda c: c.set_python_version("="), "set_python_version"), (lambda c: c.save("/nowhere/x/y.yml"), "cannot be written"),
+    (lambda c: CondaDependencies(3), "of type int"), (lambda c: CondaDependencies("nowhere.yml"), "nowhere.yml"),
+    (lambda c: CondaDependencies("."), "cannot be read")])
+def test_what_is_refused(call, words, monkeypatch):
+    monkeypatch.setattr("os.makedirs", lambda *_, **__: None)
+    with pytest.raises(UserErrorException, match=words):
+        call(CondaDependencies())
+
+
+@pytest.mark.parametrize("item, words", [("-r more.txt", "'-r more.txt'"), ("git+https://x.example/y", "git")])
+def test_what_is_refused_at_submission(project, item, words):
+    env = Environment.from_conda_specification("e", str(project("c.yml", "dependencies:\n- pip:\n  - %s\n" % item)))
+    with pytest.raises(UserErrorException, match=words):
+        specification(ScriptRunConfig("proj", environment=env))
+
+
+def test_requirements_over_several_lines(project):
+    env = Environment.from_pip_requirements("e", str(project("r.txt", "numpy \\\n  >=1.0\n\n# no\n--index-url x\nscipy  # yes\n")))
+    assert [s.split()[0] for s in env.python.conda_dependencies.pip_packages] == ["numpy", "scipy"]
+    with pytest.raises(UserErrorException, match="'-r b.txt'"):
+        Environment.from_pip_requirements("e", str(project("r.txt", "-r b.txt\n")))
+
+
+# Environment
+
+def test_the_cells_of_notebooks_with_environments(project):
+    user_managed_env = Environment("user-managed-env")
+    user_managed_env.python.user_managed_dependencies = True
+    user_managed_env.python.interpreter_path = "/usr/bin/python3"
+    assert specification(ScriptRunConfig("proj", environment=user_managed_env))["interpreter"] == "/usr/bin/python3"
+    env = Environment(name="myenv")
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["azureml-defaults"])
+    env.docker.enabled = True
+    env.docker.base_image = DEFAULT_GPU_IMAGE
+    env.docker.base_dockerfile = None
+    env.docker.gpu_support, env.docker.shared_volumes, env.docker.shm_size = True, True, "8g"
+    env.environment_variables = {"MESSAGE": "hello"}
+    env.inferencing_stack_version = "latest"
+    env.databricks.pypi_libraries.append("x")
+    with pytest.warns(UserWarning, match="no container"):
+        config = ScriptRunConfig("proj", environment=env)
+    spec = specification(config)
+    assert spec["environment_variables"] == {"MESSAGE": "hello"}
+    assert spec["azureml"]["runDefinition"]["environment"]["inferencingStackVersion"] == "latest"
+    assert EnvironmentDefinition is Environment and isinstance(env.databricks, DatabricksSection)
+
+
+def test_constructors_from_files(project):
+    conda, pip = str(project("c.yml", CLOUD_CONDA)), str(project("r.txt", "azureml-defaults\n"))
+    env = Environment.from_conda_specification(name="e", file_path=conda)
+    assert env.name == "e" and env.version is None and "scikit-learn" in env.python.conda_dependencies.conda_packages
+    assert list(Environment.from_pip_requirements(name="e", file_path=pip).python.conda_dependencies.pip_packages) == ["azureml-defaults"]
+    image = Environment.from_docker_image("e", "debian:12", conda_specification=conda)
+    assert image.docker.base_image == "debian:12" and image.docker.enabled and not image.python.user_managed_dependencies
+    docker = Environment.from_dockerfile("e", "FROM debian\n", pip_requirements=pip)
+    assert docker.docker.base_dockerfile == "FROM debian\n" and docker.docker.base_image is None
+    assert Environment.from_dockerfile("e", str(project("Dockerfile", "FROM x\n"))).docker.base_dockerfile == "FROM x\n"
+    with pytest.raises(UserErrorException, match="both given"):
+        Environment.from_docker_image("e", "x", None, conda, pip)
+
+
+@pytest.mark.parametrize("call, words", [
+    (lambda: Environment.from_existing_conda_environment("e", "mine"), "does not use conda.*envs/mine/bin/python"),
+    (lambda: Environment.from_docker_build_context("e", None), "from_docker_build_context comes with a later release"),
+    (lambda: Environment.get(None, "AzureML-Minimal"), "Environment.get comes with a later release"),
+    (lambda: Environment.list(workspace=None), "Environment.list comes with"),
+    (lambda: Environment("e").register(workspace=None), "register"),
+    (lambda: Environment("e").build(None), "build"), (lambda: Environment(3), "name is 3"), (lambda: Environment("e", nmae=1), "'nmae'"),
+    (lambda: Environment("e").clone(""), "new_name"), (lambda: Environment.load_from_directory("nowhere"), "nowhere"),
+    (lambda: Environment.from_conda_specification("e", "nowhere.yml"), "nowhere.yml")])
+def test_environments_that_are_refused(call, words):
+    with pytest.raises(UserErrorException, match=words):
+        call()
+
+
+def test_a_clone_is_a_copy():
+    env = Environment("a")
+    env.version = "3"
+    copy = env.clone("b")
+    copy.python.conda_dependencies.add_pip_package("x")
+    copy.environment_variables["A"] = "1"
+    assert (copy.name, copy.version, env.environment_variables) == ("b", None, {})
+    assert list(env.python.conda_dependencies.pip_packages) == []
+
+
+def test_a_directory_there_and_back(tmp_path):
+    env = Environment("mine")
+    env.python.conda_dependencies = CondaDependencies.create("https://index.example", ["a"], ["b"])
+    env.docker.base_image, env.docker.base_dockerfile = None, "FROM x\nRUN y\n"
+    env.docker.base_image_registry.password = "secret"
+    env.spark.packages = [SparkPackage("g", "a", "1")]
+    env.environment_variables = {"A": "1"}
+    place = tmp_path / "kept"
+    env.save_to_directory(str(place))
+    values = json.loads((place / "azureml_environment.json").read_text())
+    assert values["name"] == "mine" and values["docker"]["baseImageRegistry"]["password"] is None and "legacyAliases" not in values
+    assert values["spark"]["packages"] == [{"group": "g", "artifact": "a", "version": "1"}]
+    back = Environment.load_from_directory(str(place))
+    assert back.python.conda_dependencies == env.python.conda_dependencies
+    assert (back.docker.base_image, back.docker.base_dockerfile, back.environment_variables) == (None, "FROM x\nRUN y\n", {"A": "1"})
+    with pytest.raises(UserErrorException, match="exists already"):
+        env.save_to_directory(str(place))
+    env.python.conda_dependencies, env.docker.base_dockerfile, env.legacy_aliases = None, None, True
+    env.save_to_directory(str(place), overwrite=True)
+    back = Environment.load_from_directory(path=str(place))
+    assert back.python.conda_dependencies is None and back.docker.base_dockerfile is None and back.legacy_aliases is True
+
+
+def test_a_definition_of_the_sdk(project, tmp_path):
+    project("d/azureml_environment.json", json.dumps({
+        "name": "AzureML-Tutorial", "version": "1", "environmentVariables": {"EXAMPLE_ENV_VAR": "EXAMPLE_VALUE"}, "assetId": "x",
+        "python": {"userManagedDependencies": False, "interpreterPath": "python", "condaDependenciesFile": None,
+                   "baseCondaEnvironment": None, "condaDependencies": {
+                       "channels": ["conda-forge"], "name": "azureml_123", "dependencies": ["python=3.6.2", {"pip": ["azureml-core"]}]}},
+        "docker": {"enabled": False, "baseImage": "x", "baseDockerfile": None, "sharedVolumes": True, "shmSize": None, "arguments": [],
+                   "platform": {"os": "Linux", "architecture": "amd64"},
+                   "baseImageRegistry": {"address": None, "username": None, "password": None, "registryIdentity": None}},
+        "spark": {"repositories": [], "packages": [], "precachePackages": True}, "inferencingStackVersion": None}))
+    env = Environment.load_from_directory(str(tmp_path / "d"))
+    assert (env.name, env.version, list(env.python.conda_dependencies.pip_packages)) == ("AzureML-Tutorial", "1", ["azureml-core"])
+    project("d/conda_dependencies.yml", "dependencies:\n- edited\n")
+    edited = Environment.load_from_directory(str(tmp_path / "d")).python.conda_dependencies
+    assert list(edited.conda_packages) == ["edited"]
+    project("d/azureml_environment.json", "{")
+    with pytest.raises(UserErrorException, match="azureml_environment.json' is not valid JSON"):
+        Environment.load_from_directory(str(tmp_path / "d"))
