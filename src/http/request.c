@@ -112,8 +112,11 @@ void request_answer(struct request *req, int r, const struct ty_error *err)
 
 void request_changed(struct request *req, int r, const struct ty_error *err)
 {
-    if (r < 0 && req->conn && r != -ENOMEM && reply_status(r) == 500 && !req->http->stopping &&
-        ty_store_failed(req->http->o.store))
+    bool refuses = r < 0 && !req->http->stopping && ty_store_failed(req->http->o.store);
+
+    if (refuses)
+        ty_sched_recover(req->http->o.sched);
+    if (refuses && req->conn && r != -ENOMEM && reply_status(r) == 500)
         r = -EAGAIN;
     request_answer(req, r, err);
     request_release(req);

@@ -369,7 +369,7 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
     if (strcmp(name, "local") == 0)
         return ty_error_set(err, -EINVAL, "'local' is this box and cannot be removed");
     for (const struct live *l = s->runs; l; l = l->hh.next)
-        if ((!ty_run_state_ended(l->run.state) || l->job) && strcmp(l->spec->target, name) == 0)
+        if (!ty_run_state_ended(l->run.state) && strcmp(l->spec->target, name) == 0)
             return ty_error_set(
                 err, -EBUSY,
                 "compute target '%s' has runs that have not ended, '%s' for one; cancel them "

@@ -141,12 +141,10 @@ static void finish_unstarted(struct live *l)
 
 static void act_cancel(struct live *l)
 {
-    struct target *t = target_find(l->sched, l->spec->target);
-
     if (!l->launched)
         finish_unstarted(l);
-    else if (!ty_ingest_cancel(l->sched->ingest, l->name) && l->job && t)
-        t->kind->cancel(l->job);
+    else if (!ty_ingest_cancel(l->sched->ingest, l->name) && l->job)
+        l->kind->cancel(l->job);
 }
 
 void run_act(struct live *l)
@@ -205,10 +203,9 @@ void run_lost(struct live *l, const char *code, const char *message)
 static void runner_ended(void *ctx, int code)
 {
     struct live *l = ctx;
-    struct target *t = target_find(l->sched, l->spec->target);
     struct ty_error err = { 0 };
 
-    l->job = t->kind->free(l->job);
+    l->job = l->kind->free(l->job);
     if (ty_run_state_ended(l->run.state)) {
         ty_jobdir_remove(l->sched->o.home, l->name);
         run_act(l);
@@ -285,7 +282,8 @@ int run_start_job(struct live *l, struct ty_error *err)
     if (r == 0) {
         l->launched = true;
         l->heard_us = ty_mono_us();
-        r = t->kind->start(&how, &l->job, err);
+        l->kind = t->kind;
+        r = l->kind->start(&how, &l->job, err);
     }
     free(l->trouble);
     l->trouble = r < 0 ? strdup(err->text) : NULL;
@@ -297,14 +295,13 @@ int run_start_job(struct live *l, struct ty_error *err)
 
 void run_check_silence(struct live *l, int64_t now_us)
 {
-    struct target *t = target_find(l->sched, l->spec->target);
     int64_t silent = now_us - l->heard_us;
     struct ty_unit *u;
 
     if (!l->job || silent < l->sched->silent_us)
         return;
     if (silent > l->sched->node_lost_us)
-        t->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
+        l->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
     if (l->stored_seq != l->seq ||
         (l->run.state != TY_RUN_RUNNING && l->run.state != TY_RUN_FINALIZING))
         return;

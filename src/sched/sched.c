@@ -43,7 +43,7 @@ void target_drop(struct ty_sched *s, struct target *t)
 int target_add(struct ty_sched *s, const char *name, const json_t *json, struct ty_error *err)
 {
     struct ty_target_spec *spec = NULL;
-    struct target *t = target_find(s, name);
+    struct target *t = target_any(s, name);
     int r = ty_target_spec_parse(json, &spec, err);
 
     if (r < 0)
@@ -405,6 +405,11 @@ static void on_recover(uv_timer_t *t)
     on_retry(&s->retry); /* what could not be done while nothing could be stored */
 }
 
+void ty_sched_recover(struct ty_sched *s)
+{
+    recover_soon(s);
+}
+
 void recover_soon(struct ty_sched *s)
 {
     if (s->recovering || s->stopping)
@@ -515,7 +520,7 @@ void ty_sched_stop(struct ty_sched *s)
     ty_ingest_stop(s->ingest);
     for (struct live *l = s->runs; l; l = l->hh.next)
         if (l->job)
-            l->job = target_find(s, l->spec->target)->kind->free(l->job);
+            l->job = l->kind->free(l->job);
     keep_close(s);
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->retry, NULL);

@@ -33,6 +33,9 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
 void ty_sched_stop(struct ty_sched *s);
 struct ty_sched *ty_sched_free(struct ty_sched *s); /* after the loop has run its close callbacks */
 
+/* Somebody else's unit has made the store refuse: read everything again, and let it go on.  Safe to call too often. */
+void ty_sched_recover(struct ty_sched *s);
+
 struct ty_user { int64_t uid; const char *name; };
 /* The answer to a change, once it is stored (r 0) or refused (negative, and a sentence).  `run` is the user's id. */
 typedef void (*ty_sched_done)(void *ctx, int r, const char *run, const struct ty_error *err);

@@ -39,6 +39,7 @@ struct live {
     bool launched;           /* a runner was started for it: its job folder is not made twice */
     bool rebooted;           /* since its runner was started */
     struct ty_job *job;      /* its runner, while one is watched */
+    const struct ty_target_kind *kind; /* whose job that is: the target may be gone before it */
     int salvages;
     char *trouble;           /* why its runner could not be started; tried again */
     bool gone;               /* deleted */

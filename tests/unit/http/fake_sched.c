@@ -79,6 +79,11 @@ static int find(struct ty_sched *s, const char *run, struct found *ret, struct t
                : 0;
 }
 
+void ty_sched_recover(struct ty_sched *s)
+{
+    s->recoveries++;
+}
+
 int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *spec,
                     const struct ty_user *who, ty_sched_done done, void *ctx, struct ty_error *err)
 {

@@ -2,6 +2,8 @@
 #include "base/fault.h"
 #include "blob/blob.h"
 #include "kit.h"
+#include "store/store.h"
+#include <errno.h>
 #include <string.h>
 
 #define HELLO "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -90,6 +92,27 @@ static void test_snapshot_of_wrong_size(void **state)
     expect(*state, "PUT", path, manifest, 400, "says that 'train.py' has 6 bytes; its blob has 5");
 }
 
+#ifdef TY_FAULTS
+/* The store refuses after it: sched is asked to let it go on. */
+static void test_snapshot_on_a_full_disk(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_STR struct ty_str manifest = { 0 };
+    CLEANUP_FREE char *path = NULL;
+    char id[65];
+
+    snapshot_text(&manifest, id);
+    path = ty_strf("/api/v1/snapshots/%s", id);
+    put_hello(*state);
+    ty_fault_arm("store.commit", 1, ENOSPC);
+    expect(k, "PUT", path, manifest.text, 507, "cannot store snapshot");
+    ty_fault_arm("none", 0, 0);
+    assert_int_equal(k->sched.recoveries, 1);
+    assert_int_equal(ty_store_resume(k->store), 0);
+    expect(k, "PUT", path, manifest.text, 204, "");
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -97,6 +120,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bad_blobs, kit_open, kit_close),
 #ifdef TY_FAULTS
         cmocka_unit_test_setup_teardown(test_full_disk, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_snapshot_on_a_full_disk, kit_open, kit_close),
 #endif
         cmocka_unit_test_setup_teardown(test_snapshot, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_snapshot_of_wrong_size, kit_open, kit_close),
