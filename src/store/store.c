@@ -389,6 +389,7 @@ static struct ty_store *store_free(struct ty_store *st)
     ty_queue_done(&st->done);
     free(st->path);
     free(st->logs);
+    free(st->key_path);
     free(st);
     return NULL;
 }
@@ -408,7 +409,8 @@ int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct t
     st->epoch = 1;
     st->path = ty_path_join(home, "state.db");
     st->logs = ty_path_join(home, "logs");
-    r = st->path && st->logs ? open_all(st, err) : -ENOMEM;
+    st->key_path = ty_path_join(home, "secret.key");
+    r = st->path && st->logs && st->key_path ? open_all(st, err) : -ENOMEM;
     if (r < 0) {
         r = open_error(st->path, r, err);
         store_free(st);

@@ -78,6 +78,10 @@ void ty_unit_target_delete(struct ty_unit *u, const char *name);
 void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us); /* again: touched */
 void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us);
 
+/* Seals the value (a text) with the key in <home>/secret.key, which the first secret makes.  0, or the key cannot be used. */
+int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value, struct ty_error *err);
+void ty_unit_secret_delete(struct ty_unit *u, const char *name);
+
 /* Reads.  0 or -ENOENT, -ENOMEM, -EIO; json results are new references, in the shapes of docs/spec/http-api.md. */
 int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret);
 int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret); /* RUN */
@@ -108,6 +112,8 @@ int ty_store_targets(struct ty_store *st, json_t **ret);                        
 int ty_store_target(struct ty_store *st, const char *name, json_t **ret);
 int ty_store_datastores(struct ty_store *st, json_t **ret);
 int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
+int ty_store_secrets(struct ty_store *st, json_t **ret); /* [{"name","created","changed"}] */
+int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err); /* malloc'ed; with a sentence */
 bool ty_store_snapshot_has(struct ty_store *st, const char *id);
 /* What the stream of a run wants next: {"record_next": n, "logs": {..}, "rows": {..}}. */
 int ty_store_resume_point(struct ty_store *st, int64_t run_id, json_t **ret);

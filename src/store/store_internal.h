@@ -12,6 +12,7 @@
  *   metric_shape.c   from rows to the shapes of get_metrics; pure
  *   store_artifact.c files, snapshots, blobs
  *   store_target.c   compute targets, datastores
+ *   store_secret.c   secrets, and the key they are sealed with
  *
  * An operation is composed on the loop (ty_unit_*) and applied on the writer thread: both halves
  * stand side by side in the file of their subject.
@@ -94,6 +95,7 @@ struct doomed {
 
 struct ty_store {
     char *path, *logs; /* state.db; the folder of log files */
+    char *key_path;    /* secret.key */
     void (*wake)(void *ctx);
     void *ctx;
     struct ty_queue todo, done;

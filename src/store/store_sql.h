@@ -78,6 +78,9 @@
     W(target_delete, "DELETE FROM target WHERE name = ?1") \
     W(datastore_put, "INSERT INTO datastore(name, kind, config, created_us) VALUES (?1, ?2, ?3, ?4) " \
         "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3") \
+    W(secret_put, "INSERT INTO secret(name, sealed, created_us, changed_us) VALUES (?1, ?2, ?3, ?3) " \
+        "ON CONFLICT(name) DO UPDATE SET sealed = ?2, changed_us = ?3") \
+    W(secret_delete, "DELETE FROM secret WHERE name = ?1") \
     W(snapshot_put, "INSERT INTO snapshot(id, files, bytes, created_us, touched_us) VALUES (?1, ?2, ?3, ?4, ?4) " \
         "ON CONFLICT(id) DO UPDATE SET touched_us = max(touched_us, ?4)") \
     W(snapshots_prune, "DELETE FROM snapshot WHERE touched_us < ?1 " \
@@ -116,6 +119,8 @@
     R(target_one, "SELECT name, spec, created_us FROM target WHERE name = ?1") \
     R(datastores, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore ORDER BY id") \
     R(datastore_one, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore WHERE name = ?1") \
+    R(secrets, "SELECT name, created_us, changed_us FROM secret ORDER BY name") \
+    R(secret_get, "SELECT sealed FROM secret WHERE name = ?1") \
     R(snapshot_has, "SELECT 1 FROM snapshot WHERE id = ?1") \
     R(blobs, "SELECT id, 1 FROM snapshot UNION SELECT snapshot, 1 FROM run WHERE snapshot IS NOT NULL " \
         "UNION SELECT sha256, 0 FROM artifact") \

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include <poll.h>
+#include <sqlite3.h>
 #include <sys/eventfd.h>
 
 static void on_wake(void *ctx)
@@ -165,4 +166,14 @@ void kit_row(struct ty_str *s, enum ty_row_kind kind, const char *name, int64_t 
 void kit_row_double(struct ty_str *s, const char *name, int64_t at_us, double d)
 {
     kit_row(s, TY_ROW_DOUBLE, name, at_us, &d, sizeof d);
+}
+
+void kit_sql(struct kit *k, const char *text)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
 }

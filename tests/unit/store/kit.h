@@ -43,6 +43,7 @@ void kit_event(struct ty_unit *u, int64_t id, int64_t seq, enum ty_run_event ev,
 void kit_note(struct ty_unit *u, int64_t id, int64_t seq, enum ty_note note, const char *data,
               const struct ty_run *run);
 /* Is the JSON `have` (taken over) equal to the text? */
+void kit_sql(struct kit *k, const char *text); /* behind the store's back */
 void kit_json_is(json_t *have, const char *text);
 void kit_row(struct ty_str *s, enum ty_row_kind kind, const char *name, int64_t at_us,
              const void *value, size_t n);

@@ -7,16 +7,6 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-static void sql(struct kit *k, const char *text)
-{
-    CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
-    sqlite3 *db = NULL;
-
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-    sqlite3_close(db);
-}
-
 static void refused(struct kit *k, int want, const char *word)
 {
     struct ty_error err = { 0 };
@@ -46,9 +36,9 @@ static void test_a_newer_version_is_refused(void **state)
     CLEANUP_FREE char *back = ty_strf("PRAGMA user_version = %d", store_version);
 
     kit_close(k);
-    sql(k, "PRAGMA user_version = 99");
+    kit_sql(k, "PRAGMA user_version = 99");
     refused(k, -EPROTO, "newer Trainyard");
-    sql(k, back);
+    kit_sql(k, back);
     assert_int_equal(kit_open(k, NULL), 0);
 }
 
@@ -57,7 +47,7 @@ static void test_a_stranger_is_refused(void **state)
     struct kit *k = *state;
 
     kit_close(k);
-    sql(k, "PRAGMA application_id = 5; PRAGMA user_version = 0");
+    kit_sql(k, "PRAGMA application_id = 5; PRAGMA user_version = 0");
     refused(k, -EPROTO, "another program");
 }
 
