@@ -254,6 +254,24 @@ class Client:
         """Write one file of a datastore to a local file; its bytes."""
         return self._download("data_get", (datastore, path), destination)
 
+    # Secrets
+
+    def secrets(self) -> List[Record]:
+        """The names of the secrets, and when they were set; not their values."""
+        return self._json("secret_list")["secrets"]
+
+    def secret(self, name: str) -> str:
+        """The value of a secret; errors.NotFound."""
+        return str(self._json("secret_get", name)["value"])
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Set a secret; it is stored, sealed, when this returns."""
+        self._call("secret_put", name, body={"value": value})
+
+    def delete_secret(self, name: str) -> None:
+        """Remove a secret; errors.NotFound."""
+        self._call("secret_delete", name)
+
     # Moving bytes
 
     def _download(self, route: str, args: Tuple[str, ...], destination: Path) -> int:

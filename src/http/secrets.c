@@ -15,10 +15,11 @@ static int check_name(struct request *req)
 
     if (*name && strlen(name) <= NAME_MAX_SECRET && ty_ascii_only(name, "_-."))
         return 0;
-    return ty_error_set(&req->err, -EINVAL,
-                        "'%.80s' cannot be the name of a secret: it has 1 to %d letters, digits, '_', "
-                        "'-' or '.'",
-                        name, NAME_MAX_SECRET);
+    return ty_error_set(
+        &req->err, -EINVAL,
+        "'%.80s' cannot be the name of a secret: it has 1 to %d letters, digits, '_', "
+        "'-' or '.'",
+        name, NAME_MAX_SECRET);
 }
 
 static int list(struct request *req, json_t **ret)
@@ -26,8 +27,7 @@ static int list(struct request *req, json_t **ret)
     int r = ty_store_secrets(req->http->o.store, ret);
 
     errno = -r;
-    return r < 0 ? ty_error_set(&req->err, r,
-                                "cannot read the secrets from the state folder: %m")
+    return r < 0 ? ty_error_set(&req->err, r, "cannot read the secrets from the state folder: %m")
                  : 0;
 }
 

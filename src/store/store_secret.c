@@ -62,10 +62,11 @@ static int get_key(struct ty_store *st, bool make, unsigned char key[KEY_BYTES])
 
 static int key_error(const struct ty_store *st, int r, struct ty_error *err)
 {
-    return ty_error_set(err, r == -ENOENT ? -EIO : r,
-                        "cannot use the key of the secrets, '%s': %s; put its backup there, or remove "
-                        "the secrets and set them again",
-                        st->key_path, r == -EBADMSG ? "it is damaged" : strerror(-r));
+    return ty_error_set(
+        err, r == -ENOENT ? -EIO : r,
+        "cannot use the key of the secrets, '%s': %s; put its backup there, or remove "
+        "the secrets and set them again",
+        st->key_path, r == -EBADMSG ? "it is damaged" : strerror(-r));
 }
 
 /* ---- changing ---- */
@@ -83,10 +84,9 @@ static char *seal(const unsigned char key[KEY_BYTES], const char *name, const ch
         return NULL;
     }
     randombytes_buf(bytes, NONCE_BYTES);
-    crypto_aead_xchacha20poly1305_ietf_encrypt(bytes + NONCE_BYTES, NULL,
-                                               (const unsigned char *)value, n,
-                                               (const unsigned char *)name, strlen(name), NULL,
-                                               bytes, key);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(
+        bytes + NONCE_BYTES, NULL, (const unsigned char *)value, n, (const unsigned char *)name,
+        strlen(name), NULL, bytes, key);
     return sodium_bin2base64(text, room, bytes, whole, BASE64);
 }
 

@@ -60,3 +60,13 @@ trainyard down
 TRAINYARD_BLOB_GC_GRACE_SECONDS=0 trainyard up 2>/dev/null
 gone_by_gc() { trainyard gc >/dev/null && [ "$(blobs)" = 0 ]; }
 check "gc without grace leaves nothing of them" until_true 5 gone_by_gc
+
+printf 'open sesame\n' | trainyard secret set token 2>/dev/null
+equal "a secret without the end of its line" "open sesame" "$(trainyard secret get token)"
+printf 'from a file' > "$T/value"
+check "a secret from a file" trainyard secret set other --file "$T/value"
+equal "their names" "other
+token" "$(trainyard secret ls -q)"
+check "a secret is removed" trainyard secret rm token
+exits "one that is not there" 3 trainyard secret get token
+exits "a name that cannot be" 1 sh -c 'echo x | trainyard secret set "a b"'

@@ -131,8 +131,6 @@ def test_the_default_datastore(workspace):
 def test_what_a_workspace_refuses(workspace):
     with pytest.raises(UserErrorException, match="trainyard down"):
         workspace.delete()
-    with pytest.raises(UserErrorException, match="environment_variables"):
-        workspace.get_default_keyvault()
     with pytest.raises(UserErrorException, match="MLFLOW_TRACKING_URI"):
         workspace.get_mlflow_tracking_uri()
     with pytest.raises(UserErrorException, match="type is 'TPU'"):

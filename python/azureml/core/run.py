@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
-LATER = frozenset({"start_logging", "register_model", "get_environment", "get_secret", "get_secrets", "restore_snapshot", "take_snapshot",
+LATER = frozenset({"start_logging", "register_model", "get_environment", "restore_snapshot", "take_snapshot",
                    "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric", "set_display_name"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
@@ -281,6 +281,14 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily):
         """Remove the run, with its files and the runs below it. UserErrorException while it goes on."""
         with sdk_errors():
             client().delete(self.id)
+
+    def get_secret(self, name: str) -> Optional[str]:
+        """The value of a secret of the key vault, or None when there is none of that name."""
+        return self.experiment.workspace.get_default_keyvault().get_secret(name)
+
+    def get_secrets(self, secrets: "List[str]") -> Dict[str, Optional[str]]:
+        """{name: value or None} of several secrets."""
+        return self.experiment.workspace.get_default_keyvault().get_secrets(secrets)
 
     def get_all_logs(self, destination: Optional[str] = None) -> "List[str]":
         """Write the run's logs below a folder (default: the current one); their paths."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from azureml.core.compute_target import ComputeTarget
     from azureml.core.datastore import Datastore
     from azureml.core.experiment import Experiment
+    from azureml.core.keyvault import Keyvault
     from azureml.core.run import Run
 
 DEFAULT_NAME = "trainyard"
@@ -185,9 +186,11 @@ class Workspace:
         if not Datastore(self, name).is_default:
             raise later("another default datastore ('%s')" % name, "name it in your script: Datastore(ws, '%s')" % name)
 
-    def get_default_keyvault(self) -> Any:
-        """Comes with a later release: UserErrorException."""
-        raise later("Workspace.get_default_keyvault", "pass the value in environment_variables")
+    def get_default_keyvault(self) -> "Keyvault":
+        """The secrets of the workspace."""
+        from azureml.core.keyvault import Keyvault
+
+        return Keyvault(self)
 
     def get_mlflow_tracking_uri(self, *_: Any, **__: Any) -> str:
         """Comes with a later release: UserErrorException."""

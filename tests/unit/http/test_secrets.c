@@ -15,7 +15,8 @@ static void test_secrets(void **state)
     list = expect_json(k, "GET", "/api/v1/secrets", NULL, 200, "secrets");
     assert_int_equal(json_array_size(json_object_get(list, "secrets")), 1);
     expect(k, "PUT", "/api/v1/secrets/a%20b", "{\"value\":\"x\"}", 400, "'a b' cannot be the name");
-    expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"\"}", 400, "a text of 1 to 65536 bytes");
+    expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"\"}", 400,
+           "a text of 1 to 65536 bytes");
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":1}", 400, "'value'");
     expect(k, "PUT", "/api/v1/secrets/token", "[]", 400, "not a JSON object");
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"x\",\"more\":1}", 400, "'more'");

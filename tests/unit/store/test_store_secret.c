@@ -81,7 +81,9 @@ static void test_trouble(void **state)
     assert_int_equal(put(k, "a", "one"), 0);
     assert_int_equal(put(k, "b", "two"), 0);
     /* Moved to another name. */
-    kit_sql(k, "UPDATE secret SET sealed = (SELECT sealed FROM secret WHERE name = 'b') WHERE name = 'a'");
+    kit_sql(
+        k,
+        "UPDATE secret SET sealed = (SELECT sealed FROM secret WHERE name = 'b') WHERE name = 'a'");
     expect_no_secret(k, "a", "sealed with another key");
     kit_sql(k, "UPDATE secret SET sealed = 'nonsense!' WHERE name = 'a'");
     expect_no_secret(k, "a", "is damaged; set it again");
