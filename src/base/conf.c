@@ -39,6 +39,8 @@ static const struct ty_conf_option options[] = {
     { "run.max_run_duration_seconds", "2592000", "seconds", "time limit of a run that names none" },
     { "run.cancel_grace_seconds", "10",     "seconds", "time between asking a run to stop and killing it" },
     { "sched.cpus",              "0",       "count",   "CPU slots of this machine; 0 takes all of it" },
+    { "sched.memory_mb",         "0",       "count",   "memory of this machine in MB, for runs that ask for some; 0 takes all of it" },
+    { "sched.user_cpus",         "0",       "count",   "most CPU slots that one user's runs hold at a time; 0: no limit" },
     { "sched.silent_seconds",    "10",      "seconds", "silence of a runner after which its run is NotResponding" },
     { "sched.node_lost_seconds", "60",      "seconds", "silence of a runner after which it is killed and replaced" },
     { "blob.gc_grace_seconds",   "3600",    "seconds", "age at which a file that nothing needs is removed" },

@@ -78,7 +78,8 @@ static int ask_value(const char *name, struct ty_str *value)
     return value->failed ? -ENOMEM : 0;
 }
 
-static int read_value(const char *name, const char *file, struct ty_str *value, struct ty_error *err)
+static int read_value(const char *name, const char *file, struct ty_str *value,
+                      struct ty_error *err)
 {
     CLEANUP_FREE char *text = NULL;
     bool input = !file || strcmp(file, "-") == 0;
@@ -181,7 +182,8 @@ const struct ty_cli_command ty_cmd_secret_set = {
     .summary = "Set a secret, from standard input or a file",
     .examples = "  trainyard secret set wandb-key            asks for it\n"
                 "  trainyard secret set wandb-key < key.txt\n",
-    .text = "Scripts read it with run.get_secret('NAME').  One end of line at its end is left out.\n",
+    .text =
+        "Scripts read it with run.get_secret('NAME').  One end of line at its end is left out.\n",
     .options = set_options,
     .min = 1,
     .max = 1,

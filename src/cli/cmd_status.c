@@ -22,8 +22,9 @@ static void print_status(const json_t *s)
     printf("home     %s\n", ty_out_str(s, "home"));
     printf("runs     %lld active, %lld queued, %lld in all\n", number(s, "runs", "active"),
            number(s, "runs", "queued"), number(s, "runs", "total"));
-    printf("slots    %lld of %lld CPUs in use\n", number(s, "slots", "used"),
-           number(s, "slots", "cpus"));
+    printf("slots    %lld of %lld CPUs in use%s\n", number(s, "slots", "used"),
+           number(s, "slots", "cpus"),
+           json_is_true(json_object_get(s, "queue_paused")) ? "; the queue is paused" : "");
     printf("store    %s; database %s, %s free\n", store[0] ? store : "ok",
            ty_show_bytes((uint64_t)number(s, NULL, "db_bytes"), db),
            ty_show_bytes((uint64_t)number(s, NULL, "free_bytes"), disk));

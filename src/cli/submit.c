@@ -192,12 +192,28 @@ static int add_data(const struct ty_cli *cli, json_t *spec, struct ty_error *err
 static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
 {
     const char *cpus = ty_cli_value(cli, "cpus"), *limit = ty_cli_value(cli, "max-run-duration");
+    const char *memory = ty_cli_value(cli, "memory"), *priority = ty_cli_value(cli, "priority");
+    CLEANUP_JSON json_t *resources = json_object();
+    uint64_t bytes;
     int64_t n;
 
     if (cpus && (ty_parse_i64(cpus, &n) < 0 || n < 1))
         return ty_error_set(err, -EINVAL, "--cpus '%s' is not a number from 1 on", cpus);
     if (cpus)
-        json_object_set_new(spec, "resources", json_pack("{sI}", "cpus", (json_int_t)n));
+        json_object_set_new(resources, "cpus", json_integer(n));
+    if (memory && (ty_parse_bytes(memory, &bytes) < 0 || bytes < 1))
+        return ty_error_set(err, -EINVAL, "--memory '%s' is not a size such as 500M or 16G",
+                            memory);
+    if (memory)
+        json_object_set_new(resources, "memory_mb",
+                            json_integer((json_int_t)((bytes + (1 << 20) - 1) >> 20)));
+    if (json_object_size(resources) > 0)
+        json_object_set(spec, "resources", resources);
+    if (priority && (ty_parse_i64(priority, &n) < 0 || n < -1000 || n > 1000))
+        return ty_error_set(err, -EINVAL, "--priority '%s' is not a number from -1000 to 1000",
+                            priority);
+    if (priority)
+        json_object_set_new(spec, "priority", json_integer(n));
     if (limit && (ty_cli_parse_time(limit, &n) < 0 || n % 1000000))
         return ty_error_set(err, -EINVAL,
                             "--max-run-duration '%s' is not a time such as 3600, 90m, 1h30m or 2d",

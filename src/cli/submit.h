@@ -11,6 +11,8 @@
     { 0, "name", "TEXT", "display name, for people" }, \
     { 0, "env", "NAME[=VALUE]", "environment variable of the job; without a value: yours (repeat)" }, \
     { 0, "cpus", "N", "CPU slots (default: 1)" }, \
+    { 0, "memory", "SIZE", "memory that must be free for it to start: 500M, 16G" }, \
+    { 0, "priority", "N", "-1000 to 1000, higher starts earlier (default: 0)" }, \
     { 0, "gpu", NULL, "use a GPU where there is one" }, \
     { 0, "tag", "KEY=VALUE", "tag (repeat)" }, \
     { 0, "max-run-duration", "TIME", "end it after this time: 3600, 90m, 1h30m, 2d (0: no limit)" }, \

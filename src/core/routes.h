@@ -38,6 +38,8 @@
     X(GET,    "/api/v1/targets/{target}",                    READER,    target_get,      NONE,        TARGET,      "Show one compute target") \
     X(PUT,    "/api/v1/targets/{target}",                    OWNER,     target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \
     X(DELETE, "/api/v1/targets/{target}",                    OWNER,     target_delete,   NONE,        NONE,        "Remove a compute target") \
+    X(GET,    "/api/v1/queue",                               READER,    queue_get,       NONE,        QUEUE,       "Show what waits, in order") \
+    X(PATCH,  "/api/v1/queue",                               OWNER,     queue_change,    QUEUE_CHANGE, QUEUE,      "Pause or resume the queue") \
     X(GET,    "/api/v1/secrets",                             SUBMITTER, secret_list,     NONE,        SECRETS,     "List the names of secrets") \
     X(GET,    "/api/v1/secrets/{secret}",                    SUBMITTER, secret_get,      NONE,        SECRET,      "Read a secret") \
     X(PUT,    "/api/v1/secrets/{secret}",                    SUBMITTER, secret_put,      SECRET_VALUE, NONE,       "Set a secret") \
@@ -57,7 +59,8 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(EVENTS, "events") X(STREAM, "stream") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
-    X(DATASTORE, "datastore") X(SECRETS, "secrets") X(SECRET, "secret") X(SECRET_VALUE, "secret_value")
+    X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \
+    X(SECRETS, "secrets") X(SECRET, "secret") X(SECRET_VALUE, "secret_value")
 #define X(name, word) TY_SCHEMA_##name,
 enum ty_schema { TY_SCHEMAS(X) TY_SCHEMA_COUNT };
 #undef X

@@ -14,6 +14,8 @@
 #define NAME_MAX_DATA 255
 #define DISPLAY_NAME_MAX 256
 #define CPUS_MAX 4096
+#define MEMORY_MB_MAX (1LL << 30)
+#define PRIORITY_MAX 1000
 #define RUN_SECONDS_MAX (10LL * 366 * 24 * 3600)
 #define AZUREML_MAX (256 * 1024)
 #define SOURCE_DIRECTORY_MAX 4096
@@ -319,9 +321,9 @@ static int get_size(struct ty_run_spec *s, struct ty_error *err)
 
 static int get_resources(struct ty_run_spec *s, struct ty_error *err)
 {
-    static const char *const known[] = { "cpus", NULL };
+    static const char *const known[] = { "cpus", "memory_mb", NULL };
     const json_t *o = json_object_get(s->json, "resources");
-    int64_t cpus = 1, seconds = 30LL * 24 * 3600;
+    int64_t cpus = 1, memory = 0, priority = 0, seconds = 30LL * 24 * 3600;
     int r;
 
     s->expand = s->script != NULL;
@@ -334,11 +336,18 @@ static int get_resources(struct ty_run_spec *s, struct ty_error *err)
         r = ty_json_only(o, WHAT ", 'resources'", known, err);
         if (r == 0)
             r = ty_json_get_i64(o, WHAT ", 'resources'", "cpus", 1, CPUS_MAX, &cpus, err);
+        if (r == 0)
+            r = ty_json_get_i64(o, WHAT ", 'resources'", "memory_mb", 0, MEMORY_MB_MAX, &memory,
+                                err);
     }
+    if (r == 0)
+        r = ty_json_get_i64(s->json, WHAT, "priority", -PRIORITY_MAX, PRIORITY_MAX, &priority, err);
     if (r == 0)
         r = ty_json_get_i64(s->json, WHAT, "max_run_duration_seconds", 0, RUN_SECONDS_MAX, &seconds,
                             err);
     s->cpus = (int)cpus;
+    s->memory_mb = memory;
+    s->priority = (int)priority;
     s->max_run_seconds = seconds;
     return r;
 }
@@ -569,6 +578,7 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
                                          "process_count_per_node",
                                          "communicator",
                                          "resources",
+                                         "priority",
                                          "use_gpu",
                                          "max_run_duration_seconds",
                                          "tags",

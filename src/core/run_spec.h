@@ -48,6 +48,8 @@ struct ty_run_spec {
     int node_count, process_count_per_node; /* 1 and 1 in this version of the service */
     const char *communicator;               /* "None" */
     int cpus;                               /* slots per process, from 1 */
+    int64_t memory_mb;                      /* that it is to have; 0: not said */
+    int priority;                           /* -1000 to 1000; higher is earlier */
     bool use_gpu;
     int64_t max_run_seconds;                /* 0: no limit */
     json_t *tags, *properties, *warnings;   /* may be empty; warnings: array of texts known at submission */

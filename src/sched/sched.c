@@ -1,8 +1,4 @@
-/* sched.c - the table of live runs: taking it up, placing runs on slots, recovering from a failed store
- *
- * Placement is all or nothing, in order of submission: the head of the queue is never overtaken by a run that
- * wants the same CPU slots; one that waits for a node of its own target lets runs of other targets pass.
- */
+/* sched.c - the table of live runs: taking it up, time, recovering from a failed store */
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/fs.h"
@@ -184,111 +180,15 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
         live_free(l);
         return NULL;
     }
-    l->warnings = json_deep_copy(l->spec->warnings);
+    l->share = queue_share(s, l->user);
+    l->warnings = l->share ? json_deep_copy(l->spec->warnings) : NULL;
+    if (!l->warnings) {
+        live_free(l);
+        ty_error_oom(err);
+        return NULL;
+    }
     HASH_ADD_KEYPTR(hh, s->runs, l->name, strlen(l->name), l);
     return l;
-}
-
-/* ---- placing ---- */
-
-void set_placed(struct live *l, bool placed)
-{
-    struct target *t = target_any(l->sched, l->spec->target);
-    int change = (int)placed - (int)l->placed;
-
-    l->placed = placed;
-    l->sched->cpus_used += change * l->spec->cpus;
-    if (t)
-        t->in_use += change;
-}
-
-static bool waits(const struct live *l)
-{
-    return l->run.state == TY_RUN_QUEUED && !l->placed && l->stored_seq == l->seq;
-}
-
-enum fit { FITS, NO_NODE, NO_CPU };
-
-static enum fit fit(struct ty_sched *s, const struct live *l)
-{
-    const struct target *t = target_find(s, l->spec->target);
-
-    if (t && t->spec->max_nodes > 0 && t->in_use >= t->spec->max_nodes)
-        return NO_NODE;
-    return s->cpus_used + l->spec->cpus > s->cpus ? NO_CPU : FITS;
-}
-
-void place(struct ty_sched *s)
-{
-    struct live *next;
-
-    if (s->stopping || s->recovering)
-        return;
-    for (struct live *l = s->runs; l; l = next) {
-        struct ty_error err = { 0 };
-        enum fit f;
-
-        next = l->hh.next;
-        if (!waits(l))
-            continue;
-        f = fit(s, l);
-        if (f == NO_CPU)
-            return;
-        if (f == NO_NODE)
-            continue;
-        set_placed(l, true);
-        if (run_start_job(l, &err) < 0) {
-            ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
-            if (!l->launched)
-                set_placed(l, false);
-        }
-    }
-}
-
-/* ---- what people are told ---- */
-
-static int queue_place(struct ty_sched *s, const struct live *l)
-{
-    int n = 1;
-
-    for (const struct live *o = s->runs; o && o != l; o = o->hh.next)
-        n += waits(o);
-    return n;
-}
-
-static void say_why(struct ty_sched *s, const struct live *l, struct ty_str *why)
-{
-    const struct target *t = target_find(s, l->spec->target);
-    int ahead = queue_place(s, l) - 1;
-
-    if (l->trouble)
-        ty_str_addf(why, "%s; tried again every 2 seconds", l->trouble);
-    else if (fit(s, l) == NO_NODE)
-        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name, t->in_use,
-                    t->spec->max_nodes);
-    else if (fit(s, l) == NO_CPU)
-        ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)", l->spec->cpus,
-                    l->spec->cpus == 1 ? "" : "s", s->cpus_used, s->cpus);
-    else
-        ty_str_add(why, "waits for its turn");
-    if (ahead > 0)
-        ty_str_addf(why, ", behind %d other run%s", ahead, ahead == 1 ? "" : "s");
-}
-
-void ty_sched_annotate(struct ty_sched *s, json_t *run)
-{
-    const char *name = json_string_value(json_object_get(run, "id"));
-    const struct live *l = name ? live_find(s, name) : NULL;
-    CLEANUP_STR struct ty_str why = { 0 };
-
-    if (l && (waits(l) || (l->trouble && !l->job))) {
-        say_why(s, l, &why);
-        json_object_set_new(run, "why", json_string(why.text));
-        json_object_set_new(run, "queue_place", json_integer(queue_place(s, l)));
-    } else {
-        json_object_set_new(run, "why", json_null());
-        json_object_set_new(run, "queue_place", json_null());
-    }
 }
 
 void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
@@ -311,11 +211,14 @@ void ty_sched_status(struct ty_sched *s, json_t *status)
 
     for (const struct live *l = s->runs; l; l = l->hh.next) {
         active += !ty_run_state_ended(l->run.state);
-        queued += waits(l);
+        queued += queue_waits(l);
     }
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));
     json_object_set_new(status, "slots",
-                        json_pack("{s:i s:i}", "cpus", s->cpus, "used", s->cpus_used));
+                        json_pack("{s:i s:i s:I s:I}", "cpus", s->cpus, "used", s->cpus_used,
+                                  "memory_mb", (json_int_t)s->memory_mb, "memory_used_mb",
+                                  (json_int_t)s->memory_used_mb));
+    json_object_set_new(status, "queue_paused", json_boolean(s->paused));
 }
 
 /* ---- time ---- */
@@ -486,6 +389,10 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     s->cpus = (int)ty_conf_number(o->conf, "sched.cpus");
     if (s->cpus <= 0)
         s->cpus = ty_target_cpus();
+    s->memory_mb = ty_conf_number(o->conf, "sched.memory_mb");
+    if (s->memory_mb <= 0)
+        s->memory_mb = ty_target_memory_mb();
+    s->user_cpus = (int)ty_conf_number(o->conf, "sched.user_cpus");
     s->silent_us = ty_conf_number(o->conf, "sched.silent_seconds") * 1000000;
     s->node_lost_us = ty_conf_number(o->conf, "sched.node_lost_seconds") * 1000000;
     init_timers(s);
@@ -496,6 +403,7 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     if (r < 0)
         return r;
     put_default_datastore(s);
+    queue_open(s);
     r = ty_store_settle(o->store); /* the first request finds them */
     if (r < 0)
         return ty_error_set(err, r, "cannot write in the state folder '%s': %s", o->home,
@@ -536,6 +444,7 @@ struct ty_sched *ty_sched_free(struct ty_sched *s)
         live_drop(l);
     HASH_ITER (hh, s->targets, t, tnext)
         target_drop(s, t);
+    queue_close(s);
     ty_ingest_free(s->ingest);
     free(s);
     return NULL;

@@ -66,6 +66,9 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
 int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,
                 struct ty_error *err);
 
+int ty_sched_queue(struct ty_sched *s, json_t **ret); /* QUEUE; 0 or -ENOMEM */
+/* Place no run any more, until it is resumed; kept across restarts. */
+int ty_sched_pause(struct ty_sched *s, bool paused, ty_sched_done done, void *ctx, struct ty_error *err);
 /* Add "why" and "queue_place" to a RUN. */
 void ty_sched_annotate(struct ty_sched *s, json_t *run);
 /* Add "nodes", "cpus" and "gpus" to a TARGET. */

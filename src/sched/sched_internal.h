@@ -1,6 +1,7 @@
 /* sched_internal.h - what the files of this folder share
  *
- *   sched.c    the table of live runs, opening, placing
+ *   sched.c    the table of live runs, opening, time, recovering
+ *   queue.c    which run is next, and why the others wait
  *   run.c      one run: its events, what follows from them, what its runner says
  *   submit.c   from a run spec to a live run
  *   interactive.c  runs without a program: whoever submits one logs, and ends it
@@ -36,6 +37,8 @@ struct live {
     int units;               /* on their way to the store */
     int64_t stored_seq;      /* of the last event stored: only then is the state acted on */
     bool placed;             /* holds its slots */
+    int64_t round;           /* of placing, in which it was tried last */
+    struct share *share;     /* its user's */
     bool launched;           /* a runner was started for it: its job folder is not made twice */
     bool rebooted;           /* since its runner was started */
     struct ty_job *job;      /* its runner, while one is watched */
@@ -67,9 +70,14 @@ struct ty_sched {
     struct ty_sched_options o;
     struct live *runs;
     struct target *targets;
+    struct share *shares;  /* by user */
     struct ty_ingest *ingest;
     uv_timer_t tick, retry, recover, daily;
     int cpus, cpus_used; /* of this box; by placed runs */
+    int64_t memory_mb, memory_used_mb;
+    int user_cpus;       /* that one user may hold; 0: no limit */
+    bool paused;         /* nothing is placed */
+    int64_t round;       /* of placing */
     int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
     int64_t last_tick_us;
     bool recovering; /* the store failed: everything is read again soon */
@@ -91,7 +99,6 @@ struct waiter {
 struct live *live_find(struct ty_sched *s, const char *name);
 struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct ty_error *err);
 void live_drop(struct live *l); /* when it has ended and nothing of it is on its way */
-void place(struct ty_sched *s);
 void recover_soon(struct ty_sched *s);
 void keep_ticking(struct ty_sched *s);
 void retry_soon(struct ty_sched *s);
@@ -99,7 +106,14 @@ struct target *target_any(struct ty_sched *s, const char *name);
 struct target *target_find(struct ty_sched *s, const char *name); /* not one that is being removed */
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
 void target_drop(struct ty_sched *s, struct target *t);
+
+/* queue.c */
+void queue_open(struct ty_sched *s);
+void queue_close(struct ty_sched *s);
+struct share *queue_share(struct ty_sched *s, const char *user); /* NULL: out of memory */
+bool queue_waits(const struct live *l);
 void set_placed(struct live *l, bool placed);
+void place(struct ty_sched *s); /* start what may start now */
 
 /* run.c */
 /* Apply the event and add it to the unit.  -EPROTO when it cannot follow: then nothing was added. */

@@ -89,6 +89,16 @@ static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struc
             "the run asks for %d CPU slots, and this box has %d (sched.cpus): it would wait for "
             "ever; ask for fewer (--cpus)",
             spec->cpus, s->cpus);
+    if (spec->memory_mb > s->memory_mb)
+        return ty_error_set(err, -EINVAL,
+                            "the run asks for %lld MB of memory, and this box has %lld "
+                            "(sched.memory_mb): it would wait for ever; ask for less (--memory)",
+                            (long long)spec->memory_mb, (long long)s->memory_mb);
+    if (s->user_cpus > 0 && spec->cpus > s->user_cpus)
+        return ty_error_set(err, -EINVAL,
+                            "the run asks for %d CPU slots, and one user may have %d "
+                            "(sched.user_cpus): it would wait for ever; ask for fewer (--cpus)",
+                            spec->cpus, s->user_cpus);
     if (spec->snapshot && !ty_store_snapshot_has(s->o.store, spec->snapshot))
         return ty_error_set(err, -ENOENT,
                             "snapshot '%s' is not stored; upload it before the run is submitted",

@@ -78,6 +78,7 @@ void ty_unit_target_delete(struct ty_unit *u, const char *name);
 void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us); /* again: touched */
 void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us);
 
+void ty_unit_setting(struct ty_unit *u, const char *name, const char *value);
 /* Seals the value (a text) with the key in <home>/secret.key, which the first secret makes.  0, or the key cannot be used. */
 int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value, struct ty_error *err);
 void ty_unit_secret_delete(struct ty_unit *u, const char *name);
@@ -112,6 +113,7 @@ int ty_store_targets(struct ty_store *st, json_t **ret);                        
 int ty_store_target(struct ty_store *st, const char *name, json_t **ret);
 int ty_store_datastores(struct ty_store *st, json_t **ret);
 int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
+int ty_store_setting(struct ty_store *st, const char *name, char **ret); /* malloc'ed */
 int ty_store_secrets(struct ty_store *st, json_t **ret); /* [{"name","created","changed"}] */
 int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err); /* malloc'ed; with a sentence */
 bool ty_store_snapshot_has(struct ty_store *st, const char *id);

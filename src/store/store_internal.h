@@ -11,7 +11,7 @@
  *   store_metric.c   rows
  *   metric_shape.c   from rows to the shapes of get_metrics; pure
  *   store_artifact.c files, snapshots, blobs
- *   store_target.c   compute targets, datastores
+ *   store_target.c   compute targets, datastores, settings
  *   store_secret.c   secrets, and the key they are sealed with
  *
  * An operation is composed on the loop (ty_unit_*) and applied on the writer thread: both halves

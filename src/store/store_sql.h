@@ -78,6 +78,7 @@
     W(target_delete, "DELETE FROM target WHERE name = ?1") \
     W(datastore_put, "INSERT INTO datastore(name, kind, config, created_us) VALUES (?1, ?2, ?3, ?4) " \
         "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3") \
+    W(setting_put, "INSERT INTO setting(name, value) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2") \
     W(secret_put, "INSERT INTO secret(name, sealed, created_us, changed_us) VALUES (?1, ?2, ?3, ?3) " \
         "ON CONFLICT(name) DO UPDATE SET sealed = ?2, changed_us = ?3") \
     W(secret_delete, "DELETE FROM secret WHERE name = ?1") \
@@ -119,6 +120,7 @@
     R(target_one, "SELECT name, spec, created_us FROM target WHERE name = ?1") \
     R(datastores, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore ORDER BY id") \
     R(datastore_one, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore WHERE name = ?1") \
+    R(setting_get, "SELECT value FROM setting WHERE name = ?1") \
     R(secrets, "SELECT name, created_us, changed_us FROM secret ORDER BY name") \
     R(secret_get, "SELECT sealed FROM secret WHERE name = ?1") \
     R(snapshot_has, "SELECT 1 FROM snapshot WHERE id = ?1") \

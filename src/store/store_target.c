@@ -1,6 +1,7 @@
-/* store_target.c - compute targets and datastores */
+/* store_target.c - compute targets, datastores and settings */
 #include "store/store_internal.h"
 #include <errno.h>
+#include <string.h>
 
 struct op_named {
     struct op op;
@@ -59,7 +60,34 @@ void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind
     named_op(u, apply_datastore_put, name, kind, config_json, at_us);
 }
 
+static int apply_setting(struct ty_store *st, const struct op *op)
+{
+    const struct op_named *o = (const struct op_named *)op;
+
+    return store_exec(&st->writer, STMT_setting_put, "tt", o->name, o->json);
+}
+
+void ty_unit_setting(struct ty_unit *u, const char *name, const char *value)
+{
+    named_op(u, apply_setting, name, NULL, value, 0);
+}
+
 /* ---- reading ---- */
+
+int ty_store_setting(struct ty_store *st, const char *name, char **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_setting_get, "t", name);
+    int r = store_step(q);
+    char *value;
+
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    value = strdup(store_text(q, 0));
+    if (!value)
+        return -ENOMEM;
+    *ret = value;
+    return 0;
+}
 
 static json_t *target_json(sqlite3_stmt *q)
 {

@@ -26,6 +26,11 @@ int ty_target_cpus(void)
     return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
 }
 
+int64_t ty_target_memory_mb(void)
+{
+    return (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / (1 << 20);
+}
+
 /* Asked through NVML, opened at run time: the build needs no CUDA, and a box without a driver has none. */
 static int count_gpus(void)
 {

@@ -37,5 +37,6 @@ struct ty_target_kind {
 const struct ty_target_kind *ty_target_kind(const char *name); /* NULL: no such kind */
 
 int ty_target_cpus(void); /* of this box: what the process may use */
+int64_t ty_target_memory_mb(void); /* of this box: what is installed */
 int ty_target_gpus(void); /* that NVML finds; 0 without a driver */
 #endif

@@ -36,3 +36,15 @@ has "a GPU that is not there gives a warning at submission" "$warned" "no GPU"
 trainyard wait @last >/dev/null
 has "...in the run" "$(trainyard show @last --json | field warnings)" "no GPU"
 has "...and as the log's first line" "$(trainyard logs @last | head -1)" "no GPU"
+
+trainyard queue pause 2>/dev/null
+low=$(trainyard submit -q --no-snapshot --priority -5 -- true)
+high=$(trainyard submit -q --no-snapshot --priority 5 --memory 10M -- true)
+equal "the queue in its order" "$high
+$low" "$(trainyard queue ls -q 2>/dev/null)"
+has "it says why nothing starts" "$(trainyard show "$high" --json | field why)" "the queue is paused"
+has "...and so does the status" "$(trainyard status)" "the queue is paused"
+trainyard queue resume 2>/dev/null
+check "resumed, both end" trainyard wait "$low" "$high"
+exits "a priority that cannot be" 1 trainyard submit --no-snapshot --priority 5000 -- true
+exits "memory that is not there" 1 trainyard submit --no-snapshot --memory 1000T -- true

@@ -29,6 +29,7 @@ from trainyard import errors, interpreter, packages
 PIP_FILES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable")
 LEGACY = os.path.join(os.path.dirname(os.path.abspath(trainyard.__file__)), "legacy")
 KEPT = ("outputs", "logs")
+PRIORITY_MAX = 1000
 IGNORE_FILES = (".amlignore", ".gitignore")
 FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
 FRAMEWORKS = ("python", "pytorch", "tensorflow", "cntk")  # words for a script of Python
@@ -80,6 +81,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
             ("environment.environment_variables", rc.environment.environment_variables),
             ("environment_variables", rc.environment_variables)),
     }
+    if rc.priority is not None:
+        spec["priority"] = priority(rc.priority)
     if rc.legacy_aliases or rc.environment.legacy_aliases:
         add_legacy_aliases(spec["environment_variables"], config.source_directory, notes)
     if config.script:
@@ -97,6 +100,13 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     check_placeholders(spec)
     spec["azureml"] = {"runDefinition": run_definition(config, spec)}
     return spec
+
+
+def priority(value: Any) -> int:
+    """``run_config.priority``: higher starts earlier."""
+    if isinstance(value, bool) or not isinstance(value, int) or not -PRIORITY_MAX <= value <= PRIORITY_MAX:
+        raise UserErrorException("priority is %r; a whole number from %d to %d is needed" % (value, -PRIORITY_MAX, PRIORITY_MAX))
+    return value
 
 
 def check_tree(rc: RunConfiguration) -> None:

@@ -30,9 +30,11 @@ static void test_reading(void **state)
 {
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/secrets ",
-          .raw = fake_json("{\"secrets\": [{\"name\": \"key\", \"created\": \"2026-01-01T00:00:00.000000Z\", "
-                           "\"changed\": \"2026-01-02T00:00:00.000000Z\"}]}") },
-        { .match = "GET /api/v1/secrets/key ", .raw = fake_json("{\"name\": \"key\", \"value\": \"open\"}") },
+          .raw = fake_json(
+              "{\"secrets\": [{\"name\": \"key\", \"created\": \"2026-01-01T00:00:00.000000Z\", "
+              "\"changed\": \"2026-01-02T00:00:00.000000Z\"}]}") },
+        { .match = "GET /api/v1/secrets/key ",
+          .raw = fake_json("{\"name\": \"key\", \"value\": \"open\"}") },
         { .match = "GET", .raw = fake_reply(404, "text/plain", "there is no secret 'x'") },
         { .match = "DELETE /api/v1/secrets/key ", .raw = fake_reply(204, "text/plain", "") },
         { .match = "DELETE", .raw = fake_reply(404, "text/plain", "there is no secret 'x'") },
@@ -63,7 +65,8 @@ static void test_setting(void **state)
     says(TRY("secret", "set", "key", "--file", file), 0, "", "set secret 'key'");
     assert_true(ty_starts_with(fake_head(f, 0), "PUT /api/v1/secrets/key HTTP"));
     assert_string_equal(fake_body(f, 0, NULL), "{\"value\":\"two\\nlines\"}");
-    says(TRY("secret", "set", "key", "--file", gone), 1, "", "cannot read the value of secret 'key'");
+    says(TRY("secret", "set", "key", "--file", gone), 1, "",
+         "cannot read the value of secret 'key'");
     assert_int_equal(ty_write_file(file, "a\0b", 3, 0600), 0);
     says(TRY("secret", "set", "key", "--file", file), 1, "", "it holds a NUL");
     assert_int_equal(ty_write_file(file, "\xff", 1, 0600), 0);

@@ -274,7 +274,26 @@ void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
 
 void ty_sched_status(struct ty_sched *s, json_t *status)
 {
-    (void)s;
+
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", 0, "queued", 0));
-    json_object_set_new(status, "slots", json_pack("{s:i s:i}", "cpus", 2, "used", 0));
+    json_object_set_new(status, "slots",
+                        json_pack("{s:i s:i s:i s:i}", "cpus", 2, "used", 0, "memory_mb", 1000,
+                                  "memory_used_mb", 0));
+    json_object_set_new(status, "queue_paused", json_boolean(s->paused));
+}
+
+int ty_sched_queue(struct ty_sched *s, json_t **ret)
+{
+    *ret = json_pack("{s:b s:[]}", "paused", s->paused, "runs");
+    return 0;
+}
+
+int ty_sched_pause(struct ty_sched *s, bool paused, ty_sched_done done, void *ctx,
+                   struct ty_error *err)
+{
+    struct ty_unit *u = ty_unit_new();
+
+    s->paused = paused;
+    ty_unit_setting(u, "queue.paused", paused ? "1" : "");
+    return commit(s, u, "", done, ctx, err);
 }

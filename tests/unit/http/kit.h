@@ -27,6 +27,7 @@ struct ty_sched {
     struct ty_store *store;
     struct ty_follow_hub *hub;
     bool hold;
+    bool paused;
     int recoveries; /* asked for */
     int refuse; /* a negative errno for the next change */
     struct {
