@@ -111,7 +111,9 @@ class Client:
     def manifest(self, snapshot: str) -> Set[str]:
         """The paths of the files and links in a snapshot."""
         paths = set()
-        for line in self._call("snapshot_get", snapshot).decode("utf-8", "replace").splitlines()[1:]:
+        for line in self._call("snapshot_get", snapshot).decode("utf-8", "replace").split("\n")[1:]:
+            if not line:
+                continue
             kind, _, _, _, path = line.split(" ", 4)
             if kind != "d":
                 paths.add(unquote(path.split(" -> ")[0] if kind == "l" else path))

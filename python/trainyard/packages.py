@@ -16,7 +16,7 @@ SAME: Mapping[str, str] = {
 # No part of what a script imports: an installer, compilers' run-time libraries, conda's switches.
 IGNORED = frozenset({"pip", "setuptools", "wheel", "cpuonly", "cudatoolkit", "mkl", "blas", "libgcc", "openmpi", "mpi"})
 PROVIDED = re.compile(r"azureml(-|$)|azure-ml-api-sdk$|applicationinsights$")
-NOT_PROVIDED = frozenset({"azureml-automl-core", "azureml-train-automl", "azureml-dataprep", "azureml-mlflow", "azureml-opendatasets"})
+NOT_PROVIDED = frozenset({"azureml-automl-core", "azureml-train-automl", "azureml-mlflow", "azureml-opendatasets"})
 
 _SPEC = re.compile(r"^(?:[\w.-]+::)?([A-Za-z0-9][\w.-]*)\s*(?:\[[\w\s,.-]*\])?\s*(.*)$", re.S)
 _CLAUSE = re.compile(r"^(===|==|~=|!=|>=|<=|>|<|=)?\s*([0-9A-Za-z][\w.+!*=-]*)$")

@@ -17,7 +17,6 @@
 enum {
     COPY_CHUNK = 1 << 30,      /* bytes in one copy_file_range(2) */
     OPEN_TRIES = 32,           /* openat2(2) gives EAGAIN while somebody renames beside it */
-    WALK_DEPTH_MAX = 200,      /* folders in folders: one descriptor each */
     WALK_NAMES_MAX = 10000000, /* in one folder */
     REMOVE_DEPTH_MAX = 64,     /* deeper folders are first moved to the top */
     REMOVE_PASSES_MAX = 1000,  /* over one folder that keeps being filled */
@@ -355,6 +354,19 @@ static int fill_and_sync(int fd, const void *bytes, size_t n, mode_t mode)
     return 0;
 }
 
+int ty_rename_noreplace(int olddir, const char *from, int newdir, const char *to)
+{
+    if (renameat2(olddir, from, newdir, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS)
+        return -errno;
+    /* A second name cannot replace anything either. */
+    if (linkat(olddir, from, newdir, to, 0) < 0)
+        return -errno;
+    unlinkat(olddir, from, 0);
+    return 0;
+}
+
 int ty_write_file(const char *path, const void *bytes, size_t n, mode_t mode)
 {
     CLEANUP_FREE char *fresh = ty_strf("%s.XXXXXX", path);
@@ -522,10 +534,10 @@ static int walk_entry(struct walk *w, int dirfd, const char *name, size_t len, i
     r = w->fn(w->rel, &st, w->ctx);
     if (r != 0 || !S_ISDIR(st.st_mode))
         return r < 0 ? r : 0;
-    if (depth == WALK_DEPTH_MAX)
+    if (depth == TY_WALK_DEPTH_MAX)
         return ty_error_set(w->err, -ELOOP,
                             "cannot read '%s/%s': folders are nested more than %d deep", w->dir,
-                            w->rel, WALK_DEPTH_MAX);
+                            w->rel, TY_WALK_DEPTH_MAX);
     fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : walk_error(w, -errno, "read the folder");

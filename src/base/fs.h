@@ -27,6 +27,8 @@ int ty_rm_rf(const char *path);
 int ty_read_file(const char *path, size_t limit, char **ret, size_t *len);
 /* Replace `path` at once: temporary file, fsync, rename.  A reader sees the old or the new content. */
 int ty_write_file(const char *path, const void *bytes, size_t n, mode_t mode);
+/* renameat(2) that never replaces: -EEXIST.  Also where the file system cannot do it in one step. */
+int ty_rename_noreplace(int olddir, const char *from, int newdir, const char *to);
 int ty_write_all(int fd, const void *bytes, size_t n);
 int ty_pwrite_all(int fd, const void *bytes, size_t n, off_t at);
 ssize_t ty_read_full(int fd, void *buf, size_t n); /* until n bytes or the end */
@@ -35,6 +37,7 @@ int ty_copy_fd(int from, int to);
 /* Open `path` below the folder `dirfd` with openat2(RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS): a link or ".." that leads out
  * gives -EXDEV.  `flags` as open(2). */
 int ty_open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+#define TY_WALK_DEPTH_MAX 200 /* folders in folders: one descriptor each */
 /* Walk every file, link and folder below `dir`, the names of a folder sorted, a folder before its content, no link
  * followed.  fn gets the path relative to dir; a negative return stops the walk and is returned, a positive one
  * keeps out of the folder it was told of. */

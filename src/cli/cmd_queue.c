@@ -8,18 +8,17 @@
 
 static int print_queue(const struct ty_cli *cli, const json_t *queue)
 {
-    CLEANUP_TABLE struct ty_table t = {
-        .heads = { "RUN", "USER", "PRIORITY", "CPUS", "MEMORY", "WHY" },
-        .state_column = -1,
-        .right = 1 << 2 | 1 << 3 | 1 << 4
-    };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "RUN", "USER", "PRIORITY", "CPUS", "MEMORY",
+                                                   "WHY" },
+                                        .state_column = -1,
+                                        .right = 1 << 2 | 1 << 3 | 1 << 4 };
     const json_t *run;
     size_t i;
 
     json_array_foreach (json_object_get(queue, "runs"), i, run) {
         json_int_t megabytes = json_integer_value(json_object_get(run, "memory_mb"));
         char priority[24], cpus[24], memory[32];
-        const char *cells[] = { ty_out_str(run, "id"), ty_out_str(run, "user"), priority, cpus,
+        const char *cells[] = { ty_out_str(run, "id"),     ty_out_str(run, "user"), priority, cpus,
                                 megabytes ? memory : NULL, ty_out_str(run, "why") };
 
         snprintf(priority, sizeof priority, "%lld",
@@ -86,7 +85,8 @@ const struct ty_cli_command ty_cmd_queue_pause = {
     .name = "queue pause",
     .usage = "",
     .summary = "Let no waiting run start; what runs goes on",
-    .text = "It stays paused when the daemon is stopped and started, until 'trainyard queue resume'.\n",
+    .text =
+        "It stays paused when the daemon is stopped and started, until 'trainyard queue resume'.\n",
     .options = no_options,
     .run = pause_queue,
 };

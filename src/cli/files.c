@@ -128,18 +128,12 @@ static void usual_mode(int fd)
 
 static int put_in_place(const char *part, const char *dest, bool overwrite, struct ty_error *err)
 {
-    int r = overwrite ? rename(part, dest)
-                      : renameat2(AT_FDCWD, part, AT_FDCWD, dest, RENAME_NOREPLACE);
+    int r = overwrite ? (rename(part, dest) < 0 ? -errno : 0)
+                      : ty_rename_noreplace(AT_FDCWD, part, AT_FDCWD, dest);
 
-    if (r < 0 && errno == EINVAL && !overwrite) {
-        /* a file system without RENAME_NOREPLACE: a link fails where a file is, too */
-        r = link(part, dest);
-        if (r == 0)
-            unlink(part);
-    }
-    if (r < 0 && errno == EEXIST)
-        return ty_error_set(err, -EEXIST, "'%s' exists already; --overwrite replaces it", dest);
-    return r < 0 ? ty_error_set(err, -errno, "cannot write '%s': %m", dest) : 0;
+    if (r == -EEXIST)
+        return ty_error_set(err, r, "'%s' exists already; --overwrite replaces it", dest);
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", dest, strerror(-r)) : 0;
 }
 
 int ty_file_save(struct ty_cli *cli, const struct ty_place *p, const char *path, const char *dest,

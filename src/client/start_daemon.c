@@ -213,6 +213,14 @@ static bool env_passes(const char *entry)
            (ty_starts_with(entry, "TRAINYARD_") && !ty_starts_with(entry, "TRAINYARD_HOME="));
 }
 
+/* A daemon that a job started would end with the job, and take with it every run that it had begun. */
+static bool in_job(void)
+{
+    const char *job = getenv("TRAINYARD_JOB");
+
+    return job && *job;
+}
+
 static void minimal_env(const char *envp[ENV_MAX])
 {
     size_t n = 0;
@@ -344,6 +352,12 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
     CLEANUP_FREE char *program = NULL;
     int r;
 
+    if (in_job())
+        return ty_error_set(
+            err, -ECONNREFUSED,
+            "no daemon serves '%s', and a job starts none, because it would end with "
+            "the job; start one with 'trainyard up' outside of it",
+            home);
     if (ty_daemon_find(daemon, &program, err) < 0)
         return err ? err->code = -ECONNREFUSED : -ECONNREFUSED;
     do {

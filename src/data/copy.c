@@ -32,7 +32,9 @@ static bool same_content(const char *a, const char *b)
 static int copy_to_temporary(const char *from, const char *to, char **tmp)
 {
     CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1;
-    CLEANUP_FREE char *path = ty_strf("%s.trainyard-%d", to, (int)getpid());
+    const char *slash = strrchr(to, '/');
+    CLEANUP_FREE char *path =
+        ty_strf("%.*s.trainyard-%d", slash ? (int)(slash + 1 - to) : 0, to, (int)getpid());
     struct stat st;
     int r;
 
@@ -71,10 +73,10 @@ int ty_copy_file(const char *from, const char *to, bool overwrite)
         r = copy_to_temporary(from, to, &tmp);
     if (r < 0)
         return r;
-    if (renameat2(AT_FDCWD, tmp, AT_FDCWD, to, overwrite ? 0 : RENAME_NOREPLACE) == 0)
-        return 0;
-    r = -errno;
-    unlink(tmp);
+    r = overwrite ? (rename(tmp, to) < 0 ? -errno : 0)
+                  : ty_rename_noreplace(AT_FDCWD, tmp, AT_FDCWD, to);
+    if (r < 0)
+        unlink(tmp);
     return r;
 }
 
@@ -100,13 +102,18 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
         return -EFBIG;
     if (S_ISLNK(st.st_mode) && stat(from, &st) < 0)
         r = -errno;
+    else if (S_ISDIR(lst->st_mode) && access(from, R_OK | X_OK) < 0)
+        r = -errno;
     else if (S_ISDIR(lst->st_mode))
         r = ty_mkdir_p(to, 0777);
     else if (S_ISREG(st.st_mode))
         r = ty_copy_file(from, to, c->overwrite);
     else
         r = S_ISLNK(lst->st_mode) ? -ELOOP : -ENOTSUP;
-    return r < 0 ? c->fn(rel, r, c->ctx) : 0;
+    if (r == 0)
+        return 0;
+    r = c->fn(rel, r, c->ctx);
+    return r == 0 && S_ISDIR(lst->st_mode) ? 1 : r; /* what cannot be entered is left out */
 }
 
 int ty_copy_tree(const char *from, const char *to, bool overwrite,

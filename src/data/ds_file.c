@@ -60,6 +60,7 @@ struct listing {
     const char *folder; /* the part of it that is a folder; "" or ending in '/' */
     ty_data_fn fn;
     void *ctx;
+    int fd; /* of the folder that is walked */
 };
 
 /* Is a link one to a file inside the datastore?  Then its size is that file's. */
@@ -88,7 +89,10 @@ static int on_entry(const char *rel, const struct stat *st, void *ctx)
     uint64_t bytes = (uint64_t)st->st_size;
     int n = snprintf(path, sizeof path, "%s%s", l->folder, rel);
 
-    if (n >= (int)sizeof path || S_ISDIR(st->st_mode) || !ty_starts_with(path, l->prefix))
+    if (S_ISDIR(
+            st->st_mode)) /* one that is closed to us, such as lost+found, has nothing of ours */
+        return faccessat(l->fd, rel, R_OK | X_OK, 0) < 0;
+    if (n >= (int)sizeof path || !ty_starts_with(path, l->prefix))
         return 0;
     if (is_being_put(path) || !ty_utf8_valid(path, (size_t)n))
         return 0;
@@ -106,6 +110,7 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
     struct listing l = { .d = d, .prefix = prefix, .folder = folder, .fn = fn, .ctx = ctx };
     CLEANUP_CLOSE int fd = -1;
     char walked[64];
+    int r;
 
     if (!folder)
         return ty_error_oom(err);
@@ -128,7 +133,10 @@ static int file_list(struct ty_datastore *d, const char *prefix, ty_data_fn fn, 
     if (*folder)
         folder[strlen(folder)] = '/';
     snprintf(walked, sizeof walked, "/proc/self/fd/%d/.", fd);
-    return ty_walk(walked, on_entry, &l, err);
+    l.fd = fd;
+    r = ty_walk(walked, on_entry, &l, NULL);
+    return r < 0 ? ty_error_set(err, r, "cannot list datastore '%s': %s", d->name, strerror(-r))
+                 : r;
 }
 
 /* ---- read ---- */
@@ -293,15 +301,7 @@ static int settle(const struct file_put *p)
 {
     if (p->overwrite)
         return renameat(p->folder, p->temp, p->folder, p->name) < 0 ? -errno : 0;
-    if (renameat2(p->folder, p->temp, p->folder, p->name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno != EINVAL && errno != ENOSYS)
-        return -errno;
-    /* a file system that cannot do it in one step: a second name cannot replace anything */
-    if (linkat(p->folder, p->temp, p->folder, p->name, 0) < 0)
-        return -errno;
-    unlinkat(p->folder, p->temp, 0);
-    return 0;
+    return ty_rename_noreplace(p->folder, p->temp, p->folder, p->name);
 }
 
 /* The folder's descriptor was opened for looking up alone, which fsync refuses. */

@@ -187,6 +187,30 @@ static void rest(const struct report *p)
         warn(p->s, "%d more files were left out", p->count - NAMED_MAX);
 }
 
+/* Does path_on_compute of an upload name a file?  Its last part has an ending, and no '/' after it. */
+static bool names_file(const struct ty_stage *s)
+{
+    const char *path = s->ref->path_on_compute, *slash = path ? strrchr(path, '/') : NULL;
+    const char *name = slash ? slash + 1 : path;
+    const char *dot = name ? strrchr(name, '.') : NULL;
+
+    return dot && dot > name && dot[1];
+}
+
+/* Where a file that the script wrote goes: below the reference's folder under its own name, or to the path
+ * itself when that has the same name and is no folder. */
+static char *file_target(const struct ty_stage *s, const char *file)
+{
+    const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
+    const char *last = strrchr(s->dir, '/');
+    struct stat st;
+    bool folder = stat(s->dir, &st) == 0 && S_ISDIR(st.st_mode);
+
+    if (!folder && *s->ref->path && last && strcmp(last + 1, name) == 0)
+        return strdup(s->dir);
+    return ty_path_join(s->dir, name);
+}
+
 static int download(const struct ty_stage *s, const char *place, struct ty_error *err)
 {
     struct report p = { .s = s, .err = err };
@@ -217,7 +241,7 @@ int ty_stage_in(const struct ty_stage *s, struct ty_error *err)
         return mount_in(s, place, err);
     if (s->ref->mode == TY_DATA_DOWNLOAD)
         return download(s, place, err);
-    r = ty_mkdir_p(place, 0777);
+    r = names_file(s) ? ty_mkdir_parent(place, 0777) : ty_mkdir_p(place, 0777);
     if (r < 0) {
         errno = -r;
         return ty_error_set(err, r, "data reference '%s': cannot make the folder '%s': %m",
@@ -246,8 +270,11 @@ int ty_stage_out(const struct ty_stage *s, struct ty_error *err)
         rest(&p);
         return r;
     }
-    r = ty_copy_file(place, s->dir, s->ref->overwrite);
+    CLEANUP_FREE char *to = file_target(s, place);
+    if (!to)
+        return ty_error_oom(err);
+    r = ty_copy_file(place, to, s->ref->overwrite);
     if (r < 0)
-        missed_out(s->ref->path, r, &p);
+        missed_out(strrchr(place, '/') + 1, r, &p);
     return 0;
 }

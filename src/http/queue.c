@@ -48,6 +48,6 @@ int ty_http_queue_change(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     request_hold(req);
-    return request_held(req, ty_sched_pause(req->http->o.sched, json_is_true(paused), on_changed,
-                                            req, &req->err));
+    return request_held(
+        req, ty_sched_pause(req->http->o.sched, json_is_true(paused), on_changed, req, &req->err));
 }

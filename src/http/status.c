@@ -1,5 +1,6 @@
 /* status.c - the daemon itself: how it is, checking its store, collecting garbage, stopping */
 #include "base/clock.h"
+#include "base/conf.h"
 #include "base/fs.h"
 #include "http/request.h"
 #include "store/store.h"
@@ -34,6 +35,11 @@ int ty_http_status_get(struct request *req, struct reply *reply)
                   "db_bytes", json_object_get(counts, "db_bytes"), "free_bytes",
                   (json_int_t)ty_fs_free_bytes(o->home), "store", store_word(o->store));
     ty_sched_status(o->sched, j);
+    json_object_set_new(j, "limits",
+                        json_pack("{s:I s:I}", "snapshot_bytes",
+                                  (json_int_t)ty_conf_number(o->conf, "limits.snapshot_bytes"),
+                                  "snapshot_files",
+                                  (json_int_t)ty_conf_number(o->conf, "limits.snapshot_files")));
     json_object_set(json_object_get(j, "runs"), "total", json_object_get(counts, "runs"));
     return reply_json(reply, 200, j);
 }

@@ -60,9 +60,9 @@ static int reap(struct ty_child *c)
 {
     int status = c->status;
 
+    close(c->fd); /* first: it may wait for somebody to read */
     while (!c->reaped && waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
         ;
-    close(c->fd);
     ty_str_done(&c->in);
     *c = (struct ty_child)TY_CHILD_INIT;
     return status;
@@ -119,9 +119,9 @@ int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void 
         lines(c, fn, ctx);
         if (!c->in.failed && c->in.len < LINE_MAX_BYTES)
             return 0;
-        if (!c->reaped)
-            kill(c->pid, SIGKILL); /* out of memory, or a line without an end */
     }
+    if (n != 0 && !c->reaped)
+        kill(c->pid, SIGKILL); /* out of memory, or a line without an end */
     status = reap(c);
     *failed = n != 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
     return -EPIPE;

@@ -89,6 +89,7 @@ static void learn(uint64_t seq, const json_t *o, void *ctx)
     c->known[c->nknown] = strdup(path);
     if (c->known[c->nknown])
         c->nknown++;
+    c->bytes += (uint64_t)json_integer_value(json_object_get(o, "bytes"));
 }
 
 static int flush(struct collecting *c)
@@ -97,7 +98,8 @@ static int flush(struct collecting *c)
 
     if (c->batch.len == 0)
         return 0;
-    r = ty_blobs_sync(c->blobs);
+    for (int try = 1; (r = ty_blobs_sync(c->blobs)) < 0 && try < TY_COLLECT_TRIES; try++)
+        pause_us(RETRY_FIRST_US);
     if (r < 0)
         warn(c, "the disk did not confirm the files of the run: %s", strerror(-r));
     r = c->batch.failed ? -ENOMEM : ty_write_all(c->out, c->batch.text, c->batch.len);
@@ -218,6 +220,27 @@ struct level {
     const char *name; /* of the folder, relative to the working directory */
 };
 
+/* A folder that cannot be entered is named and left out; the rest is kept.  Its owner may have closed it: it is opened. */
+static int enter(struct collecting *c, const char *name, const char *rel, const char *path,
+                 const struct stat *st)
+{
+    int depth = 1;
+
+    for (const char *p = rel; *p; p++)
+        depth += *p == '/';
+    if ((st->st_mode & 0500) != 0500 && chmod(path, (st->st_mode & 07777) | 0500) < 0 &&
+        access(path, R_OK | X_OK) < 0)
+        warn(c, "the folder '%s' is not kept: it cannot be read (%s)", name, strerror(errno));
+    else if (depth >= TY_WALK_DEPTH_MAX)
+        warn(c, "the folder '%s' is not kept: folders are nested more than %d deep", name,
+             TY_WALK_DEPTH_MAX);
+    else if (strlen(path) + NAME_MAX + 1 >= PATH_MAX)
+        warn(c, "the folder '%s' is not kept: its path is too long", name);
+    else
+        return 0;
+    return 1;
+}
+
 static int visit(const char *rel, const struct stat *st, void *ctx)
 {
     const struct level *l = ctx;
@@ -228,6 +251,8 @@ static int visit(const char *rel, const struct stat *st, void *ctx)
         return -ENOMEM;
     if (S_ISREG(st->st_mode))
         return put(l->c, name, path);
+    if (S_ISDIR(st->st_mode))
+        return enter(l->c, name, rel, path, st);
     return S_ISLNK(st->st_mode) ? follow_link(l->c, name, path) : 0;
 }
 

@@ -164,6 +164,16 @@ static void tell_log_limit(struct ty_runner *r, int i)
         ty_runner_warning(r, text);
 }
 
+/* Also while no daemon takes the log: what is too much shall neither fill the disk nor go unsaid. */
+void ty_deliver_limits(struct ty_runner *r)
+{
+    for (int i = 0; i < TY_LOG_COUNT; i++)
+        if (ty_logtail_over(&r->log[i])) {
+            tell_log_limit(r, i);
+            ty_logtail_trim(&r->log[i]);
+        }
+}
+
 static bool send_log(struct ty_runner *r, int i)
 {
     struct ty_logtail *t = &r->log[i];
@@ -224,6 +234,8 @@ void ty_deliver_pump(struct ty_runner *r)
         r->rescan = ty_rows_scan(r->rows);
     if (rows)
         r->rows_due_us = r->now_us + TY_ROWS_POLL_US;
+    if (!welcomed(r) || !ty_stream_room(r->stream))
+        ty_deliver_limits(r);
     if (!welcomed(r) || (!r->buf && !(r->buf = malloc(BUF_BYTES))))
         return;
     while (more && ty_stream_room(r->stream)) {

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/str.h"
@@ -28,6 +29,8 @@
 #include <unistd.h>
 
 #define MARKED_KILL_US (5 * 1000 * 1000)
+#define FAILED_MAX 4096   /* bytes of what run.fail() says */
+#define COLLECTIONS_MAX 3 /* times that a collection which was killed is begun */
 
 static const char *const reasons[TY_ENDING_COUNT] = {
     [TY_ENDING_SCRIPT] = "script",
@@ -80,17 +83,35 @@ static int kill_all(struct ty_runner *r)
     return got;
 }
 
+/* What run.fail() in the script has left in the job folder: a sentence; NULL: it was not called. */
+static char *declared_failed(const struct ty_runner *r)
+{
+    CLEANUP_FREE char *path = ty_path_join(r->job->dir, "failed");
+    CLEANUP_FREE char *text = NULL;
+
+    if (!path || ty_read_file(path, FAILED_MAX, &text, NULL) < 0)
+        return NULL;
+    text[strcspn(text, "\n")] = '\0';
+    return ty_strf("the script called run.fail()%s%s", *text ? ": " : "", text);
+}
+
 /* Nothing of the job runs any more: say how it ended (status NULL: it never ran, or nobody knows). */
 static void finish(struct ty_runner *r, const int *status, const char *message)
 {
     bool good =
         status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
+    CLEANUP_FREE char *declared = good ? declared_failed(r) : NULL;
     json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason", reasons[r->ending]);
 
     if (status && WIFEXITED(*status))
         json_object_set_new(o, "exit_code", json_integer(WEXITSTATUS(*status)));
     else if (status)
         json_object_set_new(o, "exit_signal", json_integer(WTERMSIG(*status)));
+    if (declared) {
+        good = false;
+        message = declared;
+        json_object_set_new(o, "failed", json_true());
+    }
     if (!good) {
         json_object_set_new(o, "message", ty_lossy_text(message, strlen(message)));
         json_object_set_new(o, "log_tail", quote(r));
@@ -334,6 +355,11 @@ static void collected(struct ty_runner *r, bool failed)
     uint64_t dropped = ty_rows_dropped(r->rows);
     CLEANUP_FREE char *text = NULL;
 
+    if (failed && ++r->collections < COLLECTIONS_MAX) {
+        ty_runner_note(r, "the process that collects files has ended early; it is started again");
+        collect(r); /* it leaves out what is kept already */
+        return;
+    }
     if (failed)
         ty_runner_warning(
             r, "the files of the run are not complete: the process that collects them was killed");
@@ -342,6 +368,7 @@ static void collected(struct ty_runner *r, bool failed)
              ty_strf("%" PRIu64 " logged values were dropped: more than %u MiB waited to be stored",
                      dropped, TY_SPOOL_UNACKED_MAX >> 20)))
         ty_runner_warning(r, text);
+    ty_deliver_limits(r);
     ty_runner_note(r, "done");
     r->collected_seq = ty_runner_record(r, json_pack("{s:s}", "kind", "collected"));
     r->rescan = true;

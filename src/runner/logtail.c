@@ -53,13 +53,18 @@ void ty_logtail_ack(struct ty_logtail *t, uint64_t stored)
     ty_logtail_trim(t);
 }
 
+bool ty_logtail_over(struct ty_logtail *t)
+{
+    t->over |= size_of(t) > t->limit;
+    return t->over;
+}
+
 /* How many bytes may be sent now. */
 static uint64_t ready(struct ty_logtail *t)
 {
     uint64_t size = size_of(t), end = size < t->limit ? size : t->limit;
 
-    if (size > t->limit)
-        t->over = true;
+    ty_logtail_over(t);
     return end > t->sent ? end - t->sent : 0;
 }
 
@@ -87,21 +92,30 @@ ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *o
     return got;
 }
 
-void ty_logtail_trim(struct ty_logtail *t)
+/* Give back whole blocks from *at to `end`, but never the last that an error quotes; *at moves. */
+static void punch(struct ty_logtail *t, uint64_t *at, uint64_t end)
 {
-    uint64_t size = size_of(t), end = t->acked;
+    uint64_t size = size_of(t);
 
-    if (t->acked >= t->limit)
-        end = size; /* the rest is never sent */
     if (end + TY_LOGTAIL_KEEP > size)
         end = size > TY_LOGTAIL_KEEP ? size - TY_LOGTAIL_KEEP : 0;
     end &= ~(uint64_t)(BLOCK - 1);
-    if (end < t->punched + PUNCH_STEP)
+    if (end < *at + PUNCH_STEP)
         return;
     /* Where the file system has no holes, the bytes stay until the folder goes. */
-    fallocate(t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)t->punched,
-              (off_t)(end - t->punched));
-    t->punched = end;
+    fallocate(t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)*at, (off_t)(end - *at));
+    *at = end;
+}
+
+void ty_logtail_trim(struct ty_logtail *t)
+{
+    punch(t, &t->punched, t->acked);
+    /* What lies beyond the limit is never sent, whatever the daemon has: it need not fill the disk. */
+    if (!ty_logtail_over(t))
+        return;
+    if (t->beyond == 0)
+        t->beyond = (t->limit + BLOCK - 1) & ~(uint64_t)(BLOCK - 1);
+    punch(t, &t->beyond, size_of(t));
 }
 
 size_t ty_logtail_quote(const struct ty_logtail *t, char buf[TY_LOGTAIL_QUOTE])

@@ -22,6 +22,7 @@ struct ty_logtail {
     const char *name; /* "azureml-logs/70_driver_log.txt"; borrowed */
     int fd;           /* also the writer's, O_APPEND */
     uint64_t limit, sent, acked, punched;
+    uint64_t beyond;  /* up to here what lies beyond the limit was given back; 0: nothing yet */
     bool over;        /* the limit was reached */
 };
 /* Make or open `name` below the folder `log_dir`. */
@@ -35,6 +36,7 @@ void ty_logtail_ack(struct ty_logtail *t, uint64_t stored);
  * acknowledged); *offset says where they stand. */
 ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *offset);
 bool ty_logtail_pending(struct ty_logtail *t); /* something is left to send */
+bool ty_logtail_over(struct ty_logtail *t); /* more was written than the limit allows */
 /* Give back what is not needed. */
 void ty_logtail_trim(struct ty_logtail *t);
 /* The last whole lines, at most TY_LOGTAIL_QUOTE bytes, into buf; returns how many bytes. */

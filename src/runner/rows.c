@@ -115,8 +115,8 @@ static bool take_up(struct ty_rows *r, const char *name)
     if (s->reader || s->given_up)
         return false;
     got = ty_spool_reader_open(path, &s->reader, &err);
-    if (got == -EAGAIN)
-        return true;
+    if (got < 0 && got != -EBADMSG && got != -ENOENT)
+        return true; /* not ready yet, or no descriptor or memory just now */
     if (got == 0 && ty_spool_reader_writer(s->reader) != (uint32_t)writer)
         got = -EBADMSG;
     if (got < 0) {

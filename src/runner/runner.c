@@ -481,7 +481,7 @@ int ty_runner_main(const char *job_dir)
     if (got < 0) {
         ty_log(TY_LOG_ERROR, "cannot lock the job folder '%s': %s", dir, strerror(-got));
         done(&r);
-        return got == -EWOULDBLOCK ? TY_RUNNER_BUSY : 1;
+        return got == -EWOULDBLOCK ? TY_RUNNER_BUSY : TY_RUNNER_NOT_BEGUN;
     }
     become_runner(&r);
     open_own_log(&r);
@@ -491,7 +491,7 @@ int ty_runner_main(const char *job_dir)
     if (got < 0) {
         ty_log(TY_LOG_ERROR, "%s", err.code ? err.text : strerror(-got));
         done(&r);
-        return 1;
+        return TY_RUNNER_NOT_BEGUN;
     }
     loop(&r);
     ty_life_stop(&r);

@@ -49,6 +49,7 @@ struct ty_runner {
     /* life.c */
     enum ty_phase phase;
     enum ty_ending ending; /* why the job ends, as far as it is known */
+    int collections; /* that ended early */
     struct ty_child child; /* preparing, or collecting */
     struct ty_rank rank;
     bool rank_reported;    /* the status of the program is known */
@@ -89,6 +90,7 @@ void ty_life_stop(struct ty_runner *r);   /* end everything that was started */
 /* deliver.c */
 void ty_deliver_frames(struct ty_runner *r);
 void ty_deliver_pump(struct ty_runner *r);
+void ty_deliver_limits(struct ty_runner *r); /* tell of logs that are too long, and give back what is too much */
 int64_t ty_deliver_due(const struct ty_runner *r);
 /* Would news of the files be of any use now?  Without a daemon, or while a log is held back, they
  * need wake nobody. */

@@ -150,7 +150,8 @@ static void say_what(struct ty_sched *s, const struct live *l, struct ty_str *wh
                     t->spec->max_nodes);
         return;
     case NO_SHARE:
-        ty_str_addf(why, "waits until user '%s' has fewer CPU slots in use (%d of %d, sched.user_cpus)",
+        ty_str_addf(why,
+                    "waits until user '%s' has fewer CPU slots in use (%d of %d, sched.user_cpus)",
                     l->user, l->share->cpus, s->user_cpus);
         return;
     case NO_CPU:

@@ -20,7 +20,10 @@
 #include <string.h>
 
 #define DRIVER_LOG "azureml-logs/70_driver_log.txt"
-#define RUNNER_BUSY 3 /* exit code of a runner that found another one in the job folder */
+/* Exit codes of runners. */
+#define RUNNER_BUSY 3      /* another one is at work in the job folder */
+#define RUNNER_NOT_BEGUN 4 /* it could not begin; runner.log says why */
+#define RUNNER_LOG_MAX (1 << 20)
 
 int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t at_us,
               const json_t *data)
@@ -200,6 +203,42 @@ void run_lost(struct live *l, const char *code, const char *message)
 
 /* ---- the runner's process ---- */
 
+/* The last line that the runner left, or NULL. */
+static char *last_words(const struct live *l)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
+    CLEANUP_FREE char *path = dir ? ty_path_join(dir, "runner.log") : NULL;
+    CLEANUP_FREE char *text = NULL;
+    char *end, *line;
+    size_t n;
+
+    if (!path || ty_read_file(path, RUNNER_LOG_MAX, &text, &n) < 0)
+        return NULL;
+    for (end = text + n; end > text && end[-1] == '\n'; end--)
+        end[-1] = '\0';
+    line = strrchr(text, '\n');
+    return *text ? strdup(line ? line + 1 : text) : NULL;
+}
+
+/* A full disk, or too few descriptors: that may pass, and what the job has left must not be given up for it. */
+static void not_begun(struct live *l)
+{
+    CLEANUP_FREE char *words = last_words(l);
+    CLEANUP_FREE char *why =
+        ty_strf("its runner cannot begin: %s", words ? words : "it left no word");
+
+    if (!l->not_begun_us) {
+        l->not_begun_us = ty_mono_us();
+        ty_log(TY_LOG_WARN, "run %s: %s; tried again", l->name, why ? why : "");
+    } else if (ty_mono_us() - l->not_begun_us > l->sched->begin_us) {
+        run_lost(l, "RunnerLost", why ? why : "its runner cannot begin");
+        return;
+    }
+    free(l->trouble);
+    l->trouble = TAKE(why);
+    retry_soon(l->sched);
+}
+
 static void runner_ended(void *ctx, int code)
 {
     struct live *l = ctx;
@@ -211,6 +250,11 @@ static void runner_ended(void *ctx, int code)
         run_act(l);
         return;
     }
+    if (code == RUNNER_NOT_BEGUN) {
+        not_begun(l);
+        return;
+    }
+    l->not_begun_us = 0;
     if (code != 0)
         ty_log(TY_LOG_WARN,
                "the runner of %s has ended (%d) before its run; its job folder is taken up again",
@@ -392,7 +436,8 @@ static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, cons
 {
     const char *reason = json_string_value(json_object_get(record, "reason"));
     bool bad = json_object_get(record, "exit_signal") ||
-               json_integer_value(json_object_get(record, "exit_code")) != 0;
+               json_integer_value(json_object_get(record, "exit_code")) != 0 ||
+               json_is_true(json_object_get(record, "failed"));
     CLEANUP_JSON json_t *data = NULL;
 
     if (!reason)

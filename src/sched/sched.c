@@ -393,6 +393,7 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     if (s->memory_mb <= 0)
         s->memory_mb = ty_target_memory_mb();
     s->user_cpus = (int)ty_conf_number(o->conf, "sched.user_cpus");
+    s->begin_us = ty_conf_number(o->conf, "sched.begin_seconds") * 1000000;
     s->silent_us = ty_conf_number(o->conf, "sched.silent_seconds") * 1000000;
     s->node_lost_us = ty_conf_number(o->conf, "sched.node_lost_seconds") * 1000000;
     init_timers(s);

@@ -44,6 +44,7 @@ struct live {
     struct ty_job *job;      /* its runner, while one is watched */
     const struct ty_target_kind *kind; /* whose job that is: the target may be gone before it */
     int salvages;
+    int64_t not_begun_us;    /* monotonic: since when no runner of it could begin; 0: the last one could */
     char *trouble;           /* why its runner could not be started; tried again */
     bool gone;               /* deleted */
     bool forgotten;          /* its submission could not be stored: dropped by run_act */
@@ -78,6 +79,7 @@ struct ty_sched {
     int user_cpus;       /* that one user may hold; 0: no limit */
     bool paused;         /* nothing is placed */
     int64_t round;       /* of placing */
+    int64_t begin_us;                /* that runners which cannot begin are tried again */
     int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
     int64_t last_tick_us;
     bool recovering; /* the store failed: everything is read again soon */

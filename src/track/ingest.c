@@ -515,7 +515,11 @@ static int on_hello(struct conn *c, const struct ty_frame *f)
         ty_json_get_str(o, "HELLO", "token", &token, &err) < 0 || !run || !token)
         return -EBADMSG;
     if (protocol > TY_WIRE_PROTOCOL) {
-        refuse(c, "this daemon is older than the runner: it does not know its protocol");
+        /* Not refused: its job goes on, and a newer daemon will take what it spools meanwhile. */
+        ty_log(TY_LOG_WARN,
+               "the runner of %s is newer than this daemon, which it waits for to be replaced",
+               run);
+        conn_close(c);
         return 0;
     }
     r = c->in->o.ops->hello(c->in->o.ctx, run, token, attempt, &run_id, &err);

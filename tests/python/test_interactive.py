@@ -81,7 +81,9 @@ def test_outputs_that_were_there_before_are_not_taken(experiment, project):
     old = project("outputs/old.txt", "old")
     os.utime(old, (1, 1))
     run = experiment.start_logging(snapshot_directory=None)
-    project("outputs/deep/new.txt", "new")
+    run._began += 100  # no call sets the time at which a file was changed
+    new = project("outputs/deep/new.txt", "new")
+    os.utime(new, (run._began + 1, run._began + 1))
     run.complete()
     assert run.get_file_names() == ["outputs/deep/new.txt"]
     run = experiment.start_logging(outputs="outputs", snapshot_directory=None)
@@ -225,9 +227,10 @@ run.log('after', 1)
 
 
 def test_fail_in_a_script(submit):
-    run = submit(HEAD + "run.log('a', 1)\nrun.fail('bad data')\nprint('goes on', flush=True)\n")
-    assert run.wait_for_completion(raise_on_error=False)["status"] == "Failed"
-    assert "run.fail(): bad data" in run.get_details_with_logs()["logFiles"]["azureml-logs/70_driver_log.txt"]
+    run = submit(HEAD + "run.log('a', 1)\nrun.fail('bad data')\nrun.fail('later')\nopen('outputs/o', 'w').write('kept')\n")
+    details = run.wait_for_completion(raise_on_error=False)
+    assert details["status"] == "Failed" and details["error"]["error"]["message"] == "the script called run.fail(): bad data"
+    assert "outputs/o" in run.get_file_names() and run.get_metrics() == {"a": 1}
 
 
 def test_logs_in_a_folder(submit, tmp_path):

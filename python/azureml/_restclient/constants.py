@@ -33,5 +33,5 @@ class RunStatus:
 
 TERMINAL = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELED)
 
-SNAPSHOT_MAX_SIZE_BYTES = 300 * 1024 * 1024
+SNAPSHOT_MAX_SIZE_BYTES = 300 * 1000 * 1000
 """Bytes that a snapshot may have. Assigning another number here, or in ``snapshots_client``, changes the limit."""

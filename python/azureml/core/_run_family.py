@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from azureml.core.run import Run
 
 OUTPUTS = "outputs"
+CLOCK_SECONDS = 1.0  # that the clock of the file system may be behind
 Filter = Union[str, Dict[str, Any], None]
 
 
@@ -142,11 +143,11 @@ class RunFamily:
                 warnings.warn("the folder '%s' (outputs) of run '%s' is not there; nothing of it is kept" % (folder, self.id),
                               UserWarning, stacklevel=4)
             return
-        since = self._began if self._outputs is None else 0.0
+        since = self._began - CLOCK_SECONDS if self._outputs is None else 0.0
         for root, _, files in sorted(os.walk(folder)):
             for file in sorted(files):
                 place = os.path.join(root, file)
-                if os.path.isfile(place) and os.stat(place).st_mtime >= since:
+                if os.path.isfile(place) and max(os.stat(place).st_mtime, os.stat(place).st_ctime) >= since:
                     try:
                         client().upload(self.id, "%s/%s" % (OUTPUTS, os.path.relpath(place, folder)), place)
                     except (OSError, errors.TrainyardError) as error:

@@ -332,12 +332,14 @@ def store_snapshot(directory: str, script: Optional[str]) -> str:
     """Store source_directory; its id. SnapshotException when it is over its limit or cannot be read."""
     with Progress("Uploading the snapshot", 0) as bar:
         with sdk_errors(SnapshotException, "While attempting to take snapshot of %s: " % directory):
-            snapshot = client().snapshot(directory, snapshots_client._limit_bytes(),
-                                         progress=lambda p: bar.at(p.sent_bytes, p.to_send_bytes))
+            limits = client().status()["limits"]
+            snapshot = client().snapshot(directory, snapshots_client._limit_bytes() or limits["snapshot_bytes"],
+                                         limits["snapshot_files"], progress=lambda p: bar.at(p.sent_bytes, p.to_send_bytes))
     if script and any(os.path.exists(os.path.join(directory, name)) for name in IGNORE_FILES):
         with sdk_errors(SnapshotException):
             manifest = client().manifest(snapshot)
-        if script not in manifest:
+        real = os.path.relpath(os.path.realpath(os.path.join(directory, script)), os.path.realpath(directory))
+        if script not in manifest and real not in manifest:
             raise UserErrorException("entry_script '%s' is left out of the snapshot by %s in source_directory '%s'" % (
                 script, " or ".join(n for n in IGNORE_FILES if os.path.exists(os.path.join(directory, n))), directory))
     return snapshot

@@ -1,8 +1,6 @@
 """Runs: one execution of a script each. In the script, ``Run.get_context()`` gives the live run."""
-import atexit
 import html
 import os
-import sys
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
 
 from azureml._restclient.constants import TERMINAL, RunStatus
@@ -270,7 +268,7 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily):
         text = "" if error_details is None else str(error_details)
         if self._live is not None:
             self.flush()
-            _failing.append(text or "no details were given")
+            self._live.declare_failed(text)
         elif not self._interactive:
             raise UserErrorException("run.fail(): the run '%s' ends when its script does; cancel() ends it now" % self.id)
         else:
@@ -332,21 +330,6 @@ class _SubmittedRun(Run):
 
     def __exit__(self, *_: Any) -> None:
         """The run ends when the script does."""
-
-
-_failing: List[str] = []
-
-
-def _leave_failed() -> None:
-    """run.fail() was called in this script: its process ends with a code other than 0."""
-    if _failing:
-        print("run.fail(): %s" % _failing[0], file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
-
-
-atexit.register(_leave_failed)  # early, so that it is among the last to be called
 
 
 def _joined(there: Any, more: Any) -> Any:

@@ -240,6 +240,21 @@ static void test_what_it_is_given(void **state)
 }
 
 /* Opening a client starts a daemon unless it must not. */
+/* It would end with the job, and take with it what it had begun. */
+static void test_none_from_inside_a_job(void **state)
+{
+    CLEANUP_FREE char *ready = script("touch \"$2/started\"; echo ready"),
+                      *started = ty_strf("%s/started", dir);
+    struct ty_error err = { 0 };
+
+    (void)state;
+    setenv("TRAINYARD_JOB", "/some/jobs/first_1", 1);
+    assert_int_equal(ty_daemon_start(dir, ready, &err), -ECONNREFUSED);
+    unsetenv("TRAINYARD_JOB");
+    assert_non_null(strstr(err.text, "a job starts none"));
+    assert_int_equal(access(started, F_OK), -1);
+}
+
 static void test_open_starts(void **state)
 {
     CLEANUP_FREE char *path = script("echo busy");
@@ -302,6 +317,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_busy_waits_for_the_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_busy_and_then_free, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_it_is_given, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_none_from_inside_a_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_open_starts, set_up, tear_down),
 #ifdef TY_FAULTS
         cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),

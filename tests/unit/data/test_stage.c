@@ -231,6 +231,40 @@ static void test_upload(void **state)
     assert_null(b->warnings.text);
 }
 
+/* path_on_compute='./bar.pkl' names a file that the script is going to write. */
+static void test_upload_of_one_file(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *renamed = ty_path_join(b->dir, "store/new/model.pkl"),
+                      *folder = ty_path_join(b->dir, "store/new/folder");
+
+    b->ref.mode = TY_DATA_UPLOAD;
+    b->ref.path_on_compute = "./out/bar.pkl";
+    assert_int_equal(ty_stage_in(&b->s, &b->err), 0);
+    assert_true(is_there(b, "work/out"));
+    assert_false(is_there(b, "work/out/bar.pkl"));
+    put(b, "work/out/bar.pkl", "pickle");
+    assert_int_equal(ty_stage_out(&b->s, &b->err), 0);
+    assert_file(b, "store/set/bar.pkl", "pickle");
+    put(b, "work/out/bar.pkl", "another");
+    assert_int_equal(ty_stage_out(&b->s, &b->err), 0);
+    assert_non_null(strstr(b->warnings.text, "'bar.pkl' was not uploaded"));
+    assert_file(b, "store/set/bar.pkl", "pickle");
+    b->s.dir = folder; /* not there yet: it is made */
+    b->ref.path = "new/folder";
+    assert_int_equal(ty_stage_out(&b->s, &b->err), 0);
+    assert_file(b, "store/new/folder/bar.pkl", "another");
+    b->ref.path_on_compute = "model.pkl";
+    b->ref.path = "new/model.pkl"; /* the same name: this very file */
+    b->s.dir = renamed;
+    put(b, "work/model.pkl", "model");
+    assert_int_equal(ty_stage_out(&b->s, &b->err), 0);
+    assert_file(b, "store/new/model.pkl", "model");
+    b->ref.path_on_compute = "plain"; /* without an ending: a folder */
+    assert_int_equal(ty_stage_in(&b->s, &b->err), 0);
+    assert_true(is_there(b, "work/plain"));
+}
+
 static void test_nothing_to_upload(void **state)
 {
     struct box *b = *state;
@@ -252,6 +286,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_download, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_download_of_one_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_upload, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_upload_of_one_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_to_upload, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

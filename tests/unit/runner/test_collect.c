@@ -173,6 +173,25 @@ static void test_what_is_no_file(void **state)
     assert_true(warned(b, "its name is not UTF-8"));
 }
 
+/* What cannot be entered costs no more than itself. */
+static void test_a_folder_that_cannot_be_entered(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_STR struct ty_str deep = { 0 };
+
+    ty_str_add(&deep, "work/outputs/");
+    for (int i = 0; i < TY_WALK_DEPTH_MAX + 5; i++)
+        ty_str_add(&deep, "d/");
+    ty_str_add(&deep, "lost");
+    put(b, deep.text, "x");
+    put(b, "work/outputs/a", "a");
+    put(b, "work/outputs/z", "z");
+    put(b, "work/logs/l", "l");
+    collect(b);
+    assert_int_equal(json_object_size(b->artifacts), 3);
+    assert_true(warned(b, "is not kept: folders are nested more than 200 deep"));
+}
+
 static void test_limits(void **state)
 {
     struct box *b = *state;
@@ -234,6 +253,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_links, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_no_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_cannot_be_entered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_again, set_up, tear_down),

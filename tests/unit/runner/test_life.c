@@ -149,8 +149,18 @@ static void test_helper_killed(void **state)
     kill(in.r.child.pid, SIGKILL);
     not_started("prepare", "the process that prepared the run was killed");
 
-    make("true", NULL);
+    make("true", NULL); /* once: the collection is begun again */
     inside_open(&in);
+    put_helper(TY_PHASE_collecting);
+    kill(in.r.child.pid, SIGKILL);
+    inside_until(&in, TY_PHASE_collected);
+    assert_int_equal(inside_count(&in, "warning"), 0);
+    assert_int_equal(inside_count(&in, "collected"), 1);
+    inside_done(&in);
+
+    make("true", NULL); /* the third time */
+    inside_open(&in);
+    in.r.collections = 2;
     put_helper(TY_PHASE_collecting);
     kill(in.r.child.pid, SIGKILL);
     inside_until(&in, TY_PHASE_collected);

@@ -147,6 +147,28 @@ static void test_beyond_the_limit(void **state)
     assert_memory_equal(quote, "last words\n", 11);
 }
 
+/* The same while the daemon has nothing of it. */
+static void test_beyond_the_limit_alone(void **state)
+{
+    struct box *b = *state;
+    char start[4];
+    struct stat st;
+    uint64_t at;
+
+    open_log(b, 8192);
+    fill(b, 4 << 20);
+    assert_true(ty_logtail_over(&b->t));
+    ty_logtail_trim(&b->t);
+    assert_int_equal(fstat(b->t.fd, &st), 0);
+    assert_true(st.st_blocks * 512 < 1 << 20);
+    fill(b, 4 << 20);
+    ty_logtail_trim(&b->t);
+    assert_int_equal(fstat(b->t.fd, &st), 0);
+    assert_true(st.st_blocks * 512 < 2 << 20);
+    assert_int_equal(ty_logtail_read(&b->t, start, sizeof start, &at), 4);
+    assert_memory_equal(start, "xxxx", 4); /* what is to be sent is there */
+}
+
 static void test_quote(void **state)
 {
     struct box *b = *state;
@@ -182,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_window_and_holes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_beyond_the_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_beyond_the_limit_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_quote, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_no_folder, set_up, tear_down),
     };

@@ -83,7 +83,8 @@ static void test_priorities(void **state)
     submit_as(k, &ann, "\"resources\": {\"cpus\": 2}, ", first);
     kit_state(k, first, "Running");
     submit_as(k, &ann, "\"display_name\": \"a\", ", a);
-    submit_as(k, &ann, "\"display_name\": \"b\", \"priority\": 5, \"resources\": {\"cpus\": 2}, ", b);
+    submit_as(k, &ann, "\"display_name\": \"b\", \"priority\": 5, \"resources\": {\"cpus\": 2}, ",
+              b);
     submit_as(k, &ann, "\"display_name\": \"c\", \"priority\": -1, ", c);
     kit_idle(k, 50);
     assert_queue(k, "bac");
@@ -118,7 +119,8 @@ static void test_shares(void **state)
     kit_until(k, kit_ended, b1);
     kit_idle(k, 100);
     kit_state(k, a3, "Queued");
-    assert_why(k, a3, "waits until user 'ann' has fewer CPU slots in use (1 of 1, sched.user_cpus)");
+    assert_why(k, a3,
+               "waits until user 'ann' has fewer CPU slots in use (1 of 1, sched.user_cpus)");
     submit_as(k, &bob, "", b1); /* passes */
     kit_state(k, b1, "Running");
     assert_int_equal(kit_cancel(k, a2), 0);

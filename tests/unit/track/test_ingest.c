@@ -367,7 +367,10 @@ static void test_who_is_not_let_in(void **state)
     int fd;
 
     expect_refused(b, HELLO("1", "wrong"), "not the runner");
-    expect_refused(b, HELLO("2", "secret"), "older than the runner");
+    fd = dial(b);
+    say_json(fd, TY_FRAME_HELLO, 0,
+             HELLO("2", "secret")); /* of a newer runner: it waits for another daemon */
+    expect_end(b, fd);
     for (size_t i = 0; i < sizeof nonsense / sizeof *nonsense; i++) {
         fd = dial(b);
         say_json(fd, TY_FRAME_HELLO, 0, nonsense[i]);
