@@ -159,6 +159,48 @@ static void test_a_job_folder_that_vanishes(void **state)
     kit_until(k, folder_gone, name);
 }
 
+static bool says_it_cannot_begin(struct kit *k, const char *run)
+{
+    CLEANUP_JSON json_t *j = kit_run(k, run);
+    const char *why = json_string_value(json_object_get(j, "why"));
+
+    return why && strstr(why, "its runner cannot begin: ");
+}
+
+/* What cannot be read now is tried again: when it can, the run goes on; when it stays so, the run is given up. */
+static void test_a_runner_that_cannot_begin(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *job = NULL, *good = NULL, *out = ty_strf("%s/out", k->home), *shell = NULL;
+    CLEANUP_JSON json_t *run = NULL;
+    char name[128];
+    size_t n;
+
+    kit_conf(k, "sched.begin_seconds", "3");
+    kit_stop(k);
+    kit_start(k);
+    for (int mended = 1; mended >= 0; mended--) {
+        free(shell);
+        shell = ty_strf("touch %s; sleep 100", out);
+        kit_submit(k, "", shell, name);
+        kit_state(k, name, "Running");
+        free(job);
+        job = ty_strf("%s/jobs/%s/job.json", k->home, name);
+        free(good);
+        assert_int_equal(ty_read_file(job, 1 << 20, &good, &n), 0);
+        assert_int_equal(ty_write_file(job, "{", 1, 0600), 0);
+        assert_int_equal(kill(kit_runner(k, name), SIGKILL), 0);
+        kit_until(k, says_it_cannot_begin, name);
+        if (mended)
+            assert_int_equal(ty_write_file(job, good, n, 0600), 0);
+        kit_state(k, name, "Failed");
+        json_decref(run);
+        run = kit_run(k, name);
+        assert_true(!strstr(text_of(run, "error", "message"), "cannot begin") == mended);
+    }
+    kit_until(k, folder_gone, name);
+}
+
 /* Silent: NotResponding; heard again: where it was. */
 static void test_silence(void **state)
 {
@@ -219,6 +261,7 @@ int main(void)
         T(test_time_limit),
         T(test_a_runner_that_is_killed),
         T(test_a_job_folder_that_vanishes),
+        T(test_a_runner_that_cannot_begin),
         T(test_silence),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails_meanwhile),
