@@ -15,6 +15,10 @@ int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t
                struct ty_error *err);
 /* RUN of an id. */
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err);
+/* Tell fn of each event of a run's log ({"seq", "at", "kind", "data"}, docs/spec/event-log.md), in
+ * order. */
+int ty_cli_run_events(struct ty_cli *cli, const char *id, void (*fn)(const json_t *event, void *ctx),
+                      void *ctx, struct ty_error *err);
 /* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that
  * tells of its failure. */
 int ty_cli_run_code(const json_t *run);

@@ -1,0 +1,33 @@
+#!/bin/bash
+# Looking into runs and doing them again: why, tag, rerun, attach, exec.
+. "$(dirname "$0")/lib.sh"
+mkdir -p "$XDG_CONFIG_HOME/trainyard"
+printf '[sched]\ncpus = 2\n' > "$XDG_CONFIG_HOME/trainyard/config"
+# The value of an expression over a JSON object `j` on standard input.
+json() { $PY -c 'import json,sys; j=json.load(sys.stdin); print(eval(sys.argv[1]))' "$1"; }
+
+# ---- why ----
+
+gate='until [ -e "$GATE" ]; do sleep 0.05; done'
+submit() { trainyard submit -q --no-snapshot --env GATE="$T/gate$1" --cpus "$2" -- sh -c "$gate; echo last words; exit $3"; }
+a=$(submit 1 1 0)
+wide=$(submit 2 2 0)
+b=$(submit 3 1 4)
+check "the first runs" until_true 20 in_state "$a" Running
+has "why: a run runs, since when" "$(trainyard why "$a")" "^run '$a' is Running since 20[-0-9]+T[:.0-9]+Z \([0-9]+s ago\)$"
+out=$(trainyard why "$b")
+has "why: a run waits, behind how many" "$out" "is Queued since .*waits .*behind 1 other run$"
+has "...behind which" "$out" "^ +1 +$wide +local "
+has "...with how many slots in use" "$out" "^1 of 2 CPU slots are in use:$"
+has "...by which run" "$out" "^$a +Running +1 "
+equal "why --json says the same" "2 $wide $a 1 1" \
+    "$(trainyard why --json "$b" | json '"%s %s %s %s %s" % (j["queue_place"], j["ahead"][0]["run"], j["holders"][0]["run"], j["holders"][0]["cpus"], j["slots"]["used"])')"
+trainyard cancel "$wide" 2>/dev/null
+check "the one before it is canceled" until_true 5 in_state "$wide" Canceled
+has "why: it was canceled" "$(trainyard why "$wide")" "is Canceled since .*asked it to stop before it had started$"
+touch "$T/gate1" "$T/gate3"
+trainyard wait "$a" "$b" 2>/dev/null
+has "why: it ended well" "$(trainyard why "$a")" "is Completed since .*exited with code 0$"
+has "why: it ended badly" "$(trainyard why "$b")" "is Failed since .*exited with code 4$"
+has "...with its last words" "$(trainyard why "$b")" "^  \| last words$"
+exits "why: an unknown run is not found" 3 trainyard why no-such-run
