@@ -31,3 +31,12 @@ has "why: it ended well" "$(trainyard why "$a")" "is Completed since .*exited wi
 has "why: it ended badly" "$(trainyard why "$b")" "is Failed since .*exited with code 4$"
 has "...with its last words" "$(trainyard why "$b")" "^  \| last words$"
 exits "why: an unknown run is not found" 3 trainyard why no-such-run
+
+# ---- tag ----
+
+check "tags are set" trainyard tag "$a" lr=0.01 baseline
+equal "...and listed" "$(printf 'baseline\t-\nlr\t0.01')" "$(trainyard tag --plain "$a")"
+check "one gets a new value, one is removed" trainyard tag "$a" lr=0.1 --remove baseline
+equal "...as is told" "{'lr': '0.1'}" "$(trainyard tag --json "$a" | json 'j["tags"]')"
+equal "a run is found by it" "$a" "$(trainyard ps -q --tag lr=0.1)"
+exits "tag: an unknown run is not found" 3 trainyard tag no-such-run k=v
