@@ -38,6 +38,9 @@ struct ty_cli_follow {
 /* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and
  * others. */
 int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *err);
+/* As `run` after the submission: the driver's log on stdout (--json: events), states on stderr, a
+ * detachment that says so.  The exit code: the job's own, or TY_EXIT_OWN. */
+int ty_cli_follow_to_end(struct ty_cli *cli, const char *run);
 /* From now on SIGINT, SIGTERM and SIGHUP end what is being waited for, and the program ends in
  * its own way. */
 void ty_cli_catch_signals(void);

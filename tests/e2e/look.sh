@@ -40,3 +40,31 @@ check "one gets a new value, one is removed" trainyard tag "$a" lr=0.1 --remove 
 equal "...as is told" "{'lr': '0.1'}" "$(trainyard tag --json "$a" | json 'j["tags"]')"
 equal "a run is found by it" "$a" "$(trainyard ps -q --tag lr=0.1)"
 exits "tag: an unknown run is not found" 3 trainyard tag no-such-run k=v
+
+# ---- rerun ----
+
+printf 'echo "$GREETING, version 1"; exit 3\n' > go.sh
+first=$(trainyard submit -q --env GREETING=hello --tag k=v --name again -- sh go.sh)
+trainyard wait -q "$first"
+printf 'echo "$GREETING, version 2"; exit 5\n' > go.sh
+out=$(cd / && trainyard rerun "$first" 2> "$T/err"); code=$?
+equal "rerun runs the files as they are now, from anywhere" "hello, version 2" "$out"
+equal "...with the job's exit code" 5 $code
+second=$(sed -n 's/^run //p' "$T/err")
+equal "...and names what it repeats" "$first" "$(trainyard show --json "$second" | json 'j["properties"]["trainyard.rerun_of"]')"
+same() { trainyard show --json "$1" | json 'sorted((k, v) for k, v in j["spec"].items() if k not in ("properties", "snapshot"))'; }
+equal "...all else is as it was" "$(same "$first")" "$(same "$second")"
+[ "$(trainyard show --json "$first" | field snapshot)" != "$(trainyard show --json "$second" | field snapshot)" ] &&
+    ok "...but for the snapshot" || not_ok "...but for the snapshot"
+mkdir "$T/project/deep"; cp go.sh "$T/project/deep"
+third=$(trainyard submit -q --dir deep -- sh go.sh)
+trainyard wait -q "$third"
+rm -r deep
+exits "a folder that is gone is refused" 125 trainyard rerun "$third"
+has "...with the way out" "$out" "folder '.*/deep' is gone; 'trainyard rerun --exact $third' uses the recorded"
+exits "rerun --exact runs the recorded files" 3 trainyard rerun --exact "$first"
+has "...these" "$out" "^hello, version 1$"
+again=$(trainyard rerun --exact --detach -q "$third")
+exits "...also without the folder, detached" 5 trainyard wait --exit-status "$again"
+equal "...with the same snapshot" "$(trainyard show --json "$third" | field snapshot)" "$(trainyard show --json "$again" | field snapshot)"
+exits "rerun: an unknown run is its own failure" 125 trainyard rerun no-such-run
