@@ -68,3 +68,24 @@ again=$(trainyard rerun --exact --detach -q "$third")
 exits "...also without the folder, detached" 5 trainyard wait --exit-status "$again"
 equal "...with the same snapshot" "$(trainyard show --json "$third" | field snapshot)" "$(trainyard show --json "$again" | field snapshot)"
 exits "rerun: an unknown run is its own failure" 125 trainyard rerun no-such-run
+
+# ---- attach ----
+
+a=$(trainyard submit -q --no-snapshot --env GATE="$T/gate9" -- sh -c "echo before; $gate; echo after; exit 6")
+check "a run is there to attach to" until_true 20 in_state "$a" Running
+trainyard attach "$a" > "$T/one" 2>&1 &
+attached=$!
+trainyard attach "$a" > "$T/two" 2> "$T/two.err" &
+leaves=$!
+check "attach shows what came before" until_true 20 grep -q before "$T/two"
+kill -INT $leaves
+wait $leaves
+equal "Ctrl-C detaches" 125 $?
+has "...and says so" "$(cat "$T/two.err")" "detached; run '$a' goes on"
+equal "...and it does" Running "$(state_of "$a")"
+touch "$T/gate9"
+wait $attached
+equal "the other one gets the job's exit code" 6 $?
+equal "...and all of its output" "$(printf 'before\nafter')" "$(head -2 "$T/one")"
+exits "attach to an ended run gives the same code" 6 trainyard attach "$a"
+exits "attach: an unknown run is its own failure" 125 trainyard attach no-such-run
