@@ -89,3 +89,38 @@ equal "the other one gets the job's exit code" 6 $?
 equal "...and all of its output" "$(printf 'before\nafter')" "$(head -2 "$T/one")"
 exits "attach to an ended run gives the same code" 6 trainyard attach "$a"
 exits "attach: an unknown run is its own failure" 125 trainyard attach no-such-run
+
+# ---- exec ----
+
+a=$(trainyard submit -q --no-snapshot --env GREETING=hello --env GATE="$T/gate10" -- sh -c "echo there > marker; echo up; $gate")
+check "a run is there to look into" until_true 20 in_state "$a" Running
+check "...and has begun" until_true 20 test -e "$TRAINYARD_HOME/jobs/$a/work/marker"
+equal "exec runs in the job's folder" there "$(trainyard exec "$a" -- cat marker)"
+env=$(SECRET_OF_THE_SHELL=leak trainyard exec "$a" -- env)
+has "...with its environment" "$env" "^GREETING=hello$"
+has "...which names the run" "$env" "^TRAINYARD_RUN_ID=$a$"
+if printf '%s\n' "$env" | grep -qE '^(SECRET_OF_THE_SHELL|TRAINYARD_JOB|TRAINYARD_SPOOL_DIR)='; then
+    not_ok "...and neither with the shell's, nor as a part of the job" "$env"
+else
+    ok "...and neither with the shell's, nor as a part of the job"
+fi
+equal "standard input comes through" "in and out" "$(echo "in and out" | trainyard exec "$a" -- cat)"
+equal "standard error is apart" "err" "$(trainyard exec "$a" -- sh -c 'echo out; echo err >&2' 2>&1 >/dev/null)"
+exits "the exit code is the command's own" 42 trainyard exec "$a" -- sh -c 'exit 42'
+exits "a missing program is exec's own failure" 125 trainyard exec "$a" -- no-such-program-here
+has "...and the sentence names it" "$out" "cannot run 'no-such-program-here' in run '$a': no program of that name is on the job's PATH"
+mkfifo "$T/fifo"
+trainyard exec "$a" -- sh -c 'echo begun; read line; echo "still $line"' < "$T/fifo" > "$T/said" &
+beside=$!
+exec 9> "$T/fifo"
+check "a command begins beside it" until_true 20 grep -q begun "$T/said"
+touch "$T/gate10"
+check "the run ends" trainyard wait "$a"
+check "...and its folder is cleared away" until_true 10 test ! -e "$TRAINYARD_HOME/jobs/$a"
+echo here >&9
+exec 9>&-
+wait $beside
+equal "a command beside it is not ended with it" "still here" "$(tail -1 "$T/said")"
+exits "exec: an ended run is refused" 125 trainyard exec "$a" -- true
+has "...with its state" "$out" "it is Completed, and only a Running one"
+exits "exec: an unknown run is its own failure" 125 trainyard exec no-such-run -- true
