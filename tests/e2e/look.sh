@@ -66,6 +66,7 @@ exits "rerun --exact runs the recorded files" 3 trainyard rerun --exact "$first"
 has "...these" "$out" "^hello, version 1$"
 again=$(trainyard rerun --exact --detach -q "$third")
 exits "...also without the folder, detached" 5 trainyard wait --exit-status "$again"
+has "show ends with how a run is reproduced" "$(trainyard show "$first" | tail -1)" "^reproduce +trainyard rerun --exact $first$"
 equal "...with the same snapshot" "$(trainyard show --json "$third" | field snapshot)" "$(trainyard show --json "$again" | field snapshot)"
 exits "rerun: an unknown run is its own failure" 125 trainyard rerun no-such-run
 
