@@ -24,8 +24,8 @@ struct ty_client;
     X(NO_DAEMON,      6, "no daemon, or one of another version") \
     X(TIMED_OUT,      7, "the daemon did not answer in time") \
     X(WAIT_TIMED_OUT, 124, "wait --timeout passed before the runs ended") \
-    X(OWN,            125, "run, or wait --exit-status, failed itself, or the job has no exit code; other codes are the job's own") \
-    X(INTERRUPTED,    130, "ended by Ctrl-C, SIGTERM or SIGHUP (run and wait --exit-status: 125)")
+    X(OWN,            125, "run, rerun, attach, exec, or wait --exit-status, failed itself, or the job has no exit code; other codes are the job's own") \
+    X(INTERRUPTED,    130, "ended by Ctrl-C, SIGTERM or SIGHUP (run, rerun, attach and wait --exit-status: 125)")
 /* clang-format on */
 #define X(name, code, meaning) TY_EXIT_##name = code,
 enum ty_cli_exit { TY_CLI_EXITS(X) };

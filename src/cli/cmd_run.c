@@ -4,31 +4,6 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "cli/submit.h"
-#include <errno.h>
-
-static int follow(struct ty_cli *cli, const json_t *run, struct ty_error *err)
-{
-    struct ty_cli_follow f = { .run = ty_out_str(run, "id"),
-                               .log = TY_DRIVER_LOG,
-                               .json = ty_cli_flag(cli, "json"),
-                               .states = true };
-    int r = ty_cli_follow(cli, &f, err), code;
-
-    if (r == -EINTR) {
-        ty_cli_detached(f.run);
-        return TY_EXIT_OWN;
-    }
-    if (r < 0) {
-        code = ty_cli_fail(cli, err);
-        ty_cli_detached(f.run);
-        return code;
-    }
-    code = ty_cli_run_code(f.end);
-    if (code != TY_EXIT_OK)
-        ty_cli_run_outcome(f.end);
-    json_decref(f.end);
-    return code;
-}
 
 static int run(struct ty_cli *cli)
 {
@@ -38,7 +13,7 @@ static int run(struct ty_cli *cli)
     if (ty_cli_submit(cli, &stored, &err) < 0)
         return ty_cli_fail(cli, &err);
     fprintf(stderr, "run %s\n", ty_out_str(stored, "id"));
-    return follow(cli, stored, &err);
+    return ty_cli_follow_to_end(cli, ty_out_str(stored, "id"));
 }
 
 static const struct ty_cli_option options[] = {

@@ -85,6 +85,14 @@ static void suggest(const char *id, const char *state)
         fprintf(stderr, "\n  trainyard logs -f %s\n  trainyard cancel %s\n", id, id);
 }
 
+/* The command line alone is not enough: the files may have changed since. */
+static void reproduce(const json_t *run)
+{
+    CLEANUP_FREE char *command = ty_strf("trainyard rerun --exact %s", ty_out_str(run, "id"));
+
+    line("reproduce", command ? command : "");
+}
+
 static void print_run(const struct ty_cli *cli, const json_t *run)
 {
     int64_t started = ty_out_time(json_object_get(run, "started")),
@@ -111,6 +119,7 @@ static void print_run(const struct ty_cli *cli, const json_t *run)
         printf("%-12s %s\n", "duration", ty_out_duration(ended - started, took));
     pairs("tags", json_object_get(run, "tags"));
     pairs("properties", json_object_get(run, "properties"));
+    reproduce(run);
 }
 
 static int show(struct ty_cli *cli, int i, struct ty_error *err)

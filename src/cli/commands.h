@@ -4,12 +4,17 @@
 #include "cli/cli.h"
 
 /* In the order of the help. */
+/* clang-format off */
 #define TY_COMMANDS(X) \
     X(run) \
-    X(submit) \
-    X(ps) X(show) X(logs) X(wait) X(cancel) X(rm) X(metrics) X(artifacts_ls) X(artifacts_get) \
-        X(data_ls) X(data_put) X(data_get) X(queue_ls) X(queue_pause) X(queue_resume) X(secret_ls) X(secret_get) X(secret_set) X(secret_rm) X(up) X(down) X(status) X(doctor) X(gc) X(serve) \
-            X(version) X(help)
+    X(submit) X(rerun) \
+    X(ps) X(show) X(why) X(logs) X(attach) X(exec) X(wait) X(cancel) X(tag) X(rm) X(metrics) \
+    X(artifacts_ls) X(artifacts_get) X(data_ls) X(data_put) X(data_get) \
+    X(queue_ls) X(queue_pause) X(queue_resume) \
+    X(secret_ls) X(secret_get) X(secret_set) X(secret_rm) \
+    X(up) X(down) X(status) X(doctor) X(gc) X(serve) \
+    X(version) X(help)
+/* clang-format on */
 #define X(name) extern const struct ty_cli_command ty_cmd_##name;
 TY_COMMANDS(X)
 #undef X

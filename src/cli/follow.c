@@ -247,3 +247,29 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
     ty_sse_done(&w.sse);
     return r;
 }
+
+int ty_cli_follow_to_end(struct ty_cli *cli, const char *run)
+{
+    struct ty_cli_follow f = {
+        .run = run, .log = TY_DRIVER_LOG, .json = ty_cli_flag(cli, "json"), .states = true
+    };
+    struct ty_error err = { 0 };
+    int r, code;
+
+    ty_cli_catch_signals();
+    r = ty_cli_follow(cli, &f, &err);
+    if (r == -EINTR) {
+        ty_cli_detached(run);
+        return TY_EXIT_OWN;
+    }
+    if (r < 0) {
+        code = ty_cli_fail(cli, &err);
+        ty_cli_detached(run);
+        return code;
+    }
+    code = ty_cli_run_code(f.end);
+    if (code != TY_EXIT_OK)
+        ty_cli_run_outcome(f.end);
+    json_decref(f.end);
+    return code;
+}

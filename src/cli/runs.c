@@ -7,7 +7,8 @@
 
 #define PAGE 1000
 #define PAGES_MAX 100 /* a prefix is looked for in this many pages of runs */
-#define SHOWN_MAX 5   /* candidates in the text about an ambiguous prefix */
+#define EVENT_PAGES_MAX 10000
+#define SHOWN_MAX 5 /* candidates in the text about an ambiguous prefix */
 
 int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret,
                struct ty_error *err)
@@ -133,6 +134,32 @@ int ty_cli_run_id(struct ty_cli *cli, const char *ref, char **ret, struct ty_err
     free(c.first);
     ty_str_done(&c.list);
     return r;
+}
+
+int ty_cli_run_events(struct ty_cli *cli, const char *id,
+                      void (*fn)(const json_t *event, void *ctx), void *ctx, struct ty_error *err)
+{
+    json_int_t seq = 0;
+    size_t n = PAGE;
+    int i;
+
+    for (i = 0; i < EVENT_PAGES_MAX && n == PAGE; i++) {
+        CLEANUP_FREE char *query = ty_strf("after=%lld&limit=%d", (long long)seq, PAGE);
+        struct ty_call call = { .args = { id }, .query = query };
+        CLEANUP_JSON json_t *page = NULL;
+        const json_t *event;
+        size_t k;
+        int r = query ? ty_cli_get(cli, TY_ROUTE_run_events, &call, &page, err) : ty_error_oom(err);
+
+        if (r < 0)
+            return r;
+        n = json_array_size(json_object_get(page, "events"));
+        json_array_foreach (json_object_get(page, "events"), k, event) {
+            seq = json_integer_value(json_object_get(event, "seq"));
+            fn(event, ctx);
+        }
+    }
+    return 0;
 }
 
 int ty_cli_run_code(const json_t *run)

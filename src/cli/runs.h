@@ -15,6 +15,10 @@ int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t
                struct ty_error *err);
 /* RUN of an id. */
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err);
+/* Tell fn of each event of a run's log ({"seq", "at", "kind", "data"}, docs/spec/event-log.md), in
+ * order. */
+int ty_cli_run_events(struct ty_cli *cli, const char *id, void (*fn)(const json_t *event, void *ctx),
+                      void *ctx, struct ty_error *err);
 /* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that
  * tells of its failure. */
 int ty_cli_run_code(const json_t *run);
@@ -34,6 +38,9 @@ struct ty_cli_follow {
 /* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and
  * others. */
 int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *err);
+/* As `run` after the submission: the driver's log on stdout (--json: events), states on stderr, a
+ * detachment that says so.  The exit code: the job's own, or TY_EXIT_OWN. */
+int ty_cli_follow_to_end(struct ty_cli *cli, const char *run);
 /* From now on SIGINT, SIGTERM and SIGHUP end what is being waited for, and the program ends in
  * its own way. */
 void ty_cli_catch_signals(void);

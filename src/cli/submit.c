@@ -1,4 +1,4 @@
-/* submit.c - what `run` and `submit` share: from the command line to a stored run
+/* submit.c - what `run`, `submit` and `rerun` share: from the command line to a stored run
  *
  * The program is looked up before anything is sent: a missing one costs no upload and leaves no
  * run behind.
@@ -283,16 +283,16 @@ static void on_upload(const struct ty_upload_progress *p, void *ctx)
     ty_progress_draw(ctx, "snapshot", p->sent_bytes, p->to_send_bytes, false);
 }
 
-static int take_snapshot(struct ty_cli *cli, char id[65], struct ty_error *err)
+int ty_submit_snapshot(struct ty_cli *cli, const char *dir, char id[65], struct ty_error *err)
 {
     struct ty_progress bar = { .on = cli->err_terminal };
     struct ty_conf *conf = NULL;
-    int r = ty_conf_load(folder(cli), &conf, err);
+    int r = ty_conf_load(dir, &conf, err);
 
     if (r < 0)
         return r;
     r = ty_client_snapshot(
-        cli->client, folder(cli), (uint64_t)ty_conf_number(conf, "limits.snapshot_bytes"),
+        cli->client, dir, (uint64_t)ty_conf_number(conf, "limits.snapshot_bytes"),
         (uint64_t)ty_conf_number(conf, "limits.snapshot_files"), on_upload, &bar, id, err);
     ty_progress_clear(&bar);
     ty_conf_free(conf);
@@ -311,8 +311,8 @@ static void tell_warnings(const json_t *run)
     }
 }
 
-static int post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret,
-                struct ty_error *err)
+int ty_submit_post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret,
+                   struct ty_error *err)
 {
     struct ty_call call = { .args = { experiment } };
     CLEANUP_FREE char *body = ty_json_text(spec);
@@ -326,6 +326,8 @@ static int post(struct ty_cli *cli, const char *experiment, const json_t *spec, 
     r = ty_cli_get(cli, TY_ROUTE_run_submit, &call, ret, err);
     if (r == -ECONNRESET || r == -ETIMEDOUT)
         ty_error_prefix(err, "the run may have been submitted or not ('trainyard ps' shows it)");
+    if (r == 0)
+        tell_warnings(*ret);
     return r;
 }
 
@@ -345,13 +347,11 @@ int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err)
     if (r == 0 && !ty_cli_flag(cli, "no-snapshot")) {
         CLEANUP_JSON json_t *checked = TAKE(spec);
 
-        r = take_snapshot(cli, snapshot, err);
+        r = ty_submit_snapshot(cli, folder(cli), snapshot, err);
         if (r == 0)
             r = ty_submit_spec(cli, snapshot, &spec, err);
     }
     if (r == 0)
-        r = post(cli, experiment ? experiment : made, spec, ret, err);
-    if (r == 0)
-        tell_warnings(*ret);
+        r = ty_submit_post(cli, experiment ? experiment : made, spec, ret, err);
     return r;
 }

@@ -1,4 +1,4 @@
-/* submit.h - what `run` and `submit` share: from the command line to a stored run */
+/* submit.h - what `run`, `submit` and `rerun` share: from the command line to a stored run */
 #ifndef TY_CLI_SUBMIT_H
 #define TY_CLI_SUBMIT_H
 #include "base/json.h"
@@ -24,6 +24,11 @@
 
 /* Snapshot, specification, POST.  0 and RUN, with the warnings told of on stderr. */
 int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err);
+/* Its last two steps.  The snapshot of `dir`, within its configuration's limits. */
+int ty_submit_snapshot(struct ty_cli *cli, const char *dir, char id[65], struct ty_error *err);
+/* From here on signals are caught: there may be a run, whose id must be told. */
+int ty_submit_post(struct ty_cli *cli, const char *experiment, const json_t *spec, json_t **ret,
+                   struct ty_error *err);
 
 /* The specification alone (docs/spec/run-spec.md); `snapshot` NULL: none.  Reads the disk and
  * the environment only. */

@@ -143,6 +143,7 @@ static void test_show_lines(void **state)
     assert_null(strstr(c.out, "properties"));
     assert_null(strstr(c.out, "started"));
     assert_null(strstr(c.out, "duration"));
+    assert_true(ty_ends_with(c.out, "\nreproduce    trainyard rerun --exact " A "\n"));
     captured_done(&c);
     c = TRY("show", B);
     assert_true(ty_starts_with(c.out, "run          " B "\n"

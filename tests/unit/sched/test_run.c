@@ -196,7 +196,7 @@ static void test_a_runner_that_cannot_begin(void **state)
         kit_state(k, name, "Failed");
         json_decref(run);
         run = kit_run(k, name);
-        assert_true(!strstr(text_of(run, "error", "message"), "cannot begin") == mended);
+        assert_int_equal(strstr(text_of(run, "error", "message"), "cannot begin") == NULL, mended);
     }
     kit_until(k, folder_gone, name);
 }
