@@ -29,8 +29,9 @@ enum {
 struct proc {
     pid_t pid, parent;
     uint64_t start;
-    char state; /* as in /proc/PID/stat: Z is a zombie, T is stopped */
-    bool ours;  /* descends from this process */
+    char name[16]; /* as in /proc/PID/comm */
+    char state;    /* as in /proc/PID/stat: Z is a zombie, T is stopped */
+    bool ours;     /* descends from this process */
 };
 
 struct procs {
@@ -52,12 +53,13 @@ static void procs_done(struct procs *p)
 /* The command's name stands in parentheses and may hold anything, parentheses too. */
 static int parse_stat(const char *text, struct proc *ret)
 {
-    const char *after = strrchr(text, ')');
+    const char *before = strchr(text, '('), *after = strrchr(text, ')');
     int parent;
 
-    if (!after || sscanf(after, STAT_FIELDS, &ret->state, &parent, &ret->start) != 3)
+    if (!before || !after || sscanf(after, STAT_FIELDS, &ret->state, &parent, &ret->start) != 3)
         return -ESRCH;
     ret->parent = parent;
+    snprintf(ret->name, sizeof ret->name, "%.*s", (int)(after - before - 1), before + 1);
     return 0;
 }
 
@@ -313,6 +315,18 @@ static bool is_marked(pid_t pid, const char *mark, size_t n)
         if (strcmp(env + at, mark) == 0 && at + n <= len)
             return true;
     return false;
+}
+
+int ty_marked_count(const char *name, const char *value, const char *comm)
+{
+    CLEANUP_FREE char *mark = ty_strf("%s=%s", name, value);
+    CLEANUP(procs_done) struct procs all = { 0 };
+    int n = 0, r = mark ? procs_scan(&all) : -ENOMEM;
+
+    for (size_t i = 0; r == 0 && i < all.n; i++)
+        n += strcmp(all.list[i].name, comm) == 0 && !is_dead(all.list[i].state) &&
+             is_marked(all.list[i].pid, mark, strlen(mark));
+    return r < 0 ? r : n;
 }
 
 /* One pass; the number of processes met for the first time. */

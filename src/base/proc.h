@@ -39,6 +39,9 @@ int ty_tree_signal(int sig);
 /* Kill every descendant with SIGKILL and reap until none is left or `timeout_ms` have passed.
  * 0, or -ETIMEDOUT.  fn (may be NULL) is told of each one reaped. */
 int ty_tree_kill(int timeout_ms, void (*fn)(pid_t pid, int status, void *ctx), void *ctx);
+/* How many processes there are whose environment holds "name=value" and whose /proc/PID/comm is `comm`; or a
+ * negative errno. */
+int ty_marked_count(const char *name, const char *value, const char *comm);
 /* SIGKILL every process whose environment holds "name=value" (not this one); returns how many there were, or a
  * negative errno. */
 int ty_marked_kill(const char *name, const char *value);

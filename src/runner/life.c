@@ -18,6 +18,7 @@
 #include "core/launch_plan.h"
 #include "runner/collect.h"
 #include "runner/prepare.h"
+#include "runner/rank.h"
 #include "runner/runner_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -29,8 +30,9 @@
 #include <unistd.h>
 
 #define MARKED_KILL_US (5 * 1000 * 1000)
-#define FAILED_MAX 4096   /* bytes of what run.fail() says */
-#define COLLECTIONS_MAX 3 /* times that a collection which was killed is begun */
+#define WRAPPER_END_US (6 * 1000 * 1000) /* a little more than it takes itself */
+#define FAILED_MAX 4096                  /* bytes of what run.fail() says */
+#define COLLECTIONS_MAX 3                /* times that a collection which was killed is begun */
 
 static const char *const reasons[TY_ENDING_COUNT] = {
     [TY_ENDING_SCRIPT] = "script",
@@ -440,8 +442,12 @@ void ty_life_stop(struct ty_runner *r)
 
 static void kill_marked(const struct ty_runner *r)
 {
-    int64_t end = ty_mono_us() + MARKED_KILL_US;
+    int64_t end = ty_mono_us() + WRAPPER_END_US;
 
+    /* The wrapper ends its whole tree when its runner is gone, also what has no mark: it is left the time for it. */
+    while (ty_marked_count("TRAINYARD_JOB", r->job->dir, TY_RANK_COMM) > 0 && ty_mono_us() < end)
+        usleep(2000);
+    end = ty_mono_us() + MARKED_KILL_US;
     /* Not our children: all that can be done is to look until they are gone. */
     while (ty_marked_kill("TRAINYARD_JOB", r->job->dir) > 0 && ty_mono_us() < end)
         usleep(2000);

@@ -170,7 +170,7 @@ int ty_rank_main(int argc, char **argv)
         return 2;
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    prctl(PR_SET_NAME, "trainyard-rank");
+    prctl(PR_SET_NAME, TY_RANK_COMM);
     k.signals = watch_signals();
     plan = read_plan(plan_fd);
     if (abandoned(&k))

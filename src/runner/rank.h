@@ -7,6 +7,8 @@
  */
 #ifndef TY_RANK_H
 #define TY_RANK_H
+
+#define TY_RANK_COMM "trainyard-rank" /* the wrapper's name in /proc/PID/comm */
 /* The program `rank`; returns its exit code: the program's own, or 128 + the signal that ended it. */
 int ty_rank_main(int argc, char **argv);
 #endif

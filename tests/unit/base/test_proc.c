@@ -173,6 +173,12 @@ static void test_marked(void **state)
     int other = watched("echo -n x; exec sleep 1000", similar, 1);
 
     (void)state;
+    for (int i = 0; ty_marked_count("TY_MARK", longer + strlen("TY_MARK="), "sleep") != 1; i++) {
+        assert_true(i < 5000); /* it has yet to become that */
+        usleep(1000);
+    }
+    assert_int_equal(ty_marked_count("TY_MARK", longer + strlen("TY_MARK="), "sh"), 0);
+    assert_true(ty_marked_count("TY_MARK", mine + strlen("TY_MARK="), "sh") >= 2);
     assert_true(ty_marked_kill("TY_MARK", mine + strlen("TY_MARK=")) >= 2);
     assert_ended(fd);
     assert_int_equal(poll(&(struct pollfd){ .fd = other, .events = POLLIN }, 1, 0), 0);
