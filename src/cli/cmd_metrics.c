@@ -6,13 +6,6 @@
 #include "client/stubs.h"
 #include <errno.h>
 
-static char *show_value(const json_t *v)
-{
-    if (json_is_string(v))
-        return strdup(json_string_value(v));
-    return json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(7));
-}
-
 static int print_last(const struct ty_cli *cli, json_t *metrics)
 {
     CLEANUP_TABLE struct ty_table t = { .heads = { "METRIC", "COUNT", "LAST" },
@@ -24,7 +17,7 @@ static int print_last(const struct ty_cli *cli, json_t *metrics)
     json_object_foreach (metrics, name, value) {
         size_t n = json_is_array(value) ? json_array_size(value) : 1;
         CLEANUP_FREE char *last =
-            show_value(json_is_array(value) && n > 0 ? json_array_get(value, n - 1) : value);
+            ty_out_value(json_is_array(value) && n > 0 ? json_array_get(value, n - 1) : value);
         char count[24];
         const char *cells[] = { name, count, last };
 
@@ -45,7 +38,7 @@ static int print_rows(const struct ty_cli *cli, const json_t *rows)
     size_t i;
 
     json_array_foreach (rows, i, row) {
-        CLEANUP_FREE char *value = show_value(json_object_get(row, "value"));
+        CLEANUP_FREE char *value = ty_out_value(json_object_get(row, "value"));
         const json_t *step = json_object_get(row, "step");
         char number[24] = "";
         const char *cells[] = { ty_out_str(row, "name"), number, ty_out_str(row, "at"), value };

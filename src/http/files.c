@@ -32,9 +32,7 @@ static int check_path(struct request *req)
 
 /* ---- reading ---- */
 
-/* What is there from the wanted offset on; takes fd over. */
-static int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes,
-                      const char *type)
+int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes, const char *type)
 {
     uint64_t offset = (uint64_t)request_count(req, "offset", 0);
 

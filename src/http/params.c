@@ -37,6 +37,7 @@ static const struct param_rule rules[] = {
     TEXT(metrics_get, "form", "'rows' for rows as they were logged; 'azureml', the default, for Azure ML's shapes"),
     COUNT(metrics_get, "limit", 1, 100000, "With form=rows, at most so many; 10000 when not given"),
     COUNT(file_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
+    COUNT(snapshot_file, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     TEXT(data_list, "prefix", "Files whose path begins so"),
     COUNT(data_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     SWITCH(data_put, "overwrite", "1: replace a file that exists"),

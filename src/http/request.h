@@ -166,6 +166,8 @@ void streams_stop(struct ty_http *h);
 
 /* files.c, blobs.c, datastores.c */
 extern const struct sink file_put_sink, blob_put_sink, data_put_sink;
+/* What is there from the wanted offset on of a file with `bytes` bytes; takes fd over. */
+int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes, const char *type);
 int blob_sink_begin(struct request *req);
 int blob_sink_write(struct request *req, const void *bytes, size_t n);
 /* Finish the blob that is being put, on the pool: req->sha; make it last when `sync`. */
