@@ -7,7 +7,7 @@
 #define TY_COMMANDS(X) \
     X(run) \
     X(submit) \
-    X(ps) X(show) X(logs) X(wait) X(cancel) X(rm) X(diff) X(metrics) X(artifacts_ls) X(artifacts_get) \
+    X(ps) X(show) X(logs) X(wait) X(cancel) X(rm) X(diff) X(compare) X(metrics) X(artifacts_ls) X(artifacts_get) \
         X(data_ls) X(data_put) X(data_get) X(up) X(down) X(status) X(doctor) X(gc) X(serve) \
             X(version) X(help)
 #define X(name) extern const struct ty_cli_command ty_cmd_##name;

@@ -8,11 +8,11 @@
 #include "base/json.h"
 #include "cli/cli.h"
 
-#define TY_TABLE_COLUMNS_MAX 10
+#define TY_TABLE_COLUMNS_MAX 64
 struct ty_table {
     const char *heads[TY_TABLE_COLUMNS_MAX]; /* NULL after the last */
     int state_column;                        /* coloured as a state; -1: none */
-    unsigned right;                          /* bit n: column n is aligned to the right */
+    uint64_t right;                          /* bit n: column n is aligned to the right */
     char **cells;                            /* rows of as many cells as heads; owned */
     int columns, rows, room;
     bool failed; /* out of memory: sticky */

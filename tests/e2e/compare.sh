@@ -11,6 +11,7 @@ run.log("epochs", 3)
 X
 echo old > notes.txt
 submit() { trainyard submit -q --env PYTHONPATH="$PYTHONPATH" "$@"; }
+snapshot_of() { trainyard show "$1" --json | field snapshot | cut -c1-8; }
 one=$(submit --tag set=a -- $PY train.py --lr 0.3)
 sed -i 's/"epochs", 3/"epochs", 5/' train.py
 rm notes.txt
@@ -32,3 +33,9 @@ equal "runs that differ in a tag alone" "parameter	tag.set	a	b	changed" "$(train
 exits "a run and itself" 0 trainyard diff "$two" "$two"
 equal "are called the same" "no difference in parameters, code and metrics" "$out"
 exits "a run that is none" 3 trainyard diff "$one" nobody
+
+table=$(trainyard compare --plain --best min "$one" "$two" "$same" | cut -f2,4-)
+equal "a table of what differs and of metrics" "Completed	0.3	a	$(snapshot_of "$one")	0.1	0.1	3	3" "$(printf '%s\n' "$table" | sed -n 1p)"
+equal "the best first" "$one" "$(trainyard compare -q --tag set --sort loss --best min | head -1)"
+equal "the worst last" "$one" "$(trainyard compare -q -n 3 --sort loss --best max | tail -1)"
+equal "a tag chooses" "$same" "$(trainyard compare -q --tag set=b)"
