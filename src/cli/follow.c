@@ -99,7 +99,10 @@ static char *base64_decode(const char *s, size_t n, size_t *len)
 
 static int print_bytes(struct follower *w, const char *bytes, size_t n)
 {
-    if (fwrite(bytes, 1, n, stdout) != n || fflush(stdout) != 0)
+    bool written = w->f->print ? w->f->print(bytes, n, w->f->print_ctx) == 0
+                               : fwrite(bytes, 1, n, stdout) == n && fflush(stdout) == 0;
+
+    if (!written)
         return ty_error_set(w->err, -EIO, "cannot write the log of run '%s' to standard output: %m",
                             w->f->run);
     return 0;

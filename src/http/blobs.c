@@ -298,7 +298,7 @@ static int send_snapshot_file(struct request *req)
                             "the content of '%.200s' of snapshot '%s' cannot be read (blob %s): %m",
                             req->args[1], req->args[0], req->sha);
     }
-    return reply_file(req, &req->reply, fd, bytes, "application/octet-stream");
+    return reply_file(req, &req->reply, fd, 0, bytes, "application/octet-stream");
 }
 
 int ty_http_snapshot_file(struct request *req, struct reply *reply)

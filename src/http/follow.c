@@ -335,6 +335,24 @@ static int follow_add(struct request *req, struct stream *s)
     return r < 0 ? ty_error_oom(&req->err) : 0;
 }
 
+/* Where the log begins that came since the time that is asked for.  One that is not there yet comes whole. */
+static int read_since(struct request *req, int64_t id, const char *log, struct sse_cursor *ret)
+{
+    uint64_t offset = 0;
+    int r = ty_store_log_since(req->http->o.store, id, req->args[0], log_name(log),
+                               request_time(req, "since", 0), &offset);
+
+    if (r < 0 && r != -ENOENT)
+        return run_missing(req, r, req->args[0]);
+    ret->offset = (int64_t)offset;
+    return 0;
+}
+
+static bool has_place(struct request *req)
+{
+    return request_header(req, "Last-Event-ID") || request_param(req, "after");
+}
+
 static int read_place(struct request *req, struct sse_cursor *ret)
 {
     const char *header = request_header(req, "Last-Event-ID");
@@ -365,6 +383,10 @@ int ty_http_run_follow(struct request *req, struct reply *reply)
     r = ty_store_run_id(req->http->o.store, req->args[0], &id);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
+    if (*log && request_param(req, "since") && !has_place(req))
+        r = read_since(req, id, log, &from);
+    if (r < 0)
+        return r;
     s = stream_new(req, log, &from);
     if (!s)
         return ty_error_oom(&req->err);

@@ -65,9 +65,9 @@ void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us
 /* With everything that belongs to it, log files too.  A run that is not there is no error. */
 void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);
 void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
-/* Append log bytes at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
+/* Append log bytes, which came at at_us, at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
 void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,
-                 size_t n);
+                 size_t n, int64_t at_us);
 /* Rows (encoded, as in row.h), from number `first` of `writer` on; known ones are skipped, a gap fails with -EPROTO.
  * TAG and PROPERTY rows are not stored here: the caller made events of them. */
 void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first, uint32_t count, const void *rows, size_t n);
@@ -93,6 +93,10 @@ int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);          
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint64_t *bytes);
+/* Where the line begins in which the first byte lies that came at at_us or later; the log's size when none did.  Times are kept
+ * to a second: what came up to a second earlier may be counted in, and all of a log from before they were kept. */
+int ty_store_log_since(struct ty_store *st, int64_t run_id, const char *run_name, const char *log, int64_t at_us,
+                       uint64_t *offset);
 char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
 int ty_store_experiments(struct ty_store *st, json_t **ret);
 int ty_store_targets(struct ty_store *st, json_t **ret);                               /* [{"name","spec","created"}] */

@@ -251,6 +251,12 @@ static void test_logs_words(void **state)
     refuses(TRY("logs", "--tail=-1", A), 2, "--tail '-1' is not a number of lines");
     refuses(TRY("logs", "--json", A), 2, "--json needs --follow: a log itself is no JSON");
     refuses(TRY("logs"), 2, "'logs' needs [OPTIONS] RUN");
+    refuses(TRY("logs", "--since", "yesterday", A), 2, "--since 'yesterday' is neither a time ago");
+    refuses(TRY("logs", "--since", "2026-11-31", A), 2,
+            "--since '2026-11-31' is neither a time ago");
+    refuses(TRY("logs", "--grep", "a(", A), 2, "--grep 'a(' is no regular expression: ");
+    refuses(TRY("logs", "-i", A), 2, "--ignore-case needs --grep");
+    refuses(TRY("logs", "-f", "--json", "--grep", "a", A), 2, "--grep chooses lines");
     assert_int_equal(fake_count(f), 0);
     fake_stop(f);
 }
@@ -294,6 +300,45 @@ static void test_logs_tail_of_long_lines(void **state)
     captured_done(&c);
     fake_stop(f);
     free(text);
+}
+
+#define SINCE "GET /api/v1/runs/" A "/files?since=2026-11-23T11:52:03.500000Z "
+
+static void test_logs_since(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = SINCE,
+          .raw = fake_json(
+              "{\"files\": [{\"path\": \"" LOG
+              "\", \"bytes\": 14, \"kind\": \"log\", \"sha256\": null, "
+              "\"offset\": 4}, {\"path\": \"outputs/a\", \"bytes\": 1, \"kind\": \"artifact\", "
+              "\"sha256\": null}]}") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=0 ",
+          .raw = fake_reply(200, "x/y", "one\ntwo\nthree\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=4 ",
+          .raw = fake_reply(200, "x/y", "two\nthree\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=8 ",
+          .raw = fake_reply(200, "x/y", "three\n") },
+        { .match = "GET /api/v1/runs/" A "/follow?log=azureml-logs%2F70_driver_log.txt&after=0:4 ",
+          .close = true,
+          .raw = EVENTS "event: log\ndata: {\"offset\": 4, \"text\": \"two\\nth\"}\n\n"
+                        "event: log\ndata: {\"offset\": 10, \"text\": \"ree\\nend\"}\n\n"
+                        "event: end\ndata: {\"id\": \"" A "\", \"state\": \"Completed\"}\n\n" },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("logs", "--since", "2026-11-23T12:52:03.5+01:00", A), 0, "two\nthree\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "-n", "1", A), 0, "three\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "-n", "9", A), 0, "two\nthree\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "--grep", "^t.o", A), 0, "two\n", "");
+    says(TRY("logs", "-f", "--since", "2026-11-23T11:52:03.5Z", "--grep", "E", "-i", A), 0,
+         "three\nend", "");
+    refuses(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "--file", "outputs/a", A), 1,
+            "is no log; --since");
+    assert_int_equal(fake_count(f), 13);
+    fake_stop(f);
 }
 
 static void test_logs_follow(void **state)
@@ -400,6 +445,7 @@ int main(void)
         cmocka_unit_test(test_data_get_all),
         cmocka_unit_test(test_logs_words),
         cmocka_unit_test(test_logs_tail_of_long_lines),
+        cmocka_unit_test(test_logs_since),
         cmocka_unit_test(test_logs_follow),
         cmocka_unit_test(test_logs_of_a_file),
         cmocka_unit_test(test_metrics),

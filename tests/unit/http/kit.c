@@ -1,5 +1,6 @@
 /* kit.c - a server in this process, and clients of it */
 #include "kit.h"
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/error.h"
 #include "base/fs.h"
@@ -236,7 +237,8 @@ void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, 
 {
     struct ty_unit *u = ty_unit_new();
 
-    ty_unit_log(u, last_of(k, name).id, name, log, offset, bytes, n);
+    ty_unit_log(u, last_of(k, name).id, name, log, offset, bytes, n,
+                k->log_at_us ? k->log_at_us : ty_wall_us());
     commit(k, u, name);
 }
 

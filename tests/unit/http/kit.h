@@ -43,6 +43,7 @@ struct kit {
     uv_async_t wake;
     uv_timer_t bound;
     bool late, stopped;
+    int64_t log_at_us; /* when log bytes come; 0: now */
     struct ty_conf *conf;
     struct ty_store *store;
     struct ty_blobs *blobs;

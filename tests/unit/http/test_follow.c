@@ -134,6 +134,32 @@ static void test_resume(void **state)
     answer_done(&b);
 }
 
+static void test_since(void **state)
+{
+    struct kit *k = *state;
+    struct answer a;
+
+    kit_run(k, "first_1");
+    k->log_at_us = 1780000000000000; /* 2026-05-28T20:26:40Z */
+    kit_log(k, "first_1", LOG, 0, "old\n", 4);
+    k->log_at_us += 10000000;
+    kit_log(k, "first_1", LOG, 4, "new\n", 4);
+    run_to_its_end(k, "first_1");
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?since=2026-05-28T20:26:45Z", NULL, NULL, 0);
+    assert_non_null(strstr(a.body, "\"offset\":4,\"text\":\"new\\n\""));
+    assert_null(strstr(a.body, "old"));
+    assert_non_null(strstr(a.body, "Completed"));
+    answer_done(&a);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?since=2026-05-28T20:26:45Z",
+            "Last-Event-ID: 4:2\r\n", NULL, 0);
+    assert_non_null(strstr(a.body, "\"offset\":2,\"text\":\"d\\nnew\\n\""));
+    answer_done(&a);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=none.txt&since=2026-05-28T20:26:45Z", NULL,
+            NULL, 0);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+}
+
 static void test_no_log(void **state)
 {
     struct kit *k = *state;
@@ -239,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whole_life, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_ended_run, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_resume, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_since, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),

@@ -46,8 +46,24 @@ static void test_a_newer_version_is_refused(void **state)
     kit_close(k);
     sql(k, "PRAGMA user_version = 99");
     refused(k, -EPROTO, "newer Trainyard");
-    sql(k, "PRAGMA user_version = 1");
+    sql(k, "PRAGMA user_version = 2");
     assert_int_equal(kit_open(k, NULL), 0);
+}
+
+/* Version 1 kept no times of log bytes; what it kept stays. */
+static void test_an_older_version_is_taken_forward(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL), found = 0;
+    struct ty_unit *u = ty_unit_new();
+
+    kit_close(k);
+    sql(k, "DROP TABLE log_time; PRAGMA user_version = 1");
+    assert_int_equal(kit_open(k, NULL), 0);
+    assert_int_equal(ty_store_run_id(k->st, "x", &found), 0);
+    assert_int_equal(found, id);
+    ty_unit_log(u, id, "x", "log", 0, "bytes", 5, T0);
+    assert_int_equal(kit_commit(k, u), 0);
 }
 
 static void test_a_stranger_is_refused(void **state)
@@ -129,6 +145,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_files_are_private),
         T(test_a_newer_version_is_refused),
+        T(test_an_older_version_is_taken_forward),
         T(test_a_stranger_is_refused),
         T(test_a_damaged_file_is_refused),
         T(test_a_folder_in_its_place_is_refused),
