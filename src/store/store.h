@@ -89,6 +89,19 @@ int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **r
 int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret); /* EVENTS: array */
 int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);  /* "metrics" of METRICS: Azure's shapes */
 int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
+/* How far a reader is with the rows of each writer: the number of the row that it wants next; 0 for writers from n on.
+ * Zero-initialise; ty_row_places_done frees. */
+#define TY_ROW_WRITERS_MAX 4096
+struct ty_row_places {
+    uint64_t *next;
+    uint32_t n;
+};
+void ty_row_places_done(struct ty_row_places *p);
+int ty_row_places_set(struct ty_row_places *p, uint32_t writer, uint64_t next); /* 0, -EINVAL (no such writer can be), -ENOMEM */
+/* At most `limit` of the rows that are stored behind the places, which move on: by writer, then number.  *more: there
+ * are others. */
+int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places, int64_t limit, json_t **ret,
+                       bool *more);
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);

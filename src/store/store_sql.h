@@ -100,6 +100,8 @@
     R(metric_all, "SELECT key, writer, seq, kind, step, at_us, value FROM metric WHERE run = ?1 ORDER BY writer, seq LIMIT ?2") \
     R(metric_one, "SELECT key, writer, seq, kind, step, at_us, value FROM metric INDEXED BY metric_by_key " \
         "WHERE run = ?1 AND key = ?3 ORDER BY writer, seq LIMIT ?2") \
+    R(metric_from, "SELECT key, writer, seq, kind, step, at_us, value FROM metric " \
+        "WHERE run = ?1 AND writer = ?2 AND seq >= ?3 AND seq < ?4 ORDER BY seq LIMIT ?5") \
     R(file_list, "SELECT path, bytes, 'artifact', sha256 FROM artifact WHERE run = ?1 UNION ALL " \
         "SELECT name, bytes, 'log', NULL FROM log WHERE run = ?1 ORDER BY 1") \
     R(artifact_get, "SELECT sha256, bytes FROM artifact WHERE run = ?1 AND path = ?2") \

@@ -434,6 +434,38 @@ static void test_metrics(void **state)
     fake_stop(f);
 }
 
+static void test_metrics_follow(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
+        { .match = "GET /api/v1/runs/" A "/follow?log=&rows=1 ",
+          .close = true,
+          .raw = EVENTS
+          "id: 1:0\nevent: state\ndata: {\"state\": \"Running\"}\n\n"
+          "id: 1:0:2\nevent: rows\ndata: {\"rows\": [{\"name\": \"loss\", \"step\": 7, \"at\": \"T\", "
+          "\"value\": 0.5}, {\"name\": \"a\\tb\", \"step\": null, \"at\": \"U\", \"value\": "
+          "{\"$float\": \"NaN\"}}]}\n\n"
+          "id: 1:0:3\nevent: rows\ndata: {\"rows\": [{\"name\": \"loss\", \"step\": 8, \"at\": \"V\", "
+          "\"value\": 1}]}\n\n"
+          "event: end\ndata: {\"id\": \"" A "\", \"state\": \"Failed\", \"exit_code\": 4, "
+          "\"error\": {\"message\": \"m\"}}\n\n" },
+        { .match = "GET", .raw = fake_reply(404, "text/plain", "no such run") },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("metrics", "-f", A), 0, "loss\t7\tT\t0.5\na b\t-\tU\tNaN\nloss\t8\tV\t1\n",
+         "trainyard: run '" A "' Failed: m\n");
+    says(TRY("metrics", "-f", "--json", "--name", "loss", A), 0,
+         "{\"name\":\"loss\",\"step\":7,\"at\":\"T\",\"value\":0.5}\n"
+         "{\"name\":\"loss\",\"step\":8,\"at\":\"V\",\"value\":1}\n",
+         "trainyard: run '" A "' Failed: m\n");
+    refuses(TRY("metrics", "-f", "-q", A), 2, "--quiet lists names");
+    refuses(TRY("metrics", "-f", "first_1780000000_0a1b2c3e"), 3, "trainyard: no such run\n");
+    fake_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -445,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_data_get_all),
         cmocka_unit_test(test_logs_words),
         cmocka_unit_test(test_logs_tail_of_long_lines),
+        cmocka_unit_test(test_metrics_follow),
         cmocka_unit_test(test_logs_since),
         cmocka_unit_test(test_logs_follow),
         cmocka_unit_test(test_logs_of_a_file),

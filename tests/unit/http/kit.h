@@ -63,6 +63,9 @@ void kit_event(struct kit *k, const char *name, enum ty_run_event ev);
 void kit_note(struct kit *k, const char *name, int count);
 void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes,
              size_t n);
+/* `count` rows of a metric, from number `first` of the writer on; the values are the numbers. */
+void kit_rows(struct kit *k, const char *name, uint32_t writer, uint64_t first, uint32_t count,
+              const char *metric);
 
 /* One connection. */
 struct client {
