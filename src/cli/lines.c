@@ -38,17 +38,14 @@ static bool matches(const struct ty_lines *l, const char *line, size_t n)
     return regexec(&l->regex, line, 0, &whole, REG_STARTEND) == 0;
 }
 
-static int take_line(struct ty_lines *l, const char *line, size_t n)
-{
-    return matches(l, line, n) && fwrite(line, 1, n, stdout) != n ? -EIO : 0;
-}
-
 static int take_part(struct ty_lines *l)
 {
-    int r = l->part.failed ? -ENOMEM : take_line(l, l->part.text, l->part.len);
+    size_t n = l->part.len;
 
+    if (l->part.failed)
+        return -ENOMEM;
     l->part.len = 0;
-    return r;
+    return matches(l, l->part.text, n) && fwrite(l->part.text, 1, n, stdout) != n ? -EIO : 0;
 }
 
 int ty_lines_feed(struct ty_lines *l, const char *bytes, size_t n)
@@ -60,13 +57,9 @@ int ty_lines_feed(struct ty_lines *l, const char *bytes, size_t n)
         size_t line = nl ? (size_t)(nl - bytes) + 1 : n, room = TY_LINE_MAX - l->part.len;
 
         line = line < room ? line : room;
-        if (l->part.len == 0 && bytes[line - 1] == '\n') {
-            r = take_line(l, bytes, line);
-        } else {
-            ty_str_addn(&l->part, bytes, line);
-            if (l->part.failed || bytes[line - 1] == '\n' || l->part.len == TY_LINE_MAX)
-                r = take_part(l);
-        }
+        ty_str_addn(&l->part, bytes, line);
+        if (l->part.failed || bytes[line - 1] == '\n' || l->part.len == TY_LINE_MAX)
+            r = take_part(l);
         bytes += line;
         n -= line;
     }
