@@ -1,7 +1,9 @@
 /* cmd_logs.c - trainyard logs: print a log, or follow it to the run's end */
+#include "base/clock.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/files.h"
+#include "cli/lines.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
 #include <errno.h>
@@ -9,20 +11,39 @@
 
 #define TAIL_FIRST 65536 /* bytes looked at for --tail before more are */
 
-/* How long the log is, or -ENOENT while there is none. */
-static int64_t log_bytes(struct ty_cli *cli, const char *id, const char *log, struct ty_error *err)
+/* What is asked for. */
+struct want {
+    const char *id, *log;
+    int64_t lines;         /* the last ones; -1: all */
+    char since[32];        /* a time, or "" */
+    struct ty_lines *only; /* NULL: every line */
+};
+
+/* How long the log is, and where that begins which came since; -ENOENT while there is none. */
+static int find_log(struct ty_cli *cli, const struct want *w, int64_t *size, int64_t *since,
+                    struct ty_error *err)
 {
-    struct ty_place place = ty_place_run(id);
-    CLEANUP_JSON json_t *files = NULL;
+    CLEANUP_FREE char *query = w->since[0] ? ty_strf("since=%s", w->since) : NULL;
+    struct ty_call call = { .args = { w->id }, .query = query };
+    CLEANUP_JSON json_t *reply = NULL;
     const json_t *file;
     size_t i;
-    int r = ty_files_list(cli, &place, NULL, &files, err);
+    int r = ty_cli_get(cli, TY_ROUTE_file_list, &call, &reply, err);
 
     if (r < 0)
         return r;
-    json_array_foreach (files, i, file)
-        if (!strcmp(ty_out_str(file, "path"), log))
-            return json_integer_value(json_object_get(file, "bytes"));
+    json_array_foreach (json_object_get(reply, "files"), i, file) {
+        if (strcmp(ty_out_str(file, "path"), w->log))
+            continue;
+        if (w->since[0] && !json_is_integer(json_object_get(file, "offset")))
+            return ty_error_set(
+                err, -EINVAL,
+                "'%s' of run '%s' is no log; --since knows when logs were written alone", w->log,
+                w->id);
+        *size = json_integer_value(json_object_get(file, "bytes"));
+        *since = json_integer_value(json_object_get(file, "offset"));
+        return 0;
+    }
     return -ENOENT;
 }
 
@@ -63,63 +84,92 @@ static int tail_offset(struct ty_cli *cli, const char *id, const char *log, int6
     }
 }
 
-static int no_log_yet(struct ty_cli *cli, const char *id, const char *log, struct ty_error *err)
+/* Where to begin: at the later of what --tail and --since say.  As find_log. */
+static int find_start(struct ty_cli *cli, const struct want *w, int64_t *size, int64_t *ret,
+                      struct ty_error *err)
+{
+    int64_t since = 0, tail = 0;
+    int r = find_log(cli, w, size, &since, err);
+
+    if (r == 0 && w->lines >= 0 && *size > since)
+        r = tail_offset(cli, w->id, w->log, *size, w->lines, &tail, err);
+    if (r == 0)
+        *ret = tail > since ? tail : since;
+    return r;
+}
+
+static int no_log_yet(struct ty_cli *cli, const struct want *w, struct ty_error *err)
 {
     CLEANUP_JSON json_t *run = NULL;
     const char *why;
 
-    if (strcmp(log, TY_DRIVER_LOG)) {
+    if (strcmp(w->log, TY_DRIVER_LOG)) {
         ty_error_set(err, -ENOENT,
-                     "run '%s' has no log '%s'; 'trainyard artifacts ls %s' lists its files", id,
-                     log, id);
+                     "run '%s' has no log '%s'; 'trainyard artifacts ls %s' lists its files", w->id,
+                     w->log, w->id);
         return ty_cli_fail(cli, err);
     }
-    if (ty_cli_run(cli, id, &run, err) < 0)
+    if (ty_cli_run(cli, w->id, &run, err) < 0)
         return ty_cli_fail(cli, err);
     why = ty_out_str(run, "why");
-    fprintf(stderr, "run '%s' has written no log; it is %s%s%s\n", id, ty_out_str(run, "state"),
+    fprintf(stderr, "run '%s' has written no log; it is %s%s%s\n", w->id, ty_out_str(run, "state"),
             why[0] ? ": " : "", why);
     return TY_EXIT_OK;
 }
 
-static int print_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines,
-                     struct ty_error *err)
+static int filter(const char *bytes, size_t n, void *ctx)
 {
-    struct ty_place place = ty_place_run(id);
-    int64_t offset = 0, size = log_bytes(cli, id, log, err);
-    int r = size < 0 && size != -ENOENT ? (int)size : 0;
+    return ty_lines_feed(ctx, bytes, n);
+}
 
-    if (size == -ENOENT && !err->text[0])
-        return no_log_yet(cli, id, log, err);
-    if (size < 0)
-        return ty_cli_fail(cli, err);
-    if (lines >= 0)
-        r = tail_offset(cli, id, log, size, lines, &offset, err);
+/* What is left of the last line, when the log ends. */
+static int end_lines(const struct want *w, int r, struct ty_error *err)
+{
+    int last = w->only ? ty_lines_end(w->only) : 0;
+
+    if ((r < 0 && err->text[0]) || (r == 0 && last == 0))
+        return r;
+    return ty_error_set(err, r < 0 ? r : last,
+                        "cannot write the log of run '%s' to standard output", w->id);
+}
+
+static int print_log(struct ty_cli *cli, const struct want *w, struct ty_error *err)
+{
+    struct ty_place place = ty_place_run(w->id);
+    int64_t offset = 0, size = 0;
+    int r = find_start(cli, w, &size, &offset, err);
+
+    if (r == -ENOENT && !err->text[0])
+        return no_log_yet(cli, w, err);
     if (r == 0 && size > offset)
-        r = ty_file_fetch(cli, &place, log, offset, STDOUT_FILENO, NULL, err);
+        r = w->only ? ty_file_read(cli, &place, w->log, offset, filter, w->only, NULL, err)
+                    : ty_file_fetch(cli, &place, w->log, offset, STDOUT_FILENO, NULL, err);
+    r = end_lines(w, r, err);
     return r < 0 ? ty_cli_fail(cli, err) : TY_EXIT_OK;
 }
 
-static int follow_log(struct ty_cli *cli, const char *id, const char *log, int64_t lines,
-                      struct ty_error *err)
+static int follow_log(struct ty_cli *cli, const struct want *w, struct ty_error *err)
 {
-    struct ty_cli_follow f = {
-        .run = id, .log = log, .json = ty_cli_flag(cli, "json"), .states = true
-    };
-    int64_t size = lines >= 0 ? log_bytes(cli, id, log, err) : 0;
-    int r = size < 0 && size != -ENOENT ? (int)size : 0;
+    struct ty_cli_follow f = { .run = w->id,
+                               .log = w->log,
+                               .json = ty_cli_flag(cli, "json"),
+                               .states = true,
+                               .print = w->only ? filter : NULL,
+                               .print_ctx = w->only };
+    int64_t size;
+    int r = w->lines >= 0 || w->since[0] ? find_start(cli, w, &size, &f.offset, err) : 0;
 
-    if (size == -ENOENT && err->text[0])
+    if (r < 0 && (r != -ENOENT || err->text[0]))
         return ty_cli_fail(cli, err);
-    if (r == 0 && size > 0)
-        r = tail_offset(cli, id, log, size, lines, &f.offset, err);
     ty_cli_catch_signals();
-    if (r == 0)
-        r = ty_cli_follow(cli, &f, err);
+    r = ty_cli_follow(cli, &f, err);
     if (r == -EINTR) {
-        ty_cli_detached(id);
+        if (w->only)
+            ty_lines_end(w->only);
+        ty_cli_detached(w->id);
         return TY_EXIT_INTERRUPTED;
     }
+    r = end_lines(w, r, err);
     if (r < 0)
         return ty_cli_fail(cli, err);
     if (ty_cli_run_code(f.end) != TY_EXIT_OK)
@@ -128,30 +178,74 @@ static int follow_log(struct ty_cli *cli, const char *id, const char *log, int64
     return TY_EXIT_OK;
 }
 
-static int run(struct ty_cli *cli)
+/* "10m" ago, or a time; the time as the service wants it. */
+static int read_since(const char *text, char ret[32])
+{
+    int64_t us;
+
+    if (ty_cli_parse_time(text, &us) == 0)
+        us = us < ty_wall_us() ? ty_wall_us() - us : 0;
+    else if (ty_time_parse(text, true, &us) < 0)
+        return -EINVAL;
+    ty_time_iso(us, ret);
+    return 0;
+}
+
+/* 0 or an exit code. */
+static int read_words(struct ty_cli *cli, struct want *w, struct ty_lines *lines)
 {
     const char *rank = ty_cli_value(cli, "rank"), *tail = ty_cli_value(cli, "tail"),
-               *log = ty_cli_value(cli, "file");
-    CLEANUP_FREE char *id = NULL;
-    struct ty_error err = { 0 };
-    int64_t lines = -1;
+               *log = ty_cli_value(cli, "file"), *since = ty_cli_value(cli, "since"),
+               *grep = ty_cli_value(cli, "grep");
+    char why[256];
 
+    w->lines = -1;
+    w->log = log ? log : TY_DRIVER_LOG;
     if (rank && strcmp(rank, "0"))
         return ty_cli_usage(cli, "--rank '%s': a run has one process, rank 0", rank);
-    if (tail && (ty_parse_i64(tail, &lines) < 0 || lines < 0))
+    if (tail && (ty_parse_i64(tail, &w->lines) < 0 || w->lines < 0))
         return ty_cli_usage(cli, "--tail '%s' is not a number of lines", tail);
     if (ty_cli_flag(cli, "json") && !ty_cli_flag(cli, "follow"))
         return ty_cli_usage(cli, "--json needs --follow: a log itself is no JSON");
+    if (ty_cli_flag(cli, "json") && grep)
+        return ty_cli_usage(cli, "--grep chooses lines, and --json prints none");
+    if (since && read_since(since, w->since) < 0)
+        return ty_cli_usage(
+            cli,
+            "--since '%s' is neither a time ago such as 10m nor a time such as 2026-11-23T11:52",
+            since);
+    if (!grep)
+        return ty_cli_flag(cli, "ignore-case") ? ty_cli_usage(cli, "--ignore-case needs --grep")
+                                               : 0;
+    if (ty_lines_open(lines, grep, ty_cli_flag(cli, "ignore-case"), why, sizeof why) < 0)
+        return ty_cli_usage(cli, "--grep '%s' is no regular expression: %s", grep, why);
+    w->only = lines;
+    return 0;
+}
+
+static int run(struct ty_cli *cli)
+{
+    CLEANUP(ty_lines_done) struct ty_lines lines = { 0 };
+    CLEANUP_FREE char *id = NULL;
+    struct want w = { 0 };
+    struct ty_error err = { 0 };
+    int code = read_words(cli, &w, &lines);
+
+    if (code)
+        return code;
     if (ty_cli_client(cli, true, &err) < 0 || ty_cli_run_id(cli, cli->args[0], &id, &err) < 0)
         return ty_cli_fail(cli, &err);
-    log = log ? log : TY_DRIVER_LOG;
-    return ty_cli_flag(cli, "follow") ? follow_log(cli, id, log, lines, &err)
-                                      : print_log(cli, id, log, lines, &err);
+    w.id = id;
+    return ty_cli_flag(cli, "follow") ? follow_log(cli, &w, &err) : print_log(cli, &w, &err);
 }
 
 static const struct ty_cli_option options[] = {
     { 'f', "follow", NULL, "go on until the run ends" },
     { 'n', "tail", "N", "begin with the last N lines" },
+    { 0, "since", "TIME",
+      "only what came since: 10m, 2h, or 2026-11-23T11:52 (local; with Z: UTC)" },
+    { 0, "grep", "REGEX", "only lines that match this POSIX extended regular expression" },
+    { 'i', "ignore-case", NULL, "with --grep: a letter matches its capital, too" },
     { 0, "rank", "N", "of this process (a run has one: 0)" },
     { 0, "file", "NAME", "this log instead of " TY_DRIVER_LOG },
     { 0, "json", NULL, "with --follow: each event as one line of JSON" },
@@ -163,9 +257,12 @@ const struct ty_cli_command ty_cmd_logs = {
     .usage = "[OPTIONS] RUN",
     .summary = "Print the output of a run",
     .examples = "  trainyard logs @last\n"
-                "  trainyard logs -f --tail 20 first_17\n",
+                "  trainyard logs -f --tail 20 first_17\n"
+                "  trainyard logs --since 10m --grep 'loss|error' -i @last\n",
     .text =
-        "RUN is an id, the beginning of one, or @last.  Ctrl-C ends the following, not the run.\n",
+        "RUN is an id, the beginning of one, or @last.  Ctrl-C ends the following, not the run.  --since and "
+        "--tail\nsay where to begin, --grep what is printed of it.  The times of a log are those at which the service\n"
+        "received it, to a second.\n",
     .options = options,
     .min = 1,
     .max = 1,

@@ -71,22 +71,19 @@ uint64_t ty_files_bytes(const json_t *files)
 }
 
 struct fetch {
-    int fd;
+    int (*fn)(const char *bytes, size_t n, void *ctx);
+    void *ctx;
     int64_t got;
-    const char *path;
     struct ty_transfer *t;
-    struct ty_error *err;
 };
 
 static int on_data(const char *bytes, size_t n, void *ctx)
 {
     struct fetch *f = ctx;
-    int r = ty_write_all(f->fd, bytes, n);
+    int r = f->fn(bytes, n, f->ctx);
 
-    if (r < 0) {
-        errno = -r;
-        return ty_error_set(f->err, r, "cannot write what came of '%s': %m", f->path);
-    }
+    if (r < 0)
+        return r;
     f->got += (int64_t)n;
     if (f->t) {
         f->t->done += n;
@@ -95,10 +92,11 @@ static int on_data(const char *bytes, size_t n, void *ctx)
     return 0;
 }
 
-int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
-                  int fd, struct ty_transfer *t, struct ty_error *err)
+int ty_file_read(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
+                 int (*fn)(const char *bytes, size_t n, void *ctx), void *ctx,
+                 struct ty_transfer *t, struct ty_error *err)
 {
-    struct fetch f = { .fd = fd, .path = path, .t = t, .err = err };
+    struct fetch f = { .fn = fn, .ctx = ctx, .t = t };
     int tries = 0, r;
 
     do {
@@ -115,6 +113,31 @@ int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path
         tries = f.got > before ? 0 : tries + 1;
     } while (r == -ECONNRESET && tries < TRIES_MAX);
     return r;
+}
+
+struct output {
+    int fd;
+    const char *path;
+    struct ty_error *err;
+};
+
+static int write_out(const char *bytes, size_t n, void *ctx)
+{
+    const struct output *o = ctx;
+    int r = ty_write_all(o->fd, bytes, n);
+
+    if (r == 0)
+        return 0;
+    errno = -r;
+    return ty_error_set(o->err, r, "cannot write what came of '%s': %m", o->path);
+}
+
+int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
+                  int fd, struct ty_transfer *t, struct ty_error *err)
+{
+    struct output o = { .fd = fd, .path = path, .err = err };
+
+    return ty_file_read(cli, p, path, offset, write_out, &o, t, err);
 }
 
 /* Give a file made by mkstemp the mode that open(2) would have given it. */

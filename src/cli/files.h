@@ -27,6 +27,11 @@ int ty_files_list(struct ty_cli *cli, const struct ty_place *p, const char *pref
  * everything).  New array, may be empty. */
 json_t *ty_files_select(const json_t *files, const char *path);
 uint64_t ty_files_bytes(const json_t *files);
+/* Bytes from `offset` on, told to fn, whose negative return ends it and is returned; over a restart of the
+ * daemon it goes on where it stopped. */
+int ty_file_read(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
+                 int (*fn)(const char *bytes, size_t n, void *ctx), void *ctx,
+                 struct ty_transfer *t, struct ty_error *err);
 /* Bytes from `offset` on to `fd`; over a restart of the daemon it goes on where it stopped. */
 int ty_file_fetch(struct ty_cli *cli, const struct ty_place *p, const char *path, int64_t offset,
                   int fd, struct ty_transfer *t, struct ty_error *err);

@@ -99,7 +99,10 @@ static char *base64_decode(const char *s, size_t n, size_t *len)
 
 static int print_bytes(struct follower *w, const char *bytes, size_t n)
 {
-    if (fwrite(bytes, 1, n, stdout) != n || fflush(stdout) != 0)
+    bool written = w->f->print ? w->f->print(bytes, n, w->f->print_ctx) == 0
+                               : fwrite(bytes, 1, n, stdout) == n && fflush(stdout) == 0;
+
+    if (!written)
         return ty_error_set(w->err, -EIO, "cannot write the log of run '%s' to standard output: %m",
                             w->f->run);
     return 0;
@@ -174,6 +177,8 @@ static int on_event(const char *event, const char *text, size_t n, void *ctx)
         r = take_log(w, data);
     else if (!strcmp(event, "state"))
         tell_state(w, data);
+    if (r == 0 && w->f->hear && strcmp(event, "log"))
+        r = w->f->hear(event, data, w->f->hear_ctx);
     if (r == 0 && !strcmp(event, "end")) {
         json_decref(w->f->end);
         w->f->end = TAKE(data);
@@ -203,6 +208,8 @@ static int follow_once(struct follower *w)
 
     ty_str_add(&query, "log=");
     ty_str_add_url(&query, w->f->log ? w->f->log : "", false);
+    if (w->f->rows)
+        ty_str_add(&query, "&rows=1");
     if (!call.last_event_id && w->f->offset > 0)
         ty_str_addf(&query, "&after=0:%lld", (long long)w->f->offset);
     if (query.failed)

@@ -35,6 +35,38 @@ char *ty_out_safe(const char *text)
     return safe;
 }
 
+char *ty_out_value(const json_t *value)
+{
+    const char *word = ty_out_str(value, "$float");
+
+    if (json_is_string(value))
+        return strdup(json_string_value(value));
+    if (*word)
+        return strdup(word);
+    return json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(7));
+}
+
+/* The end of the first `n` characters. */
+static const char *after_chars(const char *text, size_t n)
+{
+    for (; *text && n > 0; n--)
+        do
+            text++;
+        while (((unsigned char)*text & 0xc0) == 0x80);
+    return text;
+}
+
+char *ty_out_cut(char *text, size_t width)
+{
+    char *cut;
+
+    if (!text || width == 0 || ty_out_width(text) <= width)
+        return text;
+    cut = ty_strf("%.*s…", (int)(after_chars(text, width - 1) - text), text);
+    free(text);
+    return cut;
+}
+
 /* ---- tables ---- */
 
 void ty_table_done(struct ty_table *t)
@@ -83,20 +115,13 @@ void ty_table_row(struct ty_table *t, const char *const *cells)
 /* Print `text` cut to `width` characters; returns how many were printed. */
 static size_t print_cut(const char *text, size_t width)
 {
-    size_t all = ty_out_width(text), n = 0;
-    const char *p = text;
+    size_t all = ty_out_width(text);
 
     if (width == 0 || all <= width) {
         fputs(text, stdout);
         return all;
     }
-    while (*p && n < width - 1) {
-        do
-            p++;
-        while (((unsigned char)*p & 0xc0) == 0x80);
-        n++;
-    }
-    printf("%.*s…", (int)(p - text), text);
+    printf("%.*s…", (int)(after_chars(text, width - 1) - text), text);
     return width;
 }
 

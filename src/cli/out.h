@@ -8,11 +8,11 @@
 #include "base/json.h"
 #include "cli/cli.h"
 
-#define TY_TABLE_COLUMNS_MAX 10
+#define TY_TABLE_COLUMNS_MAX 64
 struct ty_table {
     const char *heads[TY_TABLE_COLUMNS_MAX]; /* NULL after the last */
     int state_column;                        /* coloured as a state; -1: none */
-    unsigned right;                          /* bit n: column n is aligned to the right */
+    uint64_t right;                          /* bit n: column n is aligned to the right */
     char **cells;                            /* rows of as many cells as heads; owned */
     int columns, rows, room;
     bool failed; /* out of memory: sticky */
@@ -30,6 +30,10 @@ int ty_out_json(const struct ty_cli *cli,
 /* The text with control characters and broken UTF-8 replaced, malloc'ed. */
 char *ty_out_safe(const char *text);
 size_t ty_out_width(const char *text); /* characters */
+/* A value of METRICS or of a spec as people write it, malloc'ed: text bare, numbers with 7 digits, NaN as a word. */
+char *ty_out_value(const json_t *value);
+/* The text, which is taken over, cut to `width` characters of which the last is then '…'; NULL: out of memory. */
+char *ty_out_cut(char *text, size_t width);
 
 int64_t ty_out_time(const json_t *iso);                /* microseconds since 1970; 0 for null */
 const char *ty_out_duration(int64_t us, char buf[16]); /* "12s", "3m20s", "2h05m", "4d3h" */

@@ -33,6 +33,12 @@ struct ty_cli_follow {
     int64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
     bool json;           /* print each event as a line of JSON instead of the log's bytes */
     bool states;         /* tell of states on stderr */
+    int (*print)(const char *bytes, size_t n, void *ctx); /* the log's bytes; NULL: to stdout */
+    void *print_ctx;
+    bool rows; /* also what is logged as metrics: "rows" events */
+    /* Told of each event but "log", whose result ends the following when negative; NULL: none. */
+    int (*hear)(const char *event, const json_t *data, void *ctx);
+    void *hear_ctx;
     json_t *end;         /* out: RUN, owned by the caller */
 };
 /* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and

@@ -34,6 +34,7 @@
     X(PUT,    "/api/v1/blobs/{blob}",                        SUBMITTER, blob_put,        BYTES,       NONE,        "Store one blob under its SHA-256") \
     X(PUT,    "/api/v1/snapshots/{snapshot}",                SUBMITTER, snapshot_put,    MANIFEST,    NONE,        "Store a snapshot whose blobs are all there") \
     X(GET,    "/api/v1/snapshots/{snapshot}",                READER,    snapshot_get,    NONE,        MANIFEST,    "Read the manifest of a snapshot") \
+    X(GET,    "/api/v1/snapshots/{snapshot}/files/{path+}",  READER,    snapshot_file,   NONE,        BYTES,       "Read one file of a snapshot") \
     X(GET,    "/api/v1/targets",                             READER,    target_list,     NONE,        TARGETS,     "List compute targets") \
     X(GET,    "/api/v1/targets/{target}",                    READER,    target_get,      NONE,        TARGET,      "Show one compute target") \
     X(PUT,    "/api/v1/targets/{target}",                    OWNER,     target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \

@@ -4,6 +4,7 @@
  * for many blobs is work for the pool.
  */
 #include "base/clock.h"
+#include "base/fs.h"
 #include "blob/snapshot.h"
 #include "core/ids.h"
 #include "http/request.h"
@@ -213,21 +214,97 @@ int ty_http_snapshot_put(struct request *req, struct reply *reply)
     return r < 0 ? r : request_work(req, verify_snapshot, store_snapshot);
 }
 
+static int check_snapshot(struct request *req)
+{
+    int r = check_sha(req, "snapshot");
+
+    if (r == 0 && !ty_store_snapshot_has(req->http->o.store, req->args[0]))
+        r = ty_error_set(&req->err, -ENOENT, "there is no snapshot '%s'", req->args[0]);
+    return r;
+}
+
+static int manifest_unreadable(struct request *req)
+{
+    return ty_error_set(
+        &req->err, -EIO,
+        "the manifest of snapshot '%s' cannot be read; `trainyard doctor` says more", req->args[0]);
+}
+
+static int open_manifest(struct request *req, size_t *bytes)
+{
+    CLEANUP_CLOSE int fd = ty_blob_open(req->http->o.blobs, req->args[0]);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return manifest_unreadable(req);
+    *bytes = (size_t)st.st_size;
+    return TAKE_FD(fd);
+}
+
 int ty_http_snapshot_get(struct request *req, struct reply *reply)
 {
-    CLEANUP_CLOSE int fd = -1;
-    struct stat st;
-    int r = check_sha(req, "snapshot");
+    size_t bytes = 0;
+    int r = check_snapshot(req), fd = r < 0 ? r : open_manifest(req, &bytes);
+
+    return fd < 0 ? fd : reply_fd(reply, fd, 0, bytes, "text/plain; charset=utf-8");
+}
+
+/* ---- one file of a snapshot ---- */
+
+static int read_manifest(struct request *req, struct ty_snapshot **ret)
+{
+    size_t n = 0;
+    CLEANUP_CLOSE int fd = open_manifest(req, &n);
+    CLEANUP_FREE char *text = fd < 0 ? NULL : malloc(n + 1);
+
+    if (fd < 0)
+        return fd;
+    if (!text)
+        return ty_error_oom(&req->err);
+    if (ty_read_full(fd, text, n) != (ssize_t)n)
+        return manifest_unreadable(req);
+    return ty_snapshot_parse(text, n, ret, &req->err);
+}
+
+/* The hash of the file that is asked for, to req->sha. */
+static int find_in_snapshot(struct request *req, uint64_t *bytes)
+{
+    struct ty_snapshot *s = NULL;
+    const char *path, *sha;
+    int r = read_manifest(req, &s);
+    bool found = false;
+
+    for (size_t i = 0; r == 0 && !found && ty_snapshot_file(s, i, &path, &sha, bytes); i++)
+        if ((found = strcmp(path, req->args[1]) == 0))
+            snprintf(req->sha, sizeof req->sha, "%s", sha);
+    ty_snapshot_free(s);
+    if (r == 0 && !found)
+        r = ty_error_set(&req->err, -ENOENT, "snapshot '%s' has no file '%.200s'", req->args[0],
+                         req->args[1]);
+    return r;
+}
+
+static int send_snapshot_file(struct request *req)
+{
+    uint64_t bytes = 0;
+    int r = find_in_snapshot(req, &bytes), fd;
 
     if (r < 0)
         return r;
-    if (!ty_store_snapshot_has(req->http->o.store, req->args[0]))
-        return ty_error_set(&req->err, -ENOENT, "there is no snapshot '%s'", req->args[0]);
-    fd = ty_blob_open(req->http->o.blobs, req->args[0]);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return ty_error_set(
-            &req->err, -EIO,
-            "the manifest of snapshot '%s' cannot be read; `trainyard doctor` says more",
-            req->args[0]);
-    return reply_fd(reply, TAKE_FD(fd), 0, (uint64_t)st.st_size, "text/plain; charset=utf-8");
+    fd = ty_blob_open(req->http->o.blobs, req->sha);
+    if (fd < 0) {
+        errno = -fd;
+        return ty_error_set(&req->err, -EIO,
+                            "the content of '%.200s' of snapshot '%s' cannot be read (blob %s): %m",
+                            req->args[1], req->args[0], req->sha);
+    }
+    return reply_file(req, &req->reply, fd, 0, bytes, "application/octet-stream");
+}
+
+int ty_http_snapshot_file(struct request *req, struct reply *reply)
+{
+    int r = check_snapshot(req);
+
+    (void)reply;
+    return r < 0 ? r : request_work(req, send_snapshot_file, NULL);
 }

@@ -7,6 +7,36 @@
 #include <fcntl.h>
 #include <string.h>
 
+/* Where in the log that begins which came since the time that is asked for. */
+static int log_since(struct request *req, int64_t id, const char *log, uint64_t *ret)
+{
+    int64_t at_us = request_time(req, "since", INT64_MIN);
+
+    *ret = 0;
+    return at_us == INT64_MIN
+               ? 0
+               : ty_store_log_since(req->http->o.store, id, req->args[0], log, at_us, ret);
+}
+
+static int add_offsets(struct request *req, int64_t id, json_t *files)
+{
+    json_t *file;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach (files, i, file) {
+        const char *kind = json_string_value(json_object_get(file, "kind"));
+        uint64_t offset;
+
+        if (!kind || strcmp(kind, "log") != 0 || r < 0)
+            continue;
+        r = log_since(req, id, json_string_value(json_object_get(file, "path")), &offset);
+        if (r == 0)
+            json_object_set_new(file, "offset", json_integer((json_int_t)offset));
+    }
+    return r;
+}
+
 int ty_http_file_list(struct request *req, struct reply *reply)
 {
     json_t *files = NULL;
@@ -15,6 +45,11 @@ int ty_http_file_list(struct request *req, struct reply *reply)
 
     if (r == 0)
         r = ty_store_files(req->http->o.store, id, &files);
+    if (r == 0 && request_param(req, "since")) {
+        r = add_offsets(req, id, files);
+        if (r < 0)
+            json_decref(files);
+    }
     return r < 0 ? run_missing(req, r, req->args[0])
                  : reply_json(reply, 200, json_pack("{s:o}", "files", files));
 }
@@ -32,11 +67,10 @@ static int check_path(struct request *req)
 
 /* ---- reading ---- */
 
-/* What is there from the wanted offset on; takes fd over. */
-static int reply_file(struct request *req, struct reply *reply, int fd, uint64_t bytes,
-                      const char *type)
+int reply_file(struct request *req, struct reply *reply, int fd, uint64_t from, uint64_t bytes,
+               const char *type)
 {
-    uint64_t offset = (uint64_t)request_count(req, "offset", 0);
+    uint64_t offset = from + (uint64_t)request_count(req, "offset", 0);
 
     if (offset > bytes) {
         close(fd);
@@ -49,19 +83,26 @@ static int reply_file(struct request *req, struct reply *reply, int fd, uint64_t
 
 /* A log has as many bytes as the store says: what lies behind them in the file is not committed
  * yet. */
-static int get_log(struct request *req, struct reply *reply, const char *log, uint64_t bytes)
+static int get_log(struct request *req, struct reply *reply, int64_t id, const char *log,
+                   uint64_t bytes)
 {
+    uint64_t from;
+    int r = log_since(req, id, log, &from);
     CLEANUP_FREE char *path = ty_store_log_path(req->http->o.store, req->args[0], log);
     int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
     if (!path)
         return ty_error_oom(&req->err);
+    if (r < 0) {
+        close(fd);
+        return run_missing(req, r, req->args[0]);
+    }
     if (fd < 0 && (errno != ENOENT || bytes > 0))
         return ty_error_set(&req->err, -EIO, "cannot open the log '%.200s' of run '%s': %m",
                             req->args[1], req->args[0]);
     if (fd < 0)
         fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    return reply_file(req, reply, fd, bytes, "text/plain; charset=utf-8");
+    return reply_file(req, reply, fd, from, bytes, "text/plain; charset=utf-8");
 }
 
 static int get_artifact(struct request *req, struct reply *reply, int64_t id)
@@ -84,7 +125,7 @@ static int get_artifact(struct request *req, struct reply *reply, int64_t id)
                             "the content of '%.200s' of run '%s' cannot be read (blob %s): %m",
                             req->args[1], req->args[0], sha);
     }
-    return reply_file(req, reply, fd, bytes, "application/octet-stream");
+    return reply_file(req, reply, fd, 0, bytes, "application/octet-stream");
 }
 
 int ty_http_file_get(struct request *req, struct reply *reply)
@@ -100,7 +141,13 @@ int ty_http_file_get(struct request *req, struct reply *reply)
     if (r < 0)
         return run_missing(req, r, req->args[0]);
     r = ty_store_log_size(req->http->o.store, id, log, &bytes);
-    return r == 0 ? get_log(req, reply, log, bytes) : get_artifact(req, reply, id);
+    if (r == 0)
+        return get_log(req, reply, id, log, bytes);
+    if (request_param(req, "since"))
+        return ty_error_set(&req->err, -EINVAL,
+                            "run '%s' has no log '%.200s'; the query parameter 'since' is for logs",
+                            req->args[0], req->args[1]);
+    return get_artifact(req, reply, id);
 }
 
 /* ---- adding an artifact ---- */

@@ -1,12 +1,12 @@
 /* follow.c - the stream of server-sent events of one run
  *
  * The server asks for bytes (stream_read); the stream then reads what is new from the store: events
- * first, then the log, so that once an event says that the run has ended, all its log bytes are
- * seen.  When nothing is new the connection is suspended, and the hub's wake or the beat resumes
+ * first, then the log and the rows, so that once an event says that the run has ended, all its log bytes
+ * and rows are seen.  When nothing is new the connection is suspended, and the hub's wake or the beat resumes
  * it: a slow reader costs nothing.
  *
- * States are made by folding the run's events, which are the truth; a cursor (seq, offset) is all
- * that a stream remembers, and it is the id of every event it sends.
+ * States are made by folding the run's events, which are the truth; a cursor (seq, offset, and how far it is with each
+ * writer's rows) is all that a stream remembers, and it is the id of every event it sends.
  */
 #include "track/follow.h"
 #include "base/conf.h"
@@ -24,6 +24,7 @@
 #define DRIVER_LOG_ALIAS "user_logs/std_log.txt"
 #define EVENTS_PER_READ 200
 #define LOG_PER_READ (64 * 1024)
+#define ROWS_PER_READ 500
 #define BLOCK (64 * 1024)
 
 struct stream {
@@ -34,8 +35,9 @@ struct stream {
     struct stream *next, **slot;
     char *run, *log; /* log: as it was asked for; NULL: none */
     int64_t run_id;
-    struct sse_cursor cursor; /* of what was folded and sent */
-    int64_t resume_seq;       /* events up to here were seen by the client before */
+    struct sse_cursor cursor;  /* of what was folded and sent */
+    struct ty_row_places rows; /* the cursor's, with ?rows=1 */
+    int64_t resume_seq;        /* events up to here were seen by the client before */
     struct ty_run state;
     bool fresh;    /* the present state was not sent yet */
     json_t *moved; /* the last event that moved the state */
@@ -196,6 +198,28 @@ static bool send_log(struct stream *s)
     return (uint64_t)s->cursor.offset >= size;
 }
 
+/* The next rows, if there are any; true when no more are stored.  What cannot be read ends the stream: the client comes
+ * back. */
+static bool send_rows(struct stream *s)
+{
+    CLEANUP_JSON json_t *rows = NULL;
+    CLEANUP_JSON json_t *data = NULL;
+    bool more = false;
+
+    if (!s->cursor.rows)
+        return true;
+    if (ty_store_rows_from(s->http->o.store, s->run_id, &s->rows, ROWS_PER_READ, &rows, &more) <
+        0) {
+        s->finished = true;
+        return false;
+    }
+    if (json_array_size(rows) > 0) {
+        data = json_pack("{s:O}", "rows", rows);
+        sse_json(&s->out, &s->cursor, "rows", data);
+    }
+    return !more;
+}
+
 static void send_end(struct stream *s)
 {
     CLEANUP_JSON json_t *run = NULL;
@@ -211,6 +235,7 @@ static void send_end(struct stream *s)
 static void produce(struct stream *s)
 {
     int r = read_events(s);
+    bool all;
 
     if (r < 0) {
         s->finished = true; /* removed: nothing more can be said of it */
@@ -227,7 +252,9 @@ static void produce(struct stream *s)
         if (s->cursor.seq > s->resume_seq || s->resume_seq == 0)
             send_state(s, true);
     }
-    if (send_log(s) && ty_run_state_ended(s->state.state))
+    all = send_log(s);
+    all = send_rows(s) && all;
+    if (all && ty_run_state_ended(s->state.state))
         send_end(s);
 }
 
@@ -276,6 +303,7 @@ static void stream_free(void *ctx)
             s->next->slot = s->slot;
     }
     json_decref(s->moved);
+    ty_row_places_done(&s->rows);
     ty_str_done(&s->out);
     free(s->run);
     free(s->log);
@@ -335,18 +363,38 @@ static int follow_add(struct request *req, struct stream *s)
     return r < 0 ? ty_error_oom(&req->err) : 0;
 }
 
-static int read_place(struct request *req, struct sse_cursor *ret)
+/* Where the log begins that came since the time that is asked for.  One that is not there yet comes whole. */
+static int read_since(struct request *req, int64_t id, const char *log, struct sse_cursor *ret)
+{
+    uint64_t offset = 0;
+    int r = ty_store_log_since(req->http->o.store, id, req->args[0], log_name(log),
+                               request_time(req, "since", 0), &offset);
+
+    if (r < 0 && r != -ENOENT)
+        return run_missing(req, r, req->args[0]);
+    ret->offset = (int64_t)offset;
+    return 0;
+}
+
+static bool has_place(struct request *req)
+{
+    return request_header(req, "Last-Event-ID") || request_param(req, "after");
+}
+
+static int read_place(struct request *req, struct sse_cursor *ret, struct ty_row_places *rows)
 {
     const char *header = request_header(req, "Last-Event-ID");
     const char *text = header ? header : request_param(req, "after");
+    int r = text && *text ? sse_cursor_parse(text, ret, rows) : 0;
 
-    if (!text || !*text)
-        return 0;
-    return sse_cursor_parse(text, ret) == 0
+    if (r == -ENOMEM)
+        return ty_error_oom(&req->err);
+    return r == 0
                ? 0
                : ty_error_set(
                      &req->err, -EINVAL,
-                     "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>",
+                     "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>, "
+                     "and :<writer>-<row>.<writer>-<row>... where it has rows",
                      text);
 }
 
@@ -354,9 +402,10 @@ int ty_http_run_follow(struct request *req, struct reply *reply)
 {
     const char *asked = request_param(req, "log"), *log = asked ? asked : DRIVER_LOG;
     CLEANUP(stream_freep) struct stream *s = NULL;
+    CLEANUP(ty_row_places_done) struct ty_row_places rows = { 0 };
     struct sse_cursor from = { 0 };
     int64_t id;
-    int r = read_place(req, &from);
+    int r = read_place(req, &from, &rows);
 
     if (r == 0 && *log && !ty_path_is_inside(log))
         r = ty_error_set(&req->err, -EINVAL, "'%.200s' cannot be the name of a log", log);
@@ -365,10 +414,19 @@ int ty_http_run_follow(struct request *req, struct reply *reply)
     r = ty_store_run_id(req->http->o.store, req->args[0], &id);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
+    if (*log && request_param(req, "since") && !has_place(req))
+        r = read_since(req, id, log, &from);
+    if (r < 0)
+        return r;
     s = stream_new(req, log, &from);
     if (!s)
         return ty_error_oom(&req->err);
     s->run_id = id;
+    if (request_switch(req, "rows")) {
+        s->rows = rows;
+        rows = (struct ty_row_places){ 0 };
+        s->cursor.rows = &s->rows;
+    }
     r = follow_add(req, s);
     if (r < 0)
         return r;

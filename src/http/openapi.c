@@ -52,7 +52,9 @@ static json_t *path_param(const char *name, size_t n)
 
 static json_t *query_param(const struct param_rule *rule)
 {
-    json_t *schema = rule->kind == PARAM_TEXT ? json_pack("{s:s}", "type", "string")
+    json_t *schema = rule->kind == PARAM_TIME
+                         ? json_pack("{s:s s:s}", "type", "string", "format", "date-time")
+                     : rule->kind == PARAM_TEXT ? json_pack("{s:s}", "type", "string")
                      : rule->kind == PARAM_SWITCH
                          ? json_pack("{s:[ss]}", "enum", "0", "1")
                          : json_pack("{s:s s:I s:I}", "type", "integer", "minimum",

@@ -3,6 +3,7 @@
  * The table is also where /openapi.json has its parameters from.  What it does not know is refused
  * by name: a filter that was misspelt must not list everything.
  */
+#include "base/clock.h"
 #include "core/row.h"
 #include "http/request.h"
 #include <errno.h>
@@ -15,6 +16,10 @@
 #define COUNT(route, name, min, max, help) \
     { \
         TY_ROUTE_##route, name, PARAM_COUNT, min, max, help \
+    }
+#define TIME(route, name, help) \
+    { \
+        TY_ROUTE_##route, name, PARAM_TIME, 0, 0, help \
     }
 #define SWITCH(route, name, help) \
     { \
@@ -37,11 +42,16 @@ static const struct param_rule rules[] = {
     COUNT(run_events, "after", 0, INT64_MAX, "Events after this number"),
     COUNT(run_events, "limit", 1, 1000, "At most so many; 1000 when not given"),
     TEXT(run_follow, "log", "The log to follow; empty for none; azureml-logs/70_driver_log.txt when not given"),
-    TEXT(run_follow, "after", "The id of the last event that was seen: <event seq>:<log offset>"),
+    TEXT(run_follow, "after", "The id of the last event that was seen: <event seq>:<log offset>[:<row>.<row>...]"),
+    SWITCH(run_follow, "rows", "1: also what is logged as metrics, as events 'rows'"),
+    TIME(run_follow, "since", "Without 'after': only log bytes that came at this time or later"),
     TEXT(metrics_get, "name", "This metric only"),
     TEXT(metrics_get, "form", "'rows' for rows as they were logged; 'azureml', the default, for Azure ML's shapes"),
     COUNT(metrics_get, "limit", 1, 100000, "With form=rows, at most so many; 10000 when not given"),
+    TIME(file_list, "since", "Say of each log where that begins which came at this time or later"),
+    TIME(file_get, "since", "Of a log: only what came at this time or later; 'offset' counts from there"),
     COUNT(file_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
+    COUNT(snapshot_file, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     TEXT(data_list, "prefix", "Files whose path begins so"),
     COUNT(data_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     SWITCH(data_put, "overwrite", "1: replace a file that exists"),
@@ -88,6 +98,11 @@ static int check_value(struct request *req, const struct param_rule *rule, const
             &req->err, -EINVAL,
             "the query parameter '%s' is '%.80s'; it must be a number from %lld to %lld",
             rule->name, value, (long long)rule->min, (long long)rule->max);
+    if (rule->kind == PARAM_TIME && ty_time_parse(value, false, &n) < 0)
+        return ty_error_set(
+            &req->err, -EINVAL,
+            "the query parameter '%s' is '%.80s'; it must be a time like 2026-11-23T11:52:03Z",
+            rule->name, value);
     return 0;
 }
 
@@ -158,6 +173,16 @@ int64_t request_count(const struct request *req, const char *name, int64_t fallb
     if (value)
         ty_parse_i64(value, &n);
     return n;
+}
+
+int64_t request_time(const struct request *req, const char *name, int64_t fallback)
+{
+    const char *value = request_param(req, name);
+    int64_t at_us = fallback;
+
+    if (value)
+        ty_time_parse(value, false, &at_us);
+    return at_us;
 }
 
 bool request_switch(const struct request *req, const char *name)

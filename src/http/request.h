@@ -131,11 +131,13 @@ int request_params(struct request *req, char *query);
 const char *request_param(const struct request *req, const char *name); /* NULL: not given */
 int64_t request_count(const struct request *req, const char *name,
                       int64_t fallback); /* checked to be in range */
+int64_t request_time(const struct request *req, const char *name,
+                     int64_t fallback); /* checked to be a time */
 bool request_switch(const struct request *req, const char *name);
 struct param_rule {
     enum ty_route_id route;
     const char *name;
-    enum { PARAM_TEXT, PARAM_COUNT, PARAM_SWITCH } kind;
+    enum { PARAM_TEXT, PARAM_COUNT, PARAM_SWITCH, PARAM_TIME } kind;
     int64_t min, max; /* of a count */
     const char *help;
 };
@@ -166,6 +168,9 @@ void streams_stop(struct ty_http *h);
 
 /* files.c, blobs.c, datastores.c */
 extern const struct sink file_put_sink, blob_put_sink, data_put_sink;
+/* What is there of a file with `bytes` bytes, from the wanted offset behind `from` on; takes fd over. */
+int reply_file(struct request *req, struct reply *reply, int fd, uint64_t from, uint64_t bytes,
+               const char *type);
 int blob_sink_begin(struct request *req);
 int blob_sink_write(struct request *req, const void *bytes, size_t n);
 /* Finish the blob that is being put, on the pool: req->sha; make it last when `sync`. */

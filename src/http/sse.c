@@ -1,9 +1,10 @@
 /* sse.c - server-sent events as bytes */
 #include "http/sse.h"
+#include "store/store.h"
 #include <errno.h>
 #include <string.h>
 
-#define CURSOR_TEXT_MAX 64
+#define CURSOR_TEXT_MAX (64 * 1024)
 
 static int parse_part(const char *text, int64_t *ret)
 {
@@ -16,28 +17,49 @@ static int parse_part(const char *text, int64_t *ret)
     return 0;
 }
 
-int sse_cursor_parse(const char *text, struct sse_cursor *ret)
+/* "<writer>-<row>.<writer>-<row>..." */
+static int parse_rows(char *text, struct ty_row_places *rows)
 {
-    char copy[CURSOR_TEXT_MAX], *colon;
-    struct sse_cursor c;
+    char *part, *writer;
+    int64_t w, n;
+    int r = 0;
 
-    if (strlen(text) >= sizeof copy)
+    while (r == 0 && (part = strsep(&text, "."))) {
+        writer = strsep(&part, "-");
+        if (!part || parse_part(writer, &w) < 0 || parse_part(part, &n) < 0 || w > UINT32_MAX)
+            return -EINVAL;
+        r = ty_row_places_set(rows, (uint32_t)w, (uint64_t)n);
+    }
+    return r;
+}
+
+int sse_cursor_parse(const char *text, struct sse_cursor *ret, struct ty_row_places *rows)
+{
+    CLEANUP_FREE char *copy = strlen(text) < CURSOR_TEXT_MAX ? strdup(text) : NULL;
+    char *rest = copy, *seq, *offset;
+    struct sse_cursor c = *ret;
+
+    seq = strsep(&rest, ":");
+    offset = strsep(&rest, ":");
+    if (!offset || parse_part(seq, &c.seq) < 0 || parse_part(offset, &c.offset) < 0)
         return -EINVAL;
-    memcpy(copy, text, strlen(text) + 1);
-    colon = strchr(copy, ':');
-    if (!colon)
-        return -EINVAL;
-    *colon = '\0';
-    if (parse_part(copy, &c.seq) < 0 || parse_part(colon + 1, &c.offset) < 0)
-        return -EINVAL;
+    if (rest) {
+        int r = parse_rows(rest, rows);
+
+        if (r < 0)
+            return r;
+    }
     *ret = c;
     return 0;
 }
 
 static void add_head(struct ty_str *out, const struct sse_cursor *c, const char *event)
 {
-    ty_str_addf(out, "id: %lld:%lld\nevent: %s\ndata: ", (long long)c->seq, (long long)c->offset,
-                event);
+    ty_str_addf(out, "id: %lld:%lld", (long long)c->seq, (long long)c->offset);
+    for (uint32_t i = 0; c->rows && i < c->rows->n; i++)
+        ty_str_addf(out, "%c%u-%llu", i == 0 ? ':' : '.', c->rows->list[i].writer,
+                    (unsigned long long)c->rows->list[i].next);
+    ty_str_addf(out, "\nevent: %s\ndata: ", event);
 }
 
 void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event, const json_t *data)
@@ -79,7 +101,8 @@ size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const
         n = whole;
     if (n == 0)
         return 0;
-    after = (struct sse_cursor){ .seq = c->seq, .offset = c->offset + (int64_t)n };
+    after = *c;
+    after.offset += (int64_t)n;
     add_head(out, &after, "log");
     ty_str_add(out, "{\"name\":");
     ty_str_add_json(out, name, strlen(name));

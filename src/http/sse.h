@@ -1,7 +1,8 @@
 /* sse.h - server-sent events as bytes; pure
  *
- * Every event carries the cursor as its id: `<event seq>:<log offset>`, where a client that lost
- * the stream goes on.
+ * Every event carries the cursor as its id, where a client that lost the stream goes on:
+ * `<event seq>:<log offset>`, and in a stream with rows `:<n>.<n>...`, the numbers of the rows that writers 0, 1 ... send
+ * next.
  */
 #ifndef TY_HTTP_SSE_H
 #define TY_HTTP_SSE_H
@@ -10,11 +11,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct ty_row_places;
+
 struct sse_cursor {
-    int64_t seq;    /* of the last event of the run */
-    int64_t offset; /* bytes of the log before the next piece */
+    int64_t seq;                      /* of the last event of the run */
+    int64_t offset;                   /* bytes of the log before the next piece */
+    const struct ty_row_places *rows; /* NULL: a stream without them; borrowed */
 };
-int sse_cursor_parse(const char *text, struct sse_cursor *ret); /* 0 or -EINVAL */
+/* The id of an event; `rows` (empty before) gets its third part, if there is one.  ret->rows is left alone.
+ * 0, -EINVAL or -ENOMEM. */
+int sse_cursor_parse(const char *text, struct sse_cursor *ret, struct ty_row_places *rows);
 
 void sse_json(struct ty_str *out, const struct sse_cursor *c, const char *event,
               const json_t *data);

@@ -496,8 +496,8 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     if (strcmp(kind, "started") == 0) {
         CLEANUP_JSON json_t *data = pick(record, "pid", NULL, NULL);
         run_event(l, u, TY_EV_STARTED, at_us, data);
-        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "",
-                    0); /* there, even if the program never writes a byte */
+        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "", 0,
+                    at_us); /* there, even if the program never writes a byte */
     } else if (strcmp(kind, "exited") == 0) {
         record_exited(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {

@@ -67,9 +67,9 @@ void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us
 /* With everything that belongs to it, log files too; its children have no parent then.  A run that is not there is no error. */
 void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);
 void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
-/* Append log bytes at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
+/* Append log bytes, which came at at_us, at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
 void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,
-                 size_t n);
+                 size_t n, int64_t at_us);
 /* Rows (encoded, as in row.h), from number `first` of `writer` on; known ones are skipped, a gap fails with -EPROTO.
  * TAG and PROPERTY rows are not stored here: the caller made events of them. */
 void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t first, uint32_t count, const void *rows, size_t n);
@@ -101,12 +101,30 @@ int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int 
 int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);
 int ty_store_row_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
+/* How far a reader is with the rows of each writer: the number of the row that it wants next, in order of writers; 0 for
+ * those that are not there.  Zero-initialise; ty_row_places_done frees. */
+#define TY_ROW_PLACES_MAX 4096
+struct ty_row_places {
+    struct ty_row_place { uint32_t writer; uint64_t next; } *list;
+    uint32_t n, room;
+};
+void ty_row_places_done(struct ty_row_places *p);
+int ty_row_places_set(struct ty_row_places *p, uint32_t writer, uint64_t next); /* 0, -EINVAL (too many), -ENOMEM */
+uint64_t ty_row_places_get(const struct ty_row_places *p, uint32_t writer);
+/* At most `limit` of the rows that are stored behind the places, which move on: by writer, then number.  *more: there
+ * are others. */
+int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places, int64_t limit, json_t **ret,
+                       bool *more);
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 /* How many writers outside of its job a run has, and whether `writer` is one of them. */
 int ty_store_outside_writers(struct ty_store *st, int64_t run_id, uint32_t writer, int64_t *count, bool *known);
 int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint64_t *bytes);
+/* Where the line begins in which the first byte lies that came at at_us or later; the log's size when none did.  Times are kept
+ * to a second: what came up to a second earlier may be counted in, and all of a log from before they were kept. */
+int ty_store_log_since(struct ty_store *st, int64_t run_id, const char *run_name, const char *log, int64_t at_us,
+                       uint64_t *offset);
 char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
 int ty_store_experiments(struct ty_store *st, json_t **ret);
 int ty_store_targets(struct ty_store *st, json_t **ret);                               /* [{"name","spec","created"}] */

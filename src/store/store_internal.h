@@ -33,6 +33,8 @@
 #define STORE_CHECKPOINT_MS 100   /* a reader holds back a checkpoint */
 #define STORE_LOG_FDS 64
 #define STORE_LOG_NAME_MAX 1024
+#define STORE_LOG_TIME_US 1000000     /* between two times that are kept of one log */
+#define STORE_LOG_LINE_MAX (64 * 1024) /* of a longer line the beginning is not looked for */
 #define STORE_SWEEP_ROWS 10000
 #define STORE_KEY_SLOTS 256
 #define STORE_SPARE_UNITS 16

@@ -24,6 +24,7 @@ struct op_log {
     uint64_t offset;
     const void *bytes;
     size_t n;
+    int64_t at_us;
 };
 
 /* ---- descriptors ---- */
@@ -128,6 +129,19 @@ static int write_bytes(struct ty_store *st, const struct op_log *o, uint64_t ski
     return r < 0 ? file_errno(-r) : 0;
 }
 
+/* Keep when the bytes behind the first `have` came.  A clock that was set back adds no times until it has caught up: what
+ * comes meanwhile counts as come with the last ones before. */
+static int note_time(struct ty_store *st, const struct op_log *o, uint64_t have)
+{
+    int64_t last = 0;
+    int r = store_get_i64(&st->writer, &last, STMT_log_time_last, "it", o->run, o->log);
+
+    if (r < 0 || (last > 0 && o->at_us < last + STORE_LOG_TIME_US))
+        return r;
+    return store_exec(&st->writer, STMT_log_time_add, "itii", o->run, o->log, o->at_us,
+                      (int64_t)have);
+}
+
 static int apply_log(struct ty_store *st, const struct op *op)
 {
     const struct op_log *o = (const struct op_log *)op;
@@ -146,11 +160,13 @@ static int apply_log(struct ty_store *st, const struct op *op)
         return 0;
     r = store_exec(&st->writer, STMT_log_put, "iti", o->run, o->log,
                    (int64_t)end); /* first: is there such a run? */
+    if (r == 0 && end > have)
+        r = note_time(st, o, have);
     return r < 0 ? r : write_bytes(st, o, have - o->offset);
 }
 
 void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log,
-                 uint64_t offset, const void *bytes, size_t n)
+                 uint64_t offset, const void *bytes, size_t n, int64_t at_us)
 {
     struct op_log *o = unit_op(u, sizeof *o, apply_log);
 
@@ -162,6 +178,7 @@ void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const 
     o->offset = offset;
     o->bytes = unit_bytes(u, bytes, n);
     o->n = n;
+    o->at_us = at_us;
     u->rows += (int64_t)(n / 1024);
 }
 
@@ -240,6 +257,8 @@ int store_log_recover(struct ty_store *st)
         if (r != 1)
             return r;
         r = store_exec(&st->writer, STMT_log_put, "iti", run, log, bytes);
+        if (r == 0)
+            r = store_exec(&st->writer, STMT_log_time_cut, "iti", run, log, bytes);
         if (r < 0)
             return r;
     }
@@ -270,6 +289,48 @@ int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint
     if (r == 0)
         *bytes = (uint64_t)n;
     return r;
+}
+
+/* Where the line begins that the byte at `offset` is in. */
+static uint64_t line_start(struct ty_store *st, const char *run_name, const char *log,
+                           uint64_t offset)
+{
+    uint64_t from = offset > STORE_LOG_LINE_MAX ? offset - STORE_LOG_LINE_MAX : 0;
+    CLEANUP_FREE char *path = ty_store_log_path(st, run_name, log);
+    CLEANUP_FREE char *text = malloc(offset - from + 1);
+    CLEANUP_CLOSE int fd = path && text ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, offset - from, (off_t)from);
+    const char *nl;
+
+    if (n != (ssize_t)(offset - from))
+        return offset;
+    nl = memrchr(text, '\n', (size_t)n);
+    if (!nl)
+        return from > 0 ? offset : 0;
+    return from + (uint64_t)(nl + 1 - text);
+}
+
+int ty_store_log_since(struct ty_store *st, int64_t run_id, const char *run_name, const char *log,
+                       int64_t at_us, uint64_t *offset)
+{
+    int64_t first = 0, from = 0;
+    uint64_t size = 0;
+    int r = ty_store_log_size(st, run_id, log, &size);
+
+    if (r == 0)
+        r = store_get_i64(&st->reader, &first, STMT_log_time_first, "it", run_id, log);
+    if (r < 0)
+        return r;
+    at_us -= STORE_LOG_TIME_US;
+    if (first > 0 && first <= at_us) {
+        r = store_get_i64(&st->reader, &from, STMT_log_since, "iti", run_id, log, at_us);
+        if (r == -ENOENT)
+            from = (int64_t)size;
+        else if (r < 0)
+            return r;
+    }
+    *offset = (uint64_t)from < size ? line_start(st, run_name, log, (uint64_t)from) : size;
+    return 0;
 }
 
 /* {column 0 as text: column 1} */

@@ -509,3 +509,132 @@ int ty_store_outside_writers(struct ty_store *st, int64_t run_id, uint32_t write
     *known = sqlite3_column_int(q, 1) > 0;
     return 0;
 }
+
+/* ---- reading on ---- */
+
+void ty_row_places_done(struct ty_row_places *p)
+{
+    free(p->list);
+    *p = (struct ty_row_places){ 0 };
+}
+
+/* Where the writer stands in the list, or would stand. */
+static uint32_t place_of(const struct ty_row_places *p, uint32_t writer)
+{
+    uint32_t low = 0, high = p->n;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (p->list[middle].writer < writer)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+uint64_t ty_row_places_get(const struct ty_row_places *p, uint32_t writer)
+{
+    uint32_t at = place_of(p, writer);
+
+    return at < p->n && p->list[at].writer == writer ? p->list[at].next : 0;
+}
+
+int ty_row_places_set(struct ty_row_places *p, uint32_t writer, uint64_t next)
+{
+    uint32_t at = place_of(p, writer);
+
+    if (at < p->n && p->list[at].writer == writer) {
+        p->list[at].next = next;
+        return 0;
+    }
+    if (p->n == TY_ROW_PLACES_MAX)
+        return -EINVAL;
+    if (p->n == p->room) {
+        uint32_t room = p->room ? p->room * 2 : 4;
+        struct ty_row_place *more = realloc(p->list, room * sizeof *more);
+
+        if (!more)
+            return -ENOMEM;
+        p->list = more;
+        p->room = room;
+    }
+    memmove(&p->list[at + 1], &p->list[at], (p->n - at) * sizeof *p->list);
+    p->list[at] = (struct ty_row_place){ .writer = writer, .next = next };
+    p->n++;
+    return 0;
+}
+
+/* One writer's rows from `from` to before `until`; *next is behind the last one that was read. */
+static int read_on(struct ty_store *st, int64_t run, int64_t writer, uint64_t from, uint64_t until,
+                   int64_t limit, const struct reading *g, json_t *rows, uint64_t *next)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_metric_from, "iiiii", run, writer,
+                                               (int64_t)from, (int64_t)until, limit);
+    int64_t n = 0;
+    int r;
+
+    *next = until;
+    while ((r = store_step(q)) == 1) {
+        r = store_push(rows, row_json(q, g));
+        if (r < 0)
+            return r;
+        if (++n == limit)
+            *next = (uint64_t)sqlite3_column_int64(q, 2) + 1;
+    }
+    return r;
+}
+
+static int copy_places(const struct ty_row_places *from, struct ty_row_places *to)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < from->n && r == 0; i++)
+        r = ty_row_places_set(to, from->list[i].writer, from->list[i].next);
+    return r;
+}
+
+/* One writer's share of a page. */
+static int read_share(struct ty_store *st, int64_t run, sqlite3_stmt *writer, int64_t limit,
+                      struct reading *g, struct ty_row_places *places, json_t *rows, bool *more)
+{
+    int64_t id = sqlite3_column_int64(writer, 0), room = limit - (int64_t)json_array_size(rows);
+    uint64_t until = (uint64_t)sqlite3_column_int64(writer, 1), next = 0,
+             from = ty_row_places_get(places, (uint32_t)id);
+    int r;
+
+    if (from >= until)
+        return 0;
+    if (room <= 0) {
+        *more = true;
+        return 0;
+    }
+    r = g->n == 0 ? read_names(st, run, g) : 0;
+    if (r == 0)
+        r = read_on(st, run, id, from, until, room, g, rows, &next);
+    *more = *more || next < until;
+    return r < 0 ? r : ty_row_places_set(places, (uint32_t)id, next);
+}
+
+int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places,
+                       int64_t limit, json_t **ret, bool *more)
+{
+    CLEANUP(reading_done) struct reading g = { 0 };
+    CLEANUP(ty_row_places_done) struct ty_row_places moved = { 0 };
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_writers_all, "i", run_id);
+    CLEANUP_JSON json_t *rows = json_array();
+    bool left = false;
+    int r = rows ? copy_places(places, &moved) : -ENOMEM;
+
+    while (r == 0 && (r = store_step(q)) == 1) /* all in one view of the tables, while q is open */
+        r = read_share(st, run_id, q, limit, &g, &moved, rows, &left);
+    if (r < 0)
+        return r;
+    ty_row_places_done(places);
+    *places = moved;
+    moved = (struct ty_row_places){ 0 };
+    *more = left;
+    *ret = TAKE(rows);
+    return 0;
+}

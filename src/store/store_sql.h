@@ -60,6 +60,9 @@
     \
     W(log_size_w, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     W(log_put, "INSERT INTO log(run, name, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(run, name) DO UPDATE SET bytes = ?3") \
+    W(log_time_last, "SELECT max(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
+    W(log_time_add, "INSERT INTO log_time(run, name, at_us, bytes) VALUES (?1, ?2, ?3, ?4)") \
+    W(log_time_cut, "DELETE FROM log_time WHERE run = ?1 AND name = ?2 AND bytes >= ?3") \
     W(log_names_w, "SELECT l.name, r.name FROM log l JOIN run r ON r.id = l.run WHERE l.run = ?1") \
     W(log_active, "SELECT l.run, r.name, l.name, l.bytes FROM run r JOIN log l ON l.run = r.id WHERE r.active = 1") \
     \
@@ -104,12 +107,17 @@
     R(metric_all, "SELECT key, writer, seq, kind, step, at_us, value FROM metric WHERE run = ?1 ORDER BY writer, seq LIMIT ?2") \
     R(metric_one, "SELECT key, writer, seq, kind, step, at_us, value FROM metric INDEXED BY metric_by_key " \
         "WHERE run = ?1 AND key = ?3 ORDER BY writer, seq LIMIT ?2") \
+    R(metric_from, "SELECT key, writer, seq, kind, step, at_us, value FROM metric " \
+        "WHERE run = ?1 AND writer = ?2 AND seq >= ?3 AND seq < ?4 ORDER BY seq LIMIT ?5") \
     R(file_list, "SELECT path, bytes, 'artifact', sha256 FROM artifact WHERE run = ?1 UNION ALL " \
         "SELECT name, bytes, 'log', NULL FROM log WHERE run = ?1 ORDER BY 1") \
     R(artifact_get, "SELECT sha256, bytes FROM artifact WHERE run = ?1 AND path = ?2") \
     R(artifact_list, "SELECT path, sha256, bytes FROM artifact WHERE run = ?1 ORDER BY path") \
     R(log_size, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
+    R(log_time_first, "SELECT min(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
+    R(log_since, "SELECT bytes FROM log_time WHERE run = ?1 AND name = ?2 AND at_us > ?3 ORDER BY at_us LIMIT 1") \
     R(resume_run, "SELECT record_next FROM run WHERE id = ?1") \
+    R(writers_all, "SELECT writer, next FROM writer WHERE run = ?1 ORDER BY writer") \
     R(writers_outside, "SELECT count(*), coalesce(sum(writer = ?2), 0) FROM writer WHERE run = ?1 AND writer >= " SQL_WRITER_OUTSIDE) \
     R(rows_stored, "SELECT coalesce(sum(rows), 0) FROM writer WHERE run = ?1") \
     R(resume_logs, "SELECT name, bytes FROM log WHERE run = ?1 ORDER BY name") \

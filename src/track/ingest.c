@@ -9,6 +9,7 @@
  * A connection lives until its handle is closed and its last unit has come back.
  */
 #include "track/ingest.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "base/queue.h"
@@ -341,7 +342,8 @@ static int on_log(struct conn *c, const struct ty_frame *in)
         ty_unit_free(u);
         return -ENOMEM;
     }
-    ty_unit_log(u, c->stream->run_id, c->stream->run, name, in->seq, in->body, in->body_len);
+    ty_unit_log(u, c->stream->run_id, c->stream->run, name, in->seq, in->body, in->body_len,
+                ty_wall_us());
     take_off(c, u, f);
     return 0;
 }

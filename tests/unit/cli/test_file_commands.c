@@ -251,6 +251,12 @@ static void test_logs_words(void **state)
     refuses(TRY("logs", "--tail=-1", A), 2, "--tail '-1' is not a number of lines");
     refuses(TRY("logs", "--json", A), 2, "--json needs --follow: a log itself is no JSON");
     refuses(TRY("logs"), 2, "'logs' needs [OPTIONS] RUN");
+    refuses(TRY("logs", "--since", "yesterday", A), 2, "--since 'yesterday' is neither a time ago");
+    refuses(TRY("logs", "--since", "2026-11-31", A), 2,
+            "--since '2026-11-31' is neither a time ago");
+    refuses(TRY("logs", "--grep", "a(", A), 2, "--grep 'a(' is no regular expression: ");
+    refuses(TRY("logs", "-i", A), 2, "--ignore-case needs --grep");
+    refuses(TRY("logs", "-f", "--json", "--grep", "a", A), 2, "--grep chooses lines");
     assert_int_equal(fake_count(f), 0);
     fake_stop(f);
 }
@@ -294,6 +300,45 @@ static void test_logs_tail_of_long_lines(void **state)
     captured_done(&c);
     fake_stop(f);
     free(text);
+}
+
+#define SINCE "GET /api/v1/runs/" A "/files?since=2026-11-23T11:52:03.500000Z "
+
+static void test_logs_since(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = SINCE,
+          .raw = fake_json(
+              "{\"files\": [{\"path\": \"" LOG
+              "\", \"bytes\": 14, \"kind\": \"log\", \"sha256\": null, "
+              "\"offset\": 4}, {\"path\": \"outputs/a\", \"bytes\": 1, \"kind\": \"artifact\", "
+              "\"sha256\": null}]}") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=0 ",
+          .raw = fake_reply(200, "x/y", "one\ntwo\nthree\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=4 ",
+          .raw = fake_reply(200, "x/y", "two\nthree\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=8 ",
+          .raw = fake_reply(200, "x/y", "three\n") },
+        { .match = "GET /api/v1/runs/" A "/follow?log=azureml-logs%2F70_driver_log.txt&after=0:4 ",
+          .close = true,
+          .raw = EVENTS "event: log\ndata: {\"offset\": 4, \"text\": \"two\\nth\"}\n\n"
+                        "event: log\ndata: {\"offset\": 10, \"text\": \"ree\\nend\"}\n\n"
+                        "event: end\ndata: {\"id\": \"" A "\", \"state\": \"Completed\"}\n\n" },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("logs", "--since", "2026-11-23T12:52:03.5+01:00", A), 0, "two\nthree\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "-n", "1", A), 0, "three\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "-n", "9", A), 0, "two\nthree\n", "");
+    says(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "--grep", "^t.o", A), 0, "two\n", "");
+    says(TRY("logs", "-f", "--since", "2026-11-23T11:52:03.5Z", "--grep", "E", "-i", A), 0,
+         "three\nend", "");
+    refuses(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "--file", "outputs/a", A), 1,
+            "is no log; --since");
+    assert_int_equal(fake_count(f), 13);
+    fake_stop(f);
 }
 
 static void test_logs_follow(void **state)
@@ -389,6 +434,38 @@ static void test_metrics(void **state)
     fake_stop(f);
 }
 
+static void test_metrics_follow(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
+        { .match = "GET /api/v1/runs/" A "/follow?log=&rows=1 ",
+          .close = true,
+          .raw = EVENTS
+          "id: 1:0\nevent: state\ndata: {\"state\": \"Running\"}\n\n"
+          "id: 1:0:2\nevent: rows\ndata: {\"rows\": [{\"name\": \"loss\", \"step\": 7, \"at\": \"T\", "
+          "\"value\": 0.5}, {\"name\": \"a\\tb\", \"step\": null, \"at\": \"U\", \"value\": "
+          "{\"$float\": \"NaN\"}}]}\n\n"
+          "id: 1:0:3\nevent: rows\ndata: {\"rows\": [{\"name\": \"loss\", \"step\": 8, \"at\": \"V\", "
+          "\"value\": 1}]}\n\n"
+          "event: end\ndata: {\"id\": \"" A "\", \"state\": \"Failed\", \"exit_code\": 4, "
+          "\"error\": {\"message\": \"m\"}}\n\n" },
+        { .match = "GET", .raw = fake_reply(404, "text/plain", "no such run") },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("metrics", "-f", A), 0, "loss\t7\tT\t0.5\na b\t-\tU\tNaN\nloss\t8\tV\t1\n",
+         "trainyard: run '" A "' Failed: m\n");
+    says(TRY("metrics", "-f", "--json", "--name", "loss", A), 0,
+         "{\"name\":\"loss\",\"step\":7,\"at\":\"T\",\"value\":0.5}\n"
+         "{\"name\":\"loss\",\"step\":8,\"at\":\"V\",\"value\":1}\n",
+         "trainyard: run '" A "' Failed: m\n");
+    refuses(TRY("metrics", "-f", "-q", A), 2, "--quiet lists names");
+    refuses(TRY("metrics", "-f", "first_1780000000_0a1b2c3e"), 3, "trainyard: no such run\n");
+    fake_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +477,8 @@ int main(void)
         cmocka_unit_test(test_data_get_all),
         cmocka_unit_test(test_logs_words),
         cmocka_unit_test(test_logs_tail_of_long_lines),
+        cmocka_unit_test(test_metrics_follow),
+        cmocka_unit_test(test_logs_since),
         cmocka_unit_test(test_logs_follow),
         cmocka_unit_test(test_logs_of_a_file),
         cmocka_unit_test(test_metrics),

@@ -109,6 +109,70 @@ static void test_resumes(void **state)
     done(f, &call, &c);
 }
 
+struct heard {
+    char names[256];
+    int result;
+};
+
+static int hear(const char *event, const json_t *data, void *ctx)
+{
+    struct heard *h = ctx;
+    size_t n = strlen(h->names);
+
+    snprintf(h->names + n, sizeof h->names - n, "%s%d ", event,
+             (int)json_integer_value(json_object_get(data, "n")));
+    return strcmp(event, "rows") ? 0 : h->result;
+}
+
+/* The id of the last whole event says where the rows go on: none is told of twice. */
+static void test_rows(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = FOLLOW,
+          .times = 1,
+          .close = true,
+          .raw = stream(
+              "id: 1:0\nevent: state\ndata: {\"n\": 1}\n\n"
+              "id: 1:0:5\nevent: rows\ndata: {\"n\": 2}\n\nid: 1:0:9\nevent: rows\ndata: {\"n\": 3}\n",
+              false) },
+        { .match = FOLLOW,
+          .raw = stream("id: 1:0:9\nevent: rows\ndata: {\"n\": 3}\n\nid: 1:4:9\nevent: log\ndata: "
+                        "{\"offset\": 0, \"text\": \"log\\n\"}\n\n" END,
+                        true) },
+        { 0 }
+    };
+    struct fake *f = fake_start(answers);
+    struct heard heard = { .names = "" };
+    struct call call = { .f = { .rows = true, .hear = hear, .hear_ctx = &heard } };
+    struct captured c = run(f, &call);
+
+    (void)state;
+    assert_int_equal(call.r, 0);
+    assert_string_equal(heard.names, "state1 rows2 rows3 end0 ");
+    assert_string_equal(c.out, "log\n");
+    assert_non_null(strstr(fake_head(f, 0), "?log=&rows=1 HTTP"));
+    assert_non_null(strstr(fake_head(f, 1), "\r\nLast-Event-ID: 1:0:5\r\n"));
+    done(f, &call, &c);
+}
+
+static void test_hearer_refuses(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = FOLLOW,
+          .raw = stream("id: 1:0:5\nevent: rows\ndata: {\"n\": 2}\n\n" END, true) },
+        { 0 }
+    };
+    struct fake *f = fake_start(answers);
+    struct heard heard = { .names = "", .result = -EIO };
+    struct call call = { .f = { .rows = true, .hear = hear, .hear_ctx = &heard } };
+    struct captured c = run(f, &call);
+
+    (void)state;
+    assert_int_equal(call.r, -EIO);
+    assert_int_equal(fake_count(f), 1);
+    done(f, &call, &c);
+}
+
 static void test_nul_in_text(void **state)
 {
     struct fake_answer answers[] = {
@@ -197,6 +261,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumes),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_hearer_refuses),
         cmocka_unit_test(test_nul_in_text),
         cmocka_unit_test(test_begins_at_an_offset),
         cmocka_unit_test(test_json_lines),

@@ -1,5 +1,6 @@
 /* kit.c - a server in this process, and clients of it */
 #include "kit.h"
+#include "base/clock.h"
 #include "base/conf.h"
 #include "base/error.h"
 #include "base/fs.h"
@@ -236,7 +237,32 @@ void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, 
 {
     struct ty_unit *u = ty_unit_new();
 
-    ty_unit_log(u, last_of(k, name).id, name, log, offset, bytes, n);
+    ty_unit_log(u, last_of(k, name).id, name, log, offset, bytes, n,
+                k->log_at_us ? k->log_at_us : ty_wall_us());
+    commit(k, u, name);
+}
+
+void kit_rows(struct kit *k, const char *name, uint32_t writer, uint64_t first, uint32_t count,
+              const char *metric)
+{
+    struct ty_unit *u = ty_unit_new();
+    CLEANUP_STR struct ty_str rows = { 0 };
+
+    for (uint32_t i = 0; i < count; i++) {
+        double value = (double)(first + i);
+        struct ty_row row = { .kind = TY_ROW_DOUBLE,
+                              .step = TY_ROW_NO_STEP,
+                              .at_us = 1780000003000000,
+                              .name = metric,
+                              .name_len = strlen(metric),
+                              .value = &value,
+                              .value_len = sizeof value };
+        CLEANUP_FREE char *bytes = calloc(1, ty_row_size(&row));
+
+        assert_int_equal(ty_row_encode(&row, bytes), 0);
+        ty_str_addn(&rows, bytes, ty_row_size(&row));
+    }
+    ty_unit_rows(u, last_of(k, name).id, writer, first, count, rows.text, rows.len);
     commit(k, u, name);
 }
 

@@ -45,6 +45,7 @@ struct kit {
     uv_async_t wake;
     uv_timer_t bound;
     bool late, stopped;
+    int64_t log_at_us; /* when log bytes come; 0: now */
     struct ty_conf *conf;
     struct ty_store *store;
     struct ty_blobs *blobs;
@@ -64,6 +65,9 @@ void kit_event(struct kit *k, const char *name, enum ty_run_event ev);
 void kit_note(struct kit *k, const char *name, int count);
 void kit_log(struct kit *k, const char *name, const char *log, uint64_t offset, const void *bytes,
              size_t n);
+/* `count` rows of a metric, from number `first` of the writer on; the values are the numbers. */
+void kit_rows(struct kit *k, const char *name, uint32_t writer, uint64_t first, uint32_t count,
+              const char *metric);
 
 /* One connection. */
 struct client {

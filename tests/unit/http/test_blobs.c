@@ -80,6 +80,35 @@ static void test_snapshot(void **state)
     expect(*state, "GET", "/api/v1/snapshots/x", NULL, 400, "cannot be the name of a snapshot");
 }
 
+static void test_file_of_snapshot(void **state)
+{
+    CLEANUP_STR struct ty_str manifest = { 0 };
+    CLEANUP_FREE char *path = NULL;
+    CLEANUP_FREE char *file = NULL;
+    CLEANUP_FREE char *rest = NULL;
+    CLEANUP_FREE char *link = NULL;
+    CLEANUP_FREE char *behind = NULL;
+    char id[65];
+
+    ty_str_add(&manifest, "trainyard-snapshot 1\nd - - - empty\nf 644 5 " HELLO
+                          " sub/a b%25.py\nl - 8 - to -> sub/x.py\n");
+    ty_sha256_hex(manifest.text, manifest.len, id);
+    path = ty_strf("/api/v1/snapshots/%s", id);
+    file = ty_strf("%s/files/sub/a%%20b%%25.py", path);
+    rest = ty_strf("%s?offset=2", file);
+    behind = ty_strf("%s?offset=6", file);
+    link = ty_strf("%s/files/to", path);
+    expect(*state, "GET", file, NULL, 404, "there is no snapshot");
+    put_hello(*state);
+    expect(*state, "PUT", path, manifest.text, 204, "");
+    expect(*state, "GET", file, NULL, 200, "hello");
+    expect(*state, "GET", rest, NULL, 200, "llo");
+    expect(*state, "GET", behind, NULL, 400, "behind its end");
+    expect(*state, "GET", link, NULL, 404, "has no file 'to'");
+    expect(*state, "GET", "/api/v1/snapshots/x/files/y", NULL, 400,
+           "cannot be the name of a snapshot");
+}
+
 static void test_snapshot_of_wrong_size(void **state)
 {
     CLEANUP_FREE char *path = NULL;
@@ -123,6 +152,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_snapshot_on_a_full_disk, kit_open, kit_close),
 #endif
         cmocka_unit_test_setup_teardown(test_snapshot, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_file_of_snapshot, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_snapshot_of_wrong_size, kit_open, kit_close),
     };
 

@@ -36,6 +36,43 @@ static void test_log(void **state)
     answer_done(&a);
 }
 
+#define AT(second) \
+    (1780000000000000 + (second)*INT64_C(1000000)) /* 2026-05-28T20:26:40Z and so many */
+#define SINCE(second) "since=2026-05-28T20:26:" second "Z"
+
+static void test_log_since(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *list = NULL;
+    const json_t *files;
+
+    kit_run(k, "first_1");
+    k->log_at_us = AT(0);
+    kit_log(k, "first_1", LOG, 0, "old\nha", 6);
+    k->log_at_us = AT(10);
+    kit_log(k, "first_1", LOG, 6, "lf\nnew\n", 7);
+    kit_log(k, "first_1", "other.txt", 0, "other", 5);
+    expect(k, "PUT", "/api/v1/runs/first_1/files/outputs/a", "a", 201, "");
+    expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?" SINCE("45"), NULL, 200, "half\nnew\n");
+    expect(k, "GET", "/api/v1/runs/first_1/files/user_logs/std_log.txt?offset=5&" SINCE("45.5"),
+           NULL, 200, "new\n");
+    expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?offset=10&" SINCE("45"), NULL, 400,
+           "behind its end");
+    expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?" SINCE("59"), NULL, 200, "");
+    expect(k, "GET", "/api/v1/runs/first_1/files/" LOG "?since=10m", NULL, 400,
+           "a time like 2026-");
+    expect(k, "GET", "/api/v1/runs/first_1/files/outputs/a?" SINCE("45"), NULL, 400,
+           "has no log 'outputs/a'");
+    expect(k, "GET", "/api/v1/runs/nobody/files?" SINCE("45"), NULL, 404,
+           "there is no run 'nobody'");
+    list = expect_json(k, "GET", "/api/v1/runs/first_1/files?" SINCE("45"), NULL, 200, "files");
+    files = json_object_get(list, "files");
+    assert_int_equal(json_array_size(files), 3);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(files, 0), "offset")), 4);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(files, 1), "offset")), 0);
+    assert_null(json_object_get(json_array_get(files, 2), "offset"));
+}
+
 static void test_artifact(void **state)
 {
     CLEANUP_JSON json_t *file = NULL;
@@ -120,6 +157,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_log, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_log_since, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_artifact, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_broken_upload, kit_open, kit_close),

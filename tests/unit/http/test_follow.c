@@ -134,6 +134,122 @@ static void test_resume(void **state)
     answer_done(&b);
 }
 
+static void test_since(void **state)
+{
+    struct kit *k = *state;
+    struct answer a;
+
+    kit_run(k, "first_1");
+    k->log_at_us = 1780000000000000; /* 2026-05-28T20:26:40Z */
+    kit_log(k, "first_1", LOG, 0, "old\n", 4);
+    k->log_at_us += 10000000;
+    kit_log(k, "first_1", LOG, 4, "new\n", 4);
+    run_to_its_end(k, "first_1");
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?since=2026-05-28T20:26:45Z", NULL, NULL, 0);
+    assert_non_null(strstr(a.body, "\"offset\":4,\"text\":\"new\\n\""));
+    assert_null(strstr(a.body, "old"));
+    assert_non_null(strstr(a.body, "Completed"));
+    answer_done(&a);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?since=2026-05-28T20:26:45Z",
+            "Last-Event-ID: 4:2\r\n", NULL, 0);
+    assert_non_null(strstr(a.body, "\"offset\":2,\"text\":\"d\\nnew\\n\""));
+    answer_done(&a);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=none.txt&since=2026-05-28T20:26:45Z", NULL,
+            NULL, 0);
+    assert_int_equal(a.status, 200);
+    answer_done(&a);
+}
+
+static void test_rows(void **state)
+{
+    static const char *const order[] = {
+        "id: 1:0\nevent: state",
+        "id: 1:0:0-2\nevent: rows\ndata: {\"rows\":[{\"name\":\"loss\",",
+        "\"value\":1.0,\"writer\":0,\"seq\":1}]}",
+        "id: 1:0:0-2.3-1\nevent: rows\n",
+        "\"name\":\"acc\"",
+        "\"writer\":3,\"seq\":0}]}",
+        "id: 3:0:0-3.3-1\nevent: rows\n",
+        "\"seq\":2}]}",
+        "id: 6:0:0-3.3-1\nevent: end",
+        NULL
+    };
+    struct kit *k = *state;
+    struct client *c;
+    struct answer a;
+
+    kit_run(k, "first_1");
+    c = follow(k, "first_1", "log=&rows=1", NULL);
+    client_until(c, "Starting");
+    kit_rows(k, "first_1", 0, 0, 2, "loss");
+    client_until(c, "\"seq\":1");
+    kit_rows(k, "first_1", 3, 0, 1, "acc");
+    client_until(c, "acc");
+    kit_event(k, "first_1", TY_EV_PREPARE);
+    kit_event(k, "first_1", TY_EV_READY);
+    client_until(c, "Queued");
+    kit_rows(k, "first_1", 0, 2, 1, "loss");
+    client_until(c, "\"seq\":2");
+    kit_event(k, "first_1", TY_EV_STARTED);
+    kit_event(k, "first_1", TY_EV_EXITED_OK);
+    kit_event(k, "first_1", TY_EV_COLLECTED);
+    client_eof(c);
+    check_order(c, order);
+    client_close(c);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?log=", NULL, NULL, 0); /* unasked, none */
+    assert_null(strstr(a.body, "event: rows"));
+    assert_non_null(strstr(a.body, "id: 6:0\nevent: end"));
+    answer_done(&a);
+    expect(k, "GET", "/api/v1/runs/first_1/follow?rows=1&after=1:0:x", NULL, 400,
+           "is not the id of an event");
+}
+
+/* However often the stream is cut, each row comes once: the ids lead on from where they were. */
+static void test_rows_resume(void **state)
+{
+    struct kit *k = *state;
+    char path[256] = "/api/v1/runs/first_1/follow?log=&rows=1";
+    int rows = 0, pages = 0;
+
+    kit_run(k, "first_1");
+    kit_rows(k, "first_1", 0, 0, 1100, "loss"); /* of three pages */
+    kit_rows(k, "first_1", 1, 0, 7, "acc");
+    run_to_its_end(k, "first_1");
+    for (bool more = true; more; pages++) {
+        struct answer a = ask(k, "GET", path, NULL, NULL, 0);
+        char *at = strstr(a.body, "event: rows\n"), *id, *end;
+
+        assert_int_equal(a.status, 200);
+        more = at != NULL;
+        if (more) {
+            CLEANUP_JSON json_t *data = NULL;
+
+            *at = '\0'; /* the client takes this event, and hears nothing more */
+            id = strstr(a.body, "id: ");
+            for (char *next = id; (next = strstr(next + 1, "id: ")) != NULL;)
+                id = next;
+            id[strcspn(id, "\n")] = '\0';
+            snprintf(path, sizeof path, "/api/v1/runs/first_1/follow?log=&rows=1&after=%s", id + 4);
+            at = strstr(at + 1, "data: ") + 6;
+            end = strchr(at, '\n');
+            *end = '\0';
+            data = json_loads(at, 0, NULL);
+            assert_true(json_array_size(json_object_get(data, "rows")) <= 500);
+            for (size_t i = 0; i < json_array_size(json_object_get(data, "rows")); i++, rows++) {
+                const json_t *row = json_array_get(json_object_get(data, "rows"), i);
+                int64_t seq = json_integer_value(json_object_get(row, "seq"));
+
+                assert_int_equal(seq, rows < 1100 ? rows : rows - 1100);
+                assert_int_equal(json_integer_value(json_object_get(row, "writer")), rows >= 1100);
+            }
+        }
+        answer_done(&a);
+    }
+    assert_int_equal(rows, 1107);
+    assert_int_equal(pages, 4);
+    assert_non_null(strstr(path, "after=6:0:0-1100.1-7"));
+}
+
 static void test_no_log(void **state)
 {
     struct kit *k = *state;
@@ -239,6 +355,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whole_life, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_ended_run, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_resume, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_since, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_rows, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_rows_resume, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),

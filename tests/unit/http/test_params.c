@@ -38,6 +38,17 @@ static void test_switch(void **state)
     assert_int_equal(parse(&req, TY_ROUTE_data_put, bare), -EINVAL);
 }
 
+static void test_time(void **state)
+{
+    char query[] = "since=2026-05-28T22%3A26%3A40%2B02%3A00";
+    struct request req;
+
+    (void)state;
+    assert_int_equal(parse(&req, TY_ROUTE_file_get, query), 0);
+    assert_int_equal(request_time(&req, "since", 7), 1780000000000000);
+    assert_int_equal(request_time(&req, "offset", 7), 7);
+}
+
 static void test_bad(void **state)
 {
     static const struct {
@@ -56,6 +67,9 @@ static void test_bad(void **state)
         { TY_ROUTE_run_list, "user=%00", "bad percent-escape" },
         { TY_ROUTE_run_list, "user=%ff", "not UTF-8" },
         { TY_ROUTE_file_get, "offset=-1", "'offset' is '-1'" },
+        { TY_ROUTE_file_get, "since=2026-05-28",
+          "'since' is '2026-05-28'; it must be a time like" },
+        { TY_ROUTE_run_follow, "since=2026-05-28T20:26:45%2B01", "it must be a time like" },
         { TY_ROUTE_data_put, "overwrite=yes", "can be 0 or 1" },
     };
 
@@ -73,7 +87,7 @@ static void test_bad(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_good), cmocka_unit_test(test_switch),
-                                        cmocka_unit_test(test_bad) };
+                                        cmocka_unit_test(test_time), cmocka_unit_test(test_bad) };
 
     return cmocka_run_group_tests_name("params", tests, NULL, NULL);
 }

@@ -1,22 +1,70 @@
 /* test_sse.c - server-sent events as bytes */
 #include "http/sse.h"
 #include "kit.h"
+#include "store/store.h"
 #include <errno.h>
 #include <string.h>
 
 static void test_cursor(void **state)
 {
-    static const char *const bad[] = {
-        "", ":", "1", "1:", ":1", "-1:2", "1:-2", "1:2:3", "a:1", "1: 2", "99999999999999999999:1"
-    };
+    static const char *const bad[] = { "",
+                                       ":",
+                                       "1",
+                                       "1:",
+                                       ":1",
+                                       "-1:2",
+                                       "1:-2",
+                                       "1:2:",
+                                       "1:2:0-3.",
+                                       "1:2:.0-3",
+                                       "1:2:x",
+                                       "1:2:3",
+                                       "1:2:0-3:4",
+                                       "1:2:-3",
+                                       "1:2:0-",
+                                       "1:2:4294967296-1",
+                                       "a:1",
+                                       "1: 2",
+                                       "99999999999999999999:1" };
+    CLEANUP(ty_row_places_done) struct ty_row_places rows = { 0 };
+    CLEANUP_STR struct ty_str many = { 0 };
     struct sse_cursor c = { .seq = 7, .offset = 8 };
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(sse_cursor_parse(bad[i], &c), -EINVAL);
+        assert_int_equal(sse_cursor_parse(bad[i], &c, &rows), -EINVAL);
     assert_true(c.seq == 7 && c.offset == 8);
-    assert_int_equal(sse_cursor_parse("12:345", &c), 0);
-    assert_true(c.seq == 12 && c.offset == 345);
+    ty_row_places_done(&rows);
+    assert_int_equal(sse_cursor_parse("12:345", &c, &rows), 0);
+    assert_true(c.seq == 12 && c.offset == 345 && rows.n == 0);
+    assert_int_equal(sse_cursor_parse("1:2:0-7.70000-99", &c, &rows), 0);
+    assert_true(c.seq == 1 && c.offset == 2 && rows.n == 2);
+    assert_true(ty_row_places_get(&rows, 0) == 7 && ty_row_places_get(&rows, 1) == 0 &&
+                ty_row_places_get(&rows, 70000) == 99);
+    ty_str_add(&many, "1:2:0-1");
+    for (int i = 1; i <= TY_ROW_PLACES_MAX; i++)
+        ty_str_addf(&many, ".%d-1", i);
+    assert_int_equal(sse_cursor_parse(many.text, &c, &rows), -EINVAL);
+}
+
+static void test_rows_in_the_id(void **state)
+{
+    CLEANUP_STR struct ty_str out = { 0 };
+    CLEANUP_JSON json_t *data = json_object();
+    struct ty_row_place list[] = { { 0, 5 }, { 70000, 12 } };
+    struct ty_row_places rows = { .list = list, .n = 2 }, none = { 0 };
+    struct sse_cursor c = { .seq = 3, .offset = 4, .rows = &rows };
+
+    (void)state;
+    sse_json(&out, &c, "rows", data);
+    assert_int_equal(sse_log(&out, &c, "l", "ab", 2, false), 2);
+    c.rows = &none;
+    sse_json(&out, &c, "rows", data);
+    assert_string_equal(
+        out.text,
+        "id: 3:4:0-5.70000-12\nevent: rows\ndata: {}\n\n"
+        "id: 3:6:0-5.70000-12\nevent: log\ndata: {\"name\":\"l\",\"offset\":4,\"text\":\"ab\"}\n\n"
+        "id: 3:6\nevent: rows\ndata: {}\n\n");
 }
 
 static void test_state(void **state)
@@ -80,8 +128,11 @@ static void test_log_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cursor),    cmocka_unit_test(test_state),
-        cmocka_unit_test(test_log_text),  cmocka_unit_test(test_log_cut_character),
+        cmocka_unit_test(test_cursor),
+        cmocka_unit_test(test_rows_in_the_id),
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_log_text),
+        cmocka_unit_test(test_log_cut_character),
         cmocka_unit_test(test_log_bytes),
     };
 

@@ -16,8 +16,8 @@ static void test_files_by_path(void **state)
 
     kit_note(u, id, 2, TY_NOTE_ARTIFACT,
              "{\"path\": \"outputs/m\", \"sha256\": \"" SHA_A "\", \"bytes\": 12}", &run);
-    ty_unit_log(u, id, "x", "azureml-logs/70_driver_log.txt", 0, "hello", 5);
-    ty_unit_log(u, id, "x", "zz", 0, "", 0);
+    ty_unit_log(u, id, "x", "azureml-logs/70_driver_log.txt", 0, "hello", 5, T0);
+    ty_unit_log(u, id, "x", "zz", 0, "", 0, T0);
     assert_int_equal(kit_commit(k, u), 0);
     assert_int_equal(ty_store_files(k->st, id, &j), 0);
     kit_json_is(

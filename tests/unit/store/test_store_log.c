@@ -1,17 +1,24 @@
 /* test_store_log.c - log bytes: once each, without gaps, beside the tables and never ahead of them */
 #include "base/fs.h"
 #include "kit.h"
+#include <sqlite3.h>
 #include <sys/stat.h>
 
 #define DRIVER "azureml-logs/70_driver_log.txt"
 
-static int put(struct kit *k, int64_t id, const char *run, const char *log, uint64_t offset,
-               const char *text)
+static int put_at(struct kit *k, int64_t id, const char *run, const char *log, uint64_t offset,
+                  const char *text, int64_t at_us)
 {
     struct ty_unit *u = ty_unit_new();
 
-    ty_unit_log(u, id, run, log, offset, text, strlen(text));
+    ty_unit_log(u, id, run, log, offset, text, strlen(text), at_us);
     return kit_commit(k, u);
+}
+
+static int put(struct kit *k, int64_t id, const char *run, const char *log, uint64_t offset,
+               const char *text)
+{
+    return put_at(k, id, run, log, offset, text, T0);
 }
 
 static void log_is(struct kit *k, int64_t id, const char *run, const char *log, const char *want)
@@ -154,6 +161,131 @@ static void test_a_new_run_of_a_deleted_name_starts_empty(void **state)
     log_is(k, id, "x", DRIVER, "new");
 }
 
+#define SECOND 1000000
+
+static void sql(struct kit *k, const char *text)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/state.db", k->home);
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+}
+
+static void since_is(struct kit *k, int64_t id, int64_t at_us, uint64_t want)
+{
+    uint64_t offset = 999;
+
+    assert_int_equal(ty_store_log_since(k->st, id, "x", DRIVER, at_us, &offset), 0);
+    assert_int_equal(offset, want);
+}
+
+static void test_when_bytes_came(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+    uint64_t offset = 7;
+
+    assert_int_equal(ty_store_log_since(k->st, id, "x", DRIVER, T0, &offset), -ENOENT);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "", T0), 0);
+    since_is(k, id, T0 + 100 * SECOND, 0); /* an empty log has nothing to leave out */
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\n", T0 + 5 * SECOND), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 4, "two\n", T0 + 5 * SECOND + 999999), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 8, "three\n", T0 + 10 * SECOND), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 8, "three\n", T0 + 20 * SECOND),
+                     0); /* sent again */
+    since_is(k, id, 0, 0);
+    since_is(k, id, T0 + 5 * SECOND, 0);
+    since_is(k, id, T0 + 6 * SECOND - 1, 0); /* "two" came then, and its time is not kept */
+    since_is(k, id, T0 + 6 * SECOND, 8);
+    since_is(k, id, T0 + 11 * SECOND - 1, 8);
+    since_is(k, id, T0 + 11 * SECOND, 14);
+    kit_close(k);
+    assert_int_equal(kit_open(k, NULL), 0);
+    since_is(k, id, T0 + 6 * SECOND, 8);
+    assert_int_equal(offset, 7);
+}
+
+/* A line that came in pieces is there from its beginning. */
+static void test_since_begins_a_line(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+    CLEANUP_STR struct ty_str lines = { 0 };
+
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\ntw", T0), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 6, "o\n", T0 + 10 * SECOND), 0);
+    since_is(k, id, T0 + 5 * SECOND, 4);
+    for (int i = 0; i < 7000; i++)
+        ty_str_add(&lines, "0123456789");
+    assert_int_equal(put_at(k, id, "x", DRIVER, 8, lines.text, T0 + 20 * SECOND), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 70008, "end", T0 + 30 * SECOND), 0);
+    since_is(k, id, T0 + 20 * SECOND, 8);
+    since_is(k, id, T0 + 30 * SECOND, 70008); /* of this one the beginning is too far */
+}
+
+static void test_a_clock_that_is_set_back(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\n", T0 + 50 * SECOND), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 4, "two\n", T0 + 10 * SECOND), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 8, "three\n", T0 + 60 * SECOND), 0);
+    since_is(k, id, T0 + 10 * SECOND, 0);
+    since_is(k, id, T0 + 55 * SECOND, 8);
+}
+
+/* Bytes that are lost and sent again came when they came again. */
+static void test_times_of_lost_bytes(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+    CLEANUP_FREE char *path = ty_store_log_path(k->st, "x", DRIVER);
+
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\n", T0), 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 4, "two\n", T0 + 10 * SECOND), 0);
+    kit_close(k);
+    assert_int_equal(truncate(path, 4), 0);
+    assert_int_equal(kit_open(k, NULL), 0);
+    since_is(k, id, T0 + 5 * SECOND, 4);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 4, "two\n", T0 + 30 * SECOND), 0);
+    since_is(k, id, T0 + 20 * SECOND, 4);
+    since_is(k, id, T0 + 31 * SECOND, 8);
+}
+
+/* A log that a release wrote which kept no times: nothing of it is left out. */
+static void test_a_log_without_times(void **state)
+{
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\n", T0), 0);
+    kit_close(k);
+    sql(k, "DELETE FROM log_time");
+    assert_int_equal(kit_open(k, NULL), 0);
+    since_is(k, id, T0 + 100 * SECOND, 0);
+    assert_int_equal(put_at(k, id, "x", DRIVER, 4, "two\n", T0 + 50 * SECOND), 0);
+    since_is(k, id, T0 + 20 * SECOND, 0);
+    since_is(k, id, T0 + 60 * SECOND, 8);
+}
+
+static void test_times_go_with_the_run(void **state)
+{
+    struct kit *k = *state;
+    struct ty_unit *u = ty_unit_new();
+    int64_t id = kit_run(k, "x", "e", NULL);
+
+    assert_int_equal(put_at(k, id, "x", DRIVER, 0, "one\n", T0), 0);
+    ty_unit_run_delete(u, id);
+    assert_int_equal(kit_commit(k, u), 0);
+    kit_close(k);
+    sql(k,
+        "CREATE TABLE must_be_empty(n CHECK(n = 0)); INSERT INTO must_be_empty SELECT count(*) FROM log_time");
+    assert_int_equal(kit_open(k, NULL), 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
@@ -164,6 +296,12 @@ int main(void)
         T(test_lost_bytes_are_asked_for_again),
         T(test_many_logs),
         T(test_a_new_run_of_a_deleted_name_starts_empty),
+        T(test_when_bytes_came),
+        T(test_since_begins_a_line),
+        T(test_a_clock_that_is_set_back),
+        T(test_times_of_lost_bytes),
+        T(test_a_log_without_times),
+        T(test_times_go_with_the_run),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -186,6 +186,60 @@ static void test_many_names(void **state)
     kit_json_is(json_incref(json_object_get(j, "m17")), "[17.0, 1017.0]");
 }
 
+/* The next page behind the places: how many rows, and the first and last of them as writer and number. */
+static size_t page(struct kit *k, int64_t id, struct ty_row_places *at, int64_t limit,
+                   bool want_more, int64_t ends[4])
+{
+    CLEANUP_JSON json_t *j = NULL;
+    bool more = !want_more;
+    size_t n;
+
+    assert_int_equal(ty_store_rows_from(k->st, id, at, limit, &j, &more), 0);
+    assert_int_equal(more, want_more);
+    n = json_array_size(j);
+    for (size_t i = 0; n > 0 && i < 2; i++) {
+        const json_t *row = json_array_get(j, i == 0 ? 0 : n - 1);
+
+        ends[2 * i] = json_integer_value(json_object_get(row, "writer"));
+        ends[2 * i + 1] = json_integer_value(json_object_get(row, "seq"));
+    }
+    return n;
+}
+
+static void test_reading_on(void **state)
+{
+    CLEANUP(ty_row_places_done) struct ty_row_places at = { 0 };
+    CLEANUP_STR struct ty_str a = { 0 }, b = { 0 };
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL), ends[4];
+
+    assert_int_equal(page(k, id, &at, 10, false, ends), 0);
+    DOUBLES(a, "loss", 0, 5);
+    kit_row(&b, TY_ROW_TAG, "tag", T0, "\"t\"", 3); /* has a number, and is no row to read */
+    DOUBLES(b, "acc", 1, 2);
+    assert_int_equal(rows(k, id, 0, 0, 5, &a), 0);
+    assert_int_equal(rows(k, id, 2, 0, 3, &b), 0);
+    assert_int_equal(page(k, id, &at, 3, true, ends), 3);
+    assert_true(ends[0] == 0 && ends[1] == 0 && ends[2] == 0 && ends[3] == 2);
+    assert_int_equal(page(k, id, &at, 3, true, ends), 3);
+    assert_true(ends[0] == 0 && ends[1] == 3 && ends[2] == 2 && ends[3] == 1);
+    assert_int_equal(page(k, id, &at, 3, false, ends), 1);
+    assert_true(ends[2] == 2 && ends[3] == 2);
+    assert_true(at.n == 2 && ty_row_places_get(&at, 0) == 5 && ty_row_places_get(&at, 1) == 0 &&
+                ty_row_places_get(&at, 2) == 3);
+    assert_int_equal(page(k, id, &at, 3, false, ends), 0);
+    assert_int_equal(rows(k, id, 0, 5, 5, &a), 0);
+    assert_int_equal(page(k, id, &at, 500, false, ends), 5);
+    assert_true(ends[0] == 0 && ends[1] == 5 && ends[3] == 9);
+    assert_int_equal(rows(k, id, 70000, 0, 5, &a), 0); /* from outside of the job */
+    assert_int_equal(page(k, id, &at, 500, false, ends), 5);
+    assert_true(ends[0] == 70000 && at.n == 3);
+    ty_row_places_done(&at);
+    assert_int_equal(ty_row_places_set(&at, 0, 9), 0);
+    assert_int_equal(page(k, id, &at, 500, false, ends), 8);
+    assert_true(ends[0] == 0 && ends[1] == 9 && ends[2] == 70000 && ends[3] == 4);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
@@ -197,6 +251,7 @@ int main(void)
         T(test_limits_drop_and_count),
         T(test_names_of_a_failed_unit_are_forgotten),
         T(test_many_names),
+        T(test_reading_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

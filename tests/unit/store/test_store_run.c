@@ -138,7 +138,7 @@ static void fill(struct kit *k, int64_t id, const char *name, int rows)
     for (int i = 0; i < rows; i++)
         kit_row_double(&s, "loss", T0 + i, i);
     ty_unit_rows(u, id, 0, 0, (uint32_t)rows, s.text, s.len);
-    ty_unit_log(u, id, name, "azureml-logs/70_driver_log.txt", 0, "hello", 5);
+    ty_unit_log(u, id, name, "azureml-logs/70_driver_log.txt", 0, "hello", 5, T0);
     assert_int_equal(kit_commit(k, u), 0);
 }
 

@@ -69,7 +69,7 @@ static void test_units_without_memory(void **state)
 
     ty_unit_run_add(NULL, &row);
     ty_unit_event(NULL, 1, 1, 1, "warned", NULL, &run);
-    ty_unit_log(NULL, 1, "x", "y", 0, "z", 1);
+    ty_unit_log(NULL, 1, "x", "y", 0, "z", 1, 2);
     ty_unit_rows(NULL, 1, 0, 0, 0, "", 0);
     ty_unit_target_put(NULL, "t", "{}", 1);
     ty_unit_target_delete(NULL, "t");

@@ -56,7 +56,7 @@ static void test_a_failed_unit_leaves_nothing(void **state)
 
     kit_note(u, id, 2, TY_NOTE_TAGGED, "{\"key\": \"a\", \"value\": \"b\"}", &run);
     ty_unit_target_put(u, "t", "{}", T0);
-    ty_unit_log(u, id, "x", LOG, 5, "gap", 3);
+    ty_unit_log(u, id, "x", LOG, 5, "gap", 3, T0);
     assert_int_equal(kit_commit(k, u), -EPROTO);
     assert_int_equal(ty_store_target(k->st, "t", &j), -ENOENT);
     assert_int_equal(ty_store_events(k->st, id, 0, 10, &j), 0);
@@ -73,7 +73,7 @@ static void test_an_undone_deletion_keeps_the_logs(void **state)
     int64_t id = kit_run(k, "x", "e", NULL);
     CLEANUP_FREE char *path = ty_store_log_path(k->st, "x", LOG);
 
-    ty_unit_log(u, id, "x", LOG, 0, "kept", 4);
+    ty_unit_log(u, id, "x", LOG, 0, "kept", 4, T0);
     assert_int_equal(kit_commit(k, u), 0);
     u = ty_unit_new();
     ty_unit_run_delete(u, id);
@@ -142,7 +142,7 @@ static struct ty_unit *step(int64_t id, const char *run_name, int n, const struc
     snprintf(line, sizeof line, "%07d\n", n);
     kit_row_double(&s, "n", T0 + n, n);
     kit_note(u, id, 2 + n, TY_NOTE_WARNED, "{\"text\": \"w\"}", run);
-    ty_unit_log(u, id, run_name, LOG, (uint64_t)n * 8, line, 8);
+    ty_unit_log(u, id, run_name, LOG, (uint64_t)n * 8, line, 8, T0);
     ty_unit_rows(u, id, 0, (uint64_t)n, 1, s.text, s.len);
     ty_unit_record_next(u, id, (uint64_t)n + 2);
     return u;
