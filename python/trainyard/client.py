@@ -111,13 +111,21 @@ class Client:
     def manifest(self, snapshot: str) -> Set[str]:
         """The paths of the files and links in a snapshot."""
         paths = set()
-        for line in self._call("snapshot_get", snapshot).decode("utf-8", "replace").split("\n")[1:]:
+        for line in self.manifest_text(snapshot).split("\n")[1:]:
             if not line:
                 continue
             kind, _, _, _, path = line.split(" ", 4)
             if kind != "d":
                 paths.add(unquote(path.split(" -> ")[0] if kind == "l" else path))
         return paths
+
+    def manifest_text(self, snapshot: str) -> str:
+        """The manifest of a snapshot (docs/spec/snapshot.md)."""
+        return self._call("snapshot_get", snapshot).decode("utf-8", "surrogateescape")
+
+    def snapshot_file(self, snapshot: str, path: str) -> bytes:
+        """The content of one file of a snapshot."""
+        return self._call("snapshot_file", snapshot, path)
 
     def submit(self, experiment: str, spec: Mapping[str, Any]) -> Record:
         """Submit a run (spec: docs/spec/run-spec.md) and return RUN. It is stored when this returns."""

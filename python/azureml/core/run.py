@@ -10,6 +10,7 @@ from azureml.core._run_artifacts import ArtifactLogging
 from azureml.core._run_family import RunFamily, run_of
 from azureml.core._run_files import RunFiles
 from azureml.core._run_logging import FLUSH_SECONDS, Logging, _OfflineRun
+from azureml.core._run_snapshot import RunSnapshot
 from azureml.core._service import client, later, sdk_errors
 from azureml.core.workspace import DEFAULT_NAME, Workspace
 from azureml.exceptions import AzureMLException, RunEnvironmentException, UserErrorException
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
-LATER = frozenset({"start_logging", "register_model", "get_environment", "restore_snapshot", "take_snapshot",
-                   "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric", "set_display_name"})
+LATER = frozenset({"start_logging", "register_model", "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric",
+                   "set_display_name"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
 
-class Run(Logging, ArtifactLogging, RunFiles, RunFamily):
+class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
     """A run that is recorded: ``Run(experiment, run_id)`` attaches to it. UserErrorException when there is none of that id."""
 
     TYPE: Optional[str] = "azureml.scriptrun"
@@ -157,10 +158,6 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily):
     def get_portal_url(self) -> str:
         """Where the service describes the run: HTTP over the Unix socket of the state folder."""
         return run_url(client().home, self.id)
-
-    def get_snapshot_id(self) -> Optional[str]:
-        """The id of the stored source_directory."""
-        return self._record.get("snapshot")
 
     # Metrics, tags, properties
 
