@@ -10,9 +10,9 @@
     X(submit) X(rerun) \
     X(ps) X(show) X(why) X(logs) X(attach) X(exec) X(wait) X(cancel) X(tag) X(rm) X(diff) X(compare) X(metrics) \
     X(artifacts_ls) X(artifacts_get) X(data_ls) X(data_put) X(data_get) \
-    X(queue_ls) X(queue_pause) X(queue_resume) \
+    X(target_ls) X(target_show) X(queue_ls) X(queue_pause) X(queue_resume) \
     X(secret_ls) X(secret_get) X(secret_set) X(secret_rm) \
-    X(up) X(down) X(status) X(doctor) X(gc) X(serve) \
+    X(up) X(down) X(status) X(doctor) X(gc) X(serve) X(api) \
     X(version) X(help)
 /* clang-format on */
 #define X(name) extern const struct ty_cli_command ty_cmd_##name;

@@ -1,0 +1,102 @@
+/* cmd_target.c - trainyard target ls, show: compute targets, what they have and what is in use */
+#include "base/str.h"
+#include "cli/commands.h"
+#include "cli/out.h"
+#include "cli/runs.h"
+#include "client/stubs.h"
+#include <stdio.h>
+
+static long long number(const json_t *o, const char *part, const char *key)
+{
+    return json_integer_value(json_object_get(part ? json_object_get(o, part) : o, key));
+}
+
+static int ls(struct ty_cli *cli)
+{
+    CLEANUP_TABLE struct ty_table t = {
+        .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE" }, .state_column = -1, .right = 12
+    };
+    CLEANUP_JSON json_t *reply = NULL;
+    struct ty_error err = { 0 };
+    const json_t *target;
+    size_t i;
+    int r = ty_cli_client(cli, true, &err);
+
+    if (r == 0)
+        r = ty_cli_get(cli, TY_ROUTE_target_list, NULL, &reply, &err);
+    if (r < 0)
+        return ty_cli_fail(cli, &err);
+    if (ty_cli_flag(cli, "json"))
+        return ty_out_json(cli, reply);
+    json_array_foreach (json_object_get(reply, "targets"), i, target) {
+        const json_t *spec = json_object_get(target, "spec");
+        const char *size = ty_out_str(spec, "vm_size");
+        char max[24], used[24];
+        const char *cells[] = { ty_out_str(target, "name"), ty_out_str(spec, "kind"), max, used,
+                                *size ? size : NULL };
+
+        snprintf(max, sizeof max, "%lld", number(target, "nodes", "max"));
+        snprintf(used, sizeof used, "%lld", number(target, "nodes", "running"));
+        ty_table_row(&t, cells);
+    }
+    return ty_table_print(cli, &t);
+}
+
+static void print_target(const json_t *target)
+{
+    const json_t *spec = json_object_get(target, "spec"), *value;
+    const char *key;
+
+    printf("%-12s %s\n", "target", ty_out_str(target, "name"));
+    printf("%-12s %s\n", "created", ty_out_str(target, "created"));
+    printf("%-12s %lld of %lld in use\n", "nodes", number(target, "nodes", "running"),
+           number(target, "nodes", "max"));
+    printf("%-12s %lld\n", "cpus", number(target, NULL, "cpus"));
+    printf("%-12s %lld\n", "gpus", number(target, NULL, "gpus"));
+    json_object_foreach ((json_t *)spec, key, value) {
+        CLEANUP_FREE char *text = json_is_string(value) ? strdup(json_string_value(value))
+                                                        : json_dumps(value, JSON_ENCODE_ANY);
+        CLEANUP_FREE char *safe = ty_out_safe(text ? text : "");
+
+        printf("%-12s %s\n", key, safe ? safe : "");
+    }
+}
+
+static int show(struct ty_cli *cli)
+{
+    const struct ty_call call = { .args = { cli->args[0] } };
+    CLEANUP_JSON json_t *target = NULL;
+    struct ty_error err = { 0 };
+    int r = ty_cli_client(cli, true, &err);
+
+    if (r == 0)
+        r = ty_cli_get(cli, TY_ROUTE_target_get, &call, &target, &err);
+    if (r < 0)
+        return ty_cli_fail(cli, &err);
+    if (ty_cli_flag(cli, "json"))
+        return ty_out_json(cli, target);
+    print_target(target);
+    return TY_EXIT_OK;
+}
+
+static const struct ty_cli_option ls_options[] = { TY_OPT_JSON, TY_OPT_PLAIN, TY_OPT_QUIET,
+                                                   TY_OPT_END };
+static const struct ty_cli_option show_options[] = { TY_OPT_JSON, TY_OPT_END };
+
+const struct ty_cli_command ty_cmd_target_ls = {
+    .name = "target ls",
+    .usage = "",
+    .summary = "List compute targets, and how many of their nodes are in use",
+    .options = ls_options,
+    .run = ls,
+};
+const struct ty_cli_command ty_cmd_target_show = {
+    .name = "target show",
+    .usage = "NAME",
+    .summary = "Show one compute target",
+    .examples = "  trainyard target show local\n",
+    .options = show_options,
+    .min = 1,
+    .max = 1,
+    .run = show,
+};
