@@ -385,7 +385,7 @@ static struct ty_store *store_free(struct ty_store *st)
     store_doomed_forget(st, NULL);
     conn_done(&st->reader); /* the writer last: closing the last connection checkpoints */
     conn_done(&st->writer);
-    ty_queue_done(&st->todo);
+    ty_queue_done(&st->incoming);
     ty_queue_done(&st->done);
     free(st->path);
     free(st->logs);
@@ -402,7 +402,7 @@ int ty_store_open(const char *home, void (*wake)(void *ctx), void *ctx, struct t
 
     if (!st)
         return ty_error_oom(err);
-    ty_queue_init(&st->todo);
+    ty_queue_init(&st->incoming);
     ty_queue_init(&st->done);
     st->wake = wake;
     st->ctx = ctx;

@@ -100,7 +100,7 @@ struct ty_store {
     char *key_path;    /* secret.key */
     void (*wake)(void *ctx);
     void *ctx;
-    struct ty_queue todo, done;
+    struct ty_queue incoming, done;
 
     /* the loop's */
     struct conn reader;

@@ -1,6 +1,6 @@
 /* writer.c - the writer thread: batches, failures, delivery, checkpoints, sweeping
  *
- * The loop pushes units on `todo`; this thread applies each inside a savepoint of the open
+ * The loop pushes units on `incoming`; this thread applies each inside a savepoint of the open
  * transaction and commits when nothing is left to do, or when the batch is old or large enough.
  * Then the units go to `done`, in the order in which they came, and the loop is woken.  Three
  * kinds of failure:
@@ -213,7 +213,7 @@ static void *writer_main(void *arg)
     struct batch b = { 0 };
 
     for (;;) {
-        struct ty_queue_item *chain = ty_queue_poll_all(&st->todo);
+        struct ty_queue_item *chain = ty_queue_poll_all(&st->incoming);
 
         if (!chain && b.head) {
             batch_end(st, &b);
@@ -225,7 +225,7 @@ static void *writer_main(void *arg)
         }
         if (!b.head)
             checkpoint(st);
-        if (!chain && !(chain = ty_queue_take_all(&st->todo)))
+        if (!chain && !(chain = ty_queue_take_all(&st->incoming)))
             return NULL;
         for (struct ty_queue_item *next; chain; chain = next) {
             next = chain->next;
@@ -275,7 +275,7 @@ int store_writer_start(struct ty_store *st)
 
 void store_writer_stop(struct ty_store *st)
 {
-    ty_queue_close(&st->todo);
+    ty_queue_close(&st->incoming);
     if (st->threaded)
         pthread_join(st->thread, NULL);
     st->threaded = false;
@@ -293,7 +293,7 @@ void ty_store_commit(struct ty_store *st, struct ty_unit *u, ty_unit_done done, 
     u->done = done;
     u->ctx = ctx;
     u->epoch = st->epoch;
-    if (ty_queue_push(&st->todo, &u->item) < 0) {
+    if (ty_queue_push(&st->incoming, &u->item) < 0) {
         u->result = -ESHUTDOWN;
         ty_queue_push(&st->done, &u->item);
     }
