@@ -90,8 +90,7 @@ static int ask(struct ty_cli *cli, const char *method, const char *path, struct 
 static int run(struct ty_cli *cli)
 {
     const char *method = ty_cli_value(cli, "method"), *path = cli->args[0];
-    CLEANUP_FREE char *whole =
-        path[0] == '/' ? strdup(path) : ty_strf(PREFIX "%s", path);
+    CLEANUP_FREE char *whole = path[0] == '/' ? strdup(path) : ty_strf(PREFIX "%s", path);
     struct ty_error err = { 0 };
 
     if (!method)
@@ -121,7 +120,8 @@ const struct ty_cli_command ty_cmd_api = {
     .examples = "  trainyard api runs -q state=Failed -q limit=3\n"
                 "  trainyard api runs/RUN/tags -X PATCH -d '{\"set\": {\"best\": null}}'\n"
                 "  trainyard api /openapi.json | jq '.paths | keys'\n",
-    .text = "PATH begins with '/', or is taken below " PREFIX ".  docs/spec/http-api.md has the routes.\n",
+    .text = "PATH begins with '/', or is taken below " PREFIX
+            ".  docs/spec/http-api.md has the routes.\n",
     .options = options,
     .min = 1,
     .max = 1,

@@ -13,9 +13,9 @@ static long long number(const json_t *o, const char *part, const char *key)
 
 static int ls(struct ty_cli *cli)
 {
-    CLEANUP_TABLE struct ty_table t = {
-        .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE" }, .state_column = -1, .right = 12
-    };
+    CLEANUP_TABLE struct ty_table t = { .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE" },
+                                        .state_column = -1,
+                                        .right = 12 };
     CLEANUP_JSON json_t *reply = NULL;
     struct ty_error err = { 0 };
     const json_t *target;

@@ -129,3 +129,13 @@ idle=$($PY -c 'from azureml.core import Experiment, Workspace
 print(Experiment(Workspace.from_config(), "looked").start_logging(snapshot_directory=None).id)' 2>/dev/null)
 exits "an interactive run has nothing to run again" 125 trainyard rerun "$idle"
 has "...and that is said" "$out" "interactive, and has no program"
+
+# In a real bash: what the script puts into COMPREPLY.
+completed() {
+    bash -c 'source <(trainyard completion bash); COMP_WORDS=(trainyard "$@"); COMP_CWORD=$#; compopt() { echo "files"; }; _trainyard
+             printf "%s\n" "${COMPREPLY[@]}"' bash "$@" 2>&1
+}
+equal "bash completes a command" "attach" "$(completed att)"
+equal "...an option" "--state" "$(completed ps --stat)"
+has "...a run" "$(completed show '')" "^$idle$"
+has "...a file, by itself" "$(completed run -- python3 '')" "^files$"
