@@ -4,6 +4,7 @@
  * a line, or "@files" where the shell's own file names are wanted.  The answer comes from the table of
  * commands, and from the service where it runs; none is started, and nothing is said about what fails.
  */
+#include "base/conf.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/out.h"
@@ -141,6 +142,9 @@ static void offer_argument(struct ty_cli *cli, const struct ty_cli_command *c, c
         offer_from(cli, TY_ROUTE_target_list, NULL, "targets", "name", prefix);
     else if (ty_starts_with(c->name, "secret "))
         offer_from(cli, TY_ROUTE_secret_list, NULL, "secrets", "name", prefix);
+    else if (ty_starts_with(c->name, "config "))
+        for (int i = 0; ty_conf_option(i); i++)
+            offer(ty_conf_option(i)->key, strlen(ty_conf_option(i)->key), prefix);
     else if (strcmp(c->name, "help") == 0)
         offer_commands(NULL, prefix);
     else if (c->max != 0)
@@ -235,7 +239,8 @@ const struct ty_cli_command ty_cmd_completion = {
     .summary = "Print a script that completes commands, options, runs and names in a shell",
     .examples = "  source <(trainyard completion bash)             now, or in ~/.bashrc\n"
                 "  trainyard completion fish > ~/.config/fish/completions/trainyard.fish\n",
-    .text = "What can be completed comes from this program, and from the daemon when it runs; none is started.\n",
+    .text =
+        "What can be completed comes from this program, and from the daemon when it runs; none is started.\n",
     .options = options,
     .min = 1,
     .max = -1,

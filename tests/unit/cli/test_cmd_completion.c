@@ -25,9 +25,12 @@ static void test_words(void **state)
 {
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/runs?limit=200 ",
-          .raw = fake_json("{\"runs\": [{\"id\": \"first_2\"}, {\"id\": \"other_1\"}], \"next\": null}") },
-        { .match = "GET /api/v1/targets ", .raw = fake_json("{\"targets\": [{\"name\": \"box\"}]}") },
-        { .match = "GET /api/v1/secrets ", .raw = fake_json("{\"secrets\": [{\"name\": \"key\"}]}") },
+          .raw = fake_json(
+              "{\"runs\": [{\"id\": \"first_2\"}, {\"id\": \"other_1\"}], \"next\": null}") },
+        { .match = "GET /api/v1/targets ",
+          .raw = fake_json("{\"targets\": [{\"name\": \"box\"}]}") },
+        { .match = "GET /api/v1/secrets ",
+          .raw = fake_json("{\"secrets\": [{\"name\": \"key\"}]}") },
         { .match = "GET", .raw = fake_reply(500, "text/plain", "trouble") },
         { 0 }
     };
@@ -74,7 +77,8 @@ static void test_scripts(void **state)
     assert_int_equal(c.code, 2);
     assert_non_null(strstr(c.err, "there are bash, zsh and fish"));
     captured_done(&c);
-    c = CAPTURE("/no/such/folder", "completion", "words", "show", "fi"); /* no daemon, and none is started */
+    c = CAPTURE("/no/such/folder", "completion", "words", "show",
+                "fi"); /* no daemon, and none is started */
     offers(c, "");
 }
 
