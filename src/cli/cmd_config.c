@@ -23,10 +23,10 @@ static int print_json(const struct ty_cli *cli, const struct ty_conf *conf)
     CLEANUP_JSON json_t *reply = NULL;
 
     for (int i = 0; (o = ty_conf_option(i)); i++)
-        json_array_append_new(
-            all, json_pack("{s:s s:s s:s s:s s:s s:s}", "name", o->key, "value",
-                           ty_conf_text(conf, o->key), "origin", ty_conf_origin(conf, o->key),
-                           "default", o->fallback, "kind", o->kind, "help", o->help));
+        json_array_append_new(all, json_pack("{s:s s:s s:s s:s s:s s:s}", "name", o->key, "value",
+                                             ty_conf_text(conf, o->key), "origin",
+                                             ty_conf_origin(conf, o->key), "default", o->fallback,
+                                             "kind", o->kind, "help", o->help));
     reply = json_pack("{s:O}", "options", all);
     return ty_out_json(cli, reply);
 }
@@ -127,7 +127,8 @@ static bool is_key(const char *line, size_t n, const char *key)
 static void edit(const char *text, const char *name, const char *value, struct ty_str *out)
 {
     const char *dot = strchr(name, '.'), *key = dot + 1;
-    size_t section_len = (size_t)(dot - name), end = 0; /* where the section's last line ends in `out` */
+    size_t section_len = (size_t)(dot - name),
+           end = 0; /* where the section's last line ends in `out` */
     bool inside = false, done = false;
     CLEANUP_FREE char *line = ty_strf("%s = %s\n", key, value);
 
@@ -159,7 +160,8 @@ static void edit(const char *text, const char *name, const char *value, struct t
         out->failed |= !rest || !line;
         return;
     }
-    ty_str_addf(out, "%s[%.*s]\n%s", out->len ? "\n" : "", (int)section_len, name, line ? line : "");
+    ty_str_addf(out, "%s[%.*s]\n%s", out->len ? "\n" : "", (int)section_len, name,
+                line ? line : "");
     out->failed |= !line;
 }
 
@@ -193,8 +195,8 @@ static int set(struct ty_cli *cli)
     if (r == 0)
         r = ty_conf_set(conf, name, value, "trainyard config", &err);
     if (r == 0 && strpbrk(value, "\n\r;#"))
-        r = ty_error_set(&err, -EINVAL,
-                         "the value of %s cannot hold ';', '#' or the end of a line", name);
+        r = ty_error_set(&err, -EINVAL, "the value of %s cannot hold ';', '#' or the end of a line",
+                         name);
     if (r == 0 && ty_cli_flag(cli, "project"))
         r = (path = strdup(".trainyard/config")) ? 0 : ty_error_oom(&err);
     else if (r == 0)
@@ -211,7 +213,8 @@ static int set(struct ty_cli *cli)
 static const struct ty_cli_option list_options[] = {
     TY_OPT_JSON,
     TY_OPT_PLAIN,
-    { 0, "show-origin", NULL, "say which file, the environment or the default each value comes from" },
+    { 0, "show-origin", NULL,
+      "say which file, the environment or the default each value comes from" },
     TY_OPT_END
 };
 static const struct ty_cli_option set_options[] = {

@@ -68,11 +68,13 @@ static void test_edits(void **state)
           "# mine\n[sched]\n; slots\ncpus = 3\n" },
         { "[sched]\ncpus = 1\n\n[cli]\ncolor = never\n", "sched.user_cpus", "2",
           "[sched]\ncpus = 1\nuser_cpus = 2\n\n[cli]\ncolor = never\n" },
-        { "[cli]\ncolor = never", "sched.cpus", "3", "[cli]\ncolor = never\n\n[sched]\ncpus = 3\n" },
+        { "[cli]\ncolor = never", "sched.cpus", "3",
+          "[cli]\ncolor = never\n\n[sched]\ncpus = 3\n" },
         { "[sched]\n", "sched.cpus", "3", "[sched]\ncpus = 3\n" },
-        { "[limits]\ntags = 1\n[sched]\ncpus = 1\n[limits]\nartifacts = 2\n", "limits.artifacts", "5",
-          "[limits]\ntags = 1\n[sched]\ncpus = 1\n[limits]\nartifacts = 5\n" },
-        { "[limits]\ntags_ = 1\n", "limits.tags", "5", NULL }, /* a file that is wrong is left alone */
+        { "[limits]\ntags = 1\n[sched]\ncpus = 1\n[limits]\nartifacts = 2\n", "limits.artifacts",
+          "5", "[limits]\ntags = 1\n[sched]\ncpus = 1\n[limits]\nartifacts = 5\n" },
+        { "[limits]\ntags_ = 1\n", "limits.tags", "5",
+          NULL }, /* a file that is wrong is left alone */
     };
 
     (void)state;
