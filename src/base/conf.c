@@ -28,6 +28,7 @@ static const struct ty_conf_option options[] = {
     { "limits.metric_keys",      "10000",   "count",   "most names of metrics in one run; 0: no limit" },
     { "limits.metric_rows",      "50000000", "count",  "most metric values in one run; 0: no limit" },
     { "limits.tags",             "1000",    "count",   "most tags of one run; 0: no limit" },
+    { "limits.user_runs",        "0",       "count",   "most runs of one user that have not ended; 0: no limit" },
     { "limits.properties",       "1000",    "count",   "most properties of one run; 0: no limit" },
     { "limits.writers",          "1000",    "count",   "most processes outside of a run's job that log to it; 0: no limit" },
     { "limits.secrets",          "1000",    "count",   "most secrets; 0: no limit" },

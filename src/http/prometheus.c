@@ -45,7 +45,8 @@ static void add_all(struct ty_str *out, const struct ty_http_options *o, const j
     add(out, "queue_paused", "gauge", "1 when no run may start.",
         json_is_true(json_object_get(status, "queue_paused")));
     add(out, "cpu_slots", "gauge", "CPU slots of this box.", number(status, "slots", "cpus"));
-    add(out, "cpu_slots_used", "gauge", "CPU slots that runs hold.", number(status, "slots", "used"));
+    add(out, "cpu_slots_used", "gauge", "CPU slots that runs hold.",
+        number(status, "slots", "used"));
     add(out, "memory_slots_bytes", "gauge", "Memory that runs may ask for.",
         number(status, "slots", "memory_mb") * (1 << 20));
     add(out, "memory_slots_used_bytes", "gauge", "Memory that running runs have asked for.",

@@ -59,6 +59,21 @@ static int check_queue(struct ty_sched *s, struct ty_error *err)
     return 0;
 }
 
+static int check_user(struct ty_sched *s, const struct ty_user *who, struct ty_error *err)
+{
+    int64_t max = ty_conf_number(s->o.conf, "limits.user_runs"), n = 0;
+
+    for (const struct live *l = s->runs; max > 0 && l; l = l->hh.next)
+        n += !ty_run_state_ended(l->run.state) && strcmp(l->user, who->name) == 0;
+    if (max == 0 || n < max)
+        return 0;
+    return ty_error_set(
+        err, -EUSERS,
+        "user '%s' has %lld runs that have not ended, the most that one user may have "
+        "(limits.user_runs); submit again when some have ended",
+        who->name, (long long)n);
+}
+
 static int no_target(struct ty_sched *s, const char *name, struct ty_error *err)
 {
     CLEANUP_STR struct ty_str known = { 0 };
@@ -261,6 +276,8 @@ int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *js
     struct live *l;
     int r = check_queue(s, err);
 
+    if (r == 0)
+        r = check_user(s, who, err);
     if (r == 0)
         r = parse(s, experiment, json, &spec, &warning, err);
     if (r < 0)

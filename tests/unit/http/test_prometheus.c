@@ -11,7 +11,8 @@ static bool is_line(const char *line)
     int used = 0;
 
     if (line[0] == '#')
-        return strncmp(line, "# HELP trainyard_", 17) == 0 || strncmp(line, "# TYPE trainyard_", 17) == 0;
+        return strncmp(line, "# HELP trainyard_", 17) == 0 ||
+               strncmp(line, "# TYPE trainyard_", 17) == 0;
     if (sscanf(line, "trainyard_%100[a-z_]%n", name, &used) != 1)
         return false;
     if (line[used] == '{')

@@ -154,6 +154,25 @@ static void test_memory(void **state)
     assert_non_null(strstr(err.text, "1001 MB of memory, and this box has 1000"));
 }
 
+static void test_runs_of_one_user(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *spec =
+        json_loads("{\"version\": 1, \"command\": [\"/bin/true\"]}", 0, NULL);
+    struct ty_error err = { 0 };
+    char a[128];
+
+    kit_conf(k, "limits.user_runs", "1");
+    submit_as(k, &ann, "", a);
+    assert_int_equal(ty_sched_submit(k->sched, "first", spec, &ann, on_answer, NULL, &err),
+                     -EUSERS);
+    assert_non_null(strstr(err.text, "user 'ann' has 1 runs"));
+    submit_as(k, &bob, "", a);
+    assert_int_equal(kit_cancel(k, a), 0);
+    kit_until(k, kit_ended, a);
+    submit_as(k, &bob, "", a); /* one has ended */
+}
+
 static void test_pause(void **state)
 {
     struct kit *k = *state;
@@ -179,7 +198,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = { T(test_priorities), T(test_shares), T(test_memory),
-                                        T(test_pause) };
+                                        T(test_runs_of_one_user), T(test_pause) };
 
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
 }
