@@ -29,15 +29,19 @@
 #include <trainyard/client.h>
 #include <uv.h>
 
+#define LOG_LOOK_MS (60 * 1000)
+
 struct daemon {
     char *home, *bin, *agent,
         *python_path; /* python_path NULL: no Python packages were installed */
     bool foreground;
+    bool system; /* serves every user of the machine */
     int lock;
     struct ty_conf *conf;
     uv_loop_t loop;
     uv_async_t wake;
     uv_signal_t term, interrupt;
+    uv_timer_t rotate;   /* looks at the size of the log */
     uv_fs_event_t place; /* of the socket, by which it is reached */
     struct stat socket;
     struct ty_store *store;
@@ -68,10 +72,49 @@ static int lock_home(struct daemon *d, struct ty_error *err)
     return 0;
 }
 
-static int open_home(struct daemon *d, struct ty_error *err)
+/* What each user of the machine has to pass through or write to.  What is not named here is root's alone. */
+static int open_to_users(struct daemon *d, struct ty_error *err)
 {
-    const char *network;
-    struct stat st;
+    static const struct {
+        const char *path;
+        mode_t mode;
+    } folders[] = {
+        { ".", 0711 }, { "jobs", 0711 }, { "data", 0711 }, { "data/workspaceblobstore", 01777 }
+    };
+
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        CLEANUP_FREE char *path = ty_path_join(d->home, folders[i].path);
+
+        if (!path)
+            return ty_error_oom(err);
+        if (ty_mkdir_p(path, 0700) < 0 || chmod(path, folders[i].mode) < 0)
+            return ty_error_set(err, -errno, "cannot open the folder '%s' to users: %m", path);
+    }
+    return 0;
+}
+
+/* Once a folder has served the machine it always does: its files belong to many. */
+static int be_system(struct daemon *d, struct ty_error *err)
+{
+    CLEANUP_FREE char *mark = ty_path_join(d->home, TY_SYSTEM_MARK);
+    int fd;
+
+    if (geteuid() != 0)
+        return ty_error_set(
+            err, -EPERM,
+            "a daemon that serves all users of the machine must be started by root; "
+            "leave out --system for one of your own");
+    fd = mark ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0400) : -1;
+    if (fd < 0)
+        return ty_error_set(err, mark ? -errno : -ENOMEM,
+                            "cannot write in the state folder '%s': %m", d->home);
+    close(fd);
+    return open_to_users(d, err);
+}
+
+static int find_home(struct daemon *d, struct ty_error *err)
+{
+    char *absolute;
     int r = ty_mkdir_p(d->home, 0700);
 
     if (r < 0) {
@@ -80,11 +123,22 @@ static int open_home(struct daemon *d, struct ty_error *err)
             err, r, "cannot make the state folder '%s': %m; name another one with TRAINYARD_HOME",
             d->home);
     }
-    char *absolute = realpath(d->home, NULL);
+    absolute = realpath(d->home, NULL);
     if (!absolute)
         return ty_error_oom(err);
     free(d->home);
     d->home = absolute;
+    return 0;
+}
+
+static int open_home(struct daemon *d, struct ty_error *err)
+{
+    const char *network;
+    struct stat st;
+    int r = find_home(d, err);
+
+    if (r < 0)
+        return r;
     network = ty_fs_network_kind(d->home);
     if (network)
         return ty_error_set(
@@ -99,22 +153,26 @@ static int open_home(struct daemon *d, struct ty_error *err)
             "with TRAINYARD_HOME",
             d->home, st.st_uid, geteuid());
     r = lock_home(d, err);
-    return r < 0 ? r
-           : chmod(d->home, 0700) < 0
+    if (r < 0)
+        return r;
+    d->system |= ty_home_is_system(d->home);
+    if (d->system)
+        return be_system(d, err);
+    return chmod(d->home, 0700) < 0
                ? ty_error_set(err, -errno, "cannot set the mode of '%s': %m", d->home)
                : 0;
 }
 
-/* The log is cut at start: beyond the limit the old one is kept once, as daemon.log.1. */
-static int open_log(struct daemon *d, struct ty_error *err)
+/* ---- its log ---- */
+
+/* Beyond the limit the log is set aside, as daemon.log.1 in place of the one before, and begun anew. */
+static int begin_log(struct daemon *d, struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_path_join(d->home, "daemon.log");
     CLEANUP_FREE char *old = ty_path_join(d->home, "daemon.log.1");
     struct stat st;
     int fd;
 
-    if (d->foreground)
-        return 0;
     if (!path || !old)
         return ty_error_oom(err);
     if (stat(path, &st) == 0 && st.st_size > ty_conf_number(d->conf, "daemon.log_bytes"))
@@ -127,8 +185,29 @@ static int open_log(struct daemon *d, struct ty_error *err)
     return 0;
 }
 
+static void on_rotate(uv_timer_t *t)
+{
+    struct daemon *d = t->data;
+    struct ty_error err = { 0 };
+    struct stat st;
+
+    if (fstat(2, &st) < 0 || st.st_size <= ty_conf_number(d->conf, "daemon.log_bytes"))
+        return;
+    if (begin_log(d, &err) < 0)
+        ty_log(TY_LOG_WARN, "the log is not set aside: %s", err.text);
+}
+
+static int open_log(struct daemon *d, struct ty_error *err)
+{
+    int r = d->foreground ? 0 : begin_log(d, err);
+
+    ty_log_init(2, "trainyardd");
+    return r;
+}
+
 /* Listen on <home>/<name>.  A path too long for a socket address is reached through the folder's descriptor. */
-static int listen_on(struct daemon *d, const char *name, int *ret, struct ty_error *err)
+static int listen_on(struct daemon *d, const char *name, mode_t mode, int *ret,
+                     struct ty_error *err)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     CLEANUP_CLOSE int dir = open(d->home, O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -138,7 +217,8 @@ static int listen_on(struct daemon *d, const char *name, int *ret, struct ty_err
     if (n >= (int)sizeof a.sun_path)
         snprintf(a.sun_path, sizeof a.sun_path, "/proc/self/fd/%d/%s", dir, name);
     unlinkat(dir, name, 0); /* the lock is ours: whoever made it is dead */
-    if (dir < 0 || fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 || listen(fd, 511) < 0)
+    if (dir < 0 || fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) < 0 ||
+        fchmodat(dir, name, mode, 0) < 0 || listen(fd, 511) < 0)
         return ty_error_set(err, -errno, "cannot listen on '%s/%s': %m", d->home, name);
     *ret = TAKE_FD(fd);
     return 0;
@@ -173,6 +253,7 @@ static void stop(void *ctx)
     uv_close((uv_handle_t *)&d->wake, NULL);
     uv_close((uv_handle_t *)&d->term, NULL);
     uv_close((uv_handle_t *)&d->interrupt, NULL);
+    uv_close((uv_handle_t *)&d->rotate, NULL);
     uv_close((uv_handle_t *)&d->place, NULL);
 }
 
@@ -224,11 +305,14 @@ static void open_loop(struct daemon *d)
     uv_async_init(&d->loop, &d->wake, on_wake);
     uv_signal_init(&d->loop, &d->term);
     uv_signal_init(&d->loop, &d->interrupt);
+    uv_timer_init(&d->loop, &d->rotate);
     uv_fs_event_init(&d->loop, &d->place);
     d->place.data = d;
-    d->wake.data = d->term.data = d->interrupt.data = d;
+    d->rotate.data = d->wake.data = d->term.data = d->interrupt.data = d;
     uv_signal_start(&d->term, on_signal, SIGTERM);
     uv_signal_start(&d->interrupt, on_signal, SIGINT);
+    if (!d->foreground)
+        uv_timer_start(&d->rotate, on_rotate, LOG_LOOK_MS, LOG_LOOK_MS);
     raise_descriptors();
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
@@ -255,7 +339,8 @@ static int open_sched(struct daemon *d, struct ty_error *err)
                                   .blobs = d->blobs,
                                   .conf = d->conf,
                                   .hub = d->hub,
-                                  .home = d->home };
+                                  .home = d->home,
+                                  .system = d->system };
     int r;
 
     d->agent = ty_path_join(d->bin, "trainyard-agent");
@@ -269,7 +354,7 @@ static int open_sched(struct daemon *d, struct ty_error *err)
                                                     : NULL;
     o.agent = d->agent;
     o.python_path = d->python_path;
-    r = listen_on(d, "runner.sock", &o.runner_fd, err);
+    r = listen_on(d, "runner.sock", 0600, &o.runner_fd, err);
     return r < 0 ? r : ty_sched_open(&o, &d->sched, err);
 }
 
@@ -282,10 +367,11 @@ static int open_http(struct daemon *d, struct ty_error *err)
                                  .conf = d->conf,
                                  .hub = d->hub,
                                  .home = d->home,
+                                 .system = d->system,
                                  .started_us = ty_wall_us(),
                                  .stop = stop,
                                  .ctx = d };
-    int r = listen_on(d, "sock", &o.listen_fd, err);
+    int r = listen_on(d, "sock", d->system ? 0666 : 0600, &o.listen_fd, err);
 
     if (r < 0)
         return r;
@@ -322,6 +408,25 @@ static void report(const char *word, const char *text)
     dprintf(1, text ? "%s %s\n" : "%s\n", word, text);
 }
 
+/* systemd's protocol for Type=notify: a datagram to the socket that the environment names. */
+static void tell_service_manager(const char *what)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    CLEANUP_CLOSE int fd = -1;
+    size_t n = path ? strlen(path) : 0;
+
+    if (n == 0 || n >= sizeof a.sun_path || (path[0] != '/' && path[0] != '@'))
+        return;
+    memcpy(a.sun_path, path, n);
+    if (path[0] == '@')
+        a.sun_path[0] = '\0'; /* an abstract name */
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || sendto(fd, what, strlen(what), MSG_NOSIGNAL, (struct sockaddr *)&a,
+                         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n)) < 0)
+        ty_log(TY_LOG_WARN, "cannot tell the service manager '%s': %m", what);
+}
+
 static void let_go_of_stdout(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -352,7 +457,6 @@ static int start(struct daemon *d, struct ty_error *err)
     r = open_log(d, err);
     if (r < 0)
         return r;
-    ty_log_init(2, "trainyardd");
     open_loop(d);
     return open_parts(d, err);
 }
@@ -388,11 +492,11 @@ static char *own_folder(void)
 
 static int parse_options(struct daemon *d, int argc, char **argv)
 {
-    static const struct option options[] = { { "home", required_argument, NULL, 'H' },
-                                             { "foreground", no_argument, NULL, 'f' },
-                                             { "version", no_argument, NULL, 'V' },
-                                             { "help", no_argument, NULL, 'h' },
-                                             { 0 } };
+    static const struct option options[] = {
+        { "home", required_argument, NULL, 'H' }, { "foreground", no_argument, NULL, 'f' },
+        { "system", no_argument, NULL, 's' },     { "version", no_argument, NULL, 'V' },
+        { "help", no_argument, NULL, 'h' },       { 0 }
+    };
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -401,12 +505,14 @@ static int parse_options(struct daemon *d, int argc, char **argv)
             d->home = strdup(optarg);
         } else if (c == 'f') {
             d->foreground = true;
+        } else if (c == 's') {
+            d->system = d->foreground = true; /* under a service manager, which keeps its log */
         } else if (c == 'V') {
             puts("trainyardd " TY_VERSION);
             return 1;
         } else {
             puts(
-                "usage: trainyardd [--home FOLDER] [--foreground]\n\n"
+                "usage: trainyardd [--home FOLDER] [--foreground] [--system]\n\n"
                 "The Trainyard daemon.  `trainyard up` starts it in the background, `trainyard serve` in the foreground.");
             return c == 'h' ? 1 : 2;
         }
@@ -434,6 +540,7 @@ int main(int argc, char **argv)
     }
     ty_log(TY_LOG_INFO, "version " TY_VERSION " serves '%s'", d.home);
     report("ready", NULL);
+    tell_service_manager("READY=1");
     if (!d.foreground)
         let_go_of_stdout();
     uv_run(&d.loop, UV_RUN_DEFAULT);

@@ -138,7 +138,7 @@ class LiveRun:
 
     def declare_failed(self, text: str) -> None:
         """The run is to be Failed, whatever the exit code of its script; only in its own job, when the script ends. The first word counts."""
-        place = os.path.join(os.environ["TRAINYARD_JOB"], "failed")
+        place = os.path.join(os.environ["TRAINYARD_SPOOL_DIR"], "failed")
         try:
             with open(place, "x", encoding="utf-8", errors="replace") as file:
                 file.write(" ".join(text.split())[:FAILED_CHARS] + "\n")

@@ -47,6 +47,7 @@ static const struct ty_conf_option options[] = {
     { "sched.node_lost_seconds", "60",      "seconds", "silence of a runner after which it is killed and replaced" },
     { "blob.gc_grace_seconds",   "3600",    "seconds", "age at which a file that nothing needs is removed" },
     { "target.require_gpu",      "false",   "bool",    "refuse use_gpu on a machine without a GPU" },
+    { "system.shared",           "false",   "bool",    "under a daemon for all users: everybody may read every run" },
     { "cli.color",               "auto",    "text",    "colors on a terminal: auto, always or never" },
 };
 /* clang-format on */

@@ -28,6 +28,11 @@ struct ty_conf_option {
 };
 const struct ty_conf_option *ty_conf_option(int n);
 
-/* The state folder: $TRAINYARD_HOME, else $XDG_STATE_HOME/trainyard, else ~/.local/state/trainyard.  malloc'ed. */
+/* A daemon of the whole machine: its state folder, and the file in it, root's, that says so. */
+#define TY_SYSTEM_HOME "/var/lib/trainyard"
+#define TY_SYSTEM_MARK "system"
+bool ty_home_is_system(const char *home);
+
+/* The state folder: $TRAINYARD_HOME, else the machine's where there is one, else $XDG_STATE_HOME/trainyard, else ~/.local/state/trainyard.  malloc'ed. */
 int ty_home(char **ret, struct ty_error *err);
 #endif

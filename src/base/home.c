@@ -10,6 +10,7 @@
 #include <limits.h>
 #include <pwd.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static const char *named(const char *variable)
 {
@@ -52,6 +53,14 @@ static char *user_folder(void)
     return NULL;
 }
 
+bool ty_home_is_system(const char *home)
+{
+    CLEANUP_FREE char *mark = ty_path_join(home, TY_SYSTEM_MARK);
+    struct stat st;
+
+    return mark && lstat(mark, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == 0;
+}
+
 int ty_home(char **ret, struct ty_error *err)
 {
     const char *home = named("TRAINYARD_HOME"), *state = named("XDG_STATE_HOME");
@@ -59,6 +68,8 @@ int ty_home(char **ret, struct ty_error *err)
 
     if (home)
         return absolute(home, ret, err);
+    if (ty_home_is_system(TY_SYSTEM_HOME))
+        return absolute(TY_SYSTEM_HOME, ret, err);
     /* The XDG rules say that relative paths are to be ignored. */
     if (state && state[0] == '/') {
         path = ty_path_join(state, "trainyard");

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 struct ty_error;
+struct ty_owner;
 
 struct ty_proc_id {
     char boot[40];  /* /proc/sys/kernel/random/boot_id, or $TRAINYARD_TEST_BOOT_ID */
@@ -29,6 +30,7 @@ struct ty_spawn {
     const char *cwd;         /* NULL: stay */
     int in, out, err;        /* descriptors that become 0, 1, 2; -1: /dev/null */
     int keep[4], nkeep;      /* further descriptors (3 and up) that stay open, numbers unchanged */
+    const struct ty_owner *owner; /* who it runs as; NULL: as this process */
 };
 /* 0 and the pid; a failed exec is reported here, with its reason. */
 int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err);

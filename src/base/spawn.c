@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/owner.h"
 #include "base/proc.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@ extern char **environ;
 
 enum { HIGH_FD = 64, CLOSE_ONE_BY_ONE_MAX = 65536 };
 
-enum step { STEP_FDS, STEP_CWD, STEP_EXEC };
+enum step { STEP_FDS, STEP_OWNER, STEP_CWD, STEP_EXEC };
 
 struct report {
     enum step step;
@@ -101,6 +102,10 @@ static _Noreturn void child(const struct ty_spawn *spec, int pipe_fd)
     /* It may be 0, 1 or 2 when those were closed. */
     pipe_fd = fcntl(pipe_fd, F_DUPFD_CLOEXEC, HIGH_FD);
     report.error = -arrange_fds(spec, pipe_fd);
+    if (!report.error && spec->owner) {
+        report.step = STEP_OWNER;
+        report.error = -ty_owner_become(spec->owner);
+    }
     if (!report.error && spec->cwd && chdir(spec->cwd) < 0) {
         report.step = STEP_CWD;
         report.error = errno;
@@ -123,6 +128,9 @@ static int explain(const struct ty_spawn *spec, const struct report *report, str
     struct stat st;
 
     errno = report->error;
+    if (report->step == STEP_OWNER)
+        return ty_error_set(err, -errno, "cannot start '%s' as user '%s': %m", spec->argv[0],
+                            spec->owner->name);
     if (report->step == STEP_CWD)
         return ty_error_set(err, -errno, "cannot start '%s' in the folder '%s': %m", spec->argv[0],
                             spec->cwd);

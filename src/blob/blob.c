@@ -327,13 +327,21 @@ int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HE
 {
     /* O_NONBLOCK: the open of a pipe must not wait for its other end. */
     CLEANUP_CLOSE int from = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    return from < 0 ? ty_error_set(err, -errno, "cannot read '%s': %m", path)
+                    : ty_blob_put_fd(b, from, path, sha, bytes, err);
+}
+
+int ty_blob_put_fd(struct ty_blobs *b, int from, const char *path, char sha[TY_SHA256_HEX + 1],
+                   uint64_t *bytes, struct ty_error *err)
+{
     char found[TY_SHA256_HEX + 1];
     struct ty_blob_put *p;
     struct stat st;
     uint64_t size;
     int r;
 
-    if (from < 0 || fstat(from, &st) < 0)
+    if (fstat(from, &st) < 0)
         return ty_error_set(err, -errno, "cannot read '%s': %m", path);
     if (!S_ISREG(st.st_mode))
         return ty_error_set(err, -EINVAL, "cannot store '%s': it is not a file", path);

@@ -32,6 +32,9 @@ void ty_blob_abort(struct ty_blob_put *p);
 /* A whole file, by reflink where that works. */
 int ty_blob_put_file(struct ty_blobs *b, const char *path, char sha[TY_SHA256_HEX + 1], uint64_t *bytes,
                      struct ty_error *err);
+/* The same of an open file, which stays the caller's; `path` is its name in error texts. */
+int ty_blob_put_fd(struct ty_blobs *b, int fd, const char *path, char sha[TY_SHA256_HEX + 1], uint64_t *bytes,
+                   struct ty_error *err);
 int ty_blob_put_bytes(struct ty_blobs *b, const void *bytes, size_t n, char sha[TY_SHA256_HEX + 1], struct ty_error *err);
 /* Make everything put so far survive a power cut. */
 int ty_blobs_sync(struct ty_blobs *b);

@@ -69,7 +69,10 @@ static void check_home(struct doctor *d, const char *home)
     if (!at)
         return;
     existing(at);
-    if (access(at, W_OK | X_OK) < 0)
+    if (ty_home_is_system(home))
+        note(d, "state folder", GOOD, NULL, "'%s', of the daemon for all users of this machine",
+             home);
+    else if (access(at, W_OK | X_OK) < 0)
         note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to",
              "'%s' cannot be used: '%s' cannot be written: %s", home, at, strerror(errno));
     else

@@ -352,6 +352,13 @@ int ty_daemon_start(const char *home, const char *daemon, struct ty_error *err)
     CLEANUP_FREE char *program = NULL;
     int r;
 
+    if (geteuid() != 0 && ty_home_is_system(home))
+        return ty_error_set(
+            err, -ECONNREFUSED,
+            "the daemon of this machine ('%s') does not run; an administrator starts it "
+            "with `systemctl start trainyard`, or TRAINYARD_HOME=FOLDER gives you one of "
+            "your own",
+            home);
     if (in_job())
         return ty_error_set(
             err, -ECONNREFUSED,

@@ -38,7 +38,7 @@
     X(GET,    "/api/v1/snapshots/{snapshot}/files/{path+}",  READER,    snapshot_file,   NONE,        BYTES,       "Read one file of a snapshot") \
     X(GET,    "/api/v1/targets",                             READER,    target_list,     NONE,        TARGETS,     "List compute targets") \
     X(GET,    "/api/v1/targets/{target}",                    READER,    target_get,      NONE,        TARGET,      "Show one compute target") \
-    X(PUT,    "/api/v1/targets/{target}",                    OWNER,     target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \
+    X(PUT,    "/api/v1/targets/{target}",                    SUBMITTER, target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \
     X(DELETE, "/api/v1/targets/{target}",                    OWNER,     target_delete,   NONE,        NONE,        "Remove a compute target") \
     X(GET,    "/api/v1/queue",                               READER,    queue_get,       NONE,        QUEUE,       "Show what waits, in order") \
     X(PATCH,  "/api/v1/queue",                               OWNER,     queue_change,    QUEUE_CHANGE, QUEUE,      "Pause or resume the queue") \
@@ -52,7 +52,8 @@
     X(GET,    "/api/v1/datastores/{datastore}/files/{path+}", READER,   data_get,        NONE,        BYTES,       "Read a file of a datastore") \
     X(PUT,    "/api/v1/datastores/{datastore}/files/{path+}", SUBMITTER, data_put,       BYTES,       FILE,        "Write a file of a datastore")
 
-/* Who may ask: today the daemon serves its own user and root, who are all three. */
+/* Who may ask.  In user mode the daemon serves its own user and root, who are all three; in system mode an OWNER is
+ * root, and a SUBMITTER may change the runs that are theirs. */
 enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
 #define TY_SCHEMAS(X) \
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \

@@ -3,6 +3,7 @@
  * The bytes of an upload are written while they come in; making them last, and walking folders, is
  * work for the pool.
  */
+#include "base/owner.h"
 #include "data/datastore.h"
 #include "http/request.h"
 #include "store/store.h"
@@ -50,15 +51,18 @@ int ty_http_datastore_get(struct request *req, struct reply *reply)
 /* What the request has at work. */
 struct work {
     struct ty_datastore *store;
-    struct ty_data_put *put; /* NULL: none */
-    json_t *files;           /* NULL: none */
+    struct ty_data_put *put;      /* NULL: none */
+    json_t *files;                /* NULL: none */
+    const struct ty_owner *owner; /* whose files they are touched as; NULL: the daemon's */
 };
 
 static void work_free(void *data)
 {
     struct work *w = data;
 
+    ty_owner_enter(w->owner);
     ty_data_put_abort(w->put);
+    ty_owner_leave(w->owner);
     ty_datastore_free(w->store);
     json_decref(w->files);
     free(w);
@@ -69,11 +73,15 @@ static int open_store(struct request *req, struct work **ret)
 {
     CLEANUP_JSON json_t *j = NULL;
     struct ty_datastore *d = NULL;
+    const struct ty_owner *owner;
     struct work *w;
     int r = ty_store_datastore(req->http->o.store, req->args[0], &j);
 
     if (r < 0)
         return datastore_missing(req, r);
+    r = auth_owner(req, &owner);
+    if (r < 0)
+        return r;
     r = ty_datastore_open(req->args[0], json_string_value(json_object_get(j, "kind")),
                           json_string_value(json_object_get(j, "root")), &d, &req->err);
     if (r < 0)
@@ -84,6 +92,7 @@ static int open_store(struct request *req, struct work **ret)
         return ty_error_oom(&req->err);
     }
     w->store = d;
+    w->owner = owner;
     request_keep(req, w, work_free);
     *ret = w;
     return 0;
@@ -107,8 +116,11 @@ static int on_file(const char *path, uint64_t bytes, void *ctx)
 static int list_files(struct request *req)
 {
     struct work *w = req->data;
-    int r = ty_datastore_list(w->store, request_param(req, "prefix"), on_file, w, &req->err);
+    int r;
 
+    ty_owner_enter(w->owner);
+    r = ty_datastore_list(w->store, request_param(req, "prefix"), on_file, w, &req->err);
+    ty_owner_leave(w->owner);
     if (r == -EFBIG)
         return ty_error_set(
             &req->err, r,
@@ -137,8 +149,11 @@ int ty_http_data_get(struct request *req, struct reply *reply)
     struct work *w;
     int r = open_store(req, &w);
 
-    if (r == 0)
-        r = ty_datastore_read(w->store, req->args[1], &fd, &bytes, &req->err);
+    if (r < 0)
+        return r;
+    ty_owner_enter(w->owner);
+    r = ty_datastore_read(w->store, req->args[1], &fd, &bytes, &req->err);
+    ty_owner_leave(w->owner);
     if (r < 0)
         return r;
     if (offset > bytes)
@@ -153,9 +168,13 @@ static int data_put_begin(struct request *req)
     struct work *w;
     int r = open_store(req, &w);
 
-    return r < 0 ? r
-                 : ty_datastore_put(w->store, req->args[1], request_switch(req, "overwrite"),
-                                    &w->put, &req->err);
+    if (r < 0)
+        return r;
+    ty_owner_enter(w->owner);
+    r = ty_datastore_put(w->store, req->args[1], request_switch(req, "overwrite"), &w->put,
+                         &req->err);
+    ty_owner_leave(w->owner);
+    return r;
 }
 
 static int data_put_write(struct request *req, const void *bytes, size_t n)
@@ -168,8 +187,11 @@ const struct sink data_put_sink = { .begin = data_put_begin, .write = data_put_w
 static int finish_file(struct request *req)
 {
     struct work *w = req->data;
-    int r = ty_data_put_finish(TAKE(w->put), &req->err);
+    int r;
 
+    ty_owner_enter(w->owner);
+    r = ty_data_put_finish(TAKE(w->put), &req->err);
+    ty_owner_leave(w->owner);
     return r < 0 ? r : reply_json(&req->reply, 201, file_json(req->args[1], req->received));
 }
 

@@ -147,6 +147,8 @@ static int begin(struct request *req, const char *method, int64_t length)
         r = check_version(req);
     if (r == 0)
         r = find_route(req, method, path);
+    if (r == 0)
+        r = auth_may(req);
     if (r == 0 && rest)
         r = request_params(req, rest);
     if (r == 0)

@@ -55,10 +55,19 @@ struct ty_http {
     char *openapi;
     size_t openapi_len;
     char user[64];      /* name of the uid that is served */
+    struct account *accounts; /* who has asked so far */
     bool resumed;       /* a connection was, and the server was not driven since */
     bool stop_wanted;   /* POST /shutdown is answered */
     bool stopping;
     bool closed;        /* the handles are */
+};
+
+/* A user of the machine, as far as the daemon has met them. */
+struct account {
+    uid_t uid;
+    char name[64];
+    struct ty_owner *owner; /* NULL: in user mode, or not looked up */
+    struct account *next;
 };
 
 /* Where the body of a BYTES route goes while it comes in. */
@@ -183,5 +192,15 @@ int openapi_make(char **ret, size_t *n, struct ty_error *err);
 int auth_peer(int fd,
               uid_t *ret); /* who is at the other end of a Unix socket; 0 or a negative errno */
 int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *err);
+/* May they do what the route does, to the run that it names?  In user mode whoever may ask, may. */
+int auth_may(struct request *req);
+bool auth_is_admin(const struct request *req); /* root, or the user whose daemon it is */
+/* For changes that are an administrator's: 0 or -EACCES, "only an administrator (root) can <what>". */
+int auth_need_admin(struct request *req, const char *what);
+/* May they read (or change) this run?  -ENOENT is no refusal: the handler says that better. */
+int auth_run(struct request *req, const char *run, bool change);
+/* In system mode: as whom the files of a datastore are touched; *ret NULL in user mode. */
+int auth_owner(struct request *req, const struct ty_owner **ret);
 void auth_user_name(uid_t uid, char *ret, size_t n);
+void auth_done(struct ty_http *h);
 #endif

@@ -3,6 +3,7 @@
  * A change is given to sched and the request is held until it is stored.  What the reply shows is
  * read from the store after that.
  */
+#include "base/conf.h"
 #include "core/ids.h"
 #include "http/request.h"
 #include "store/store.h"
@@ -84,6 +85,8 @@ int ty_http_run_submit(struct request *req, struct reply *reply)
     int r = request_json(req, "run spec", &spec);
 
     (void)reply;
+    if (r == 0 && json_is_string(json_object_get(spec, "parent")))
+        r = auth_run(req, json_string_value(json_object_get(spec, "parent")), true);
     if (r < 0)
         return r;
     request_hold(req);
@@ -223,6 +226,20 @@ static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
     return check_state(req, f->state);
 }
 
+/* Under a daemon of the whole machine a list shows what its reader may read. */
+static int only_own(struct request *req, struct ty_run_filter *f)
+{
+    if (auth_is_admin(req) || ty_conf_bool(req->http->o.conf, "system.shared"))
+        return 0;
+    if (f->user && strcmp(f->user, req->who.name) != 0)
+        return ty_error_set(&req->err, -EACCES,
+                            "the runs of user '%.80s' can be read by them and by an administrator "
+                            "(root) only",
+                            f->user);
+    f->user = req->who.name;
+    return 0;
+}
+
 /* The id after which the next page begins: null when nothing is left. */
 static json_t *next_page(struct request *req, const struct ty_run_filter *f, const json_t *runs)
 {
@@ -249,6 +266,9 @@ int ty_http_run_list(struct request *req, struct reply *reply)
     size_t i;
     int r = read_filter(req, &f, &tag);
 
+    if (r < 0)
+        return r;
+    r = only_own(req, &f);
     if (r < 0)
         return r;
     r = ty_store_runs(req->http->o.store, &f, &runs);

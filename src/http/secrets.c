@@ -1,4 +1,8 @@
-/* secrets.c - secrets: listed by name, read, set, removed */
+/* secrets.c - secrets: listed by name, read, set, removed
+ *
+ * Under a daemon of the whole machine each user has secrets of their own, stored as <user>/<name>; a '/' can be
+ * in no name that is asked for.
+ */
 #include "base/conf.h"
 #include "core/ascii.h"
 #include "http/request.h"
@@ -22,13 +26,49 @@ static int check_name(struct request *req)
         name, NAME_MAX_SECRET);
 }
 
+/* The name under which the store has it: malloc'ed, NULL: out of memory. */
+static char *stored_name(const struct request *req)
+{
+    return req->http->o.system ? ty_strf("%s/%s", req->who.name, req->args[0])
+                               : strdup(req->args[0]);
+}
+
+/* Of all secrets those of `user`, as they call them. */
+static json_t *own(const json_t *all, const char *user)
+{
+    CLEANUP_JSON json_t *mine = json_array();
+    size_t i, n = strlen(user);
+    const json_t *one;
+
+    json_array_foreach (all, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        json_t *copy;
+
+        if (strncmp(name, user, n) != 0 || name[n] != '/')
+            continue;
+        copy = json_copy((json_t *)one);
+        if (!copy || json_object_set_new(copy, "name", json_string(name + n + 1)) < 0 ||
+            json_array_append_new(mine, copy) < 0)
+            return NULL;
+    }
+    return TAKE(mine);
+}
+
 static int list(struct request *req, json_t **ret)
 {
-    int r = ty_store_secrets(req->http->o.store, ret);
+    CLEANUP_JSON json_t *all = NULL;
+    int r = ty_store_secrets(req->http->o.store, &all);
 
     errno = -r;
-    return r < 0 ? ty_error_set(&req->err, r, "cannot read the secrets from the state folder: %m")
-                 : 0;
+    if (r < 0)
+        return ty_error_set(&req->err, r, "cannot read the secrets from the state folder: %m");
+    *ret = req->http->o.system ? own(all, req->who.name) : TAKE(all);
+    return *ret ? 0 : ty_error_oom(&req->err);
+}
+
+static int no_secret(struct request *req)
+{
+    return ty_error_set(&req->err, -ENOENT, "there is no secret '%s'", req->args[0]);
 }
 
 int ty_http_secret_list(struct request *req, struct reply *reply)
@@ -42,10 +82,13 @@ int ty_http_secret_list(struct request *req, struct reply *reply)
 int ty_http_secret_get(struct request *req, struct reply *reply)
 {
     CLEANUP_FREE char *value = NULL;
-    int r = check_name(req);
+    CLEANUP_FREE char *name = stored_name(req);
+    int r = name ? check_name(req) : ty_error_oom(&req->err);
 
     if (r == 0)
-        r = ty_store_secret(req->http->o.store, req->args[0], &value, &req->err);
+        r = ty_store_secret(req->http->o.store, name, &value, &req->err);
+    if (r == -ENOENT)
+        return no_secret(req);
     return r < 0 ? r
                  : reply_json(reply, 200,
                               json_pack("{s:s s:s}", "name", req->args[0], "value", value));
@@ -119,9 +162,10 @@ static int read_value(struct request *req, const json_t *body, const char **ret)
 int ty_http_secret_put(struct request *req, struct reply *reply)
 {
     CLEANUP_JSON json_t *body = NULL;
+    CLEANUP_FREE char *name = stored_name(req);
     const char *value = NULL;
     struct ty_unit *u;
-    int r = check_name(req);
+    int r = name ? check_name(req) : ty_error_oom(&req->err);
 
     (void)reply;
     if (r == 0)
@@ -133,7 +177,7 @@ int ty_http_secret_put(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     u = ty_unit_new();
-    r = ty_unit_secret_put(u, req->http->o.store, req->args[0], value, &req->err);
+    r = ty_unit_secret_put(u, req->http->o.store, name, value, &req->err);
     if (r < 0) {
         ty_unit_free(u);
         return r;
@@ -144,8 +188,9 @@ int ty_http_secret_put(struct request *req, struct reply *reply)
 int ty_http_secret_delete(struct request *req, struct reply *reply)
 {
     CLEANUP_JSON json_t *found = NULL;
+    CLEANUP_FREE char *name = stored_name(req);
     struct ty_unit *u;
-    int r = check_name(req);
+    int r = name ? check_name(req) : ty_error_oom(&req->err);
 
     (void)reply;
     if (r == 0)
@@ -153,8 +198,8 @@ int ty_http_secret_delete(struct request *req, struct reply *reply)
     if (r < 0)
         return r;
     if (!is_known(found, req->args[0]))
-        return ty_error_set(&req->err, -ENOENT, "there is no secret '%s'", req->args[0]);
+        return no_secret(req);
     u = ty_unit_new();
-    ty_unit_secret_delete(u, req->args[0]);
+    ty_unit_secret_delete(u, name);
     return commit(req, u);
 }

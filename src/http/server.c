@@ -343,6 +343,7 @@ struct ty_http *ty_http_free(struct ty_http *h)
             requests_abandon(h);
             MHD_stop_daemon(h->mhd);
         }
+        auth_done(h);
         free(h->openapi);
         free(h);
     }

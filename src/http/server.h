@@ -6,6 +6,7 @@
  */
 #ifndef TY_HTTP_SERVER_H
 #define TY_HTTP_SERVER_H
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 struct ty_blobs;
@@ -25,6 +26,7 @@ struct ty_http_options {
     const struct ty_conf *conf;
     struct ty_follow_hub *hub;
     const char *home;
+    bool system; /* serves every user of the machine, each with what is theirs; else its own and root */
     int64_t started_us;
     void (*stop)(void *ctx); /* POST /shutdown was answered */
     void *ctx;

@@ -86,6 +86,8 @@ int ty_http_target_put(struct request *req, struct reply *reply)
         return r;
     req->bytes = ty_store_target(req->http->o.store, req->args[0], &before) ==
                  0; /* it exists: 200, not 201 */
+    if (req->bytes && (r = auth_need_admin(req, "change a compute target that exists")) < 0)
+        return r;
     request_hold(req);
     return request_held(
         req, ty_sched_target_put(req->http->o.sched, req->args[0], spec, on_put, req, &req->err));

@@ -1,16 +1,22 @@
-/* collect.c - keeping the files of a job */
+/* collect.c - keeping the files of a job
+ *
+ * Everything in the working directory is looked at and opened as the job's owner, the blob store as the runner:
+ * under a daemon of the whole machine those differ, and a link that a user planted leads where the user may go.
+ */
 #include "runner/collect.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "blob/blob.h"
 #include "data/stage.h"
 #include "runner/child.h"
 #include "runner/records.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -98,8 +104,10 @@ static int flush(struct collecting *c)
 
     if (c->batch.len == 0)
         return 0;
+    ty_owner_leave(c->job->owner);
     for (int try = 1; (r = ty_blobs_sync(c->blobs)) < 0 && try < TY_COLLECT_TRIES; try++)
         pause_us(RETRY_FIRST_US);
+    ty_owner_enter(c->job->owner);
     if (r < 0)
         warn(c, "the disk did not confirm the files of the run: %s", strerror(-r));
     r = c->batch.failed ? -ENOMEM : ty_write_all(c->out, c->batch.text, c->batch.len);
@@ -127,6 +135,21 @@ static int tell(struct collecting *c, const char *path, const char *sha, uint64_
 static bool worth_retrying(int r)
 {
     return r != -ENOENT && r != -EACCES && r != -EPERM && r != -EFBIG && r != -ENOMEM;
+}
+
+/* As the owner what is the owner's, as the runner what is the store's. */
+static int put_blob(struct collecting *c, const char *real, char sha[TY_SHA256_HEX + 1],
+                    uint64_t *bytes, struct ty_error *err)
+{
+    CLEANUP_CLOSE int fd = open(real, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int r;
+
+    if (fd < 0)
+        return ty_error_set(err, -errno, "cannot read '%s': %m", real);
+    ty_owner_leave(c->job->owner);
+    r = ty_blob_put_fd(c->blobs, fd, real, sha, bytes, err);
+    ty_owner_enter(c->job->owner);
+    return r;
 }
 
 /* Put one regular file: `path` is its name as an artifact, `real` where it lies. */
@@ -159,7 +182,7 @@ static int put(struct collecting *c, const char *path, const char *real)
         return 0;
     }
     for (int try = 1;; try++) {
-        r = FAULT("runner.collect", -errno, ty_blob_put_file(c->blobs, real, sha, &bytes, &err));
+        r = FAULT("runner.collect", -errno, put_blob(c, real, sha, &bytes, &err));
         if (r >= 0 || try == TY_COLLECT_TRIES || !worth_retrying(r) ||
             c->retried_us > RETRY_BUDGET_US)
             break;
@@ -220,6 +243,16 @@ struct level {
     const char *name; /* of the folder, relative to the working directory */
 };
 
+/* Not access(): it asks for the real user, who is root while the owner's eyes are used. */
+static bool can_enter(const char *path)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+    struct stat st;
+
+    return fd >= 0 && fstatat(fd, ".", &st, 0) == 0;
+}
+
 /* A folder that cannot be entered is named and left out; the rest is kept.  Its owner may have closed it: it is opened. */
 static int enter(struct collecting *c, const char *name, const char *rel, const char *path,
                  const struct stat *st)
@@ -229,7 +262,7 @@ static int enter(struct collecting *c, const char *name, const char *rel, const 
     for (const char *p = rel; *p; p++)
         depth += *p == '/';
     if ((st->st_mode & 0500) != 0500 && chmod(path, (st->st_mode & 07777) | 0500) < 0 &&
-        access(path, R_OK | X_OK) < 0)
+        !can_enter(path))
         warn(c, "the folder '%s' is not kept: it cannot be read (%s)", name, strerror(errno));
     else if (depth >= TY_WALK_DEPTH_MAX)
         warn(c, "the folder '%s' is not kept: folders are nested more than %d deep", name,
@@ -310,7 +343,21 @@ static void upload(struct collecting *c)
     }
 }
 
+/* As the owner: the data that goes back, then the files that are kept. */
 static int keep(struct collecting *c)
+{
+    int r;
+
+    upload(c);
+    if (!c->blobs)
+        return 0;
+    r = top(c, "outputs");
+    if (r == 0)
+        r = top(c, "logs");
+    return r == 0 ? flush(c) : r;
+}
+
+static int collect(struct collecting *c)
 {
     CLEANUP_FREE char *spool = ty_path_join(c->job->dir, "records.spool");
     struct ty_error err;
@@ -320,16 +367,12 @@ static int keep(struct collecting *c)
         return 0; /* nothing was unpacked */
     if (ty_records_each(spool, learn, c) == 0 && c->nknown > 0)
         qsort(c->known, c->nknown, sizeof *c->known, by_text);
-    upload(c);
-    r = ty_blobs_open(c->job->blobs, &c->blobs, &err);
-    if (r < 0) {
+    if (ty_blobs_open(c->job->blobs, &c->blobs, &err) < 0)
         warn(c, "the files of the run could not be kept: %s", err.text);
-        return 0;
-    }
-    r = top(c, "outputs");
-    if (r == 0)
-        r = top(c, "logs");
-    return r == 0 ? flush(c) : r;
+    ty_owner_enter(c->job->owner);
+    r = keep(c);
+    ty_owner_leave(c->job->owner);
+    return r;
 }
 
 static void conclude(struct collecting *c)
@@ -358,7 +401,7 @@ int ty_collect(int out, void *ctx)
         return -ENOMEM;
     c->job = ctx;
     c->out = out;
-    r = keep(c);
+    r = collect(c);
     if (r == 0)
         conclude(c);
     ty_blobs_free(c->blobs);

@@ -7,6 +7,7 @@
  */
 #include "base/error.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "runner/runner_internal.h"
 #include <assert.h>
@@ -218,6 +219,17 @@ bool ty_deliver_listens(const struct ty_runner *r)
     return welcomed(r) && r->now_us >= r->hold_us && ty_stream_room(r->stream);
 }
 
+/* The spools lie in the owner's hands: they are found and opened as the owner. */
+static bool scan(struct ty_runner *r)
+{
+    bool again;
+
+    ty_owner_enter(r->job->owner);
+    again = ty_rows_scan(r->rows);
+    ty_owner_leave(r->job->owner);
+    return again;
+}
+
 /* Row spools are looked at while somebody may write to them and somebody takes what they hold. */
 static bool polls(const struct ty_runner *r)
 {
@@ -231,7 +243,7 @@ void ty_deliver_pump(struct ty_runner *r)
          logged = false;
 
     if (rows && (r->rescan || r->inotify < 0))
-        r->rescan = ty_rows_scan(r->rows);
+        r->rescan = scan(r);
     if (rows)
         r->rows_due_us = r->now_us + TY_ROWS_POLL_US;
     if (!welcomed(r) || !ty_stream_room(r->stream))

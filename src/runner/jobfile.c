@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,7 @@ struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j)
     if (!j)
         return NULL;
     ty_run_spec_free(j->spec);
+    ty_owner_free(j->owner);
     free(j->dir);
     free(j->work);
     free(j->tmp);
@@ -108,6 +110,24 @@ static int data_dirs(struct ty_jobfile *j, struct ty_error *err)
     return 0;
 }
 
+/* Under a daemon of the whole machine the job is its user's: their home, and not the daemon's. */
+static int find_owner(struct ty_jobfile *j, struct ty_error *err)
+{
+    const char *run_as = NULL;
+    int r = ty_json_get_str(j->json, "job.json", "run_as", &run_as, err);
+
+    if (r < 0 || !run_as)
+        return r;
+    if (geteuid() != 0)
+        return ty_error_set(err, -EPERM, "only root can run a job as user '%s'", run_as);
+    r = ty_owner_find(run_as, &j->owner, err);
+    if (r < 0)
+        return r;
+    j->user = j->owner->name;
+    j->user_home = j->owner->home;
+    return 0;
+}
+
 int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err)
 {
     CLEANUP(ty_jobfile_freep) struct ty_jobfile *j = calloc(1, sizeof *j);
@@ -132,6 +152,8 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
         r = ty_run_spec_parse(json_object_get(j->json, "spec"), &j->spec, err);
     if (r == 0)
         r = data_dirs(j, err);
+    if (r == 0)
+        r = find_owner(j, err);
     if (r < 0)
         return r;
     j->warnings = json_object_get(j->json, "warnings");

@@ -4,6 +4,7 @@
 #define TY_JOBFILE_H
 #include "core/run_spec.h"
 struct ty_error;
+struct ty_owner;
 
 struct ty_jobfile {
     json_t *json; /* owned; what follows borrows from it, except where it says malloc'ed */
@@ -11,6 +12,7 @@ struct ty_jobfile {
     char *dir, *work, *tmp, *spool, *log; /* malloc'ed, absolute */
     const char *run, *token, *socket, *blobs, *home, *workspace, *manifest /* NULL */, *user, *user_home,
         *python_path /* NULL */;
+    struct ty_owner *owner;   /* owned; who the job runs as; NULL: as the runner does */
     const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore */
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */

@@ -52,9 +52,13 @@ int ty_rank_start(const struct ty_launch_spec *s, struct ty_rank *ret, struct ty
     const char *fault = getenv("TY_FAULT");
     CLEANUP_FREE char *fault_env = fault ? ty_strf("TY_FAULT=%s", fault) : NULL;
     const char *env[] = { "PATH=/usr/local/bin:/usr/bin:/bin", mark, fault_env, NULL };
-    struct ty_spawn spawn = {
-        .argv = argv, .envp = env, .cwd = "/", .in = -1, .out = s->err, .err = s->err
-    };
+    struct ty_spawn spawn = { .argv = argv,
+                              .envp = env,
+                              .cwd = "/",
+                              .in = -1,
+                              .out = s->err,
+                              .err = s->err,
+                              .owner = s->owner };
     pid_t pid = 0;
     int fds[2], r;
 

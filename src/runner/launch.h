@@ -8,6 +8,7 @@
 #define TY_LAUNCH_H
 #include <sys/types.h>
 struct ty_error;
+struct ty_owner;
 
 struct ty_launch_spec {
     const char *job_dir; /* marks every process of the job: TRAINYARD_JOB */
@@ -16,6 +17,7 @@ struct ty_launch_spec {
     char *const *argv, *const *env;
     int oom;             /* oom_score_adj of the program */
     int err;             /* the wrapper's own stderr */
+    const struct ty_owner *owner; /* who wrapper and program run as; NULL: as the runner */
 };
 struct ty_rank {
     pid_t pid; /* of the wrapper; 0: none */

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
@@ -85,13 +86,18 @@ static int kill_all(struct ty_runner *r)
     return got;
 }
 
-/* What run.fail() in the script has left in the job folder: a sentence; NULL: it was not called. */
+/* What run.fail() in the script has left in the folder of the row spools: a sentence; NULL: it was not called. */
 static char *declared_failed(const struct ty_runner *r)
 {
-    CLEANUP_FREE char *path = ty_path_join(r->job->dir, "failed");
+    CLEANUP_FREE char *path = ty_path_join(r->job->spool, "failed");
     CLEANUP_FREE char *text = NULL;
+    int got = -ENOMEM;
 
-    if (!path || ty_read_file(path, FAILED_MAX, &text, NULL) < 0)
+    ty_owner_enter(r->job->owner);
+    if (path)
+        got = ty_read_file(path, FAILED_MAX, &text, NULL);
+    ty_owner_leave(r->job->owner);
+    if (got < 0)
         return NULL;
     text[strcspn(text, "\n")] = '\0';
     return ty_strf("the script called run.fail()%s%s", *text ? ": " : "", text);
@@ -241,7 +247,8 @@ static void launch(struct ty_runner *r)
                                     .argv = argv,
                                     .env = env,
                                     .oom = r->oom,
-                                    .err = STDERR_FILENO };
+                                    .err = STDERR_FILENO,
+                                    .owner = r->job->owner };
 
         head_log(r);
         phase(r, TY_PHASE_running);

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/fs.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "blob/snapshot.h"
 #include "core/launch_plan.h"
@@ -12,6 +13,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define MANIFEST_MAX (512 << 20)
 
@@ -104,12 +107,44 @@ int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *
     return 0;
 }
 
-int ty_prepare(int out, void *ctx)
+/* A folder before its content, and the whole before anybody but root can enter it: nothing is followed. */
+static int give(const char *rel, const struct stat *st, void *ctx)
 {
     const struct ty_jobfile *j = ctx;
+    CLEANUP_FREE char *path = ty_path_join(j->work, rel);
+
+    (void)st;
+    if (!path)
+        return -ENOMEM;
+    return lchown(path, j->owner->uid, j->owner->gid) < 0 ? -errno : 0;
+}
+
+/* Until here the working directory is root's own; from here on it is the user's, and so is this process. */
+static int hand_over(struct ty_jobfile *j, struct ty_error *err)
+{
+    int r = ty_mkdir_p(j->work, 0700);
+
+    if (!j->owner)
+        return 0;
+    if (r == 0)
+        r = ty_walk(j->work, give, j, err);
+    if (r == 0 && lchown(j->work, j->owner->uid, j->owner->gid) < 0)
+        r = -errno;
+    if (r == 0)
+        r = ty_owner_become(j->owner);
+    return r < 0 ? ty_error_set(err, r, "cannot give the working directory to user '%s': %s",
+                                j->owner->name, strerror(-r))
+                 : 0;
+}
+
+int ty_prepare(int out, void *ctx)
+{
+    struct ty_jobfile *j = ctx;
     struct ty_error err = { 0 };
     int r = j->manifest ? unpack(j, out, &err) : 0;
 
+    if (r == 0)
+        r = hand_over(j, &err);
     if (r == 0)
         r = make_folders(j, &err);
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/proc.h"
 #include "base/str.h"
 #include "runner/oom.h"
@@ -33,7 +34,7 @@
 
 #define WRITE_RETRY_US (1000 * 1000)
 #define OOM_PROTECT (-500)
-#define LOCK_WAIT_US (1000 * 1000)
+#define LOCK_WAIT_US (10 * 1000 * 1000) /* on a busy machine a fresh process may not run for seconds */
 #define LOCK_LOOK_US 2000
 
 static const char *const log_names[TY_LOG_COUNT] = {
@@ -218,6 +219,18 @@ static void learn(uint64_t seq, const json_t *o, void *ctx)
         p->collected = seq;
 }
 
+/* What the job writes to is its user's; the folders above stay the runner's, so that nothing can be exchanged. */
+static int hand_over(const struct ty_jobfile *j, const char *logs)
+{
+    if (!j->owner)
+        return 0;
+    if (chmod(j->log, 0711) < 0 || chmod(logs, 0711) < 0 ||
+        lchown(j->spool, j->owner->uid, j->owner->gid) < 0 ||
+        lchown(j->tmp, j->owner->uid, j->owner->gid) < 0)
+        return -errno;
+    return 0;
+}
+
 static int open_files(struct ty_runner *r, struct past *past, struct ty_error *err)
 {
     const struct ty_jobfile *j = r->job;
@@ -228,10 +241,14 @@ static int open_files(struct ty_runner *r, struct past *past, struct ty_error *e
 
     for (size_t i = 0; i < sizeof folders / sizeof *folders && got == 0; i++)
         got = ty_mkdir_p(folders[i], 0700);
+    if (got == 0)
+        got = hand_over(j, logs);
     if (got < 0)
         return ty_error_set(err, got, "cannot make the folders of the job: %s", strerror(-got));
     for (int i = 0; i < TY_LOG_COUNT && got == 0; i++)
         got = ty_logtail_open(&r->log[i], j->log, log_names[i], (uint64_t)j->log_bytes_max, err);
+    if (got == 0 && j->owner && fchown(r->log[TY_LOG_DRIVER].fd, j->owner->uid, j->owner->gid) < 0)
+        got = ty_error_set(err, -errno, "cannot give the log to user '%s': %m", j->owner->name);
     if (got == 0)
         got = ty_records_open(records, learn, past, &r->records, err);
     return got;

@@ -281,6 +281,7 @@ static int make_job_folder(struct live *l, struct ty_error *err)
         .run = l->name,
         .token = l->token,
         .user = l->user,
+        .run_as_user = s->o.system,
         .attempt = l->run.attempt,
         .spec = l->spec->json,
         .snapshot = l->spec->snapshot,

@@ -7,6 +7,7 @@
 #ifndef TY_SCHED_H
 #define TY_SCHED_H
 #include "base/json.h"
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 struct ty_blobs;
@@ -23,6 +24,7 @@ struct ty_sched_options {
     const struct ty_conf *conf;
     struct ty_follow_hub *hub;
     const char *home;        /* the state folder */
+    bool system;             /* each job runs as the user who submitted it */
     const char *agent;       /* absolute path of trainyard-agent */
     const char *python_path; /* folder with our Python packages, or NULL */
     int runner_fd;           /* listening Unix socket for runners; taken over */

@@ -85,6 +85,7 @@ void ty_unit_secret_delete(struct ty_unit *u, const char *name);
 
 /* Reads.  0 or -ENOENT, -ENOMEM, -EIO; json results are new references, in the shapes of docs/spec/http-api.md. */
 int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret);
+int ty_store_run_user(struct ty_store *st, const char *name, char **ret); /* whose run it is; malloc'ed */
 int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret); /* RUN */
 struct ty_run_filter {
     const char *experiment, *target, *state /* or "active", "ended" */, *user; /* NULL: any */

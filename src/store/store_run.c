@@ -185,6 +185,21 @@ int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret)
     return store_get_i64(&st->reader, ret, STMT_run_id, "t", name);
 }
 
+int ty_store_run_user(struct ty_store *st, const char *name, char **ret)
+{
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_run_user, "t", name);
+    char *user;
+    int r = store_step(q);
+
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    user = strdup(store_text(q, 0));
+    if (!user)
+        return -ENOMEM;
+    *ret = user;
+    return 0;
+}
+
 json_t *store_pairs(struct ty_store *st, enum stmt id, int64_t run)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, id, "i", run);

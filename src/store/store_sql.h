@@ -91,6 +91,7 @@
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.snapshot = snapshot.id)") \
     \
     R(run_id, "SELECT id FROM run WHERE name = ?1") \
+    R(run_user, "SELECT user FROM run WHERE name = ?1") \
     R(run_get, "SELECT " SQL_RUN_COLUMNS ", s.json FROM run r LEFT JOIN spec s ON s.run = r.id WHERE r.name = ?1") \
     R(tag_list, "SELECT key, value FROM tag WHERE run = ?1 ORDER BY key") \
     R(property_list, "SELECT key, value FROM property WHERE run = ?1 ORDER BY key") \

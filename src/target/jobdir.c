@@ -67,6 +67,8 @@ static char *job_json(const struct ty_jobdir *j, const char *dir)
                   (json_int_t)j->log_bytes_max, "artifact_files_max",
                   (json_int_t)j->artifact_files_max, "artifact_bytes_max",
                   (json_int_t)j->artifact_bytes_max, "warnings", j->warnings);
+    if (o && j->run_as_user && json_object_set_new(o, "run_as", json_string(j->user)) < 0)
+        return NULL;
     return o ? ty_json_text(o) : NULL;
 }
 
@@ -116,6 +118,9 @@ int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_
         r = ty_rm_rf(tmp);
     if (r == 0)
         r = ty_mkdir_p(tmp, 0700);
+    /* The user passes through to the folders that the runner hands over; nobody can list it. */
+    if (r == 0 && j->run_as_user && chmod(tmp, 0711) < 0)
+        r = -errno;
     if (r == 0)
         r = put_job_json(j, tmp, dir);
     if (r == 0 && j->snapshot)

@@ -9,6 +9,7 @@ struct ty_error;
 struct ty_jobdir {
     const char *home;        /* state folder */
     const char *run, *token, *user;
+    bool run_as_user;        /* the runner is root, and its job runs as `user` */
     int attempt;
     const json_t *spec;      /* run spec */
     const char *snapshot;    /* NULL: none */

@@ -1,4 +1,6 @@
 /* test_auth.c - who may ask */
+#include "base/cleanup.h"
+#include "base/conf.h"
 #include "base/error.h"
 #include "http/request.h"
 #include "kit.h"
@@ -57,10 +59,59 @@ static void test_user_name(void **state)
     assert_string_equal(name, "3999999999");
 }
 
+/* A request of `name` for one run, to a daemon of the whole machine. */
+static int may_ask(struct kit *k, const char *name, uid_t uid, const char *method, const char *path,
+                   struct ty_error *err)
+{
+    struct ty_http h = { .o = { .system = true, .store = k->store, .conf = k->conf } };
+    CLEANUP_FREE char *text = strdup(path);
+    struct request req = { .http = &h, .who = { .uid = uid, .name = name } };
+    int r;
+
+    assert_int_equal(ty_route_find(method, text, &req.match), 0);
+    req.args = (const char **)req.match.args;
+    r = auth_may(&req);
+    *err = req.err;
+    return r;
+}
+
+static void test_system(void **state)
+{
+    struct kit *k = *state;
+    struct ty_error err;
+
+    kit_run(k, "r1"); /* ann's */
+    assert_int_equal(may_ask(k, "ann", 1000, "GET", "/api/v1/runs/r1", &err), 0);
+    assert_int_equal(may_ask(k, "ann", 1000, "POST", "/api/v1/runs/r1/cancel", &err), 0);
+    assert_int_equal(may_ask(k, "root", 0, "DELETE", "/api/v1/runs/r1", &err), 0);
+    assert_int_equal(may_ask(k, "bob", 1001, "GET", "/api/v1/runs/r1/follow", &err), -EACCES);
+    assert_non_null(strstr(err.text, "belongs to user 'ann'"));
+    assert_int_equal(may_ask(k, "bob", 1001, "PUT", "/api/v1/runs/r1/files/a", &err), -EACCES);
+    assert_int_equal(may_ask(k, "bob", 1001, "GET", "/api/v1/runs/none", &err), 0);
+    assert_int_equal(may_ask(k, "bob", 1001, "GET", "/api/v1/queue", &err), 0);
+    assert_int_equal(may_ask(k, "bob", 1001, "PATCH", "/api/v1/queue", &err), -EACCES);
+    assert_int_equal(may_ask(k, "bob", 1001, "POST", "/api/v1/shutdown", &err), -EACCES);
+    assert_non_null(strstr(err.text, "only an administrator"));
+}
+
+static void test_system_shared(void **state)
+{
+    struct kit *k = *state;
+    struct ty_error err;
+
+    kit_run(k, "r1");
+    assert_int_equal(ty_conf_set(k->conf, "system.shared", "true", "test", &err), 0);
+    assert_int_equal(may_ask(k, "bob", 1001, "GET", "/api/v1/runs/r1/metrics", &err), 0);
+    assert_int_equal(may_ask(k, "bob", 1001, "PATCH", "/api/v1/runs/r1/tags", &err), -EACCES);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_peer), cmocka_unit_test(test_check),
-                                        cmocka_unit_test(test_user_name) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_peer), cmocka_unit_test(test_check), cmocka_unit_test(test_user_name),
+        cmocka_unit_test_setup_teardown(test_system, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_system_shared, kit_open, kit_close)
+    };
 
     return cmocka_run_group_tests_name("auth", tests, NULL, NULL);
 }
