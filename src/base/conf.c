@@ -41,6 +41,7 @@ static const struct ty_conf_option options[] = {
     { "run.cancel_grace_seconds", "10",     "seconds", "time between asking a run to stop and killing it" },
     { "sched.cpus",              "0",       "count",   "CPU slots of this machine; 0 takes all of it" },
     { "sched.memory_mb",         "0",       "count",   "memory of this machine in MB, for runs that ask for some; 0 takes all of it" },
+    { "sched.share_half_life",   "86400",   "seconds", "time in which what a user has used loses half its weight in the queue's order" },
     { "sched.user_cpus",         "0",       "count",   "most CPU slots that one user's runs hold at a time; 0: no limit" },
     { "sched.begin_seconds",     "300",     "seconds", "how long a runner that cannot begin (a full disk) is tried again before its run is given up" },
     { "sched.silent_seconds",    "10",      "seconds", "silence of a runner after which its run is NotResponding" },

@@ -34,7 +34,8 @@
 
 #define WRITE_RETRY_US (1000 * 1000)
 #define OOM_PROTECT (-500)
-#define LOCK_WAIT_US (10 * 1000 * 1000) /* on a busy machine a fresh process may not run for seconds */
+#define LOCK_WAIT_US \
+    (10 * 1000 * 1000) /* on a busy machine a fresh process may not run for seconds */
 #define LOCK_LOOK_US 2000
 
 static const char *const log_names[TY_LOG_COUNT] = {

@@ -166,15 +166,16 @@ static void on_pruned(void *ctx, int r)
 {
     struct round *g = ctx;
 
-    g->r = r;
     if (r < 0)
         ty_error_set(&g->err, r, "cannot store what was removed: %s", strerror(-r));
     if (r < 0 && ty_store_failed(g->sched->o.store))
         recover_soon(g->sched);
-    if (g->r == 0)
-        g->r = uv_queue_work(g->sched->o.loop, &g->work, on_pool, on_walked);
-    if (g->r < 0)
+    if (r == 0)
+        r = uv_queue_work(g->sched->o.loop, &g->work, on_pool, on_walked);
+    if (r < 0) { /* else the round is the pool's now, g->r with it */
+        g->r = r;
         finish(g);
+    }
 }
 
 /* Runs that ended as `state` (NULL: any) longer ago than the option says; `done` holds those that are in the unit already. */

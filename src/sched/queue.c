@@ -1,7 +1,7 @@
 /* queue.c - which run is next, and why the others wait
  *
- * The order: higher priority first; among equals the run whose user holds the fewest CPU slots; then the order of
- * submission.  Placement is all or nothing: the first run of that order which may start now, but finds too few CPU slots
+ * The order: higher priority first; among equals the run whose user holds the fewest CPU slots, and then has used the
+ * least of them lately (share.c); then the order of submission.  Placement is all or nothing: the first run of that order which may start now, but finds too few CPU slots
  * or too little memory, is not overtaken.  One that waits for something of its own (a node of its target, its
  * user's share) lets others pass.
  */
@@ -14,40 +14,6 @@
 
 #define PAUSED "queue.paused" /* the setting: since when, in microseconds; "" when it is not */
 
-/* What one user holds. */
-struct share {
-    char *user;
-    int cpus;
-    UT_hash_handle hh;
-};
-
-struct share *queue_share(struct ty_sched *s, const char *user)
-{
-    struct share *share;
-
-    HASH_FIND_STR(s->shares, user, share);
-    if (share)
-        return share;
-    share = calloc(1, sizeof *share);
-    if (!share || !(share->user = strdup(user))) {
-        free(share);
-        return NULL;
-    }
-    HASH_ADD_KEYPTR(hh, s->shares, share->user, strlen(share->user), share);
-    return share;
-}
-
-void queue_close(struct ty_sched *s)
-{
-    struct share *share, *next;
-
-    HASH_ITER (hh, s->shares, share, next) {
-        HASH_DEL(s->shares, share);
-        free(share->user);
-        free(share);
-    }
-}
-
 void set_placed(struct live *l, bool placed)
 {
     struct target *t = target_any(l->sched, l->spec->target);
@@ -56,7 +22,7 @@ void set_placed(struct live *l, bool placed)
     l->placed = placed;
     l->sched->cpus_used += change * l->spec->cpus;
     l->sched->memory_used_mb += change * l->spec->memory_mb;
-    l->share->cpus += change * l->spec->cpus;
+    share_change(l->sched, l->share, change * l->spec->cpus);
     if (t)
         t->in_use += change;
 }
@@ -85,11 +51,11 @@ static enum fit fit(struct ty_sched *s, const struct live *l)
 
 static bool is_before(const struct live *a, const struct live *b)
 {
+    int order = share_compare(a->share, b->share);
+
     if (a->spec->priority != b->spec->priority)
         return a->spec->priority > b->spec->priority;
-    if (a->share->cpus != b->share->cpus)
-        return a->share->cpus < b->share->cpus;
-    return a->id < b->id;
+    return order != 0 ? order < 0 : a->id < b->id;
 }
 
 /* The first that waits for nothing of its own, or NULL. */
@@ -116,6 +82,7 @@ void place(struct ty_sched *s)
 
     if (s->stopping || s->recovering || s->paused)
         return;
+    share_account(s);
     while ((l = next_of(s, round)) && fit(s, l) == FITS) {
         struct ty_error err = { 0 };
 
@@ -188,8 +155,11 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
     const char *name = json_string_value(json_object_get(run, "id"));
     const struct live *l = name ? live_find(s, name) : NULL;
     bool waits = l && (queue_waits(l) || (l->trouble && !l->job));
-    int n = waits ? place_of(s, l) : 0;
+    int n;
 
+    if (waits)
+        share_account(s);
+    n = waits ? place_of(s, l) : 0;
     json_object_set_new(run, "why", waits ? why_of(s, l, n) : json_null());
     json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
 }
@@ -214,6 +184,7 @@ int ty_sched_queue(struct ty_sched *s, json_t **ret)
     for (struct live *l = s->runs; l; l = l->hh.next)
         if (queue_waits(l))
             waiting[n++] = l;
+    share_account(s);
     qsort(waiting, n, sizeof *waiting, by_order);
     for (size_t i = 0; i < n; i++) {
         const struct live *l = waiting[i];

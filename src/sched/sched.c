@@ -180,7 +180,7 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
         live_free(l);
         return NULL;
     }
-    l->share = queue_share(s, l->user);
+    l->share = share_of(s, l->user);
     l->warnings = l->share ? json_deep_copy(l->spec->warnings) : NULL;
     if (!l->warnings) {
         live_free(l);
@@ -425,6 +425,7 @@ void ty_sched_stop(struct ty_sched *s)
 {
     if (s->stopping)
         return;
+    share_note(s);
     s->stopping = true;
     ty_ingest_stop(s->ingest);
     for (struct live *l = s->runs; l; l = l->hh.next)
@@ -445,7 +446,7 @@ struct ty_sched *ty_sched_free(struct ty_sched *s)
         live_drop(l);
     HASH_ITER (hh, s->targets, t, tnext)
         target_drop(s, t);
-    queue_close(s);
+    share_close(s);
     ty_ingest_free(s->ingest);
     free(s);
     return NULL;

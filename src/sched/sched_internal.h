@@ -2,6 +2,7 @@
  *
  *   sched.c    the table of live runs, opening, time, recovering
  *   queue.c    which run is next, and why the others wait
+ *   share.c    what each user holds, and has used lately
  *   run.c      one run: its events, what follows from them, what its runner says
  *   submit.c   from a run spec to a live run
  *   interactive.c  runs without a program: whoever submits one logs, and ends it
@@ -111,11 +112,24 @@ void target_drop(struct ty_sched *s, struct target *t);
 
 /* queue.c */
 void queue_open(struct ty_sched *s);
-void queue_close(struct ty_sched *s);
-struct share *queue_share(struct ty_sched *s, const char *user); /* NULL: out of memory */
 bool queue_waits(const struct live *l);
 void set_placed(struct live *l, bool placed);
 void place(struct ty_sched *s); /* start what may start now */
+
+/* share.c */
+struct share {
+    char *user;
+    int cpus;         /* slots that placed runs hold */
+    double used;      /* slot-seconds, losing weight with time, up to at_us (wall clock) */
+    int64_t at_us, noted_us;
+    UT_hash_handle hh;
+};
+struct share *share_of(struct ty_sched *s, const char *user); /* NULL: out of memory */
+void share_change(struct ty_sched *s, struct share *share, int cpus); /* it holds so many more, or fewer */
+void share_account(struct ty_sched *s); /* bring all up to now; before they are compared */
+int share_compare(const struct share *a, const struct share *b); /* negative: a is to be served first */
+void share_note(struct ty_sched *s); /* for the next daemon */
+void share_close(struct ty_sched *s);
 
 /* run.c */
 /* Apply the event and add it to the unit.  -EPROTO when it cannot follow: then nothing was added. */

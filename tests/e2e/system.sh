@@ -73,6 +73,8 @@ check "a run of the first user goes on" until_true 20 in_state "$slow" Running
 exits "the other cannot cancel it" 4 as $B trainyard cancel "$slow"
 pid=$(trainyard api "/api/v1/runs/$slow/events" | $PY -c 'import json,sys; print([e["data"]["pid"] for e in json.load(sys.stdin)["events"] if (e.get("data") or {}).get("pid")][-1])')
 equal "...its process is its owner's" "$(id -u $A)" "$(stat -c %u "/proc/$pid")"
+equal "...and they enter it" "$(id -u $A) $TRAINYARD_HOME/jobs/$slow/work" "$(as $A trainyard exec "$slow" -- sh -c 'echo $(id -u) $PWD')"
+equal "...or run and watch another one" "seen" "$(as $A trainyard run -- echo seen 2>/dev/null)"
 exits "the queue is root's" 4 as $B trainyard queue pause
 trainyard queue pause 2>/dev/null
 waits=$(as $A trainyard submit -q -- true)

@@ -1,6 +1,6 @@
 /* test_owner.c - acting as a user */
-#include "base/owner.h"
 #include "base/error.h"
+#include "base/owner.h"
 #include "base/proc.h"
 #include "tests.h"
 #include <errno.h>
@@ -139,7 +139,8 @@ static void test_only_one_thread(void **state)
 
 static void test_spawn(void **state)
 {
-    const char *argv[] = { "/bin/sh", "-c", "test $(id -un) = " USER " && ! test -r /etc/shadow", NULL };
+    const char *argv[] = { "/bin/sh", "-c", "test $(id -un) = " USER " && ! test -r /etc/shadow",
+                           NULL };
     const char *env[] = { "PATH=/usr/bin:/bin", NULL };
     struct ty_spawn s = { .argv = argv, .envp = env, .cwd = "/", .in = -1, .out = -1, .err = -1 };
     struct ty_owner *o = NULL;
@@ -161,10 +162,8 @@ static void test_spawn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_find),
-        cmocka_unit_test(test_nobody_to_be),
-        cmocka_unit_test(test_enter),
-        cmocka_unit_test(test_only_one_thread),
+        cmocka_unit_test(test_find),  cmocka_unit_test(test_nobody_to_be),
+        cmocka_unit_test(test_enter), cmocka_unit_test(test_only_one_thread),
         cmocka_unit_test(test_spawn),
     };
 

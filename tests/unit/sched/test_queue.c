@@ -127,6 +127,37 @@ static void test_shares(void **state)
     kit_state(k, a3, "Running");
 }
 
+/* On a box with one slot nobody holds anything when a run ends: who has used less is next, also after a restart. */
+static void test_lately(void **state)
+{
+    struct kit *k = *state;
+    char a1[128], a2[128], b1[128];
+
+    kit_conf(k, "sched.cpus", "1");
+    kit_stop(k);
+    kit_start(k);
+    submit_as(k, &ann, "", a1);
+    kit_state(k, a1, "Running");
+    submit_as(k, &ann, "\"display_name\": \"a\", ", a2);
+    submit_as(k, &bob, "\"display_name\": \"b\", ", b1);
+    kit_idle(k, 100);
+    pause_queue(k, true);
+    assert_int_equal(kit_cancel(k, a1), 0);
+    kit_until(k, kit_ended, a1);
+    assert_queue(k, "ba"); /* both hold nothing now */
+    kit_stop(k);
+    kit_start(k);
+    assert_queue(k, "ba");
+    pause_queue(k, false);
+    kit_state(k, b1, "Running");
+    assert_queue(k, "a");
+    kit_conf(k, "sched.share_half_life", "0"); /* nothing counts: the order of submission */
+    submit_as(k, &bob, "\"display_name\": \"c\", ", a1);
+    assert_int_equal(kit_cancel(k, b1), 0);
+    kit_state(k, a2, "Running");
+    assert_queue(k, "c");
+}
+
 static void test_memory(void **state)
 {
     struct kit *k = *state;
@@ -197,7 +228,8 @@ static void test_pause(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_priorities), T(test_shares), T(test_memory),
+    const struct CMUnitTest tests[] = { T(test_priorities),       T(test_shares),
+                                        T(test_lately),           T(test_memory),
                                         T(test_runs_of_one_user), T(test_pause) };
 
     return cmocka_run_group_tests_name("queue", tests, NULL, NULL);
