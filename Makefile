@@ -2,7 +2,8 @@
 # make setup      install the Debian or Ubuntu packages that are missing
 # make demo       set up, build, and run the demonstration
 # make test       set up, build, and run every test
-# make fuzz       damaged input for every parser, FUZZ_SECONDS each (make test: a few thousand inputs)
+# make fuzz       libFuzzer on every parser of foreign bytes, FUZZ_SECONDS each (make test: two seconds)
+# make soak       ten thousand short runs (SOAK_RUNS), and what they leave of memory and disk
 # make bench      the benchmarks
 # make install    PREFIX=/usr/local
 # make clean      remove build/
@@ -33,15 +34,23 @@ test: setup-test
 	@meson configure build -Dtests=true
 	@ninja -C build -j$(JOBS)
 	@ninja -C build/san -j$(JOBS)
+	@$(MAKE) --no-print-directory build/fuzz/build.ninja
+	@ninja -C build/fuzz -j$(JOBS) fuzzers
 	@tests/run
 
-fuzz: setup-test build/san/build.ninja
-	@ninja -C build/san tests/fuzz/fuzz
-	cd build/san/tests/fuzz && ./fuzz -t $(FUZZ_SECONDS) -s $$(date +%s)
+build/fuzz/build.ninja: | build/build.ninja
+	CC=clang meson setup build/fuzz -Dfuzz=true -Dtests=true -Db_sanitize=address,undefined -Db_lundef=false
+
+fuzz: setup-test build/fuzz/build.ninja
+	@ninja -C build/fuzz -j$(JOBS) fuzzers
+	@tests/fuzz/run $(FUZZ_SECONDS)
 
 demo: setup
 	@$(MAKE) --no-print-directory all
 	@examples/demo
+
+soak: all
+	@tests/soak
 
 bench: all
 	@bench/run
@@ -53,4 +62,4 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all setup setup-test test fuzz demo bench install clean
+.PHONY: all setup setup-test test fuzz soak demo bench install clean

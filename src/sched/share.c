@@ -81,7 +81,8 @@ static void note(struct ty_sched *s, struct share *share)
     if (!key)
         return;
     share->noted_us = share->at_us;
-    snprintf(text, sizeof text, "%" PRId64 " %" PRId64, (int64_t)(share->used * 1000), share->at_us);
+    snprintf(text, sizeof text, "%" PRId64 " %" PRId64, (int64_t)(share->used * 1000),
+             share->at_us);
     u = ty_unit_new();
     ty_unit_setting(u, key, text);
     ty_store_commit(s->o.store, u, NULL, NULL);

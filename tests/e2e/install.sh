@@ -12,6 +12,23 @@ exits "Python finds the service" 0 env PYTHONPATH="$top/lib/trainyard/python" $P
     'from azureml.core import Workspace; print([e for e in Workspace.from_config().experiments])'
 has "...and its experiment" "$out" "project"
 
+man=$top/share/man
+plain() { sed 's/.\x08//g'; }
+equal "each command has a page of the manual" "$(trainyard help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\)\( [a-z]\{2,\}\)\{0,1\}  .*/\1\2/p' | tr ' ' - | sort)" \
+    "$(cd "$man/man1" && ls trainyard-*.1 | sed 's/^trainyard-//; s/\.1$//' | sort)"
+exits "...without a mistake in their language" 0 sh -c "mandoc -T lint -W warning '$man'/man1/*.1 '$man'/man5/*.5"
+page=$(mandoc -T ascii "$man/man1/trainyard-run.1" | plain)
+has "...which says what --help says" "$page" "The exit code is the job's own \(128 \+ signal\)"
+has "...with the options" "$page" "--max-run-duration TIME"
+has "...and the examples" "$page" "trainyard run --env SEED=1 --cpus 2 --max-run-duration 2h -- ./train.sh"
+has "...one lists the exit codes" "$(mandoc -T ascii "$man/man1/trainyard.1" | plain)" "^ *125 +run, rerun"
+has "...and one the configuration" "$(mandoc -T ascii "$man/man5/trainyard-config.5" | plain)" "limits.snapshot_bytes \(bytes; default 300MB\)"
+has "completion is where bash looks" "$(bash -c ". '$top/share/bash-completion/completions/trainyard'; complete -p trainyard")" "_trainyard trainyard"
+check "...where zsh looks" grep -q '^#compdef trainyard' "$top/share/zsh/site-functions/_trainyard"
+check "...and where fish looks" grep -q 'complete -c trainyard' "$top/share/fish/vendor_completions.d/trainyard.fish"
+
+has "the service manager finds the unit" "$(cat "$top/lib/systemd/system/trainyard.service")" "^ExecStart=.*/bin/trainyard serve --system"
+
 cat > client.c <<'X'
 #include <stdio.h>
 #include <trainyard/client.h>

@@ -1,4 +1,9 @@
-/* fuzz.h - one parser of foreign bytes, as the driver (fuzz.c) sees it */
+/* fuzz.h - the parsers of foreign bytes, and who feeds them
+ *
+ *   parsers.c  request.c   the parsers: what each must do with any bytes, and good inputs to begin with
+ *   target.c               libFuzzer's entry; built once for each parser (make fuzz)
+ *   inputs.c               feeds the good inputs and those in broken/, in every build (make test)
+ */
 #ifndef TY_TESTS_FUZZ_H
 #define TY_TESTS_FUZZ_H
 #include <stdbool.h>
@@ -7,7 +12,7 @@
 
 #define FUZZ_INPUT_MAX (64 * 1024)
 
-/* Good inputs, from which the others are made. */
+/* Takes good inputs, from which the others are made. */
 struct corpus;
 void corpus_add(struct corpus *c, const void *bytes, size_t n);
 void corpus_text(struct corpus *c, const char *text);
@@ -19,5 +24,10 @@ struct parser {
      * must be.  `bytes` is followed by a NUL, which does not belong to the input. */
     bool (*parse)(const char *bytes, size_t n);
 };
-extern const struct parser parsers[]; /* parsers.c; the last has no name */
+extern const struct parser parsers[]; /* the last has no name */
+const struct parser *parser_find(const char *name); /* NULL: none */
+
+/* request.c */
+void seed_request(struct corpus *c);
+bool parse_request(const char *bytes, size_t n);
 #endif

@@ -549,5 +549,14 @@ const struct parser parsers[] = {
     { "spool", seed_spool, parse_spool },
     { "conf", seed_conf, parse_conf },
     { "words", seed_words, parse_words },
+    { "request", seed_request, parse_request },
     { 0 },
 };
+
+const struct parser *parser_find(const char *name)
+{
+    for (const struct parser *p = parsers; p->name; p++)
+        if (strcmp(p->name, name) == 0)
+            return p;
+    return NULL;
+}

@@ -100,8 +100,12 @@ int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *sp
                               .spec = text,
                               .run = TY_RUN_INIT };
     struct ty_event_note note = { .at_us = 1780000000000000, .exit_code = -1 };
-    struct ty_unit *u = ty_unit_new();
+    struct ty_unit *u;
+    struct found f;
 
+    if (!name || !*name || find(s, name, &f, NULL) == 0)
+        return ty_error_set(err, -EINVAL, "the double names a run by its display_name, once");
+    u = ty_unit_new();
     ty_unit_run_add(u, &row);
     ty_run_apply(&row.run, TY_EV_SUBMITTED, &note);
     ty_unit_event(u, row.id, 1, note.at_us, "submitted", NULL, &row.run);
