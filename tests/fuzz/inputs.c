@@ -35,6 +35,8 @@ void corpus_add(struct corpus *c, const void *bytes, size_t n)
 {
     CLEANUP_FREE char *path = c->folder ? ty_strf("%s/good-%d", c->folder, c->count) : NULL;
 
+    if (n == 0)
+        return;
     c->count++;
     if (path ? ty_write_file(path, bytes, n, 0600) < 0 : !feed(c->parser, bytes, n)) {
         printf("# good input %d of %s was refused: %.100s\n", c->count, c->parser->name,
