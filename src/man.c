@@ -49,7 +49,8 @@ static void add_argument(struct ty_str *page, const char *text)
 static void add_head(struct ty_str *page, const char *title, int section, const char *name,
                      const char *summary)
 {
-    ty_str_addf(page, ".Dd " RELEASED "\n.Dt %s %d\n.Os Trainyard " TY_VERSION "\n.Sh NAME\n.Nm %s\n.Nd ",
+    ty_str_addf(page,
+                ".Dd " RELEASED "\n.Dt %s %d\n.Os Trainyard " TY_VERSION "\n.Sh NAME\n.Nm %s\n.Nd ",
                 title, section, name);
     add_text(page, summary, strlen(summary));
     ty_str_add(page, "\n");
@@ -176,7 +177,8 @@ static void command_page(const struct ty_cli_command *c, const char *name, const
         ty_str_add(page, ".\n");
     }
     add_options(page, "OPTIONS", c->options);
-    ty_str_add(page, ".Pp\nThe options of every command, and the exit codes, are in\n.Xr trainyard 1 .\n");
+    ty_str_add(
+        page, ".Pp\nThe options of every command, and the exit codes, are in\n.Xr trainyard 1 .\n");
     if (c->examples) {
         ty_str_add(page, ".Sh EXAMPLES\n");
         add_literal(page, c->examples, strlen(c->examples));
@@ -196,9 +198,11 @@ static void program_page(struct ty_str *page)
     };
 
     add_head(page, "TRAINYARD", 1, "trainyard", "training jobs on machines of your own");
-    ty_str_add(page, ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh DESCRIPTION\n"
-                     "Submits PyTorch jobs to this machine, keeps a queue, shows logs and metrics while they come, and\n"
-                     "keeps what the jobs leave.\nThe commands are:\n.Bl -tag -width Ds\n");
+    ty_str_add(
+        page,
+        ".Sh SYNOPSIS\n.Nm\n.Ar command\n.Op Ar options\n.Op Ar arguments\n.Sh DESCRIPTION\n"
+        "Submits PyTorch jobs to this machine, keeps a queue, shows logs and metrics while they come, and\n"
+        "keeps what the jobs leave.\nThe commands are:\n.Bl -tag -width Ds\n");
     for (int i = 0; ty_cli_commands[i]; i++) {
         const struct ty_cli_command *c = ty_cli_commands[i];
         CLEANUP_FREE char *name = page_name(c->name);
@@ -208,12 +212,14 @@ static void program_page(struct ty_str *page)
     }
     ty_str_add(page, ".El\n");
     add_options(page, "OPTIONS OF EVERY COMMAND", ty_cli_global_options);
-    ty_str_add(page, ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n"
-                     ".It Ev TRAINYARD_HOME\nThe state folder.\n"
-                     ".It Ev TRAINYARD_DAEMON\nThe program trainyardd, where it does not lie beside trainyard or on PATH.\n"
-                     ".It Ev TRAINYARD_LOG\nWhat the daemon writes to its log: error, warn, info or debug.\n"
-                     ".It Ev NO_COLOR\nNo colour.\n"
-                     ".El\n");
+    ty_str_add(
+        page,
+        ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n"
+        ".It Ev TRAINYARD_HOME\nThe state folder.\n"
+        ".It Ev TRAINYARD_DAEMON\nThe program trainyardd, where it does not lie beside trainyard or on PATH.\n"
+        ".It Ev TRAINYARD_LOG\nWhat the daemon writes to its log: error, warn, info or debug.\n"
+        ".It Ev NO_COLOR\nNo colour.\n"
+        ".El\n");
     ty_str_add(page, ".Sh EXIT STATUS\n.Bl -tag -width Ds\n");
     for (size_t i = 0; i < sizeof exits / sizeof *exits; i++) {
         ty_str_addf(page, ".It %d\n", exits[i].code);
@@ -227,12 +233,14 @@ static void config_page(struct ty_str *page)
     const struct ty_conf_option *o;
 
     add_head(page, "TRAINYARD-CONFIG", 5, "trainyard-config", "configuration of Trainyard");
-    ty_str_add(page, ".Sh DESCRIPTION\n"
-                     "Nothing needs to be configured.\nWhat can be is taken, from the strongest source to the weakest, from\n"
-                     "a flag of the command, an environment variable\n.Ev TRAINYARD_ Ns Ar SECTION Ns _ Ns Ar KEY ,\n"
-                     "the project's file\n.Pa .trainyard/config\n(in the working directory or above it), the user's file\n"
-                     ".Pa ~/.config/trainyard/config ,\nthe machine's file\n.Pa /etc/trainyard/config ,\nand the default.\n"
-                     "Files are INI.\n.Sh OPTIONS\n.Bl -tag -width Ds\n");
+    ty_str_add(
+        page,
+        ".Sh DESCRIPTION\n"
+        "Nothing needs to be configured.\nWhat can be is taken, from the strongest source to the weakest, from\n"
+        "a flag of the command, an environment variable\n.Ev TRAINYARD_ Ns Ar SECTION Ns _ Ns Ar KEY ,\n"
+        "the project's file\n.Pa .trainyard/config\n(in the working directory or above it), the user's file\n"
+        ".Pa ~/.config/trainyard/config ,\nthe machine's file\n.Pa /etc/trainyard/config ,\nand the default.\n"
+        "Files are INI.\n.Sh OPTIONS\n.Bl -tag -width Ds\n");
     for (int i = 0; (o = ty_conf_option(i)); i++) {
         ty_str_add(page, ".It Cm");
         add_argument(page, o->key);

@@ -92,6 +92,10 @@ class Client:
         with self._connection() as connection:
             return connection.home()
 
+    def link(self, run: Optional[str] = None, experiment: Optional[str] = None) -> str:
+        """The address of a run's page, of an experiment's or of the newest runs', for a browser on this machine."""
+        return str(self._json("link_get", query={"run": run, "experiment": experiment})["url"])
+
     def status(self) -> Record:
         """STATUS: version, pid, counts of runs, slots, disk space."""
         return self._json("status_get")

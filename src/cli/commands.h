@@ -8,7 +8,7 @@
 #define TY_COMMANDS(X) \
     X(run) \
     X(submit) X(rerun) \
-    X(ps) X(show) X(why) X(logs) X(attach) X(exec) X(wait) X(cancel) X(tag) X(rm) X(diff) X(compare) X(metrics) \
+    X(ps) X(show) X(why) X(logs) X(attach) X(exec) X(wait) X(cancel) X(tag) X(rm) X(diff) X(compare) X(metrics) X(link) \
     X(artifacts_ls) X(artifacts_get) X(data_ls) X(data_put) X(data_get) \
     X(target_ls) X(target_show) X(queue_ls) X(queue_pause) X(queue_resume) \
     X(secret_ls) X(secret_get) X(secret_set) X(secret_rm) \

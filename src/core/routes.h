@@ -10,11 +10,16 @@
 
 #define TY_ROUTES(X) \
     X(GET,    "/openapi.json",                               READER,    openapi_get,     NONE,        OPENAPI,     "Describe this API") \
+    X(GET,    "/",                                           READER,    page_list,       NONE,        HTML,        "Page: the newest runs") \
+    X(GET,    "/runs/{run}",                                 READER,    page_run,        NONE,        HTML,        "Page: one run") \
+    X(GET,    "/static/{file}",                              READER,    page_static,     NONE,        BYTES,       "What the pages are drawn with") \
     X(GET,    "/metrics",                                    READER,    prometheus_get,  NONE,        PROMETHEUS,  "Say how this daemon is, for Prometheus") \
     X(GET,    "/api/v1/status",                              READER,    status_get,      NONE,        STATUS,      "Say who this daemon is and how it is") \
     X(GET,    "/api/v1/check",                               OWNER,     store_check,     NONE,        CHECK,       "Replay every run's events and compare with the tables") \
     X(POST,   "/api/v1/shutdown",                            OWNER,     daemon_stop,     NONE,        NONE,        "Stop the daemon; runs go on") \
     X(POST,   "/api/v1/gc",                                  OWNER,     gc_run,          NONE,        GC_REPORT,   "Remove what nothing refers to") \
+    X(GET,    "/api/v1/link",                                READER,    link_get,        NONE,        LINK,        "A link to the pages, for a browser on this machine") \
+    X(DELETE, "/api/v1/link",                                SUBMITTER, link_revoke,     NONE,        NONE,        "Make the links void that the asker has got so far") \
     X(GET,    "/api/v1/experiments",                         READER,    experiment_list, NONE,        EXPERIMENTS, "List experiments") \
     X(POST,   "/api/v1/experiments/{experiment}/runs",       SUBMITTER, run_submit,      RUN_SPEC,    RUN,         "Submit a run") \
     X(GET,    "/api/v1/runs",                                READER,    run_list,        NONE,        RUNS,        "List runs, newest first") \
@@ -59,7 +64,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \
     X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
     X(TAG_CHANGE, "tag_change") X(PROPERTY_CHANGE, "property_change") X(RUN_END, "run_end") X(ROWS, "rows") \
-    X(EVENTS, "events") X(STREAM, "stream") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
+    X(EVENTS, "events") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \

@@ -67,33 +67,35 @@ void auth_done(struct ty_http *h)
     h->accounts = NULL;
 }
 
-static int check_system(const struct request *req, struct ty_user *ret, struct ty_error *err)
+static int check_user(struct request *req, uid_t uid)
 {
-    const struct account *a = account(req->http, req->peer->uid);
+    const struct account *a;
 
+    if (!req->http->o.system && uid != geteuid() && uid != 0)
+        return ty_error_set(
+            &req->err, -EACCES,
+            "user %u may not use this daemon, which serves user '%s' (%u) and root; start one of "
+            "your own with `trainyard up`",
+            (unsigned)uid, req->http->user, (unsigned)geteuid());
+    a = account(req->http, uid);
     if (!a)
-        return ty_error_oom(err);
-    *ret = (struct ty_user){ .uid = a->uid, .name = a->name };
+        return ty_error_oom(&req->err);
+    req->who = (struct ty_user){ .uid = a->uid, .name = a->name };
     return 0;
 }
 
-int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *err)
+int auth_check(struct request *req, const char *method, char *query)
 {
     const struct peer *p = req->peer;
+    uid_t uid = p->uid;
+    int r = 0;
 
     if (!p->known)
-        return ty_error_set(err, -EACCES, "this connection does not say which user it belongs to");
-    if (req->http->o.system)
-        return check_system(req, ret, err);
-    if (p->uid != geteuid() && p->uid != 0)
-        return ty_error_set(
-            err, -EACCES,
-            "user %u may not use this daemon, which serves user '%s' (%u) and root; start one of "
-            "your own with `trainyard up`",
-            (unsigned)p->uid, req->http->user, (unsigned)geteuid());
-    *ret =
-        (struct ty_user){ .uid = p->uid, .name = p->uid == geteuid() ? req->http->user : "root" };
-    return 0;
+        return ty_error_set(&req->err, -EACCES,
+                            "this connection does not say which user it belongs to");
+    if (p->web)
+        r = web_who(req, method, query, &uid);
+    return r < 0 ? r : check_user(req, uid);
 }
 
 bool auth_is_admin(const struct request *req)

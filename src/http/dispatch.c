@@ -135,21 +135,32 @@ static int check_stopping(struct request *req)
                                : 0;
 }
 
+/* A link that somebody follows: the browser gets its cookie, and an address that can be shown to others. */
+static int welcome(struct request *req, const char *path, const char *query)
+{
+    return req->token_in_query && ty_routes[req->match.route].out == TY_SCHEMA_HTML
+               ? web_welcome(req, path, query)
+               : 0;
+}
+
 static int begin(struct request *req, const char *method, int64_t length)
 {
     char *rest = req->uri, *path = strsep(&rest, "?");
+    CLEANUP_FREE char *given = strdup(path);
     int r;
 
-    r = check_stopping(req);
+    r = given ? check_stopping(req) : ty_error_oom(&req->err);
     if (r == 0)
-        r = auth_check(req, &req->who, &req->err);
+        r = auth_check(req, method, rest);
     if (r == 0)
         r = check_version(req);
     if (r == 0)
         r = find_route(req, method, path);
     if (r == 0)
         r = auth_may(req);
-    if (r == 0 && rest)
+    if (r == 0)
+        r = welcome(req, given, rest);
+    if (r == 0 && rest && *rest)
         r = request_params(req, rest);
     if (r == 0)
         r = check_length(req, length);

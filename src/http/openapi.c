@@ -19,6 +19,7 @@ static const struct {
     { TY_SCHEMA_BYTES, "application/octet-stream" },
     { TY_SCHEMA_ROWS, "application/octet-stream" },
     { TY_SCHEMA_STREAM, "text/event-stream" },
+    { TY_SCHEMA_HTML, "text/html" },
     { TY_SCHEMA_PROMETHEUS, "text/plain" },
     { TY_SCHEMA_HASHES, "text/plain" },
     { TY_SCHEMA_MANIFEST, "text/plain" },

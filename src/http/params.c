@@ -28,6 +28,11 @@
 
 /* clang-format off */
 static const struct param_rule rules[] = {
+    TEXT(page_list, "experiment", "Runs of this experiment"),
+    TEXT(page_list, "before", "Runs older than the one with this id"),
+    TEXT(page_run, "part", "'metrics': the curves alone, for a page that is shown already"),
+    TEXT(link_get, "run", "To the page of this run, not to the list"),
+    TEXT(link_get, "experiment", "To the list of the runs of this experiment"),
     TEXT(run_list, "experiment", "Runs of this experiment"),
     TEXT(run_list, "target", "Runs on this compute target"),
     TEXT(run_list, "state", "Runs in this state, or 'active' or 'ended'"),

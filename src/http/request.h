@@ -20,6 +20,7 @@
 #include "http/reply.h"
 #include "http/server.h"
 #include "sched/sched.h"
+#include "store/store.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,6 +40,7 @@ struct peer {
     int fd;
     uid_t uid;
     bool known; /* the kernel said who it is */
+    bool web;   /* came in over TCP: a token says who it is */
     struct peer *next, **slot;
 };
 
@@ -56,6 +58,7 @@ struct ty_http {
     size_t openapi_len;
     char user[64];      /* name of the uid that is served */
     struct account *accounts; /* who has asked so far */
+    struct web *web;    /* NULL: no port is open to browsers */
     bool resumed;       /* a connection was, and the server was not driven since */
     bool stop_wanted;   /* POST /shutdown is answered */
     bool stopping;
@@ -88,6 +91,7 @@ struct request {
     int nparams;
     bool plain;                  /* errors as text */
     bool has_body;
+    bool token_in_query;         /* a link: answered by web_welcome */
     struct ty_str body;
     uint64_t received, body_max;
     const struct sink *sink;
@@ -153,6 +157,7 @@ struct param_rule {
 const struct param_rule *param_rule(int n); /* the n-th; NULL after the last */
 
 /* server.c */
+void server_drive(struct ty_http *h); /* let the server do what can be done now */
 void server_resume(struct ty_http *h, struct MHD_Connection *conn);
 
 /* dispatch.c */
@@ -188,10 +193,25 @@ int blob_sink_finish(struct request *req, const char *expect, bool sync);
 /* openapi.c: the document, malloc'ed. */
 int openapi_make(char **ret, size_t *n, struct ty_error *err);
 
+/* runs.c: under a daemon of the whole machine a list shows what its reader may read; 0 or -EACCES */
+int runs_only_own(struct request *req, struct ty_run_filter *f);
+
+/* web.c.  The port on 127.0.0.1 for browsers, which is opened when the first link is asked for. */
+int web_open(struct ty_http *h, struct ty_error *err); /* at the start: when there is one already */
+void web_stop(struct ty_http *h);                      /* no new connections */
+struct web *web_free(struct web *w);
+/* Who asks, over TCP: the token in the Authorization header, the cookie or (for a page) the query, which is taken out of `query`
+ * (may be NULL).  0, or -EACCES. */
+int web_who(struct request *req, const char *method, char *query, uid_t *ret);
+/* A reply that sends the browser to the page without the token, and leaves it the cookie. */
+int web_welcome(struct request *req, const char *path, const char *query);
+/* Headers without which no reply goes to a browser. */
+int web_headers(const struct request *req, struct reply *rep);
+
 /* auth.c */
 int auth_peer(int fd,
               uid_t *ret); /* who is at the other end of a Unix socket; 0 or a negative errno */
-int auth_check(const struct request *req, struct ty_user *ret, struct ty_error *err);
+int auth_check(struct request *req, const char *method, char *query /* NULL: none */); /* req->who */
 /* May they do what the route does, to the run that it names?  In user mode whoever may ask, may. */
 int auth_may(struct request *req);
 bool auth_is_admin(const struct request *req); /* root, or the user whose daemon it is */

@@ -226,8 +226,7 @@ static int read_filter(struct request *req, struct ty_run_filter *f, char **tag)
     return check_state(req, f->state);
 }
 
-/* Under a daemon of the whole machine a list shows what its reader may read. */
-static int only_own(struct request *req, struct ty_run_filter *f)
+int runs_only_own(struct request *req, struct ty_run_filter *f)
 {
     if (auth_is_admin(req) || ty_conf_bool(req->http->o.conf, "system.shared"))
         return 0;
@@ -268,7 +267,7 @@ int ty_http_run_list(struct request *req, struct reply *reply)
 
     if (r < 0)
         return r;
-    r = only_own(req, &f);
+    r = runs_only_own(req, &f);
     if (r < 0)
         return r;
     r = ty_store_runs(req->http->o.store, &f, &runs);

@@ -17,6 +17,7 @@
  * closed.
  */
 #include "base/conf.h"
+#include "base/log.h"
 #include "http/request.h"
 #include <errno.h>
 #include <microhttpd.h>
@@ -52,6 +53,14 @@ static void peer_free(struct peer *p)
     free(p);
 }
 
+static bool is_web(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t n = sizeof a;
+
+    return getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.ss_family != AF_UNIX;
+}
+
 static void on_connection(void *ctx, struct MHD_Connection *conn, void **slot,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -69,7 +78,8 @@ static void on_connection(void *ctx, struct MHD_Connection *conn, void **slot,
     if (!p)
         return;
     p->fd = info->connect_fd;
-    p->known = auth_peer(p->fd, &p->uid) == 0;
+    p->web = is_web(p->fd);
+    p->known = p->web || auth_peer(p->fd, &p->uid) == 0;
     peer_link(ctx, p);
     *slot = p;
 }
@@ -129,6 +139,8 @@ static enum MHD_Result queue_reply(struct request *req)
 
     if (!rep->response || reply_header(rep, "Trainyard-Version", TY_VERSION) < 0 ||
         reply_header(rep, "Trainyard-Api", TEXT(TY_API)) < 0)
+        return MHD_NO;
+    if (req->peer->web && web_headers(req, rep) < 0)
         return MHD_NO;
     if (req->http->stopping && reply_header(rep, MHD_HTTP_HEADER_CONNECTION, "close") < 0)
         return MHD_NO;
@@ -205,7 +217,7 @@ static void close_handles(struct ty_http *h)
 static void on_due(uv_timer_t *t);
 
 /* Let the server do what can be done now, and come back when it wants to. */
-static void drive(struct ty_http *h)
+void server_drive(struct ty_http *h)
 {
     MHD_UNSIGNED_LONG_LONG ms;
 
@@ -227,7 +239,7 @@ static void drive(struct ty_http *h)
 
 static void on_due(uv_timer_t *t)
 {
-    drive(t->data);
+    server_drive(t->data);
 }
 
 /* Without a thread of its own the library does not notice a resumed connection by itself: it is
@@ -249,7 +261,7 @@ static void on_readable(uv_poll_t *p, int status, int events)
 {
     (void)status;
     (void)events;
-    drive(p->data);
+    server_drive(p->data);
 }
 
 static void on_grace(uv_timer_t *t)
@@ -286,6 +298,15 @@ static int open_handles(struct ty_http *h, struct ty_error *err)
     return 0;
 }
 
+/* A daemon that cannot be reached by browsers is a daemon all the same. */
+static void open_web(struct ty_http *h)
+{
+    struct ty_error err = { 0 };
+
+    if (web_open(h, &err) < 0)
+        ty_log(TY_LOG_WARN, "%s", err.text);
+}
+
 int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct ty_error *err)
 {
     struct ty_http *h = calloc(1, sizeof *h);
@@ -311,7 +332,8 @@ int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct t
     }
     h->closed = false;
     *ret = h;
-    drive(h);
+    open_web(h);
+    server_drive(h);
     return 0;
 }
 
@@ -325,6 +347,7 @@ void ty_http_stop(struct ty_http *h)
     fd = MHD_quiesce_daemon(h->mhd);
     if (fd >= 0)
         close(fd);
+    web_stop(h);
     streams_stop(h);
     for (struct peer *p = h->peers; p; p = p->next)
         shutdown(p->fd, SHUT_RD);
@@ -343,6 +366,7 @@ struct ty_http *ty_http_free(struct ty_http *h)
             requests_abandon(h);
             MHD_stop_daemon(h->mhd);
         }
+        web_free(h->web);
         auth_done(h);
         free(h->openapi);
         free(h);

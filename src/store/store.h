@@ -135,6 +135,9 @@ int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
 int ty_store_setting(struct ty_store *st, const char *name, char **ret); /* malloc'ed */
 int ty_store_secrets(struct ty_store *st, json_t **ret); /* [{"name","created","changed"}] */
 int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err); /* malloc'ed; with a sentence */
+/* A key for one use, made from secret.key, which is made when it is not there; the same each time. */
+#define TY_STORE_KEY_BYTES 32
+int ty_store_derived_key(struct ty_store *st, const char *use, unsigned char key[TY_STORE_KEY_BYTES], struct ty_error *err);
 bool ty_store_snapshot_has(struct ty_store *st, const char *id);
 /* What the stream of a run wants next: {"record_next": n, "logs": {..}, "rows": {..}}. */
 int ty_store_resume_point(struct ty_store *st, int64_t run_id, json_t **ret);

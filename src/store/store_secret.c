@@ -200,3 +200,17 @@ int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty
                             name, st->key_path);
     return r < 0 ? ty_error_oom(err) : 0;
 }
+
+int ty_store_derived_key(struct ty_store *st, const char *use,
+                         unsigned char key[TY_STORE_KEY_BYTES], struct ty_error *err)
+{
+    unsigned char from[KEY_BYTES];
+    int r = get_key(st, true, from);
+
+    if (r < 0)
+        return key_error(st, r, err);
+    crypto_generichash(key, TY_STORE_KEY_BYTES, (const unsigned char *)use, strlen(use), from,
+                       sizeof from);
+    sodium_memzero(from, sizeof from);
+    return 0;
+}

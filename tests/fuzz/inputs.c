@@ -94,8 +94,8 @@ int main(int argc, char **argv)
 
         p->seed(&c);
         broken = argc > 1 ? feed_broken(p, argv[1]) : 0;
-        printf("%s %d - %s: %d good inputs, %d that once broke something\n", c.refused ? "not ok" : "ok", ++count,
-               p->name, c.count, broken);
+        printf("%s %d - %s: %d good inputs, %d that once broke something\n",
+               c.refused ? "not ok" : "ok", ++count, p->name, c.count, broken);
         fflush(stdout);
         failed |= c.refused > 0;
     }

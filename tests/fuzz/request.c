@@ -52,8 +52,9 @@ void seed_request(struct corpus *c)
     seed(c, "GET /api/v1/runs/first_1_a/events?after=0&limit=10", NULL);
     seed(c, "GET /openapi.json", NULL);
     seed(c, "GET /metrics", NULL);
-    seed(c, "POST /api/v1/experiments/first/runs",
-         "{\"version\": 1, \"display_name\": \"r\", \"command\": [\"/bin/true\"], \"tags\": {\"a\": \"b\"}}");
+    seed(
+        c, "POST /api/v1/experiments/first/runs",
+        "{\"version\": 1, \"display_name\": \"r\", \"command\": [\"/bin/true\"], \"tags\": {\"a\": \"b\"}}");
     seed(c, "PATCH /api/v1/runs/first_1_a/tags", "{\"set\": {\"a\": \"b\"}, \"remove\": [\"c\"]}");
     seed(c, "PATCH /api/v1/runs/first_1_a/properties", "{\"set\": {\"a\": \"b\"}}");
     seed(c, "POST /api/v1/blobs/missing", "{\"hashes\": [\"" SHA "\"]}");

@@ -14,7 +14,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
         abort();
     if (n > FUZZ_INPUT_MAX)
         return -1;
-    copy = malloc(n + 1); /* with nothing readable behind it, so that the sanitizer sees a step too far */
+    copy = malloc(
+        n + 1); /* with nothing readable behind it, so that the sanitizer sees a step too far */
     memcpy(copy, bytes, n);
     copy[n] = '\0';
     parser->parse(copy, n);

@@ -1,9 +1,11 @@
 """``run.get_details()``: the record of a run in the cloud's words."""
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 from urllib.parse import quote
 
 from azureml.core.script_run_config import ScriptRunConfig
+from trainyard.client import Client
+from trainyard.errors import TrainyardError
 
 FINAL_WARNING_SOURCE = "Trainyard"
 
@@ -92,6 +94,14 @@ def _reference(one: Dict[str, Any]) -> Dict[str, Any]:
 def run_url(home: str, run: str) -> str:
     """Where the service describes a run: HTTP over the Unix socket of the state folder."""
     return "http+unix://%s/api/v1/runs/%s" % (quote(os.path.join(home, "sock"), safe=""), quote(run))
+
+
+def portal_url(service: Client, run: Optional[str] = None, experiment: Optional[str] = None) -> str:
+    """The page of a run or of an experiment, for a browser on this machine; where there are no pages, the service's own address."""
+    try:
+        return service.link(run, experiment)
+    except TrainyardError:
+        return run_url(service.home, run or "")
 
 
 def file_url(home: str, run: str, path: str) -> str:

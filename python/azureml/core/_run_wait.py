@@ -2,7 +2,7 @@
 import sys
 from typing import Any, Dict, Optional
 
-from azureml.core._definition import run_url
+from azureml.core._definition import portal_url
 from azureml.core._service import client, sdk_errors
 from azureml.exceptions import ActivityFailedException, ExperimentExecutionException
 from trainyard.client import DRIVER_LOG
@@ -28,7 +28,7 @@ def headline(text: str) -> str:
 
 def wait(run_id: str, show_output: bool) -> Dict[str, Any]:
     """Wait until the run has ended; RUN. show_output: print ids, why it waits, the log and a summary."""
-    url = run_url(client().home, run_id)
+    url = portal_url(client(), run_id)
     if show_output:
         emit("RunId: %s\nWeb View: %s\n" % (run_id, url))
     try:

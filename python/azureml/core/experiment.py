@@ -85,10 +85,10 @@ class Experiment:
         return begin(self, display_name, outputs=outputs, snapshot=snapshot, source=source)
 
     def get_portal_url(self) -> str:
-        """Where the service lists the runs: HTTP over the Unix socket of the state folder."""
-        from azureml.core._definition import run_url
+        """The page of the experiment's runs, for a browser on this machine."""
+        from azureml.core._definition import portal_url
 
-        return run_url(client().home, "").rstrip("/") + "?experiment=" + self.name
+        return portal_url(client(), experiment=self.name)
 
     @staticmethod
     def list(workspace: Workspace, experiment_name: Optional[str] = None) -> "List[Experiment]":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Union
 
 from azureml._restclient.constants import TERMINAL, RunStatus
 from azureml.core import _run_wait
-from azureml.core._definition import details, run_url
+from azureml.core._definition import details, portal_url
 from azureml.core._run_artifacts import ArtifactLogging
 from azureml.core._run_family import RunFamily, run_of
 from azureml.core._run_files import RunFiles
@@ -156,8 +156,8 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
         return found
 
     def get_portal_url(self) -> str:
-        """Where the service describes the run: HTTP over the Unix socket of the state folder."""
-        return run_url(client().home, self.id)
+        """The run's page, for a browser on this machine: live log and metrics. Whoever has the link may read them."""
+        return portal_url(client(), self.id)
 
     # Metrics, tags, properties
 

@@ -101,7 +101,7 @@ static void test_not_found(void **state)
         int r;
     } bad[] = {
         { "GET", "", -ENOENT },
-        { "GET", "/", -ENOENT },
+        { "GET", "/pages", -ENOENT },
         { "GET", "api/v1/runs", -ENOENT },
         { "GET", "/api/v1", -ENOENT },
         { "GET", "/api/v1/runs/", -ENOENT },

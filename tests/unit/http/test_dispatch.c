@@ -4,7 +4,7 @@
 
 static void test_no_such_path(void **state)
 {
-    expect(*state, "GET", "/", NULL, 404, "there is nothing at '/'");
+    expect(*state, "GET", "/pages", NULL, 404, "there is nothing at '/pages'");
     expect(*state, "GET", "/api/v1/nothing", NULL, 404, "/openapi.json lists");
     expect(*state, "GET", "/api/v1/runs/a%2", NULL, 400, "bad percent-escape");
     expect(*state, "GET", "/api/v1/runs/%ff", NULL, 400, "not UTF-8");

@@ -1,0 +1,26 @@
+/* page.h - the pages that browsers are shown
+ *
+ *   page.c      what all have in common; the list of runs; static files
+ *   page_run.c  one run
+ *   html.c  html_chart.c  markup
+ */
+#ifndef TY_HTTP_PAGE_H
+#define TY_HTTP_PAGE_H
+#include "http/html.h"
+#include "http/request.h"
+
+struct static_file {
+    const char *name, *type, *etag;
+    const unsigned char *bytes;
+    size_t n;
+};
+extern const struct static_file static_files[]; /* made by the build; the last has no name */
+
+/* From the doctype to the open <body>, which gets `attributes` (markup), then the header; `place` is where we are. */
+void page_begin(struct ty_str *s, const char *title, const char *attributes, const char *place);
+void page_end(struct ty_str *s);
+void page_state(struct ty_str *s, const char *state, const char *id); /* id NULL: none */
+/* How long a run has taken so far, or waited; from its times. */
+void page_took(struct ty_str *s, const json_t *run);
+int page_reply(struct request *req, struct ty_str *page); /* takes the text */
+#endif

@@ -1,0 +1,109 @@
+"""What a person sees: the pages in a real browser, live and without JavaScript.  Results as TAP; called by page.sh.
+
+usage: page_browser.py LINK-OF-A-RUN GATE-FOLDER SCREENSHOTS
+
+The run prints a line and a metric for each gate that opens (the file gate1, gate2, ...), and ends with the last.
+"""
+import os
+import sys
+import time
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+SECONDS = 30
+
+
+def browser(javascript=True):
+    options = Options()
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1100,1400"):
+        options.add_argument(flag)
+    options.binary_location = "/usr/bin/chromium"
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    if not javascript:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    return webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+
+
+def ok(what, good, seen=""):
+    print("%s - %s" % ("ok" if good else "not ok", what))
+    if not good:
+        print("#   seen: %r" % (seen,))
+    sys.stdout.flush()
+
+
+def until(fn):
+    """The first true value of fn, or its last."""
+    end, value = time.monotonic() + SECONDS, None
+    while time.monotonic() < end:
+        try:
+            value = fn()
+        except Exception:       # an element that is just being replaced
+            value = None
+        if value:
+            break
+        time.sleep(0.05)
+    return value
+
+
+def text(driver, selector):
+    return driver.find_element(By.CSS_SELECTOR, selector).text
+
+
+def has(driver, selector, part):
+    return lambda: part in text(driver, selector)
+
+
+def live(driver, link, gates, shots):
+    driver.get(link)
+    ok("the link opens the page of the run", until(has(driver, "h1", "Running")), driver.page_source[:500])
+    ok("...and its address holds no token", "token" not in driver.current_url, driver.current_url)
+    ok("it is drawn: style and script have come", driver.execute_script("return document.styleSheets[0].cssRules.length") > 10)
+    ok("it shows the log so far", until(has(driver, "#log", "line 1 <script>alert(1)</script>")), text(driver, "main"))
+    driver.execute_script("window.sameDocument = true")
+    open(os.path.join(gates, "gate1"), "w").close()
+    ok("a new line comes by itself", until(has(driver, "#log", "line 2")), text(driver, "#log"))
+    ok("...and so does the curve", until(lambda: driver.find_element(By.CSS_SELECTOR, "#metrics svg path").get_attribute("d")))
+    ok("...which says what it shows", "loss: 50 values from 0.02 to 1" in driver.find_element(
+        By.CSS_SELECTOR, "#metrics svg title").get_attribute("textContent"), text(driver, "#metrics"))
+    driver.save_screenshot(os.path.join(shots, "page-running.png"))
+    open(os.path.join(gates, "gate2"), "w").close()
+    ok("the state changes by itself", until(has(driver, "#state", "Completed")), text(driver, "h1"))
+    ok("...and the files appear", until(has(driver, "main", "outputs/model.txt")), text(driver, "main"))
+    ok("...without another page", driver.execute_script("return window.sameDocument === true"))
+    ok("no markup of the job became markup of the page",
+       not driver.find_elements(By.CSS_SELECTOR, "main script, main b i") and "<i>tag</i>" in text(driver, "main"), text(driver, "main"))
+    driver.save_screenshot(os.path.join(shots, "page-completed.png"))
+    size = os.path.getsize(os.path.join(shots, "page-completed.png"))
+    ok("the screenshot is kept, and not blank", size > 20000, size)
+    driver.find_element(By.LINK_TEXT, "Trainyard").click()
+    ok("the list has the run", until(has(driver, "table", "Completed")), text(driver, "main"))
+    driver.set_window_size(420, 900)
+    driver.save_screenshot(os.path.join(shots, "page-list-narrow.png"))
+    errors = [entry for entry in driver.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+    ok("the browser has nothing to complain of", not errors, errors)
+
+
+def still(driver, link):
+    driver.get(link)
+    ok("without JavaScript it says the same", "Completed" in text(driver, "h1") and "line 2" in text(driver, "#log"), text(driver, "main"))
+    ok("...the curve too", bool(driver.find_element(By.CSS_SELECTOR, "#metrics svg path").get_attribute("d")))
+    ok("...and how to do it again", "trainyard rerun --exact" in text(driver, "main"))
+    hrefs = [a.get_attribute("href") for a in driver.find_elements(By.CSS_SELECTOR, "main a")]
+    ok("it links to its files", any(h.endswith("outputs/model.txt") for h in hrefs), hrefs)
+
+
+def main():
+    link, gates, shots = sys.argv[1:]
+    os.makedirs(shots, exist_ok=True)
+    for javascript, look in ((True, lambda d: live(d, link, gates, shots)), (False, lambda d: still(d, link))):
+        driver = browser(javascript)
+        try:
+            look(driver)
+        finally:
+            driver.quit()
+
+
+main()
