@@ -32,6 +32,7 @@ const struct ty_conf_option *ty_conf_option(int n);
 #define TY_SYSTEM_HOME "/var/lib/trainyard"
 #define TY_SYSTEM_MARK "system"
 bool ty_home_is_system(const char *home);
+#define TY_RESTORED_MARK "restored" /* the folder came out of a backup, and no daemon has served it since */
 
 /* The state folder: $TRAINYARD_HOME, else the machine's where there is one, else $XDG_STATE_HOME/trainyard, else ~/.local/state/trainyard.  malloc'ed. */
 int ty_home(char **ret, struct ty_error *err);

@@ -12,7 +12,7 @@
     X(artifacts_ls) X(artifacts_get) X(data_ls) X(data_put) X(data_get) \
     X(target_ls) X(target_show) X(queue_ls) X(queue_pause) X(queue_resume) \
     X(secret_ls) X(secret_get) X(secret_set) X(secret_rm) \
-    X(up) X(down) X(status) X(doctor) X(gc) X(serve) X(config_list) X(config_get) X(config_set) X(api) X(completion) \
+    X(up) X(down) X(status) X(doctor) X(gc) X(backup) X(restore) X(serve) X(config_list) X(config_get) X(config_set) X(api) X(completion) \
     X(version) X(help)
 /* clang-format on */
 #define X(name) extern const struct ty_cli_command ty_cmd_##name;

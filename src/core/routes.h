@@ -17,6 +17,7 @@
     X(GET,    "/api/v1/status",                              READER,    status_get,      NONE,        STATUS,      "Say who this daemon is and how it is") \
     X(GET,    "/api/v1/check",                               OWNER,     store_check,     NONE,        CHECK,       "Replay every run's events and compare with the tables") \
     X(POST,   "/api/v1/shutdown",                            OWNER,     daemon_stop,     NONE,        NONE,        "Stop the daemon; runs go on") \
+    X(POST,   "/api/v1/backup",                              OWNER,     backup_begin,    NONE,        BACKUP,      "Copy the database, for a backup of the state folder") \
     X(POST,   "/api/v1/gc",                                  OWNER,     gc_run,          NONE,        GC_REPORT,   "Remove what nothing refers to") \
     X(GET,    "/api/v1/link",                                READER,    link_get,        NONE,        LINK,        "A link to the pages, for a browser on this machine") \
     X(DELETE, "/api/v1/link",                                SUBMITTER, link_revoke,     NONE,        NONE,        "Make the links void that the asker has got so far") \
@@ -64,7 +65,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \
     X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
     X(TAG_CHANGE, "tag_change") X(PROPERTY_CHANGE, "property_change") X(RUN_END, "run_end") X(ROWS, "rows") \
-    X(EVENTS, "events") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
+    X(EVENTS, "events") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(BACKUP, "backup") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \

@@ -25,7 +25,8 @@ void html_textn(struct ty_str *s, const char *bytes, size_t n)
     for (size_t i = 0, one; i < n; i += one) {
         size_t plain = 0;
 
-        while (i + plain < n && !is_markup(bytes[i + plain]) && (unsigned char)bytes[i + plain] < 0x80)
+        while (i + plain < n && !is_markup(bytes[i + plain]) &&
+               (unsigned char)bytes[i + plain] < 0x80)
             plain++;
         ty_str_addn(s, bytes + i, plain);
         i += plain;

@@ -67,15 +67,17 @@ void html_chart(struct ty_str *s, const char *name, const double *values, size_t
     html_add(s, "<figure class=\"chart\"><figcaption><span>%s</span> ", name);
     ty_str_addf(s, "<b>%.6g</b></figcaption>", last);
     if (all.any) {
-        ty_str_addf(s, "<svg viewBox=\"-2 -4 %d %d\" preserveAspectRatio=\"none\" role=\"img\"><title>",
-                    WIDTH + 4, HEIGHT + 8);
+        ty_str_addf(
+            s, "<svg viewBox=\"-2 -4 %d %d\" preserveAspectRatio=\"none\" role=\"img\"><title>",
+            WIDTH + 4, HEIGHT + 8);
         html_text(s, name);
-        ty_str_addf(s, ": %zu values from %.6g to %.6g, the last %.6g</title>", n, all.low, all.high,
-                    last);
+        ty_str_addf(s, ": %zu values from %.6g to %.6g, the last %.6g</title>", n, all.low,
+                    all.high, last);
         add_path(s, values, n, &all);
         ty_str_add(s, "</svg>");
-        ty_str_addf(s, "<div class=\"range\"><span>%.4g &ndash; %.4g</span><span>%zu values</span></div>",
-                    all.low, all.high, n);
+        ty_str_addf(
+            s, "<div class=\"range\"><span>%.4g &ndash; %.4g</span><span>%zu values</span></div>",
+            all.low, all.high, n);
     } else {
         ty_str_add(s, "<p>No number among its values can be drawn.</p>");
     }

@@ -10,19 +10,21 @@
 
 void page_begin(struct ty_str *s, const char *title, const char *attributes, const char *place)
 {
-    html_add(s,
-             "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>%s</title>\n"
-             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-             "<link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/static/page.css\">\n"
-             "<script src=\"/static/page.js\" defer></script></head>\n",
-             title);
+    html_add(
+        s,
+        "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>%s</title>\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+        "<link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/static/page.css\">\n"
+        "<script src=\"/static/page.js\" defer></script></head>\n",
+        title);
     ty_str_addf(s, "<body%s>\n", attributes);
     html_add(s, "<header><a href=\"/\">Trainyard</a><span>%s</span></header>\n<main>\n", place);
 }
 
 void page_end(struct ty_str *s)
 {
-    ty_str_add(s, "</main>\n<footer>Trainyard " TY_VERSION "; all times are UTC</footer>\n</body>\n</html>\n");
+    ty_str_add(s, "</main>\n<footer>Trainyard " TY_VERSION
+                  "; all times are UTC</footer>\n</body>\n</html>\n");
 }
 
 void page_state(struct ty_str *s, const char *state, const char *id)
@@ -107,10 +109,14 @@ static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json
                f->experiment ? f->experiment : "");
     html_add(s, "<h1>%s</h1>\n", f->experiment ? f->experiment : "Runs");
     if (json_array_size(runs) == 0)
-        ty_str_add(s, "<p>There is no run here yet: <code>trainyard run -- python3 train.py</code> makes one.</p>\n");
+        ty_str_add(
+            s,
+            "<p>There is no run here yet: <code>trainyard run -- python3 train.py</code> makes one.</p>\n");
     else
-        ty_str_add(s, "<div class=\"scroll\"><table><thead><tr><th>State</th><th>Run</th><th>Experiment</th><th>User</th>"
-                      "<th>Submitted</th><th>Took</th></tr></thead><tbody>\n");
+        ty_str_add(
+            s,
+            "<div class=\"scroll\"><table><thead><tr><th>State</th><th>Run</th><th>Experiment</th><th>User</th>"
+            "<th>Submitted</th><th>Took</th></tr></thead><tbody>\n");
     json_array_foreach (runs, i, run)
         add_row(s, run);
     if (json_array_size(runs) > 0)
@@ -138,7 +144,8 @@ int ty_http_page_list(struct request *req, struct reply *reply)
         return r;
     r = ty_store_runs(req->http->o.store, &f, &runs);
     if (r < 0)
-        return ty_error_set(&req->err, r, "cannot read the runs from the state folder: %s", strerror(-r));
+        return ty_error_set(&req->err, r, "cannot read the runs from the state folder: %s",
+                            strerror(-r));
     json_array_foreach (runs, i, run)
         ty_sched_annotate(req->http->o.sched, run);
     add_list(&page, &f, runs);
@@ -157,7 +164,8 @@ int ty_http_page_static(struct request *req, struct reply *reply)
     while (f->name && strcmp(f->name, req->args[0]) != 0)
         f++;
     if (!f->name)
-        return ty_error_set(&req->err, -ENOENT, "the pages are drawn without a file '%.80s'", req->args[0]);
+        return ty_error_set(&req->err, -ENOENT, "the pages are drawn without a file '%.80s'",
+                            req->args[0]);
     if (known && strcmp(known, f->etag) == 0) {
         r = reply_nothing(reply);
         reply->status = 304;

@@ -14,7 +14,7 @@
 #define DRIVER_LOG "azureml-logs/70_driver_log.txt"
 #define LOG_TAIL (48 * 1024)
 #define CURVES_MAX 48
-#define VALUES_MAX 200  /* in the table of single values */
+#define VALUES_MAX 200 /* in the table of single values */
 #define TEXT_MAX_SHOWN 300
 #define FILES_MAX 500
 #define EVENTS_MAX 200
@@ -107,8 +107,10 @@ static void add_curves(struct ty_str *s, json_t *metrics)
     }
     ty_str_add(s, "</div>\n");
     if (more)
-        ty_str_addf(s, "<p class=\"faint\">%d more curves are not drawn; <code>trainyard metrics</code> has them.</p>\n",
-                    more);
+        ty_str_addf(
+            s,
+            "<p class=\"faint\">%d more curves are not drawn; <code>trainyard metrics</code> has them.</p>\n",
+            more);
 }
 
 static void add_values(struct ty_str *s, json_t *metrics)
@@ -135,8 +137,10 @@ static void add_metrics(struct ty_str *s, const struct ty_http *h, const struct 
 
     ty_str_add(s, "<section id=\"metrics\">\n");
     if (r == -EFBIG)
-        ty_str_addf(s, "<h2>Metrics</h2><p>There are more than %d values: <code>trainyard metrics</code> shows one by name.</p>\n",
-                    TY_STORE_VALUES_MAX);
+        ty_str_addf(
+            s,
+            "<h2>Metrics</h2><p>There are more than %d values: <code>trainyard metrics</code> shows one by name.</p>\n",
+            TY_STORE_VALUES_MAX);
     else if (r < 0)
         ty_str_addf(s, "<h2>Metrics</h2><p>They cannot be read: %s</p>\n", strerror(-r));
     else if (json_object_size(metrics) > 0) {
@@ -161,8 +165,10 @@ static void add_log(struct ty_str *s, const struct page *p, uint64_t *at)
     size_t whole = n > 0 ? ty_utf8_whole(bytes, (size_t)n) : 0;
 
     *at = from + whole;
-    ty_str_addf(s, "<pre class=\"log\" id=\"log\" tabindex=\"0\" aria-label=\"The last lines of the log\"%s>",
-                whole > skip ? "" : " hidden");
+    ty_str_addf(
+        s,
+        "<pre class=\"log\" id=\"log\" tabindex=\"0\" aria-label=\"The last lines of the log\"%s>",
+        whole > skip ? "" : " hidden");
     if (whole > skip)
         html_log(s, bytes + skip, whole - skip);
     ty_str_addf(s, "</pre>\n<p class=\"faint\" id=\"no-log\"%s>Nothing was printed yet.</p>\n",
@@ -220,7 +226,8 @@ static void add_facts(struct ty_str *s, const struct page *p)
         fact(s, "Exit code", number);
     }
     if (parent) {
-        CLEANUP_FREE char *path = ty_route_path(TY_ROUTE_page_run, (const char *const[]){ parent, NULL });
+        CLEANUP_FREE char *path =
+            ty_route_path(TY_ROUTE_page_run, (const char *const[]){ parent, NULL });
 
         html_add(s, "<div><dt>Child of</dt><dd><a href=\"%s\">%s</a></dd></div>\n", path, parent);
     }
@@ -233,8 +240,8 @@ static void add_error(struct ty_str *s, const json_t *error)
 
     if (!json_is_object(error))
         return;
-    html_add(s, "<section class=\"error\" aria-label=\"Error\"><p><b>%s</b>: %s</p>\n", text_of(error, "code"),
-             text_of(error, "message"));
+    html_add(s, "<section class=\"error\" aria-label=\"Error\"><p><b>%s</b>: %s</p>\n",
+             text_of(error, "code"), text_of(error, "message"));
     if (tail && *tail) {
         ty_str_add(s, "<pre>");
         html_log(s, tail, strlen(tail));
@@ -283,7 +290,8 @@ static void add_reproduce(struct ty_str *s, const struct page *p)
              "trainyard rerun --exact %s  # with the files as they were</pre>\n",
              command, id, id);
     if (text_of(p->run, "snapshot"))
-        html_add(s, "<p class=\"faint\">Snapshot <code>%s</code></p>\n", text_of(p->run, "snapshot"));
+        html_add(s, "<p class=\"faint\">Snapshot <code>%s</code></p>\n",
+                 text_of(p->run, "snapshot"));
     ty_str_add(s, "</section>\n");
 }
 
@@ -302,14 +310,20 @@ static void add_files(struct ty_str *s, const struct page *p)
 
         if (i == FILES_MAX)
             break;
-        at = ty_route_path(TY_ROUTE_file_get, (const char *const[]){ text_of(p->run, "id"), path, NULL });
-        html_add(s, "<tr><td><a class=\"path\" href=\"%s\">%s</a></td><td class=\"number\">%s</td></tr>\n", at, path,
-                 ty_show_bytes((uint64_t)json_integer_value(json_object_get(file, "bytes")), size));
+        at = ty_route_path(TY_ROUTE_file_get,
+                           (const char *const[]){ text_of(p->run, "id"), path, NULL });
+        html_add(
+            s,
+            "<tr><td><a class=\"path\" href=\"%s\">%s</a></td><td class=\"number\">%s</td></tr>\n",
+            at, path,
+            ty_show_bytes((uint64_t)json_integer_value(json_object_get(file, "bytes")), size));
     }
     ty_str_add(s, "</tbody></table></div>\n");
     if (json_array_size(p->files) > FILES_MAX)
-        ty_str_addf(s, "<p class=\"faint\">%zu more: <code>trainyard artifacts ls</code> has them all.</p>\n",
-                    json_array_size(p->files) - FILES_MAX);
+        ty_str_addf(
+            s,
+            "<p class=\"faint\">%zu more: <code>trainyard artifacts ls</code> has them all.</p>\n",
+            json_array_size(p->files) - FILES_MAX);
     ty_str_add(s, "</section>\n");
 }
 
@@ -381,7 +395,8 @@ static int check_part(struct request *req)
 
     return !part || strcmp(part, "metrics") == 0
                ? 0
-               : ty_error_set(&req->err, -EINVAL, "the query parameter 'part' is '%.40s'; it can be metrics", part);
+               : ty_error_set(&req->err, -EINVAL,
+                              "the query parameter 'part' is '%.40s'; it can be metrics", part);
 }
 
 static int read_page(struct request *req, struct page *p)

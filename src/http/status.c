@@ -65,6 +65,47 @@ int ty_http_store_check(struct request *req, struct reply *reply)
     return request_work(req, check_on_pool, NULL);
 }
 
+/* One copy at a time lies in backup/: whoever asks again wants a fresh one. */
+static int copy_on_pool(struct request *req)
+{
+    CLEANUP_FREE char *folder = ty_path_join(req->http->o.home, "backup");
+    CLEANUP_FREE char *path = folder ? ty_path_join(folder, "state.db") : NULL;
+    CLEANUP_JSON json_t *counts = req->data ? json_incref(req->data) : NULL;
+    int r = path ? ty_rm_rf(folder) : -ENOMEM;
+
+    if (r == 0)
+        r = ty_mkdir_p(folder, 0700);
+    if (r < 0)
+        return ty_error_set(&req->err, r, "cannot make the folder '%s': %s",
+                            folder ? folder : "backup", strerror(-r));
+    r = ty_store_copy(req->http->o.home, path, &req->err);
+    if (r < 0) {
+        ty_rm_rf(folder);
+        return r;
+    }
+    return reply_json(&req->reply, 200,
+                      json_pack("{s:s s:s s:O}", "home", req->http->o.home, "database",
+                                "backup/state.db", "runs", json_object_get(counts, "runs")));
+}
+
+static void forget(void *counts)
+{
+    json_decref(counts);
+}
+
+int ty_http_backup_begin(struct request *req, struct reply *reply)
+{
+    json_t *counts = NULL;
+    int r = ty_store_counts(req->http->o.store, &counts);
+
+    (void)reply;
+    if (r < 0)
+        return ty_error_set(&req->err, r, "cannot read the state folder '%s': %s",
+                            req->http->o.home, strerror(-r));
+    request_keep(req, counts, forget);
+    return request_work(req, copy_on_pool, NULL);
+}
+
 int ty_http_daemon_stop(struct request *req, struct reply *reply)
 {
     req->stop_after = true;

@@ -30,8 +30,8 @@
 #define BASE64 sodium_base64_VARIANT_URLSAFE_NO_PADDING
 #define COOKIE_SECONDS 31536000
 #define ACCEPT_MAX 64 /* connections at one wake */
-#define PAGE_CSP                                                                          \
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; "     \
+#define PAGE_CSP \
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 struct web {
@@ -166,9 +166,10 @@ int web_who(struct request *req, const char *method, char *query, uid_t *ret)
     bool reads = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 
     if (!is_our_name(req->http->web, request_header(req, MHD_HTTP_HEADER_HOST)))
-        return ty_error_set(&req->err, -EACCES,
-                            "this address serves http://127.0.0.1:%d only, and the request names another host",
-                            req->http->web->port);
+        return ty_error_set(
+            &req->err, -EACCES,
+            "this address serves http://127.0.0.1:%d only, and the request names another host",
+            req->http->web->port);
     if (from_header(req, ret))
         return 0;
     if (reads && token_of_query(req->http, query, ret)) {
@@ -189,7 +190,8 @@ int web_who(struct request *req, const char *method, char *query, uid_t *ret)
 
 int web_welcome(struct request *req, const char *path, const char *query)
 {
-    CLEANUP_FREE char *place = ty_strf("%s%s%s", path, query && *query ? "?" : "", query ? query : "");
+    CLEANUP_FREE char *place =
+        ty_strf("%s%s%s", path, query && *query ? "?" : "", query ? query : "");
     CLEANUP_FREE char *cookie = NULL;
     char token[TOKEN_MAX], name[32];
     struct ty_str none = { 0 };
@@ -197,7 +199,8 @@ int web_welcome(struct request *req, const char *path, const char *query)
 
     make_token(req->http, (uid_t)req->who.uid, token);
     cookie_name(req->http->web, name);
-    cookie = ty_strf("%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%d", name, token, COOKIE_SECONDS);
+    cookie =
+        ty_strf("%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%d", name, token, COOKIE_SECONDS);
     if (!place || !cookie)
         return ty_error_oom(&req->err);
     ty_str_add(&none, "\n");
@@ -219,7 +222,8 @@ int web_headers(const struct request *req, struct reply *rep)
         r = reply_header(rep, "Referrer-Policy", "no-referrer");
     /* A file that a job wrote must not run as a page of ours. */
     if (r == 0)
-        r = reply_header(rep, "Content-Security-Policy", page ? PAGE_CSP : "default-src 'none'; sandbox");
+        r = reply_header(rep, "Content-Security-Policy",
+                         page ? PAGE_CSP : "default-src 'none'; sandbox");
     return r == 0 && page ? reply_header(rep, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store") : r;
 }
 
@@ -276,7 +280,8 @@ static int start(struct ty_http *h, int port, struct ty_error *err)
         w->fd = -1;
         r = listen_on(port, &w->fd);
         if (r < 0)
-            ty_error_set(err, r, "cannot listen on 127.0.0.1:%d for browsers: %s", port, strerror(-r));
+            ty_error_set(err, r, "cannot listen on 127.0.0.1:%d for browsers: %s", port,
+                         strerror(-r));
     }
     if (r < 0) {
         free(w);
@@ -308,7 +313,8 @@ static int open_port(struct ty_http *h, int kept, struct ty_error *err)
     int r = start(h, wanted ? wanted : kept, err);
 
     if (r == -EADDRINUSE && !wanted && kept) {
-        ty_log(TY_LOG_WARN, "port %d, for browsers, is taken by another program: old links lead there", kept);
+        ty_log(TY_LOG_WARN,
+               "port %d, for browsers, is taken by another program: old links lead there", kept);
         r = start(h, 0, err);
     }
     if (r == 0 && !wanted && h->web->port != kept)
@@ -321,8 +327,8 @@ static int kept_port(struct ty_http *h)
     CLEANUP_FREE char *text = NULL;
     int64_t port;
 
-    return ty_store_setting(h->o.store, PORT_SETTING, &text) == 0 && ty_parse_i64(text, &port) == 0 &&
-                   port > 0 && port < 65536
+    return ty_store_setting(h->o.store, PORT_SETTING, &text) == 0 &&
+                   ty_parse_i64(text, &port) == 0 && port > 0 && port < 65536
                ? (int)port
                : 0;
 }
@@ -331,7 +337,8 @@ int web_open(struct ty_http *h, struct ty_error *err)
 {
     int kept = kept_port(h);
 
-    if (!ty_conf_bool(h->o.conf, "http.pages") || (!kept && !ty_conf_number(h->o.conf, "http.port")))
+    if (!ty_conf_bool(h->o.conf, "http.pages") ||
+        (!kept && !ty_conf_number(h->o.conf, "http.port")))
         return 0;
     return open_port(h, kept, err);
 }
@@ -362,9 +369,10 @@ struct web *web_free(struct web *w)
 
 static int check_place(struct request *req)
 {
-    return req->peer->web ? ty_error_set(&req->err, -EACCES,
-                                         "links are given over the Unix socket only: use `trainyard link`")
-                          : 0;
+    return req->peer->web
+               ? ty_error_set(&req->err, -EACCES,
+                              "links are given over the Unix socket only: use `trainyard link`")
+               : 0;
 }
 
 static int link_path(struct request *req, struct ty_str *ret)
@@ -439,8 +447,7 @@ int ty_http_link_revoke(struct request *req, struct reply *reply)
     (void)reply;
     if (!name)
         return ty_error_oom(&req->err);
-    snprintf(next, sizeof next, "%lld",
-             (long long)generation(req->http, (uid_t)req->who.uid) + 1);
+    snprintf(next, sizeof next, "%lld", (long long)generation(req->http, (uid_t)req->who.uid) + 1);
     u = ty_unit_new();
     ty_unit_setting(u, name, next);
     request_hold(req);

@@ -114,10 +114,39 @@ static int add_files_of(struct round *g, const char *manifest)
     return r;
 }
 
+/* Whoever makes a backup holds a shared lock: then nothing may go that it still has to copy. */
+static int lock_out_backups(const char *home, int *ret)
+{
+    CLEANUP_FREE char *path = ty_path_join(home, "backup.lock");
+    CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+
+    if (fd < 0)
+        return path ? -errno : -ENOMEM;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    *ret = TAKE_FD(fd);
+    return 0;
+}
+
+static void collect(struct round *g);
+
 static void on_pool(uv_work_t *w)
 {
     struct round *g = w->data;
+    CLEANUP_CLOSE int lock = -1;
 
+    g->r = lock_out_backups(g->sched->o.home, &lock);
+    if (g->r == 0)
+        collect(g);
+    else if (g->r == -EBUSY)
+        ty_error_set(&g->err, g->r, "a backup is being made; collect again when it is done");
+    else
+        ty_error_set(&g->err, g->r, "cannot lock '%s/backup.lock': %s", g->sched->o.home,
+                     strerror(-g->r));
+}
+
+static void collect(struct round *g)
+{
     g->r = ty_store_each_blob(g->sched->o.home, add_sha, g);
     for (struct sha *s = g->live; s && g->r == 0; s = s->hh.next)
         if (s->is_manifest)

@@ -208,6 +208,17 @@ void queue_open(struct ty_sched *s)
     s->paused = ty_store_setting(s->o.store, PAUSED, &since) == 0 && *since;
 }
 
+void queue_stop(struct ty_sched *s)
+{
+    struct ty_unit *u = ty_unit_new();
+    char since[24];
+
+    snprintf(since, sizeof since, "%lld", (long long)ty_wall_us());
+    ty_unit_setting(u, PAUSED, since);
+    ty_store_commit(s->o.store, u, NULL, NULL);
+    s->paused = true;
+}
+
 struct pause {
     struct ty_sched *sched;
     bool paused;

@@ -10,6 +10,7 @@
 #include "track/ingest.h"
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- targets ---- */
 
@@ -87,16 +88,21 @@ static int load_targets(struct ty_sched *s, struct ty_error *err)
     return target_add(s, "local", local, err);
 }
 
+/* The default datastore lies in the state folder, also after that was moved or restored elsewhere. */
 static void put_default_datastore(struct ty_sched *s)
 {
     CLEANUP_JSON json_t *known = NULL;
     CLEANUP_FREE char *root = ty_path_join(s->o.home, "data/workspaceblobstore");
     CLEANUP_STR struct ty_str config = { 0 };
+    const char *now;
     struct ty_unit *u;
 
-    if (!root || ty_store_datastore(s->o.store, "workspaceblobstore", &known) == 0)
+    if (!root)
         return;
     ty_mkdir_p(root, 0700);
+    if (ty_store_datastore(s->o.store, "workspaceblobstore", &known) == 0 &&
+        (now = json_string_value(json_object_get(known, "root"))) && strcmp(now, root) == 0)
+        return;
     ty_str_add(&config, "{\"root\":");
     ty_str_add_json(&config, root, strlen(root));
     ty_str_add(&config, "}");
@@ -350,11 +356,20 @@ static int take_up(const struct ty_active_run *a, void *ctx)
     return 0;
 }
 
+/* What a backup says of processes was true of another folder, and maybe of another machine. */
+static bool lost_by_restore(const struct live *l)
+{
+    return l->sched->restored && l->run.state != TY_RUN_QUEUED;
+}
+
 static void resume_run(struct live *l)
 {
     struct ty_error err = { 0 };
 
-    if (l->spec->interactive) {
+    if (lost_by_restore(l)) {
+        run_lost(l, "Restored",
+                 "the service was restored from a backup that was made while this run went on");
+    } else if (l->spec->interactive) {
         interactive_resume(l);
     } else if (l->unreadable && !l->launched) {
         run_lost(l, "PreparationFailed",
@@ -376,6 +391,31 @@ static void init_timers(struct ty_sched *s)
         uv_timer_init(s->o.loop, timers[i]);
         timers[i]->data = s;
     }
+}
+
+/* `trainyard restore` leaves a mark: then nothing goes on by itself, and nothing starts until somebody says so. */
+static char *restore_mark(const struct ty_sched *s)
+{
+    return ty_path_join(s->o.home, TY_RESTORED_MARK);
+}
+
+static void note_restore(struct ty_sched *s)
+{
+    CLEANUP_FREE char *mark = restore_mark(s);
+
+    s->restored = mark && access(mark, F_OK) == 0;
+    if (s->restored)
+        queue_stop(s);
+}
+
+/* The runs that were lost are stored first: a daemon that is killed here begins anew. */
+static void forget_restore(struct ty_sched *s)
+{
+    CLEANUP_FREE char *mark = restore_mark(s);
+
+    if (mark && ty_store_settle(s->o.store) == 0)
+        unlink(mark);
+    ty_log(TY_LOG_INFO, "restored from a backup: the queue is paused");
 }
 
 int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struct ty_error *err)
@@ -405,6 +445,7 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
         return r;
     put_default_datastore(s);
     queue_open(s);
+    note_restore(s);
     r = ty_store_settle(o->store); /* the first request finds them */
     if (r < 0)
         return ty_error_set(err, r, "cannot write in the state folder '%s': %s", o->home,
@@ -416,6 +457,8 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
         next = l->hh.next;
         resume_run(l);
     }
+    if (s->restored)
+        forget_restore(s);
     place(s);
     *ret = s;
     return 0;

@@ -79,6 +79,7 @@ struct ty_sched {
     int64_t memory_mb, memory_used_mb;
     int user_cpus;       /* that one user may hold; 0: no limit */
     bool paused;         /* nothing is placed */
+    bool restored;       /* this is the first start after a restore */
     int64_t round;       /* of placing */
     int64_t begin_us;                /* that runners which cannot begin are tried again */
     int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
@@ -112,6 +113,7 @@ void target_drop(struct ty_sched *s, struct target *t);
 
 /* queue.c */
 void queue_open(struct ty_sched *s);
+void queue_stop(struct ty_sched *s); /* pause it; stored with the next settling */
 bool queue_waits(const struct live *l);
 void set_placed(struct live *l, bool placed);
 void place(struct ty_sched *s); /* start what may start now */

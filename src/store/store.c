@@ -305,6 +305,30 @@ void store_view_close(struct ty_store *view)
     free(view->path);
 }
 
+int ty_store_copy(const char *home, const char *to, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_path_join(home, "state.db");
+    sqlite3_stmt *q = NULL;
+    sqlite3 *db = NULL;
+    int rc, r;
+
+    if (!path)
+        return ty_error_oom(err);
+    /* A connection of its own: VACUUM INTO writes nothing here, but is refused where only queries are allowed. */
+    rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_prepare_v2(db, "VACUUM INTO ?1", -1, &q, NULL);
+    if (rc == SQLITE_OK) {
+        sqlite3_bind_text(q, 1, to, -1, SQLITE_STATIC);
+        rc = FAULT("store.copy", -1, sqlite3_step(q));
+    }
+    r = store_errno(db, rc);
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    return r < 0 ? ty_error_set(err, r, "cannot copy the database to '%s': %s", to, strerror(-r))
+                 : 0;
+}
+
 static int first_id(struct ty_store *st)
 {
     int64_t last = 0;

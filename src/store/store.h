@@ -161,6 +161,8 @@ int ty_store_counts(struct ty_store *st, json_t **ret); /* {"runs": n, "active":
 int ty_store_each_blob(const char *home, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
 /* ty_store_metrics, or with `rows` > 0 ty_store_rows_json with that limit. */
 int ty_store_read_metrics(const char *home, int64_t run_id, const char *name, int64_t rows, json_t **ret);
+/* Write a copy of the database, as it is now, to the file `to`, which must not exist.  May take a while; any thread. */
+int ty_store_copy(const char *home, const char *to, struct ty_error *err);
 /* Replay each run's events and compare with its row: number of runs that differ (the first is named in *err), or negative.
  * *runs: how many there are. */
 int ty_store_check(const char *home, int64_t *runs, struct ty_error *err);

@@ -4,10 +4,10 @@
 #include <math.h>
 #include <string.h>
 
-#define GIVES(call, expected)                       \
-    do {                                            \
-        CLEANUP_STR struct ty_str s = { 0 };        \
-        call;                                       \
+#define GIVES(call, expected) \
+    do { \
+        CLEANUP_STR struct ty_str s = { 0 }; \
+        call; \
         assert_string_equal(s.text ? s.text : "", expected); \
     } while (0)
 
@@ -15,9 +15,11 @@ static void test_text(void **state)
 {
     (void)state;
     GIVES(html_text(&s, "a<b>&\"'"), "a&#60;b&#62;&#38;&#34;&#39;");
-    GIVES(html_text(&s, "gr\xc3\xbcn \xe2\x9c\x93 \xf0\x9f\x9a\x82"), "gr\xc3\xbcn \xe2\x9c\x93 \xf0\x9f\x9a\x82");
+    GIVES(html_text(&s, "gr\xc3\xbcn \xe2\x9c\x93 \xf0\x9f\x9a\x82"),
+          "gr\xc3\xbcn \xe2\x9c\x93 \xf0\x9f\x9a\x82");
     GIVES(html_text(&s, "\xff<\xc3"), "\xef\xbf\xbd&#60;\xef\xbf\xbd");
-    GIVES(html_textn(&s, "a\0b", 3), "a\xef\xbf\xbd" "b");
+    GIVES(html_textn(&s, "a\0b", 3), "a\xef\xbf\xbd"
+                                     "b");
     GIVES(html_text(&s, NULL), "");
     GIVES(html_add(&s, "<a href=\"%s\">%s</a>", "x\"y", "<"), "<a href=\"x&#34;y\">&#60;</a>");
 }
@@ -52,7 +54,8 @@ static void test_chart(void **state)
     (void)state;
     many[54321] = 7;
     html_chart(&s, "a<b", many, sizeof many / sizeof *many);
-    assert_non_null(strstr(s.text, "<title>a&#60;b: 100000 values from 0 to 7, the last 0</title>"));
+    assert_non_null(
+        strstr(s.text, "<title>a&#60;b: 100000 values from 0 to 7, the last 0</title>"));
     assert_non_null(strstr(s.text, " 0.0L")); /* the spike reaches the top */
     assert_true(s.len < 16384);
     html_chart(&none, "gap", (const double[]){ NAN, INFINITY }, 2);
@@ -74,7 +77,8 @@ static void test_pages(void **state)
     expect(k, "GET", "/?experiment=other", NULL, 200, "There is no run here yet");
     expect(k, "GET", "/?before=none", NULL, 404, "no run 'none'");
     expect(k, "GET", "/runs/r1", NULL, 200, "one &#60;two&#62;");
-    expect(k, "GET", "/runs/r1", NULL, 200, "<title>lo&#60;ss: 5 values from 0 to 4, the last 4</title>");
+    expect(k, "GET", "/runs/r1", NULL, 200,
+           "<title>lo&#60;ss: 5 values from 0 to 4, the last 4</title>");
     expect(k, "GET", "/runs/r1?part=metrics", NULL, 200, "<section id=\"metrics\">");
     expect(k, "GET", "/runs/r1?part=x", NULL, 400, "it can be metrics");
     expect(k, "GET", "/runs/none", NULL, 404, "no run 'none'");
@@ -102,9 +106,12 @@ static void test_links(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_open, kit_close)
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_text), cmocka_unit_test(test_log),
-                                        cmocka_unit_test(test_durations), cmocka_unit_test(test_chart),
-                                        T(test_pages), T(test_links) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_text),
+                                        cmocka_unit_test(test_log),
+                                        cmocka_unit_test(test_durations),
+                                        cmocka_unit_test(test_chart),
+                                        T(test_pages),
+                                        T(test_links) };
 
     return cmocka_run_group_tests_name("html", tests, NULL, NULL);
 }
