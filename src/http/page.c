@@ -85,14 +85,12 @@ static void add_row(struct ty_str *s, const json_t *run)
     ty_str_add(s, "</td></tr>\n");
 }
 
-static void add_older(struct ty_str *s, const struct ty_run_filter *f, const json_t *runs)
+static void add_older(struct ty_str *s, const struct ty_run_filter *f, const char *next)
 {
-    const json_t *last = json_array_get(runs, json_array_size(runs) - 1);
-
-    if (json_array_size(runs) < LIST_RUNS)
+    if (!next)
         return;
     ty_str_add(s, "<p><a href=\"/?before=");
-    ty_str_add_url(s, json_string_value(json_object_get(last, "id")), false);
+    ty_str_add_url(s, next, false);
     if (f->experiment) {
         ty_str_add(s, "&amp;experiment=");
         ty_str_add_url(s, f->experiment, false);
@@ -100,7 +98,8 @@ static void add_older(struct ty_str *s, const struct ty_run_filter *f, const jso
     ty_str_add(s, "\">Older runs</a></p>\n");
 }
 
-static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json_t *runs)
+static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json_t *runs,
+                     const char *next)
 {
     const json_t *run;
     size_t i;
@@ -121,7 +120,7 @@ static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json
         add_row(s, run);
     if (json_array_size(runs) > 0)
         ty_str_add(s, "</tbody></table></div>\n");
-    add_older(s, f, runs);
+    add_older(s, f, next);
     page_end(s);
 }
 
@@ -132,6 +131,7 @@ int ty_http_page_list(struct request *req, struct reply *reply)
                                .limit = LIST_RUNS };
     CLEANUP_STR struct ty_str page = { 0 };
     CLEANUP_JSON json_t *runs = NULL;
+    CLEANUP_FREE char *next = NULL;
     json_t *run;
     int64_t id;
     size_t i;
@@ -142,13 +142,13 @@ int ty_http_page_list(struct request *req, struct reply *reply)
         return run_missing(req, r, f.before);
     if (r < 0)
         return r;
-    r = ty_store_runs(req->http->o.store, &f, &runs);
+    r = ty_store_runs(req->http->o.store, &f, &runs, &next);
     if (r < 0)
         return ty_error_set(&req->err, r, "cannot read the runs from the state folder: %s",
                             strerror(-r));
     json_array_foreach (runs, i, run)
         ty_sched_annotate(req->http->o.sched, run);
-    add_list(&page, &f, runs);
+    add_list(&page, &f, runs, next);
     return page_reply(req, &page);
 }
 

@@ -239,26 +239,9 @@ int runs_only_own(struct request *req, struct ty_run_filter *f)
     return 0;
 }
 
-/* The id after which the next page begins: null when nothing is left. */
-static json_t *next_page(struct request *req, const struct ty_run_filter *f, const json_t *runs)
-{
-    const json_t *last = json_array_get(runs, json_array_size(runs) - 1);
-    struct ty_run_filter more = *f;
-    CLEANUP_JSON json_t *rest = NULL;
-
-    if (json_array_size(runs) < (size_t)f->limit)
-        return json_null();
-    more.before = json_string_value(json_object_get(last, "id"));
-    more.limit = 1;
-    if (!more.before || ty_store_runs(req->http->o.store, &more, &rest) < 0 ||
-        json_array_size(rest) == 0)
-        return json_null();
-    return json_string(more.before);
-}
-
 int ty_http_run_list(struct request *req, struct reply *reply)
 {
-    CLEANUP_FREE char *tag = NULL;
+    CLEANUP_FREE char *tag = NULL, *next = NULL;
     struct ty_run_filter f;
     CLEANUP_JSON json_t *runs = NULL;
     json_t *run;
@@ -270,13 +253,13 @@ int ty_http_run_list(struct request *req, struct reply *reply)
     r = runs_only_own(req, &f);
     if (r < 0)
         return r;
-    r = ty_store_runs(req->http->o.store, &f, &runs);
+    r = ty_store_runs(req->http->o.store, &f, &runs, &next);
     if (r < 0)
         return read_failed(req, r, "runs");
     json_array_foreach (runs, i, run)
         ty_sched_annotate(req->http->o.sched, run);
     return reply_json(reply, 200,
-                      json_pack("{s:O s:o}", "runs", runs, "next", next_page(req, &f, runs)));
+                      json_pack("{s:O s:s?}", "runs", runs, "next", next));
 }
 
 int ty_http_run_events(struct request *req, struct reply *reply)

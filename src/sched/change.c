@@ -234,7 +234,7 @@ static int delete_below(struct ty_sched *s, const char *run, struct ty_unit *u, 
     do {
         json_decref(found);
         found = NULL;
-        r = depth < GENERATIONS_MAX ? ty_store_runs(s->o.store, &children, &found) : -ELOOP;
+        r = depth < GENERATIONS_MAX ? ty_store_runs(s->o.store, &children, &found, NULL) : -ELOOP;
         if (r < 0)
             return ty_error_set(err, r, "cannot read the children of run '%s'", run);
         json_array_foreach (found, i, child) {

@@ -95,7 +95,9 @@ struct ty_run_filter {
     const char *before;                         /* run name: older than this one; NULL: from the newest */
     int limit;                                  /* 1..1000 */
 };
-int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret);   /* RUNS: array */
+/* RUNS: array, newest first.  *next (may be NULL) becomes the name after which the next page begins, malloc'ed; NULL: nothing is left.
+ * A filter that no index answers whole may give a page that is not full, and yet is not the last. */
+int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret, char **next);
 int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret); /* EVENTS: array */
 /* "metrics" of METRICS: Azure's shapes; -EFBIG beyond TY_STORE_VALUES_MAX values. */
 #define TY_STORE_VALUES_MAX 2000000

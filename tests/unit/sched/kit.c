@@ -141,7 +141,7 @@ static void end_runs(struct kit *k)
     const json_t *run;
     size_t i;
 
-    assert_int_equal(ty_store_runs(k->store, &active, &runs), 0);
+    assert_int_equal(ty_store_runs(k->store, &active, &runs, NULL), 0);
     json_array_foreach (runs, i, run)
         kit_cancel(k, json_string_value(json_object_get(run, "id")));
     kit_until(k, all_ended, NULL);
