@@ -268,7 +268,7 @@ static int open_writer(struct ty_store *st, struct ty_error *err)
     int r = open_conn(
         &st->writer, st->path,
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 0;"
+        "PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2048; PRAGMA wal_autocheckpoint = 0;"
         "PRAGMA journal_size_limit = 67108864");
 
     if (r == 0)
@@ -280,7 +280,7 @@ static int open_reader(struct ty_store *st)
 {
     int r =
         open_conn(&st->reader, st->path,
-                  "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY");
+                  "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY");
 
     return r < 0 ? r : prepare(&st->reader, false);
 }
