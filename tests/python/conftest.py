@@ -23,6 +23,29 @@ for _name in ("TRAINYARD_RUN_ID", "TRAINYARD_SPOOL_DIR"):
 sys.path.insert(0, os.path.join(BUILD, "python"))
 
 END_SECONDS = 10
+DEBIAN_PYTHON = (3, 11)         # by whose run docs/compat.md is judged: the other interpreter may have another torch
+
+
+def pytest_configure(config):
+    config.compat_recorder = None
+    here = os.path.dirname(os.path.abspath(__file__))
+    whole = all(os.path.realpath(a) == here for a in config.args) and not config.getoption("keyword")
+    if whole and sys.version_info[:2] == DEBIAN_PYTHON and os.path.realpath(sys.executable).startswith("/usr/bin/"):
+        import compat
+
+        config.compat_recorder = compat.Recorder(os.path.realpath(os.path.join(BUILD, "python")))
+        config.compat_recorder.start()
+
+
+def pytest_collection_modifyitems(config, items):
+    """test_compat.py comes last, and only where the whole run is recorded."""
+    last = [item for item in items if item.fspath.basename == "test_compat.py"]
+    items[:] = [item for item in items if item not in last] + (last if config.compat_recorder else [])
+
+
+def pytest_runtest_setup(item):
+    if item.config.compat_recorder:
+        item.config.compat_recorder.test = "%s::%s" % (item.fspath.basename, item.originalname)
 
 
 def left_running():

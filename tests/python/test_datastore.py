@@ -1,7 +1,7 @@
 """Datastores and references to data."""
 import pytest
 
-from azureml.core import Datastore
+from azureml.core import Datastore, Experiment, ScriptRunConfig
 from azureml.core.runconfig import DataReferenceConfiguration
 from azureml.data.data_reference import DataReference
 from azureml.data.datapath import DataPath
@@ -102,3 +102,14 @@ def test_data_path(ds):
 def test_cloud_storage_is_refused_by_name(workspace):
     with pytest.raises(UserErrorException, match="later release"):
         Datastore.register_azure_blob_container(workspace, "x", "container", "account")
+
+
+def test_what_notebooks_read(workspace, project):
+    """Attributes that cells show or compare, and the older way to the default datastore."""
+    assert Datastore.get_default(workspace).name == workspace.get_default_datastore().name
+    project("proj/train.py", "")
+    src = ScriptRunConfig(source_directory="proj", script="train.py")
+    assert src.source_directory.endswith("proj") and src.run_config.framework == "Python"
+    run = Experiment(workspace, "read").start_logging(snapshot_directory=None)
+    assert run.input_datasets == {}
+    run.complete()

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from azureml.core import Environment, ScriptRunConfig, _service
+from azureml.core import Environment, Experiment, ScriptRunConfig, _service
 from azureml.core._submit import specification
 from azureml.core.conda_dependencies import TENSORFLOW_DEFAULT_VERSION, CondaDependencies
 from azureml.core.environment import DEFAULT_GPU_IMAGE, DatabricksSection, SparkPackage
@@ -173,8 +173,7 @@ def test_constructors_from_files(project):
 @pytest.mark.parametrize("call, words", [
     (lambda: Environment.from_existing_conda_environment("e", "mine"), "does not use conda.*envs/mine/bin/python"),
     (lambda: Environment.from_docker_build_context("e", None), "from_docker_build_context comes with a later release"),
-    (lambda: Environment.get(None, "AzureML-Minimal"), "Environment.get comes with a later release"),
-    (lambda: Environment.list(workspace=None), "Environment.list comes with"),
+    (lambda: Environment.get(None, "mine"), "Environment.get comes with a later release"),
     (lambda: Environment("e").register(workspace=None), "register"),
     (lambda: Environment("e").build(None), "build"), (lambda: Environment(3), "name is 3"), (lambda: Environment("e", nmae=1), "'nmae'"),
     (lambda: Environment("e").clone(""), "new_name"), (lambda: Environment.load_from_directory("nowhere"), "nowhere"),
@@ -235,3 +234,16 @@ def test_a_definition_of_the_sdk(project, tmp_path):
     project("d/azureml_environment.json", "{")
     with pytest.raises(UserErrorException, match="azureml_environment.json' is not valid JSON"):
         Environment.load_from_directory(str(tmp_path / "d"))
+
+
+def test_a_curated_environment_is_the_interpreter_that_has_torch(project, workspace):
+    """As the notebooks have it: get it by name, clone it or add to it, and run with it."""
+    project("proj/train.py", "import torch\nprint('torch', torch.__version__.split('.')[0])\n")
+    env = Environment.get(workspace=workspace, name="AzureML-PyTorch-1.6-GPU")
+    assert (env.name, env.version) == ("AzureML-PyTorch-1.6-GPU", "1")
+    assert "AzureML-Tutorial" in [name for name in Environment.list(workspace=workspace) if name.startswith("AzureML")]
+    assert Environment.get(workspace, "AzureML-Tutorial", version="4").version == "4"
+    src = ScriptRunConfig(source_directory="proj", script="train.py", environment=env, compute_target="local")
+    run = Experiment(workspace, "curated").submit(src)
+    assert run.wait_for_completion(show_output=False)["status"] == "Completed"
+    assert run.get_details()["runDefinition"]["environment"]["name"] == "AzureML-PyTorch-1.6-GPU"

@@ -1,4 +1,5 @@
 """Runs against a real daemon: logging, files, tags, waiting, cancelling."""
+import urllib.request
 import os
 import re
 import subprocess
@@ -271,6 +272,19 @@ def test_commands(project, workspace):
     run = Experiment(workspace, "tests").submit(ScriptRunConfig("src", command=["cat", "x.txt", "&&", "echo", "$WORLD_SIZE ranks"]))
     run.wait_for_completion()
     assert run.get_details_with_logs()["logFiles"]["azureml-logs/70_driver_log.txt"].endswith("content1 ranks\n")
+
+
+def test_the_page_of_a_run(submit, workspace):
+    run = submit("print('shown')")
+    run.wait_for_completion()
+    url = run.get_portal_url()
+    assert url.startswith("http://127.0.0.1:") and "/runs/%s?token=" % run.id in url
+    with urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open(url, timeout=30) as page:
+        text = page.read().decode()
+        assert "token" not in page.url
+    assert "Completed" in text and "shown" in text
+    assert run.experiment.get_portal_url().startswith("http://127.0.0.1:")
+    assert run.experiment.workspace.name == workspace.name
 
 
 def test_experiments_and_their_runs(submit, workspace):

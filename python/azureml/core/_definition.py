@@ -1,4 +1,5 @@
 """``run.get_details()``: the record of a run in the cloud's words."""
+import copy
 import os
 from typing import Any, Dict, List, Optional
 from urllib.parse import quote
@@ -8,6 +9,12 @@ from trainyard.client import Client
 from trainyard.errors import TrainyardError
 
 FINAL_WARNING_SOURCE = "Trainyard"
+# What scripts read in runDefinition and no run decides: runs use no container, one process, one node.
+CONSTANTS: Dict[str, Any] = {
+    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "communicator": "None", "data": {},
+    "outputData": {}, "jobName": None, "nodeCount": 1, "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
+    "mpi": {"processCountPerNode": 1}, "pyTorch": {"communicationBackend": None, "processCount": None},
+}
 
 
 class CaseInsensitiveDict(Dict[str, Any]):
@@ -46,14 +53,12 @@ def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, A
     rc = config.run_config
     environment = rc.environment._as_dict()
     environment["python"]["interpreterPath"] = spec.get("interpreter") or environment["python"]["interpreterPath"]
-    environment["docker"]["enabled"] = False  # runs use no container, one process, one node
+    environment["docker"]["enabled"] = False
     return {
-        "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "communicator": "None", "data": {},
-        "outputData": {}, "jobName": None, "nodeCount": 1, "priority": rc.priority, "environment": environment,
+        **copy.deepcopy(CONSTANTS), "priority": rc.priority, "environment": environment,
         "autoPrepareEnvironment": bool(rc.auto_prepare_environment),
         "history": rc.history._as_dict(), "spark": rc.spark._as_dict(), "hdi": rc.hdi._as_dict(),
-        "amlCompute": rc.amlcompute._as_dict(), "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
-        "mpi": {"processCountPerNode": 1}, "pyTorch": {"communicationBackend": None, "processCount": None},
+        "amlCompute": rc.amlcompute._as_dict(),
         "docker": {"useDocker": False, "sharedVolumes": True, "shmSize": rc.docker.shm_size or "2g", "arguments": []},
     }
 

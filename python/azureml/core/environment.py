@@ -127,6 +127,11 @@ class DatabricksSection(Section):
         self.egg_libraries: List[Any] = []
 
 
+# Images of the cloud that scripts ask for by name; here each is the interpreter that has torch.
+CURATED_PREFIX = "AzureML-"
+CURATED = ("AzureML-Minimal", "AzureML-Tutorial", "AzureML-PyTorch-1.6-GPU")
+
+
 class Environment(Section):
     """A named environment: `python`, `docker`, `spark`, `databricks`, `environment_variables`. Give the object itself to a run.
 
@@ -251,14 +256,21 @@ class Environment(Section):
 
     @staticmethod
     def get(workspace: Any, name: str, version: Optional[str] = None, **_: Any) -> "Environment":
-        """Comes with a later release: UserErrorException."""
-        raise later("Environment.get", "make Environment('%s') and set its python section; without packages the run uses the "
-                                       "interpreter that has torch" % name)
+        """A curated environment ('AzureML-...'): without packages of its own, so that a run uses the interpreter that has torch.
+
+        Others, which somebody would have to register, come with a later release: UserErrorException.
+        """
+        if not name.startswith(CURATED_PREFIX):
+            raise later("Environment.get", "make Environment('%s') and set its python section; without packages the run uses the "
+                                           "interpreter that has torch" % name)
+        made = Environment(name)
+        made.version = version or "1"
+        return made
 
     @staticmethod
     def list(workspace: Any) -> Dict[str, "Environment"]:
-        """Comes with a later release: UserErrorException."""
-        raise later("Environment.list", "environments are not registered: give the object itself, or keep it with save_to_directory()")
+        """The curated environments by name."""
+        return {name: Environment.get(workspace, name) for name in CURATED}
 
     def build(self, workspace: Any, **_: Any) -> Any:
         """Comes with a later release: UserErrorException."""

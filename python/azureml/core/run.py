@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
 LATER = frozenset({"start_logging", "register_model", "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric",
-                   "set_display_name"})
+                   "set_display_name", "get_output", "find_step_run", "publish_pipeline"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
 
