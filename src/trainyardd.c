@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "blob/blob.h"
 #include "http/server.h"
@@ -104,6 +105,11 @@ static int be_system(struct daemon *d, struct ty_error *err)
             err, -EPERM,
             "a daemon that serves all users of the machine must be started by root; "
             "leave out --system for one of your own");
+    if (ty_owner_check() < 0)
+        return ty_error_set(
+            err, -EPERM,
+            "root cannot act as other users here, as in a container without the capabilities SETUID and "
+            "SETGID: no daemon for all users can run");
     fd = mark ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0400) : -1;
     if (fd < 0)
         return ty_error_set(err, mark ? -errno : -ENOMEM,

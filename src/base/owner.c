@@ -16,6 +16,7 @@
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PASSWD_BUFFER 16384
@@ -131,4 +132,20 @@ int ty_owner_become(const struct ty_owner *o)
     if (at_parents_death)
         prctl(PR_SET_PDEATHSIG, at_parents_death);
     return 0;
+}
+
+/* In a child, which may fail. */
+int ty_owner_check(void)
+{
+    static const struct ty_owner anybody = {
+        .uid = 65534, .gid = 65534, .groups = { 65534 }, .ngroups = 1
+    };
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0)
+        _exit(ty_owner_become(&anybody) == 0 ? 0 : 1);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return pid > 0 && status == 0 ? 0 : -EPERM;
 }

@@ -29,6 +29,9 @@ struct ty_owner *ty_owner_free(struct ty_owner *o);
 void ty_owner_enter(const struct ty_owner *o);
 void ty_owner_leave(const struct ty_owner *o);
 
+/* May this process act as other users?  0 or -EPERM; root in a container often may not.  Forks. */
+int ty_owner_check(void);
+
 /* Become the owner for good.  Async-signal-safe: may be called between fork and exec.  0 or -errno. */
 int ty_owner_become(const struct ty_owner *o);
 #endif

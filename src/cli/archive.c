@@ -21,8 +21,10 @@
 
 const char *ty_archive_option(const char *file)
 {
-    static const char *const kinds[][2] = { { ".tar", "--no-auto-compress" }, { ".tar.gz", "--gzip" },
-                                            { ".tgz", "--gzip" },             { ".tar.zst", "--zstd" },
+    static const char *const kinds[][2] = { { ".tar", "--no-auto-compress" },
+                                            { ".tar.gz", "--gzip" },
+                                            { ".tgz", "--gzip" },
+                                            { ".tar.zst", "--zstd" },
                                             { ".tar.xz", "--xz" } };
 
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -85,7 +87,8 @@ int ty_archive_run(struct ty_cli *cli, const char *const *argv, int out, const c
                    struct ty_error *err)
 {
     CLEANUP_CLOSE int from = -1;
-    static const char *const env[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8", NULL };
+    static const char *const env[] = { "PATH=/usr/local/bin:/usr/bin:/bin", "LC_ALL=C.UTF-8",
+                                       NULL };
     struct ty_spawn spawn = { .argv = argv, .envp = env, .in = -1, .out = out };
     char said[SAID_MAX] = "", how[64];
     int fds[2], status, r;

@@ -28,10 +28,11 @@ static int lock_out_collection(const char *home, int *ret, struct ty_error *err)
     CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
 
     if (fd < 0)
-        return ty_error_set(err, path ? -errno : -ENOMEM,
-                            "cannot lock the state folder '%s': %m; a backup is made on the machine "
-                            "of the daemon, by whom the folder belongs to",
-                            home);
+        return ty_error_set(
+            err, path ? -errno : -ENOMEM,
+            "cannot lock the state folder '%s': %m; a backup is made on the machine "
+            "of the daemon, by whom the folder belongs to",
+            home);
     if (flock(fd, LOCK_SH) < 0)
         return ty_error_set(err, -errno, "cannot lock '%s': %m", path);
     *ret = TAKE_FD(fd);
@@ -44,12 +45,14 @@ static int describe(const json_t *backup, const char *home, struct ty_error *err
     CLEANUP_FREE char *path = ty_path_join(home, "backup/backup.json");
     char now[32];
     CLEANUP_JSON json_t *o =
-        json_pack("{s:i s:s s:s s:s s:O}", "version", 1, "trainyard", TY_VERSION, "home", home, "made",
-                  ty_time_iso(ty_wall_us(), now), "runs", json_object_get(backup, "runs"));
+        json_pack("{s:i s:s s:s s:s s:O}", "version", 1, "trainyard", TY_VERSION, "home", home,
+                  "made", ty_time_iso(ty_wall_us(), now), "runs", json_object_get(backup, "runs"));
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
     int r = path && text ? ty_write_file(path, text, strlen(text), 0600) : -ENOMEM;
 
-    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "backup.json", strerror(-r)) : 0;
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "backup.json",
+                                strerror(-r))
+                 : 0;
 }
 
 static bool is_there(const char *home, const char *name)
@@ -59,14 +62,22 @@ static bool is_there(const char *home, const char *name)
     return path && access(path, F_OK) == 0;
 }
 
-static int pack(struct ty_cli *cli, const char *home, const char *option, const char *to, struct ty_error *err)
+static int pack(struct ty_cli *cli, const char *home, const char *option, const char *to,
+                struct ty_error *err)
 {
     static const char *const more[] = { "system", "blobs", "logs", "data" };
     CLEANUP_FREE char *file = ty_strf("--file=%s", to), *folder = ty_strf("--directory=%s", home);
-    const char *argv[ARGS_MAX] = { "/bin/tar", "--create", option, file, folder,
-                                   "--transform=flags=r;s|^backup/||", "--exclude=blobs/tmp/*",
-                                   "--warning=no-file-changed", "--warning=no-file-removed",
-                                   "backup/backup.json", "backup/state.db" };
+    const char *argv[ARGS_MAX] = { "/bin/tar",
+                                   "--create",
+                                   option,
+                                   file,
+                                   folder,
+                                   "--transform=flags=r;s|^backup/||",
+                                   "--exclude=blobs/tmp/*",
+                                   "--warning=no-file-changed",
+                                   "--warning=no-file-removed",
+                                   "backup/backup.json",
+                                   "backup/state.db" };
     size_t n = 0;
 
     if (!file || !folder)
@@ -82,7 +93,8 @@ static int pack(struct ty_cli *cli, const char *home, const char *option, const 
 }
 
 /* Beside its place, then renamed: there is a whole backup or none. */
-static int pack_to_file(struct ty_cli *cli, const char *home, const char *file, struct ty_error *err)
+static int pack_to_file(struct ty_cli *cli, const char *home, const char *file,
+                        struct ty_error *err)
 {
     CLEANUP_FREE char *tmp = ty_strf("%s.partial", file);
     CLEANUP_CLOSE int fd = -1;
@@ -90,7 +102,8 @@ static int pack_to_file(struct ty_cli *cli, const char *home, const char *file, 
 
     if (!tmp)
         return ty_error_oom(err);
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600); /* tar keeps the mode of what is there */
+    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
+              0600); /* tar keeps the mode of what is there */
     if (fd < 0)
         return ty_error_set(err, -errno, "cannot write '%s': %m", tmp);
     r = pack(cli, home, ty_archive_option(file), tmp, err);
@@ -106,12 +119,15 @@ static int pack_to_file(struct ty_cli *cli, const char *home, const char *file, 
 static int check_file(const char *file, struct ty_error *err)
 {
     if (strcmp(file, "-") != 0 && !ty_archive_option(file))
-        return ty_error_set(err, -EINVAL,
-                            "'%s' is no name for an archive: end it in .tar, .tar.gz, .tar.zst or .tar.xz, or give '-' "
-                            "for standard output",
-                            file);
+        return ty_error_set(
+            err, -EINVAL,
+            "'%s' is no name for an archive: end it in .tar, .tar.gz, .tar.zst or .tar.xz, or give '-' "
+            "for standard output",
+            file);
     if (strcmp(file, "-") == 0 && isatty(STDOUT_FILENO))
-        return ty_error_set(err, -EINVAL, "an archive is nothing for a terminal: name a file, or a pipe behind this command");
+        return ty_error_set(
+            err, -EINVAL,
+            "an archive is nothing for a terminal: name a file, or a pipe behind this command");
     return 0;
 }
 
@@ -128,7 +144,8 @@ static int make(struct ty_cli *cli, const char *file, json_t **ret, struct ty_er
     if (r == 0)
         r = describe(backup, home, err);
     if (r == 0)
-        r = strcmp(file, "-") == 0 ? pack(cli, home, "--gzip", file, err) : pack_to_file(cli, home, file, err);
+        r = strcmp(file, "-") == 0 ? pack(cli, home, "--gzip", file, err)
+                                   : pack_to_file(cli, home, file, err);
     folder = ty_path_join(home, "backup");
     if (folder)
         ty_rm_rf(folder);
@@ -147,12 +164,14 @@ static int report(struct ty_cli *cli, const char *file, const json_t *backup)
         return TY_EXIT_OK;
     stat(file, &st);
     if (ty_cli_flag(cli, "json")) {
-        CLEANUP_JSON json_t *o = json_pack("{s:s s:I s:O}", "file", file, "bytes", (json_int_t)st.st_size,
-                                           "runs", json_object_get(backup, "runs"));
+        CLEANUP_JSON json_t *o =
+            json_pack("{s:s s:I s:O}", "file", file, "bytes", (json_int_t)st.st_size, "runs",
+                      json_object_get(backup, "runs"));
 
         return ty_out_json(cli, o);
     }
-    fprintf(stderr, "%lld runs are in '%s' (%s)%s\n", json_integer_value(json_object_get(backup, "runs")), file,
+    fprintf(stderr, "%lld runs are in '%s' (%s)%s\n",
+            json_integer_value(json_object_get(backup, "runs")), file,
             ty_show_bytes((uint64_t)st.st_size, size),
             key ? "; it holds the key of the secrets: keep it as you would keep them" : "");
     return TY_EXIT_OK;
@@ -178,7 +197,8 @@ static int run(struct ty_cli *cli)
 }
 
 static const struct ty_cli_option options[] = {
-    { 0, "without-key", NULL, "leave the key of the secrets out: they cannot be read after a restore" },
+    { 0, "without-key", NULL,
+      "leave the key of the secrets out: they cannot be read after a restore" },
     TY_OPT_JSON,
     TY_OPT_END,
 };
@@ -189,8 +209,9 @@ const struct ty_cli_command ty_cmd_backup = {
     .summary = "Write runs, logs, files, data and secrets into one archive; runs go on meanwhile",
     .examples = "  trainyard backup trainyard-$(date +%F).tar.gz\n"
                 "  trainyard backup - | ssh elsewhere 'cat > trainyard.tar.gz'\n",
-    .text = "FILE ends in .tar, .tar.gz, .tar.zst or .tar.xz; '-' is standard output, compressed by gzip.  'trainyard restore'\n"
-            "brings it back.\n",
+    .text =
+        "FILE ends in .tar, .tar.gz, .tar.zst or .tar.xz; '-' is standard output, compressed by gzip.  'trainyard restore'\n"
+        "brings it back.\n",
     .options = options,
     .min = 1,
     .max = 1,

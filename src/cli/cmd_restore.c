@@ -2,8 +2,8 @@
  *
  * Unpacked and checked beside its place, then renamed: there is a whole folder or none.
  */
-#include "base/error.h"
 #include "base/conf.h"
+#include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/blob.h"
@@ -25,24 +25,33 @@ static int make_way(const char *home, struct ty_error *err)
     int r;
 
     if (rmdir(home) < 0 && errno != ENOENT)
-        return ty_error_set(err, errno == ENOTEMPTY ? -EEXIST : -errno,
-                            "the state folder '%s' is not empty; restore to another one (--home DIR), or stop its daemon "
-                            "(trainyard down) and move it away",
-                            home);
+        return ty_error_set(
+            err, errno == ENOTEMPTY ? -EEXIST : -errno,
+            "the state folder '%s' is not empty; restore to another one (--home DIR), or stop its daemon "
+            "(trainyard down) and move it away",
+            home);
     r = ty_mkdir_parent(home, 0755);
-    return r < 0 ? ty_error_set(err, r, "cannot make the folder above '%s': %s", home, strerror(-r)) : 0;
+    return r < 0 ? ty_error_set(err, r, "cannot make the folder above '%s': %s", home, strerror(-r))
+                 : 0;
 }
 
 static int unpack(struct ty_cli *cli, const char *file, const char *to, struct ty_error *err)
 {
     CLEANUP_FREE char *from = ty_strf("--file=%s", file), *folder = ty_strf("--directory=%s", to);
-    const char *argv[] = { "/bin/tar", "--extract", ty_archive_option(file), from, folder, "--preserve-permissions",
-                           "--delay-directory-restore", NULL };
+    const char *argv[] = { "/bin/tar",
+                           "--extract",
+                           ty_archive_option(file),
+                           from,
+                           folder,
+                           "--preserve-permissions",
+                           "--delay-directory-restore",
+                           NULL };
 
     return from && folder ? ty_archive_run(cli, argv, -1, NULL, err) : ty_error_oom(err);
 }
 
-static int check_description(const char *folder, const char *file, json_t **ret, struct ty_error *err)
+static int check_description(const char *folder, const char *file, json_t **ret,
+                             struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_path_join(folder, "backup.json"), *text = NULL;
     CLEANUP_FREE char *database = ty_path_join(folder, "state.db");
@@ -53,11 +62,13 @@ static int check_description(const char *folder, const char *file, json_t **ret,
         return ty_error_oom(err);
     if (ty_read_file(path, DESCRIPTION_MAX, &text, &n) < 0 || access(database, R_OK) < 0 ||
         ty_json_parse(text, n, &o, NULL) < 0)
-        return ty_error_set(err, -EINVAL, "'%s' is no backup that Trainyard made, or not whole", file);
+        return ty_error_set(err, -EINVAL, "'%s' is no backup that Trainyard made, or not whole",
+                            file);
     if (json_integer_value(json_object_get(o, "version")) != 1)
-        return ty_error_set(err, -EPROTONOSUPPORT,
-                            "'%s' was made by Trainyard %s, whose backups this version (%s) cannot read", file,
-                            ty_out_str(o, "trainyard"), TY_VERSION);
+        return ty_error_set(
+            err, -EPROTONOSUPPORT,
+            "'%s' was made by Trainyard %s, whose backups this version (%s) cannot read", file,
+            ty_out_str(o, "trainyard"), TY_VERSION);
     unlink(path);
     *ret = TAKE(o);
     return 0;
@@ -95,7 +106,8 @@ static int check_blobs(const char *folder, const char *file, struct ty_error *er
     int r = blobs ? ty_walk(blobs, check_blob, &c, NULL) : -ENOMEM;
 
     if (r == -EBADMSG && c.bad)
-        ty_error_set(err, r, "'%s' is damaged: the content of 'blobs/%s' is not what its name says", file, c.bad);
+        ty_error_set(err, r, "'%s' is damaged: the content of 'blobs/%s' is not what its name says",
+                     file, c.bad);
     else if (r < 0 && r != -ENOENT)
         ty_error_set(err, r, "cannot check the files of '%s': %s", file, strerror(-r));
     free(c.bad);
@@ -107,11 +119,12 @@ static int leave_mark(const char *folder, struct ty_error *err)
     CLEANUP_FREE char *mark = ty_path_join(folder, TY_RESTORED_MARK);
     int r = mark ? ty_write_file(mark, "", 0, 0600) : -ENOMEM;
 
-    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", mark ? mark : "", strerror(-r)) : 0;
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", mark ? mark : "", strerror(-r))
+                 : 0;
 }
 
-static int bring_back(struct ty_cli *cli, const char *file, const char *home, const char *tmp, json_t **ret,
-                      struct ty_error *err)
+static int bring_back(struct ty_cli *cli, const char *file, const char *home, const char *tmp,
+                      json_t **ret, struct ty_error *err)
 {
     int r = ty_mkdir_p(tmp, 0700);
 
@@ -129,7 +142,8 @@ static int bring_back(struct ty_cli *cli, const char *file, const char *home, co
     return r;
 }
 
-static int restore(struct ty_cli *cli, const char *file, const char *home, json_t **ret, struct ty_error *err)
+static int restore(struct ty_cli *cli, const char *file, const char *home, json_t **ret,
+                   struct ty_error *err)
 {
     CLEANUP_FREE char *tmp = ty_strf("%s.restoring", home);
     int r;
@@ -157,7 +171,8 @@ static int run(struct ty_cli *cli)
     int r;
 
     if (!ty_archive_option(file)) {
-        ty_error_set(&err, -EINVAL, "'%s' has no name of an archive: .tar, .tar.gz, .tar.zst or .tar.xz", file);
+        ty_error_set(&err, -EINVAL,
+                     "'%s' has no name of an archive: .tar, .tar.gz, .tar.zst or .tar.xz", file);
         return ty_cli_usage(cli, "%s", err.text);
     }
     r = ty_client_find_home(ty_cli_value(cli, "home"), &home, &err);
@@ -169,9 +184,10 @@ static int run(struct ty_cli *cli)
     }
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, backup);
-    fprintf(stderr,
-            "restored %lld runs to '%s', as they were at %s\nthe queue is paused: 'trainyard queue resume' starts what waits\n",
-            json_integer_value(json_object_get(backup, "runs")), home, ty_out_str(backup, "made"));
+    fprintf(
+        stderr,
+        "restored %lld runs to '%s', as they were at %s\nthe queue is paused: 'trainyard queue resume' starts what waits\n",
+        json_integer_value(json_object_get(backup, "runs")), home, ty_out_str(backup, "made"));
     return TY_EXIT_OK;
 }
 
@@ -181,10 +197,12 @@ const struct ty_cli_command ty_cmd_restore = {
     .name = "restore",
     .usage = "FILE",
     .summary = "Make a state folder out of what 'trainyard backup' has written",
-    .examples = "  trainyard restore trainyard-2026-11-23.tar.gz\n"
-                "  trainyard --home /tmp/look restore backup.tar.gz && trainyard --home /tmp/look ps -a\n",
-    .text = "The state folder must be empty or not there.  Runs that were going on when the backup was made have Failed (Restored);\n"
-            "those that waited wait on, and the queue is paused, so that nothing is done twice by accident.\n",
+    .examples =
+        "  trainyard restore trainyard-2026-11-23.tar.gz\n"
+        "  trainyard --home /tmp/look restore backup.tar.gz && trainyard --home /tmp/look ps -a\n",
+    .text =
+        "The state folder must be empty or not there.  Runs that were going on when the backup was made have Failed (Restored);\n"
+        "those that waited wait on, and the queue is paused, so that nothing is done twice by accident.\n",
     .options = options,
     .min = 1,
     .max = 1,

@@ -258,8 +258,7 @@ int ty_http_run_list(struct request *req, struct reply *reply)
         return read_failed(req, r, "runs");
     json_array_foreach (runs, i, run)
         ty_sched_annotate(req->http->o.sched, run);
-    return reply_json(reply, 200,
-                      json_pack("{s:O s:s?}", "runs", runs, "next", next));
+    return reply_json(reply, 200, json_pack("{s:O s:s?}", "runs", runs, "next", next));
 }
 
 int ty_http_run_events(struct request *req, struct reply *reply)

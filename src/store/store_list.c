@@ -65,8 +65,8 @@ static int answered(const struct ty_run_filter *f)
 
 static bool is_scanned(const struct ty_run_filter *f)
 {
-    int asked = (f->tag != NULL) + (f->parent != NULL || f->top) + (f->experiment != NULL) + (f->target != NULL) +
-                (f->user != NULL) + (f->state != NULL);
+    int asked = (f->tag != NULL) + (f->parent != NULL || f->top) + (f->experiment != NULL) +
+                (f->target != NULL) + (f->user != NULL) + (f->state != NULL);
 
     return asked > answered(f);
 }
@@ -75,14 +75,17 @@ static bool is_scanned(const struct ty_run_filter *f)
 static void add_walk(const struct ty_run_filter *f, struct ty_str *s)
 {
     if (f->tag)
-        ty_str_add(s, f->tag_value ? " AND t.key = :tag AND t.value = :tag_value" : " AND t.key = :tag");
+        ty_str_add(s, f->tag_value ? " AND t.key = :tag AND t.value = :tag_value"
+                                   : " AND t.key = :tag");
     else if (f->parent)
         ty_str_add(s, " AND r.parent = :parent");
     else if (state_is(f, "active"))
         ty_str_add(s, " AND r.active = 1");
     else if (f->experiment)
         ty_str_addf(s, " AND r.experiment = :experiment%s",
-                    by_state(f) ? " AND r.state = :state" : f->top ? " AND r.parent IS NULL" : "");
+                    by_state(f) ? " AND r.state = :state"
+                    : f->top    ? " AND r.parent IS NULL"
+                                : "");
     else if (f->target || f->user)
         ty_str_addf(s, "%s%s", f->target ? " AND r.target = :target" : " AND r.user = :user",
                     by_state(f) ? " AND r.state = :state" : "");
@@ -128,10 +131,12 @@ static void compose(const struct ty_run_filter *f, bool to_floor, struct ty_str 
 static void compose_floor(const struct ty_run_filter *f, struct ty_str *s)
 {
     if (f->tag)
-        ty_str_addf(s, "SELECT id, name FROM run WHERE id = (SELECT t.run FROM tag t INDEXED BY %s WHERE 1",
-                    f->tag_value ? "tag_by_value" : "tag_by_key");
+        ty_str_addf(
+            s, "SELECT id, name FROM run WHERE id = (SELECT t.run FROM tag t INDEXED BY %s WHERE 1",
+            f->tag_value ? "tag_by_value" : "tag_by_key");
     else
-        ty_str_addf(s, "SELECT id, name FROM run WHERE id = (SELECT r.id FROM %s WHERE 1", source(f));
+        ty_str_addf(s, "SELECT id, name FROM run WHERE id = (SELECT r.id FROM %s WHERE 1",
+                    source(f));
     add_walk(f, s);
     if (f->before)
         ty_str_addf(s, " AND %s < :before", f->tag ? "t.run" : "r.id");
@@ -170,7 +175,8 @@ static int page_size(const struct ty_run_filter *f)
     return f->limit < 1 ? 1 : f->limit > LIMIT_MAX ? LIMIT_MAX : f->limit;
 }
 
-static void bind_filter(sqlite3_stmt *q, const struct ty_run_filter *f, int64_t before, int64_t floor)
+static void bind_filter(sqlite3_stmt *q, const struct ty_run_filter *f, int64_t before,
+                        int64_t floor)
 {
     bind_text(q, ":experiment", f->experiment);
     bind_text(q, ":target", f->target);
@@ -206,7 +212,8 @@ static int prepare(struct ty_store *st, const struct ty_str *sql, sqlite3_stmt *
                                      sqlite3_prepare_v2(st->reader.db, sql->text, -1, ret, NULL));
 }
 
-static int find_floor(struct ty_store *st, const struct ty_run_filter *f, int64_t before, struct floor *ret)
+static int find_floor(struct ty_store *st, const struct ty_run_filter *f, int64_t before,
+                      struct floor *ret)
 {
     CLEANUP(finalizep) sqlite3_stmt *q = NULL;
     CLEANUP_STR struct ty_str sql = { 0 };
@@ -227,7 +234,8 @@ static int find_floor(struct ty_store *st, const struct ty_run_filter *f, int64_
     return ret->name ? 0 : -ENOMEM;
 }
 
-static int read_page(struct ty_store *st, const struct ty_run_filter *f, int64_t before, int64_t floor, json_t *runs)
+static int read_page(struct ty_store *st, const struct ty_run_filter *f, int64_t before,
+                     int64_t floor, json_t *runs)
 {
     CLEANUP(finalizep) sqlite3_stmt *q = NULL;
     CLEANUP_STR struct ty_str sql = { 0 };

@@ -23,6 +23,9 @@ unset PYTHONPATH
 has "the unit file starts what is installed" "$(cat "$BUILD/trainyard.service")" "^ExecStart=/.*/bin/trainyard serve --system\$"
 exits "a user cannot start a daemon for all" 1 as $A env TRAINYARD_HOME="$T/$A/home" trainyardd --system
 has "...and is told why" "$out" "must be started by root"
+exits "root that cannot be anybody else does not start it either" 1 setpriv --bounding-set=-setuid,-setgid --inh-caps=-setuid,-setgid \
+    trainyardd --system --home "$T/other"
+has "...and says what is missing" "$out" "SETUID"
 trainyard serve --system > "$T/serve.log" 2>&1 &
 serve=$!
 check "the daemon of the machine listens" until_true 10 trainyard status

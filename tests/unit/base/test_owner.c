@@ -137,6 +137,12 @@ static void test_only_one_thread(void **state)
     ty_owner_free(o);
 }
 
+static void test_check(void **state)
+{
+    (void)state;
+    assert_int_equal(ty_owner_check(), geteuid() == 0 ? 0 : -EPERM);
+}
+
 static void test_spawn(void **state)
 {
     const char *argv[] = { "/bin/sh", "-c", "test $(id -un) = " USER " && ! test -r /etc/shadow",
@@ -164,7 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),  cmocka_unit_test(test_nobody_to_be),
         cmocka_unit_test(test_enter), cmocka_unit_test(test_only_one_thread),
-        cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_check), cmocka_unit_test(test_spawn),
     };
 
     return cmocka_run_group_tests_name("owner", tests, NULL, NULL);

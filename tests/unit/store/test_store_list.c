@@ -233,7 +233,8 @@ static void test_experiments_and_counts(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
-    const struct CMUnitTest tests[] = { T(test_filters), T(test_scanning_goes_on), T(test_a_child_outlives_its_parent),
+    const struct CMUnitTest tests[] = { T(test_filters), T(test_scanning_goes_on),
+                                        T(test_a_child_outlives_its_parent),
                                         T(test_no_filter_walks_the_table),
                                         T(test_experiments_and_counts) };
 
