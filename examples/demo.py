@@ -67,7 +67,7 @@ def main():
 
     title("To look further")
     print("export PATH=%s:$PATH" % os.environ.get("BUILD", "build"))
-    for words in ("show", "logs", "metrics", "artifacts ls", "artifacts get"):
+    for words in ("show", "link", "logs", "metrics", "artifacts ls", "artifacts get"):
         print("trainyard %s %s" % (words, run.id))
     print("trainyard ps; trainyard status; trainyard down     # runs go on without the daemon")
 

@@ -72,7 +72,7 @@ static void add_row(struct ty_str *s, const json_t *run)
     ty_str_add(s, "<tr><td>");
     page_state(s, json_string_value(json_object_get(run, "state")), NULL);
     html_add(s, "</td><td><a href=\"%s\">%s</a>", path, name ? name : id);
-    if (name)
+    if (name && strcmp(name, id) != 0)
         html_add(s, "<br><span class=\"path faint\">%s</span>", id);
     if (why)
         html_add(s, "<br><span class=\"faint\">%s</span>", why);
