@@ -210,7 +210,8 @@ static void add_facts(struct ty_str *s, const struct page *p)
     char number[24];
 
     ty_str_add(s, "<dl class=\"facts\">\n");
-    if (text_of(run, "display_name") && strcmp(text_of(run, "display_name"), text_of(run, "id")) != 0)
+    if (text_of(run, "display_name") &&
+        strcmp(text_of(run, "display_name"), text_of(run, "id")) != 0)
         fact(s, "Run", text_of(run, "id"));
     fact(s, "Experiment", text_of(run, "experiment"));
     fact(s, "Target", text_of(run, "target"));

@@ -27,6 +27,9 @@ struct parser {
 extern const struct parser parsers[]; /* the last has no name */
 const struct parser *parser_find(const char *name); /* NULL: none */
 
+/* Good inputs are fed, whose answer is waited for; parsers.c */
+extern bool fuzz_patient;
+
 /* request.c */
 void seed_request(struct corpus *c);
 bool parse_request(const char *bytes, size_t n);

@@ -38,6 +38,7 @@ void corpus_add(struct corpus *c, const void *bytes, size_t n)
     if (n == 0)
         return;
     c->count++;
+    fuzz_patient = true;
     if (path ? ty_write_file(path, bytes, n, 0600) < 0 : !feed(c->parser, bytes, n)) {
         printf("# good input %d of %s was refused: %.100s\n", c->count, c->parser->name,
                (const char *)bytes);
@@ -63,6 +64,7 @@ static int feed_broken(const struct parser *p, const char *broken)
 
         if (e->d_name[0] == '.' || ty_read_file(path, FUZZ_INPUT_MAX, &bytes, &len) < 0)
             continue;
+        fuzz_patient = false;
         feed(p, bytes, len);
         n++;
     }

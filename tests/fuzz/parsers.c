@@ -532,6 +532,8 @@ static bool parse_words(const char *bytes, size_t n)
     return true;
 }
 
+bool fuzz_patient;
+
 const struct parser parsers[] = {
     { "frame", seed_frame, parse_frame },
     { "row", seed_row, parse_row },
