@@ -1,6 +1,6 @@
 /* cmd_backup.c - trainyard backup: the state folder as an archive, while the daemon works
  *
- * The daemon copies its database; then tar packs that copy and the files that it refers to.  Those only grow meanwhile: a shared lock
+ * The daemon copies its database; then tar packs that copy and the files that it refers to.  Those only grow meanwhile: a lock
  * keeps the collection of garbage away, and what comes later is not in the copy of the database.
  */
 #include "base/clock.h"
@@ -33,7 +33,7 @@ static int lock_out_collection(const char *home, int *ret, struct ty_error *err)
             "cannot lock the state folder '%s': %m; a backup is made on the machine "
             "of the daemon, by whom the folder belongs to",
             home);
-    if (flock(fd, LOCK_SH) < 0)
+    if (flock(fd, LOCK_EX) < 0) /* waits for a collection that is going on, or another backup */
         return ty_error_set(err, -errno, "cannot lock '%s': %m", path);
     *ret = TAKE_FD(fd);
     return 0;

@@ -24,9 +24,11 @@ static int make_way(const char *home, struct ty_error *err)
 {
     int r;
 
-    if (rmdir(home) < 0 && errno != ENOENT)
+    if (rmdir(home) < 0 && errno != ENOENT && errno != ENOTEMPTY && errno != EEXIST)
+        return ty_error_set(err, -errno, "cannot put a folder in place of '%s': %m", home);
+    if (access(home, F_OK) == 0)
         return ty_error_set(
-            err, errno == ENOTEMPTY ? -EEXIST : -errno,
+            err, -EEXIST,
             "the state folder '%s' is not empty; restore to another one (--home DIR), or stop its daemon "
             "(trainyard down) and move it away",
             home);

@@ -30,6 +30,8 @@
 #define BASE64 sodium_base64_VARIANT_URLSAFE_NO_PADDING
 #define COOKIE_SECONDS 31536000
 #define ACCEPT_MAX 64 /* connections at one wake */
+#define BROWSERS_MAX \
+    128 /* at a time: everybody on this machine can knock, and the socket needs places, too */
 #define PAGE_CSP \
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; " \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -229,6 +231,15 @@ int web_headers(const struct request *req, struct reply *rep)
 
 /* ---- the port ---- */
 
+static int browsers(const struct ty_http *h)
+{
+    int n = 0;
+
+    for (const struct peer *p = h->peers; p; p = p->next)
+        n += p->web;
+    return n;
+}
+
 static void on_incoming(uv_poll_t *poll, int status, int events)
 {
     struct web *w = poll->data;
@@ -241,6 +252,10 @@ static void on_incoming(uv_poll_t *poll, int status, int events)
 
         if (fd < 0)
             break;
+        if (browsers(w->http) >= BROWSERS_MAX) {
+            close(fd);
+            continue;
+        }
         /* It closes the connection itself when it does not take it. */
         if (MHD_add_connection(w->http->mhd, fd, (struct sockaddr *)&a, n) != MHD_YES)
             break;

@@ -114,7 +114,7 @@ static int add_files_of(struct round *g, const char *manifest)
     return r;
 }
 
-/* Whoever makes a backup holds a shared lock: then nothing may go that it still has to copy. */
+/* Whoever makes a backup holds the lock: then nothing may go that it still has to copy. */
 static int lock_out_backups(const char *home, int *ret)
 {
     CLEANUP_FREE char *path = ty_path_join(home, "backup.lock");

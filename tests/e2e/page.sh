@@ -57,6 +57,29 @@ equal "...nor is an unknown file" 404 "$(status -b "$T/cookies" "$base/static/no
 etag=$(curl -s -D - -o /dev/null -b "$T/cookies" "$base/static/page.css" | tr -d '\r' | sed -n 's/^ETag: //p')
 equal "what the browser has is not sent again" 304 "$(status -b "$T/cookies" -H "If-None-Match: $etag" "$base/static/page.css")"
 
+# Whoever knocks without coming in takes no place from those who use the socket.
+$PY - "$port" <<'X' &
+import os, socket, sys, time
+held = []
+for _ in range(400):
+    s = socket.socket()
+    s.settimeout(5)
+    try:
+        s.connect(("127.0.0.1", int(sys.argv[1])))
+        held.append(s)
+    except OSError:
+        pass
+open("knocked", "w").close()
+end = time.monotonic() + 20
+while not os.path.exists("asked") and time.monotonic() < end:
+    time.sleep(0.02)
+X
+knocks=$!
+until_true 20 test -e knocked
+check "many idle connections keep nobody from the socket" timeout 10 trainyard ps
+touch asked
+wait $knocks
+
 # ---- over restarts ----
 trainyard down 2>/dev/null
 trainyard up 2>/dev/null
