@@ -236,6 +236,14 @@ int ty_rm_rf(const char *path)
     return remove_entry(&job, AT_FDCWD, path, 0);
 }
 
+int ty_fs_can_enter(int dirfd, const char *name)
+{
+    CLEANUP_CLOSE int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    return fd < 0 || fstatat(fd, ".", &st, 0) < 0 ? -errno : 0;
+}
+
 /* ---- content ---- */
 
 int ty_write_all(int fd, const void *bytes, size_t n)
@@ -291,15 +299,14 @@ ssize_t ty_read_full(int fd, void *buf, size_t n)
     return (ssize_t)have;
 }
 
-int ty_read_file(const char *path, size_t limit, char **ret, size_t *len)
+static int read_fd(int fd, size_t limit, char **ret, size_t *len)
 {
-    CLEANUP_CLOSE int fd = FAULT("fs.open", -1, open(path, O_RDONLY | O_CLOEXEC));
     CLEANUP_FREE char *text = NULL;
     size_t have = 0, cap = 0;
     struct stat st;
     ssize_t got;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
+    if (fstat(fd, &st) < 0)
         return -errno;
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size > limit)
         return -EFBIG;
@@ -324,6 +331,23 @@ int ty_read_file(const char *path, size_t limit, char **ret, size_t *len)
         *len = have;
     *ret = TAKE(text);
     return 0;
+}
+
+int ty_read_file(const char *path, size_t limit, char **ret, size_t *len)
+{
+    CLEANUP_CLOSE int fd = FAULT("fs.open", -1, open(path, O_RDONLY | O_CLOEXEC));
+
+    return fd < 0 ? -errno : read_fd(fd, limit, ret, len);
+}
+
+int ty_read_foreign(const char *path, size_t limit, char **ret, size_t *len)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    return S_ISREG(st.st_mode) ? read_fd(fd, limit, ret, len) : -EBADMSG;
 }
 
 /* A rename is safe only when the folder that holds the name is on the disk too. */

@@ -23,8 +23,13 @@ int ty_mkdir_p(const char *path, mode_t mode);
 int ty_mkdir_parent(const char *path, mode_t mode);
 /* Remove a file or a whole folder, following no link; 0 when there was nothing. */
 int ty_rm_rf(const char *path);
+/* May this thread list and enter the folder `name` of `dirfd`, with the rights that it opens files with?  (access(2) asks for the
+ * real user instead.)  0 or a negative errno; a link is no folder. */
+int ty_fs_can_enter(int dirfd, const char *name);
 /* At most `limit` bytes (-EFBIG beyond) into a malloc'ed, NUL-terminated buffer; len may be NULL. */
 int ty_read_file(const char *path, size_t limit, char **ret, size_t *len);
+/* The same of a file that somebody else has put there: -EBADMSG when it is no regular file, at once. */
+int ty_read_foreign(const char *path, size_t limit, char **ret, size_t *len);
 /* Replace `path` at once: temporary file, fsync, rename.  A reader sees the old or the new content. */
 int ty_write_file(const char *path, const void *bytes, size_t n, mode_t mode);
 /* renameat(2) that never replaces: -EEXIST.  Also where the file system cannot do it in one step. */

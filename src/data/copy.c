@@ -102,11 +102,11 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
         return -EFBIG;
     if (S_ISLNK(st.st_mode) && stat(from, &st) < 0)
         r = -errno;
-    else if (S_ISDIR(lst->st_mode) && access(from, R_OK | X_OK) < 0)
-        r = -errno;
-    else if (S_ISDIR(lst->st_mode))
-        r = ty_mkdir_p(to, 0777);
-    else if (S_ISREG(st.st_mode))
+    else if (S_ISDIR(lst->st_mode)) {
+        r = ty_fs_can_enter(AT_FDCWD, from);
+        if (r == 0)
+            r = ty_mkdir_p(to, 0777);
+    } else if (S_ISREG(st.st_mode))
         r = ty_copy_file(from, to, c->overwrite);
     else
         r = S_ISLNK(lst->st_mode) ? -ELOOP : -ENOTSUP;

@@ -91,7 +91,7 @@ static int on_entry(const char *rel, const struct stat *st, void *ctx)
 
     if (S_ISDIR(
             st->st_mode)) /* one that is closed to us, such as lost+found, has nothing of ours */
-        return faccessat(l->fd, rel, R_OK | X_OK, 0) < 0;
+        return ty_fs_can_enter(l->fd, rel) < 0;
     if (n >= (int)sizeof path || !ty_starts_with(path, l->prefix))
         return 0;
     if (is_being_put(path) || !ty_utf8_valid(path, (size_t)n))

@@ -243,16 +243,6 @@ struct level {
     const char *name; /* of the folder, relative to the working directory */
 };
 
-/* Not access(): it asks for the real user, who is root while the owner's eyes are used. */
-static bool can_enter(const char *path)
-{
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    struct stat st;
-
-    return fd >= 0 && fstatat(fd, ".", &st, 0) == 0;
-}
-
 /* A folder that cannot be entered is named and left out; the rest is kept.  Its owner may have closed it: it is opened. */
 static int enter(struct collecting *c, const char *name, const char *rel, const char *path,
                  const struct stat *st)
@@ -262,7 +252,7 @@ static int enter(struct collecting *c, const char *name, const char *rel, const 
     for (const char *p = rel; *p; p++)
         depth += *p == '/';
     if ((st->st_mode & 0500) != 0500 && chmod(path, (st->st_mode & 07777) | 0500) < 0 &&
-        !can_enter(path))
+        ty_fs_can_enter(AT_FDCWD, path) < 0)
         warn(c, "the folder '%s' is not kept: it cannot be read (%s)", name, strerror(errno));
     else if (depth >= TY_WALK_DEPTH_MAX)
         warn(c, "the folder '%s' is not kept: folders are nested more than %d deep", name,

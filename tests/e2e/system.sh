@@ -100,6 +100,10 @@ as $A ln -s /etc/shadow "$TRAINYARD_HOME/data/workspaceblobstore/mine/shadow"
 exits "a link out of it leads nowhere" 3 as $A trainyard data get workspaceblobstore:mine/shadow "$T/$A/stolen"
 check "...and nothing came" test ! -e "$T/$A/stolen"
 
+check "another user has data there, too" as $B trainyard data put /etc/hostname workspaceblobstore:his/name.txt
+equal "...and lists what they may read, past folders that are closed to them" "his/name.txt" "$(as $B trainyard data ls -q workspaceblobstore:)"
+check "...and gets it" as $B trainyard data get workspaceblobstore:his/name.txt "$T/$B/name.txt"
+
 # ---- the daemon goes and comes back ----
 kill -9 "$serve"; wait "$serve" 2>/dev/null
 exits "without it a user is told what to do" 6 as $B trainyard ps

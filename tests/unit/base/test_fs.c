@@ -164,6 +164,25 @@ static void test_read_file(void **state)
     free(text);
 }
 
+static void test_read_foreign(void **state)
+{
+    char *text = NULL;
+
+    (void)state;
+    tests_put("foreign", "0123456789");
+    assert_int_equal(ty_read_foreign("foreign", 9, &text, NULL), -EFBIG);
+    assert_int_equal(ty_read_foreign("none", 9, &text, NULL), -ENOENT);
+    assert_int_equal(mkfifo("pipe", 0600), 0);
+    alarm(10); /* a pipe without a writer keeps whoever opens it */
+    assert_int_equal(ty_read_foreign("pipe", 9, &text, NULL), -EBADMSG);
+    alarm(0);
+    assert_int_equal(ty_read_foreign(".", 9, &text, NULL), -EBADMSG);
+    assert_null(text);
+    assert_int_equal(ty_read_foreign("foreign", 10, &text, NULL), 0);
+    assert_string_equal(text, "0123456789");
+    free(text);
+}
+
 static void test_write_file(void **state)
 {
     CLEANUP_FREE char *got = NULL;
@@ -351,6 +370,7 @@ int main(void)
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_remove_deep),
         cmocka_unit_test(test_read_file),
+        cmocka_unit_test(test_read_foreign),
         cmocka_unit_test(test_write_file),
 #ifdef TY_FAULTS
         cmocka_unit_test(test_write_file_faults),

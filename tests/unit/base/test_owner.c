@@ -1,5 +1,6 @@
 /* test_owner.c - acting as a user */
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/owner.h"
 #include "base/proc.h"
 #include "tests.h"
@@ -143,6 +144,36 @@ static void test_check(void **state)
     assert_int_equal(ty_owner_check(), geteuid() == 0 ? 0 : -EPERM);
 }
 
+static void test_closed_folder(void **state)
+{
+    char path[] = "/tmp/ty-owner.XXXXXX";
+    struct ty_owner *o = NULL;
+    struct ty_error err;
+
+    (void)state;
+    assert_non_null(mkdtemp(path)); /* with mode 0700 */
+    if (geteuid() != 0) {
+        rmdir(path);
+        skip();
+    }
+    assert_int_equal(ty_fs_can_enter(AT_FDCWD, path), 0);
+    assert_int_equal(ty_owner_find(USER, &o, &err), 0);
+    ty_owner_enter(o);
+    assert_int_equal(ty_fs_can_enter(AT_FDCWD, path), -EACCES);
+    ty_owner_leave(o);
+    assert_int_equal(chmod(path, 0744), 0); /* can be listed, and not entered */
+    ty_owner_enter(o);
+    assert_int_equal(ty_fs_can_enter(AT_FDCWD, path), -EACCES);
+    ty_owner_leave(o);
+    assert_int_equal(chmod(path, 0755), 0);
+    ty_owner_enter(o);
+    assert_int_equal(ty_fs_can_enter(AT_FDCWD, path), 0);
+    ty_owner_leave(o);
+    assert_int_equal(ty_fs_can_enter(AT_FDCWD, "/etc/passwd"), -ENOTDIR);
+    rmdir(path);
+    ty_owner_free(o);
+}
+
 static void test_spawn(void **state)
 {
     const char *argv[] = { "/bin/sh", "-c", "test $(id -un) = " USER " && ! test -r /etc/shadow",
@@ -170,7 +201,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_find),  cmocka_unit_test(test_nobody_to_be),
         cmocka_unit_test(test_enter), cmocka_unit_test(test_only_one_thread),
-        cmocka_unit_test(test_check), cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_check), cmocka_unit_test(test_closed_folder),
+        cmocka_unit_test(test_spawn),
     };
 
     return cmocka_run_group_tests_name("owner", tests, NULL, NULL);
