@@ -95,7 +95,7 @@ static char *declared_failed(const struct ty_runner *r)
 
     ty_owner_enter(r->job->owner);
     if (path)
-        got = ty_read_file(path, FAILED_MAX, &text, NULL);
+        got = ty_read_foreign(path, FAILED_MAX, &text, NULL);
     ty_owner_leave(r->job->owner);
     if (got < 0)
         return NULL;
@@ -162,18 +162,29 @@ void ty_life_begin(struct ty_runner *r)
 
 /* --- running --- */
 
-/* What cannot be said better after a failed exec. */
+/* As the owner sees it. */
+static bool is_file(const struct ty_runner *r, const char *path)
+{
+    struct stat st;
+    int got;
+
+    ty_owner_enter(r->job->owner);
+    got = stat(path, &st);
+    ty_owner_leave(r->job->owner);
+    return got == 0 && S_ISREG(st.st_mode);
+}
+
+/* What cannot be said better after a failed exec.  (access(2) would ask for root, not for the owner.) */
 static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *err)
 {
     const struct ty_run_spec *spec = r->job->spec;
     CLEANUP_FREE char *script = spec->script ? ty_strf("%s/%s", r->job->work, spec->script) : NULL;
-    struct stat st;
 
-    if (spec->script && (!script || stat(script, &st) < 0 || !S_ISREG(st.st_mode)))
+    if (spec->script && (!script || !is_file(r, script)))
         return ty_error_set(
             err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
             spec->source_directory ? spec->source_directory : "(none)");
-    if (spec->script && access(spec->interpreter, X_OK) < 0)
+    if (spec->script && !r->job->owner && access(spec->interpreter, X_OK) < 0)
         return ty_error_set(
             err, -errno,
             "cannot run the interpreter '%s': %m; name one that exists on this machine",

@@ -123,13 +123,15 @@ static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struc
     return r;
 }
 
-/* The interpreter and program must exist here: on this box that can be known before the run is accepted. */
-static int check_program(const struct ty_run_spec *spec, struct ty_error *err)
+/* The interpreter and program must exist here: on this box that can be known before the run is accepted.  Under a daemon of the
+ * whole machine only its user can know it: root sees more, or on a network file system less. */
+static int check_program(const struct ty_sched *s, const struct ty_run_spec *spec,
+                         struct ty_error *err)
 {
     const char *path = spec->script ? spec->interpreter : spec->command ? spec->command[0] : "";
     const char *word = spec->script ? "interpreter" : "command";
 
-    if (*path == '/' && access(path, X_OK) < 0)
+    if (*path == '/' && !s->o.system && access(path, X_OK) < 0)
         return ty_error_set(err, -EINVAL, "the %s '%s' cannot be run on target '%s': %m", word,
                             path, spec->target);
     return 0;
@@ -163,7 +165,7 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
     if (r == 0)
         r = check_names(s, spec, err);
     if (r == 0)
-        r = check_program(spec, err);
+        r = check_program(s, spec, err);
     if (r == 0)
         r = limits_spec(s, spec, err);
     if (r == 0) {

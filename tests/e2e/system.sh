@@ -104,6 +104,16 @@ check "another user has data there, too" as $B trainyard data put /etc/hostname 
 equal "...and lists what they may read, past folders that are closed to them" "his/name.txt" "$(as $B trainyard data ls -q workspaceblobstore:)"
 check "...and gets it" as $B trainyard data get workspaceblobstore:his/name.txt "$T/$B/name.txt"
 
+# ---- what the daemon may see, and its users may not ----
+mkdir -m 700 "$T/closed" && printf '#!/bin/sh\n' > "$T/closed/there" && chmod 755 "$T/closed/there"
+for program in there nowhere; do
+    peep=$(as $A trainyard api -X POST experiments/peep/runs -d "{\"version\":1,\"command\":[\"$T/closed/$program\"]}" | field id)
+    check "a run of a program in a folder that is closed to its user ends ($program)" until_true 20 in_state "$peep" Failed
+    as $A trainyard show "$peep" --json | $PY -c 'import json,sys; print(json.load(sys.stdin)["error"]["message"].replace(sys.argv[1], ""))' "$program" > "$T/$program"
+done
+has "...because that user may not run it" "$(cat "$T/there")" "Permission denied"
+equal "...and tells nobody whether it is there" "$(cat "$T/nowhere")" "$(cat "$T/there")"
+
 # ---- the daemon goes and comes back ----
 kill -9 "$serve"; wait "$serve" 2>/dev/null
 exits "without it a user is told what to do" 6 as $B trainyard ps

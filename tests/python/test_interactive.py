@@ -233,6 +233,12 @@ def test_fail_in_a_script(submit):
     assert "outputs/o" in run.get_file_names() and run.get_metrics() == {"a": 1}
 
 
+def test_a_pipe_in_place_of_the_failure(submit):
+    """Whoever opened it would wait for ever."""
+    run = submit("import os\nos.mkfifo(os.path.join(os.environ['TRAINYARD_SPOOL_DIR'], 'failed'))\n")
+    assert run.wait_for_completion()["status"] == "Completed"
+
+
 def test_logs_in_a_folder(submit, tmp_path):
     run = submit("print('hello')\n")
     run.wait_for_completion()
