@@ -79,12 +79,22 @@ static void on_gone(void *ctx, int r, const char *run, const struct ty_error *er
     request_changed(req, r, err);
 }
 
+/* A user of many may let others pass, and not pass them. */
+static int check_priority(struct request *req, const json_t *spec)
+{
+    return json_integer_value(json_object_get(spec, "priority")) > 0
+               ? auth_need_admin(req, "give a run a priority above 0")
+               : 0;
+}
+
 int ty_http_run_submit(struct request *req, struct reply *reply)
 {
     CLEANUP_JSON json_t *spec = NULL;
     int r = request_json(req, "run spec", &spec);
 
     (void)reply;
+    if (r == 0)
+        r = check_priority(req, spec);
     if (r == 0 && json_is_string(json_object_get(spec, "parent")))
         r = auth_run(req, json_string_value(json_object_get(spec, "parent")), true);
     if (r < 0)

@@ -84,6 +84,9 @@ waits=$(as $A trainyard submit -q -- true)
 has "...in which everybody sees what waits" "$(as $B trainyard queue ls --json)" "\"user\":\"$A\""
 trainyard queue resume 2>/dev/null
 check "...and that goes on" as $A trainyard wait "$waits"
+exits "nobody but root passes the others" 4 as $B trainyard submit -q --priority 1 -- true
+has "...and they are told so" "$out" "administrator \\(root\\) can give a run a priority above 0"
+check "...but may let them pass" as $B trainyard run --priority -1 -- true
 exits "...the daemon too" 4 as $B trainyard down
 exits "...and compute targets that exist" 4 as $B trainyard api -X PUT targets/local -d '{"kind":"local","require_gpu":true}'
 check "a user has secrets of their own" as $A sh -c 'echo one | trainyard secret set key'
