@@ -132,9 +132,7 @@ int ty_http_page_list(struct request *req, struct reply *reply)
     CLEANUP_STR struct ty_str page = { 0 };
     CLEANUP_JSON json_t *runs = NULL;
     CLEANUP_FREE char *next = NULL;
-    json_t *run;
     int64_t id;
-    size_t i;
     int r = runs_only_own(req, &f);
 
     (void)reply;
@@ -146,8 +144,7 @@ int ty_http_page_list(struct request *req, struct reply *reply)
     if (r < 0)
         return ty_error_set(&req->err, r, "cannot read the runs from the state folder: %s",
                             strerror(-r));
-    json_array_foreach (runs, i, run)
-        ty_sched_annotate(req->http->o.sched, run);
+    ty_sched_annotate_all(req->http->o.sched, runs);
     add_list(&page, &f, runs, next);
     return page_reply(req, &page);
 }

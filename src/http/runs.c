@@ -254,8 +254,6 @@ int ty_http_run_list(struct request *req, struct reply *reply)
     CLEANUP_FREE char *tag = NULL, *next = NULL;
     struct ty_run_filter f;
     CLEANUP_JSON json_t *runs = NULL;
-    json_t *run;
-    size_t i;
     int r = read_filter(req, &f, &tag);
 
     if (r < 0)
@@ -266,8 +264,7 @@ int ty_http_run_list(struct request *req, struct reply *reply)
     r = ty_store_runs(req->http->o.store, &f, &runs, &next);
     if (r < 0)
         return read_failed(req, r, "runs");
-    json_array_foreach (runs, i, run)
-        ty_sched_annotate(req->http->o.sched, run);
+    ty_sched_annotate_all(req->http->o.sched, runs);
     return reply_json(reply, 200, json_pack("{s:O s:s?}", "runs", runs, "next", next));
 }
 

@@ -150,20 +150,6 @@ static json_t *why_of(struct ty_sched *s, const struct live *l, int n)
     return json_string(why.text);
 }
 
-void ty_sched_annotate(struct ty_sched *s, json_t *run)
-{
-    const char *name = json_string_value(json_object_get(run, "id"));
-    const struct live *l = name ? live_find(s, name) : NULL;
-    bool waits = l && (queue_waits(l) || (l->trouble && !l->job));
-    int n;
-
-    if (waits)
-        share_account(s);
-    n = waits ? place_of(s, l) : 0;
-    json_object_set_new(run, "why", waits ? why_of(s, l, n) : json_null());
-    json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
-}
-
 static int by_order(const void *a, const void *b)
 {
     const struct live *const *p = a, *const *q = b;
@@ -171,28 +157,81 @@ static int by_order(const void *a, const void *b)
     return is_before(*p, *q) ? -1 : 1;
 }
 
+/* Those that wait, in their order, each with its place; *n of them, malloc'ed.  NULL: out of memory. */
+static struct live **in_order(struct ty_sched *s, size_t *n)
+{
+    struct live **waiting = calloc(HASH_COUNT(s->runs) + 1, sizeof *waiting);
+
+    if (!waiting)
+        return NULL;
+    *n = 0;
+    for (struct live *l = s->runs; l; l = l->hh.next)
+        if (queue_waits(l))
+            waiting[(*n)++] = l;
+    share_account(s);
+    qsort(waiting, *n, sizeof *waiting, by_order);
+    for (size_t i = 0; i < *n; i++)
+        waiting[i]->place = (int)i + 1;
+    return waiting;
+}
+
+/* Look at those that wait for one run, which takes as long as they are many. */
+static int find_place(struct ty_sched *s, struct live *l)
+{
+    share_account(s);
+    return place_of(s, l);
+}
+
+static void annotate(struct ty_sched *s, json_t *run, int (*find)(struct ty_sched *, struct live *))
+{
+    const char *name = json_string_value(json_object_get(run, "id"));
+    struct live *l = name ? live_find(s, name) : NULL;
+    bool waits = l && (queue_waits(l) || (l->trouble && !l->job));
+    int n = waits ? find(s, l) : 0;
+
+    json_object_set_new(run, "why", waits ? why_of(s, l, n) : json_null());
+    json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
+}
+
+void ty_sched_annotate(struct ty_sched *s, json_t *run)
+{
+    annotate(s, run, find_place);
+}
+
+/* in_order has noted it, but for one whose runner cannot be started. */
+static int noted_place(struct ty_sched *s, struct live *l)
+{
+    return queue_waits(l) ? l->place : place_of(s, l);
+}
+
+void ty_sched_annotate_all(struct ty_sched *s, json_t *runs)
+{
+    size_t n = 0, i;
+    struct live **waiting = in_order(s, &n);
+    json_t *run;
+
+    json_array_foreach (runs, i, run)
+        annotate(s, run, waiting ? noted_place : find_place);
+    free(waiting);
+}
+
 int ty_sched_queue(struct ty_sched *s, json_t **ret)
 {
-    size_t room = HASH_COUNT(s->runs), n = 0;
-    struct live **waiting = calloc(room + 1, sizeof *waiting);
+    size_t n = 0;
+    struct live **waiting = in_order(s, &n);
     CLEANUP_JSON json_t *runs = json_array();
 
     if (!waiting || !runs) {
         free(waiting);
         return -ENOMEM;
     }
-    for (struct live *l = s->runs; l; l = l->hh.next)
-        if (queue_waits(l))
-            waiting[n++] = l;
-    share_account(s);
-    qsort(waiting, n, sizeof *waiting, by_order);
     for (size_t i = 0; i < n; i++) {
         const struct live *l = waiting[i];
 
         json_array_append_new(
             runs, json_pack("{s:s s:s s:I s:i s:I s:o}", "id", l->name, "user", l->user, "priority",
                             (json_int_t)l->spec->priority, "cpus", l->spec->cpus, "memory_mb",
-                            (json_int_t)l->spec->memory_mb, "why", why_of(s, l, (int)i + 1)));
+                            (json_int_t)l->spec->memory_mb, "why", why_of(s, l, l->place)));
     }
     free(waiting);
     *ret = json_pack("{s:b s:O}", "paused", s->paused, "runs", runs);

@@ -73,6 +73,8 @@ int ty_sched_queue(struct ty_sched *s, json_t **ret); /* QUEUE; 0 or -ENOMEM */
 int ty_sched_pause(struct ty_sched *s, bool paused, ty_sched_done done, void *ctx, struct ty_error *err);
 /* Add "why" and "queue_place" to a RUN. */
 void ty_sched_annotate(struct ty_sched *s, json_t *run);
+/* The same to each of an array of them: the order is made once. */
+void ty_sched_annotate_all(struct ty_sched *s, json_t *runs);
 /* Add "nodes", "cpus" and "gpus" to a TARGET. */
 void ty_sched_annotate_target(struct ty_sched *s, json_t *target);
 /* Add "runs" {"active","queued"} and "slots" to a STATUS. */

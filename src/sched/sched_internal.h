@@ -39,6 +39,7 @@ struct live {
     int64_t stored_seq;      /* of the last event stored: only then is the state acted on */
     bool placed;             /* holds its slots */
     int64_t round;           /* of placing, in which it was tried last */
+    int place;               /* in the order of those that wait, when that was made last */
     struct share *share;     /* its user's */
     bool launched;           /* a runner was started for it: its job folder is not made twice */
     bool rebooted;           /* since its runner was started */

@@ -267,6 +267,15 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
     json_object_set_new(run, "queue_place", json_integer(1));
 }
 
+void ty_sched_annotate_all(struct ty_sched *s, json_t *runs)
+{
+    json_t *run;
+    size_t i;
+
+    json_array_foreach (runs, i, run)
+        ty_sched_annotate(s, run);
+}
+
 void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
 {
     (void)s;

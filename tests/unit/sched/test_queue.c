@@ -49,14 +49,20 @@ static void pause_queue(struct kit *k, bool paused)
 /* Who waits, in order: the last letter of each display name. */
 static void assert_queue(struct kit *k, const char *order)
 {
-    CLEANUP_JSON json_t *queue = NULL;
+    CLEANUP_JSON json_t *queue = NULL, *list = NULL;
     char have[32] = "";
     const json_t *one;
     size_t i;
 
     assert_int_equal(ty_sched_queue(k->sched, &queue), 0);
+    list = json_deep_copy(json_object_get(queue, "runs"));
+    ty_sched_annotate_all(k->sched, list);
     json_array_foreach (json_object_get(queue, "runs"), i, one) {
         CLEANUP_JSON json_t *run = kit_run(k, json_string_value(json_object_get(one, "id")));
+        const json_t *listed = json_array_get(list, i);
+
+        assert_int_equal(json_integer_value(json_object_get(listed, "queue_place")), i + 1);
+        assert_true(json_equal(json_object_get(listed, "why"), json_object_get(one, "why")));
 
         assert_int_equal(json_integer_value(json_object_get(run, "queue_place")), i + 1);
         assert_true(json_equal(json_object_get(run, "why"), json_object_get(one, "why")));
