@@ -29,6 +29,7 @@
 #define TOKEN_MAX 64
 #define BASE64 sodium_base64_VARIANT_URLSAFE_NO_PADDING
 #define COOKIE_SECONDS 31536000
+#define HTTP_PORT 80
 #define ACCEPT_MAX 64 /* connections at one wake */
 #define BROWSERS_MAX \
     128 /* at a time: everybody on this machine can knock, and the socket needs places, too */
@@ -141,7 +142,7 @@ static bool from_cookie(const struct request *req, uid_t *ret)
     return given && is_good(req->http, given, strlen(given), ret);
 }
 
-/* "<this host>:<our port>", by one of its names. */
+/* "<this host>:<our port>", by one of its names; browsers leave out the port of http itself. */
 static bool is_our_name(const struct web *w, const char *name)
 {
     static const char *const hosts[] = { "127.0.0.1", "localhost", "[::1]" };
@@ -149,7 +150,8 @@ static bool is_our_name(const struct web *w, const char *name)
 
     for (size_t i = 0; name && i < sizeof hosts / sizeof *hosts; i++) {
         snprintf(ours, sizeof ours, "%s:%d", hosts[i], w->port);
-        if (strcasecmp(name, ours) == 0)
+        if (strcasecmp(name, ours) == 0 ||
+            (w->port == HTTP_PORT && strcasecmp(name, hosts[i]) == 0))
             return true;
     }
     return false;

@@ -89,6 +89,22 @@ equal "...then they lead nowhere" 403 "$(status "$link")"
 equal "...nor does the cookie" 403 "$(status -b "$T/cookies" "$base/runs/$run")"
 equal "...but a new one does" 303 "$(status "$(trainyard link "$run")")"
 trainyard down 2>/dev/null
+if [ "$(id -u)" = 0 ]; then
+    # On a network of its own, where nobody else has the port whose number browsers leave out.
+    PY="$PY" unshare --net bash -c '
+        $PY -c "import fcntl, socket, struct
+s = socket.socket()
+fcntl.ioctl(s, 0x8914, struct.pack(\"16sh14x\", b\"lo\", 1 | 64))"
+        TRAINYARD_HTTP_PORT=80 trainyard up 2>/dev/null
+        link=$(trainyard link | sed "s/:80//")
+        curl -s -o /dev/null -w "%{http_code} " -c "$0/jar" "$link"
+        curl -s -o /dev/null -w "%{http_code} " -b "$0/jar" -X DELETE -H "Origin: http://127.0.0.1" http://127.0.0.1/api/v1/link
+        curl -s -o /dev/null -w "%{http_code}" -H "Host: evil.example" "$link"
+        trainyard down 2>/dev/null' "$T" > "$T/80"
+    equal "port 80 is one that browsers do not name" "303 204 403" "$(cat "$T/80")"
+else
+    skip "port 80 is one that browsers do not name" "only root may listen there"
+fi
 TRAINYARD_HTTP_PAGES=false trainyard up 2>/dev/null
 exits "pages can be forbidden" 4 trainyard link
 has "...by name" "$out" "http.pages"
