@@ -102,8 +102,9 @@ static int pack_to_file(struct ty_cli *cli, const char *home, const char *file,
 
     if (!tmp)
         return ty_error_oom(err);
-    fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC,
-              0600); /* tar keeps the mode of what is there */
+    unlink(tmp); /* of a backup that was killed */
+    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+              0600); /* ours from birth; tar keeps the mode of what is there */
     if (fd < 0)
         return ty_error_set(err, -errno, "cannot write '%s': %m", tmp);
     r = pack(cli, home, ty_archive_option(file), tmp, err);

@@ -26,8 +26,10 @@ pid=$(trainyard api "runs/$going/events" | $PY -c 'import json,sys; print([e["da
 trainyard queue pause 2>/dev/null
 waits=$(trainyard submit -q -- true)
 
+ln -s "$T/elsewhere" "$T/b.tar.gz.partial"
 check "a backup is made meanwhile" trainyard backup "$T/b.tar.gz"
 equal "...for its owner alone" 600 "$(stat -c %a "$T/b.tar.gz")"
+check "...not where a link in its way leads" test ! -e "$T/elsewhere" -a ! -e "$T/b.tar.gz.partial"
 check "...and nothing of it stays" test ! -e "$TRAINYARD_HOME/backup"
 equal "...it says what it holds" 3 "$(trainyard backup "$T/b.tar" --json | field runs)"
 check "a pipe takes one, too" sh -c "trainyard backup - | tar -tz | grep -q '^state.db\$'"
