@@ -60,7 +60,7 @@ static int check_name(struct ty_conf *conf, const char *name, struct ty_error *e
     for (int i = 0; (o = ty_conf_option(i)); i++)
         if (strcmp(o->key, name) == 0)
             return 0;
-    return ty_conf_set(conf, name, "", "trainyard config", err);
+    return ty_conf_set(conf, name, "", "config", err);
 }
 
 static int get(struct ty_cli *cli)
@@ -193,7 +193,7 @@ static int set(struct ty_cli *cli)
     int r = ty_conf_load(NULL, &conf, &err); /* a file that cannot be read is not made worse */
 
     if (r == 0)
-        r = ty_conf_set(conf, name, value, "trainyard config", &err);
+        r = ty_conf_set(conf, name, value, "config", &err);
     if (r == 0 && strpbrk(value, "\n\r;#"))
         r = ty_error_set(&err, -EINVAL, "the value of %s cannot hold ';', '#' or the end of a line",
                          name);
