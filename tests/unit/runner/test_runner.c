@@ -399,9 +399,11 @@ static void test_killed_at_any_moment(void **state)
                 fake_turn(&j.fake, 1);
             if (job_over(&j))
                 break;
-            kill_runner(&j);
+            kill(j.runner, SIGKILL);
+            job_until(&j, job_over);
             if (access(job_json, F_OK) < 0)
-                break; /* it was at its last work, removing the folder: the daemon does the rest */
+                break; /* it was at its last work, removing the folder, or done: the daemon does the rest */
+            assert_true(WIFSIGNALED(j.status));
         }
         job_until(&j, job_over);
         assert_int_equal(job_processes(&j), 0);
