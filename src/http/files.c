@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <string.h>
 
+#define FILES_ON_LOOP 1000
+
 /* Where in the log that begins which came since the time that is asked for. */
 static int log_since(struct request *req, int64_t id, const char *log, uint64_t *ret)
 {
@@ -37,12 +39,37 @@ static int add_offsets(struct request *req, int64_t id, json_t *files)
     return r;
 }
 
+static int list_on_pool(struct request *req)
+{
+    json_t *files = NULL;
+    int r = ty_store_read_files(req->http->o.home, *(const int64_t *)req->data, &files);
+
+    return r < 0 ? run_missing(req, r, req->args[0])
+                 : reply_json(&req->reply, 200, json_pack("{s:o}", "files", files));
+}
+
+/* Many files would keep everybody else waiting. */
+static int list_many(struct request *req, int64_t run)
+{
+    int64_t *kept = malloc(sizeof *kept);
+
+    if (!kept)
+        return ty_error_oom(&req->err);
+    *kept = run;
+    request_keep(req, kept, free);
+    return request_work(req, list_on_pool, NULL);
+}
+
 int ty_http_file_list(struct request *req, struct reply *reply)
 {
     json_t *files = NULL;
-    int64_t id;
+    int64_t id, count = 0;
     int r = ty_store_run_id(req->http->o.store, req->args[0], &id);
 
+    if (r == 0)
+        r = ty_store_artifact_count(req->http->o.store, id, &count);
+    if (r == 0 && count > FILES_ON_LOOP && !request_param(req, "since"))
+        return list_many(req, id);
     if (r == 0)
         r = ty_store_files(req->http->o.store, id, &files);
     if (r == 0 && request_param(req, "since")) {

@@ -1,6 +1,7 @@
 /* page_run.c - the page of one run
  *
- * What stands in tables is read at once, on the loop; the log's end and the metrics are read, and the page is written, on the pool.
+ * What is known of the run itself is read at once, on the loop; files, metrics and the log's end are read, and the page is written,
+ * on the pool.
  * `part=metrics` gives the curves alone, for a page that is shown already.
  */
 #include "base/clock.h"
@@ -382,12 +383,14 @@ static void write_page(struct ty_str *s, const struct ty_http *h, const struct p
 static int on_pool(struct request *req)
 {
     CLEANUP_STR struct ty_str text = { 0 };
+    struct page *p = req->data;
+    int r = 0;
 
     if (request_param(req, "part"))
-        add_metrics(&text, req->http, req->data);
-    else
-        write_page(&text, req->http, req->data);
-    return page_reply(req, &text);
+        add_metrics(&text, req->http, p);
+    else if ((r = ty_store_read_files(req->http->o.home, p->id, &p->files)) == 0)
+        write_page(&text, req->http, p);
+    return r < 0 ? run_missing(req, r, req->args[0]) : page_reply(req, &text);
 }
 
 static int check_part(struct request *req)
@@ -408,8 +411,6 @@ static int read_page(struct request *req, struct page *p)
 
     if (r == 0)
         r = ty_store_run(st, run, false, &p->run);
-    if (r == 0)
-        r = ty_store_files(st, p->id, &p->files);
     if (r == 0)
         r = ty_store_events(st, p->id, 0, 1000, &p->events);
     if (r < 0)

@@ -161,6 +161,7 @@ int ty_store_counts(struct ty_store *st, json_t **ret); /* {"runs": n, "active":
 /* Long reads: on any thread, over a connection of their own to the store in `home`, open elsewhere.
  * Each blob that something refers to (snapshots' manifests and artifacts); the caller adds what manifests list. */
 int ty_store_each_blob(const char *home, int (*fn)(const char *sha, bool is_manifest, void *ctx), void *ctx);
+int ty_store_read_files(const char *home, int64_t run_id, json_t **ret); /* ty_store_files */
 /* ty_store_metrics, or with `rows` > 0 ty_store_rows_json with that limit. */
 int ty_store_read_metrics(const char *home, int64_t run_id, const char *name, int64_t rows, json_t **ret);
 /* Write a copy of the database, as it is now, to the file `to`, which must not exist.  May take a while; any thread. */

@@ -103,6 +103,18 @@ int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret)
     return 0;
 }
 
+int ty_store_read_files(const char *home, int64_t run_id, json_t **ret)
+{
+    struct ty_store view;
+    int r = store_view_open(home, &view);
+
+    if (r < 0)
+        return r;
+    r = ty_store_files(&view, run_id, ret);
+    store_view_close(&view);
+    return r;
+}
+
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret)
 {
     return store_get_i64(&st->reader, ret, STMT_artifact_count, "i", run_id);

@@ -153,12 +153,37 @@ static void test_broken_upload(void **state)
     assert_int_equal(left, 0);
 }
 
+/* So many that the pool lists them: the same list, and the page has the first of them. */
+static void test_many(void **state)
+{
+    enum { MANY = 1001 };
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *list = NULL;
+    const json_t *files;
+    char path[80];
+
+    kit_run(k, "first_1");
+    for (int i = 0; i < MANY; i++) {
+        snprintf(path, sizeof path, "/api/v1/runs/first_1/files/outputs/%04d", i);
+        expect(k, "PUT", path, "a", 201, "");
+    }
+    list = expect_json(k, "GET", "/api/v1/runs/first_1/files", NULL, 200, "files");
+    files = json_object_get(list, "files");
+    assert_int_equal(json_array_size(files), MANY);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(files, 1000), "path")),
+                        "outputs/1000");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "outputs/0499");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "501 more: <code>trainyard artifacts ls</code>");
+    expect(k, "GET", "/api/v1/runs/none/files", NULL, 404, "there is no run 'none'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_log, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_log_since, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_artifact, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_many, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_broken_upload, kit_open, kit_close),
     };
