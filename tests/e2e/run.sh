@@ -42,3 +42,9 @@ has "version" "$(trainyard --version)" "^trainyard [0-9]+\.[0-9]+\.[0-9]+"
 check "doctor finds nothing wrong" trainyard doctor
 exits "a state that is none is refused" 2 trainyard ps -s Runing
 has "...with the one that was meant" "$out" "did you mean 'Running'"
+
+trainyard down 2>/dev/null
+printf '%2000s\n' old > "$TRAINYARD_HOME/daemon.log"
+check "a daemon starts whose log is too long" env TRAINYARD_DAEMON_LOG_BYTES=1000 trainyard up
+has "...which is set aside" "$(cat "$TRAINYARD_HOME/daemon.log.1")" "old\$"
+has "...and begun anew" "$(cat "$TRAINYARD_HOME/daemon.log")" "serves '"
