@@ -69,6 +69,12 @@ def test_as_context_manager(experiment):
                                                    "details": []}
 
 
+def test_the_older_way_to_begin(experiment):
+    with Run.start_logging(experiment=experiment, snapshot_directory=None) as run:
+        run.log("a", 1)
+    assert run.get_status() == "Completed" and run.experiment is experiment
+
+
 def test_fail_and_cancel(experiment):
     run = experiment.start_logging(snapshot_directory=None)
     run.fail(error_details="no data", error_code="Data")

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from azureml.core import ScriptRunConfig
 from azureml.core.run import Run
 from azureml.exceptions import UserErrorException
 
@@ -120,6 +121,17 @@ def test_methods_of_a_run(submit):
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         run.nonsense
     assert not hasattr(run, "register_model")  # as scripts ask
+    for name in ("model_id", "_get_outputs_datapath"):
+        with pytest.raises(UserErrorException, match="run.%s comes with a later release" % name):
+            getattr(run, name)
+    with pytest.raises(UserErrorException, match="experiment.archive comes with a later release"):
+        run.experiment.archive()
+    with pytest.raises(AttributeError, match="'Experiment' object has no attribute 'nonsense'"):
+        run.experiment.nonsense
+    with pytest.raises(UserErrorException, match="pipeline_parameters: a pipeline comes with a later release"):
+        run.experiment.submit(ScriptRunConfig("src"), pipeline_parameters={"a": 1})
+    with pytest.raises(UserErrorException, match="Datastore.unregister .'workspaceblobstore'. comes with a later release"):
+        run.experiment.workspace.get_default_datastore().unregister()
     run.wait_for_completion()
 
 

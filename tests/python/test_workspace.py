@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from azureml.core import VERSION, Workspace
+from azureml.core import VERSION, Environment, Workspace
 from azureml.exceptions import UserErrorException
 
 
@@ -112,7 +112,14 @@ def test_details(workspace):
     assert details["creationTime"] == workspace.get_details()["creationTime"]
 
 
-@pytest.mark.parametrize("name", ["environments", "datasets", "models", "images", "webservices", "linked_services"])
+def test_environments_are_the_curated_ones(workspace):
+    assert sorted(workspace.environments) == sorted(Environment.list(workspace=workspace))
+    assert workspace.environments["AzureML-Minimal"].name == "AzureML-Minimal"
+    with pytest.raises(UserErrorException, match=r"\('mine'\) comes with a later release"):
+        workspace.environments["mine"]
+
+
+@pytest.mark.parametrize("name", ["datasets", "models", "images", "webservices", "linked_services"])
 def test_dictionaries_of_a_later_release_are_empty(workspace, name):
     found = getattr(workspace, name)
     assert len(found) == 0 and list(found) == [] and found() == [] and found.get("x") is None and "x" not in found

@@ -12,7 +12,7 @@ References = Dict[str, DataReferenceConfiguration]
 
 
 def word(value: Any, what: str, references: References) -> str:
-    """One argument as text. A datastore or data reference becomes its later_name, and is added to `references`.
+    """One argument as text. A datastore or data reference becomes its placeholder, and is added to `references`.
 
     UserErrorException, naming `what`, for what is no single value.
     """

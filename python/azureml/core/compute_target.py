@@ -145,7 +145,7 @@ class ComputeTarget:
                         status: Any = None) -> "Iterator[Run]":
         """Its runs that have not ended, newest first; `type` as of Run.type, tags and properties as in Experiment.get_runs, status: a
         state or several."""
-        from azureml.core.experiment import matches
+        from azureml.core._run_family import matches
         from azureml.core.run import get_run
 
         wanted = None if status is None else {status} if isinstance(status, str) else set(status)

@@ -57,6 +57,10 @@ class Datastore:
         """Storage in the Azure cloud comes with a later release: UserErrorException."""
         raise later("a file share of the Azure cloud", "upload the data to ws.get_default_datastore() instead")
 
+    def unregister(self) -> None:
+        """Comes with a later release: UserErrorException."""
+        raise later("Datastore.unregister ('%s')" % self.name, "leave it: it is a folder of the installation")
+
     @property
     def datastore_type(self) -> str:
         """'AzureBlob': scripts branch on the cloud's words."""

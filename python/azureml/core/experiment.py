@@ -3,7 +3,7 @@ import re
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from azureml.core._run_family import Filter, begin, matches, run_of, snapshot_of
-from azureml.core._service import client, sdk_errors
+from azureml.core._service import client, later, sdk_errors
 from azureml.core._submit import submit
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.core.workspace import Workspace
@@ -13,6 +13,7 @@ from trainyard import errors
 if TYPE_CHECKING:
     from azureml.core.run import Run
 
+LATER = frozenset({"archive", "reactivate", "tag", "tags", "set_tags", "remove_tags", "refresh"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,35}\Z")
 
 
@@ -31,6 +32,12 @@ class Experiment:
         self.workspace = owner
         self.name = name
 
+    def __getattr__(self, name: str) -> Any:
+        """What a later release brings is refused by name."""
+        if name in LATER:
+            raise later("experiment.%s" % name, "leave it out, or tag the runs")
+        raise AttributeError("'%s' object has no attribute '%s'" % (type(self).__name__, name))
+
     @property
     def id(self) -> str:
         """The name: it names the experiment in its workspace."""
@@ -46,6 +53,8 @@ class Experiment:
 
     def _submit(self, config: Any, tags: Optional[Dict[str, Any]], parent: Optional[str], **kwargs: Any) -> "Run":
         show_output = bool(kwargs.pop("show_output", False))
+        if "pipeline_parameters" in kwargs:
+            raise later("pipeline_parameters: a pipeline", "submit the scripts one after the other")
         if kwargs:
             raise UserErrorException("Experiment.submit has no parameter '%s'" % next(iter(kwargs)))
         if tags is not None and not isinstance(tags, dict):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
-LATER = frozenset({"start_logging", "register_model", "archive", "get_hyperdrive_metrics", "get_best_run_by_primary_metric",
+LATER = frozenset({"register_model", "archive", "model_id", "_get_outputs_datapath", "get_hyperdrive_metrics", "get_best_run_by_primary_metric",
                    "set_display_name", "get_output", "find_step_run", "publish_pipeline"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
@@ -66,6 +66,11 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
     def get_submitted_run() -> "Union[Run, _OfflineRun]":
         """The older name of get_context()."""
         return Run.get_context()
+
+    @staticmethod
+    def start_logging(experiment: "Experiment", **kwargs: Any) -> "Run":
+        """The older name of ``experiment.start_logging()``."""
+        return experiment.start_logging(**kwargs)
 
     @staticmethod
     def get(workspace: Workspace, run_id: str) -> "Run":

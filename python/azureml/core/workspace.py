@@ -6,7 +6,8 @@ under that name.
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 from azureml.core._section import write_text
 from azureml.core._service import client, cloud_only, later, sdk_errors
@@ -33,10 +34,10 @@ class CallableDict(Dict[str, Any]):
 
 
 class _NothingYet(CallableDict):
-    """What a later release fills: empty, and a name in it is refused."""
+    """What a later release fills: no more than what is `there`, and any other name is refused."""
 
-    def __init__(self, what: str, instead: str) -> None:
-        super().__init__()
+    def __init__(self, what: str, instead: str, there: Mapping[str, Any] = MappingProxyType({})) -> None:
+        super().__init__(there)
         self._what, self._instead = what, instead
 
     def __missing__(self, name: Any) -> Any:
@@ -151,8 +152,10 @@ class Workspace:
 
     @property
     def environments(self) -> CallableDict:
-        """Empty: environments are not registered in this release."""
-        return _NothingYet("a registered environment", "make an Environment, and give the object itself to a run")
+        """name -> Environment, of the curated ones; others are not registered in this release."""
+        from azureml.core.environment import Environment
+
+        return _NothingYet("a registered environment", "make an Environment, and give the object itself to a run", Environment.list(self))
 
     @property
     def datasets(self) -> CallableDict:

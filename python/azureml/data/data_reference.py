@@ -1,6 +1,6 @@
 """A directory or file of a datastore that a run gets.
 
-``str(reference)`` is the later_name ``$AZUREML_DATAREFERENCE_<name>``: put into an argument, it becomes the directory on the
+``str(reference)`` is the placeholder ``$AZUREML_DATAREFERENCE_<name>``: put into an argument, it becomes the directory on the
 worker, in each process.
 """
 import re
