@@ -220,7 +220,9 @@ def constants():
 
     rows = {"runDefinition." + key: value for key, value in _definition.CONSTANTS.items()}
     rows.update({"runDefinition.environment.docker.enabled": False, "runDefinition.docker.useDocker": False,
-                 "runDefinition.docker.sharedVolumes": True, "runDefinition.docker.arguments": [], "inputDatasets": [], "outputDatasets": []})
+                 "runDefinition.docker.sharedVolumes": True, "runDefinition.docker.arguments": [], "inputDatasets": [], "outputDatasets": [],
+                 "error.error.details": [], "warnings[].source": _definition.FINAL_WARNING_SOURCE})
+    rows.update({"properties." + key: value for key, value in _definition.PROCESS_FILES.items()})
     return ["## Constants of `get_details()`", "",
             "Everything else in it comes from the run. These keys are there because scripts read them, and have always this value:", "",
             "| key | value |", "|---|---|"] + ["| `%s` | `%s` |" % (key, value) for key, value in sorted(rows.items())] + [""]

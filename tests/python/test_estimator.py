@@ -358,6 +358,14 @@ def test_counts_in_the_tree_are_refused_by_name():
     config.run_config.communicator = "IntelMpi"
     with pytest.raises(UserErrorException, match="IntelMpi"):
         spec_of(config)
+    for name in ("worker_count", "parameter_server_count"):
+        config = ScriptRunConfig("proj")
+        setattr(config.run_config.tensorflow, name, 2)
+        with pytest.raises(UserErrorException, match="tensorflow.%s = 2: a run of several processes" % name):
+            spec_of(config)
+    config.run_config.tensorflow = 3
+    with pytest.raises(UserErrorException, match="run_config.tensorflow is of type int"):
+        spec_of(config)
 
 
 def test_docker_warns_once():

@@ -5,11 +5,13 @@ import re
 import subprocess
 import time
 
+import compat
 import pytest
 from conftest import BUILD, wait_until
 
 from azureml._restclient.constants import RunStatus
-from azureml.core import Experiment, Run, ScriptRunConfig, get_run
+from azureml.core import Environment, Experiment, Run, RunConfiguration, ScriptRunConfig, _git, get_run
+from azureml.core.environment import DEFAULT_GPU_IMAGE
 from azureml.core.run import RUNNING_STATES, _OfflineRun
 from azureml.core.script_run import ScriptRun
 from azureml.exceptions import ActivityFailedException, RunEnvironmentException, UserErrorException
@@ -105,6 +107,74 @@ def test_details(submit, workspace):
     assert again == run and again.status == "Completed"
     assert Run.get(workspace, run.id).experiment.name == "details" and get_run(None, run.id) == run
     RunDetails(run).show()
+
+
+def test_the_commit_that_a_run_was_submitted_from(submit, project, monkeypatch):
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@example", *words], check=True, stdout=subprocess.DEVNULL)
+
+    def kept(run):
+        found = run.wait_for_completion()["properties"]
+        return {key: value for key, value in found.items() if ".git." in key}
+
+    assert kept(submit("pass\n")) == {}
+    git("init", "-q", "-b", "work", ".")
+    assert kept(submit("pass\n")) == {"azureml.git.branch": "work", "mlflow.source.git.branch": "work", "azureml.git.dirty": "True"}
+    git("remote", "add", "origin", "https://me:secret@git.example/x.git")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip()
+    whole = {"azureml.git.commit": commit, "mlflow.source.git.commit": commit, "azureml.git.branch": "work", "mlflow.source.git.branch": "work",
+             "azureml.git.repository_uri": "https://git.example/x.git", "mlflow.source.git.repoURL": "https://git.example/x.git"}
+    assert kept(submit("pass\n")) == dict(whole, **{"azureml.git.dirty": "False"})
+    assert kept(submit("changed = 1\n")) == dict(whole, **{"azureml.git.dirty": "True"})
+    git("checkout", "-q", "--detach")
+    assert "azureml.git.branch" not in kept(submit("pass\n"))
+    monkeypatch.setattr("azureml.core._git.subprocess.run", lambda *_, **__: (_ for _ in ()).throw(FileNotFoundError("git")))
+    assert _git.properties("src") == {}  # no git on this machine
+
+
+def test_a_property_of_details_is_the_runs_or_a_constant(submit, project, workspace):
+    """Two runs with nothing in common: what is the same in both is told of in docs/compat.md."""
+    def leaves(value, path=""):
+        if isinstance(value, dict) and value:
+            return {k: v for key, one in value.items() for k, v in leaves(one, "%s.%s" % (path, key) if path else key).items()}
+        return {path: repr(value)}
+
+    plain = submit("pass\n").wait_for_completion()
+    env, rc = Environment("other"), RunConfiguration()
+    env.version, env.inferencing_stack_version, env.python.conda_dependencies = "3", "latest", None
+    env.environment_variables, env.python.base_conda_environment = {"A": "b"}, "base"
+    docker = env.docker
+    docker.base_image, docker.base_dockerfile, docker.gpu_support, docker.shared_volumes = DEFAULT_GPU_IMAGE, "FROM x", True, False
+    docker.shm_size, docker.arguments, docker.base_image_registry.address = "8g", ["--x"], "a"
+    docker.base_image_registry.username, docker.platform.os, docker.platform.architecture = "b", "Windows", "arm64"
+    docker.base_image_registry.password = "secret"
+    for section in (env.spark, env.databricks):
+        for name in section._saved:
+            setattr(section, name, ["x"])
+    env.spark.precache_packages, env.python.user_managed_dependencies = False, True
+    env.python.conda_dependencies_file = "c.yml"
+    rc.environment, rc.auto_prepare_environment, rc.max_run_duration_seconds, rc.priority = env, False, 60, 5
+    rc.environment_variables, rc.docker.shm_size, rc.hdi.yarn_deploy_mode, rc.spark.configuration = {"C": "d"}, "4g", "client", {"e": "f"}
+    rc.history.output_collection = rc.history.snapshot_project = False
+    rc.history.directories_to_watch = ["outputs"]
+    for name in rc.amlcompute._saved:
+        setattr(rc.amlcompute, name, 7 if name.endswith("count") else True if name.startswith("retain") else "x")
+    rc.data_references = {"i": workspace.get_default_datastore().path("in", "i").as_upload(path_on_compute="o", overwrite=True)}
+    project("src/c.yml", "dependencies: []\n")
+    other = submit("import sys\nsys.exit(1)\n", run_config=rc, arguments=["-v"]).wait_for_completion(raise_on_error=False)
+    same = {k for k, v in leaves(plain).items() if leaves(other).get(k) == v}
+    told = set(re.findall(r"\| `([^`]+)` \| `", "\n".join(compat.constants())))
+    known = {"submittedBy", "target", "runDefinition.target", "runDefinition.script", "runDefinition.command", "properties._azureml.ComputeTargetType",
+             "runDefinition.environment.python.interpreterPath"}  # the run's, and alike in these two
+    secret = {"runDefinition.environment.docker.baseImageRegistry.password"}
+    assert "secret" not in repr(other)
+    assert {k for k in same - known - secret if not any((k + ".").startswith(t + ".") for t in told)} == set()
+    assert {t for t in told if t.startswith(("runDefinition.", "properties.")) and not any((k + ".").startswith(t + ".") for k in same)} == set()
 
 
 def test_outputs_and_logs_are_kept(submit, tmp_path, monkeypatch):
@@ -218,8 +288,6 @@ def test_environment_and_expansion(submit, workspace, tmp_path):
     (tmp_path / "in.txt").write_text("payload")
     ds.upload_files([str(tmp_path / "in.txt")], target_path="env", overwrite=True)
     config = {"arguments": ["--data", ds.path("env", "input").as_download(), "--name", "$WHO-$RANK", "--plain", "$NOT_SET"]}
-    from azureml.core import Environment
-
     env = Environment("e")
     env.environment_variables = {"WHO": "me"}
     env.python.interpreter_path = "/usr/bin/python3"

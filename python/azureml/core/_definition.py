@@ -16,6 +16,9 @@ CONSTANTS: Dict[str, Any] = {
     "mpi": {"processCountPerNode": 1}, "pyTorch": {"communicationBackend": None, "processCount": None},
 }
 
+# Properties whose keys scripts look for. The cloud's files of that name are about its own processes; no run here has them.
+PROCESS_FILES = {"ProcessInfoFile": "azureml-logs/process_info.json", "ProcessStatusFile": "azureml-logs/process_status.json"}
+
 
 class CaseInsensitiveDict(Dict[str, Any]):
     """A dictionary whose keys are found in any case: documents of 2018 say 'Arguments', later ones 'arguments'."""

@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import trainyard
 from azureml._restclient import snapshots_client
-from azureml.core import _arguments
-from azureml.core._definition import run_definition
+from azureml.core import _arguments, _git
+from azureml.core._definition import PROCESS_FILES, run_definition
 from azureml.core._progress import Progress
 from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
@@ -20,7 +20,7 @@ from azureml.core.conda_dependencies import CondaDependencies, spec_list
 from azureml.core.environment import DockerSection, Environment, PythonSection
 from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HdiConfiguration,
                                     HistoryConfiguration, MpiConfiguration, PyTorchConfiguration, RunConfiguration,
-                                    SparkConfiguration, positive)
+                                    SparkConfiguration, TensorflowConfiguration, positive)
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
@@ -44,7 +44,7 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
     check_target(spec["target"])
     spec["snapshot"] = store_snapshot(config.source_directory, spec.get("script"))
     spec["properties"] = {"_azureml.ComputeTargetType": "local" if spec["target"] == "local" else "amlcompute",
-                          "ContentSnapshotId": spec["snapshot"]}
+                          "ContentSnapshotId": spec["snapshot"], **PROCESS_FILES, **_git.properties(config.source_directory)}
     try:
         with sdk_errors():
             run = client().submit(experiment, spec)
@@ -113,7 +113,8 @@ def check_tree(rc: RunConfiguration) -> None:
     """UserErrorException, by its name, for an attribute of a run configuration that holds something of another kind."""
     for name, kind in (("environment", Environment), ("environment.python", PythonSection), ("environment.docker", DockerSection),
                        ("environment.python.conda_dependencies", CondaDependencies), ("docker", DockerConfiguration),
-                       ("mpi", MpiConfiguration), ("pytorch", PyTorchConfiguration), ("history", HistoryConfiguration),
+                       ("mpi", MpiConfiguration), ("pytorch", PyTorchConfiguration), ("tensorflow", TensorflowConfiguration),
+                       ("history", HistoryConfiguration),
                        ("amlcompute", AmlComputeConfiguration), ("spark", SparkConfiguration), ("hdi", HdiConfiguration)):
         value: Any = rc
         for part in name.split("."):
@@ -149,7 +150,9 @@ def check_processes(config: ScriptRunConfig) -> None:
     refuse_processes("node_count", rc.node_count, "process_count_per_node", rc.mpi.process_count_per_node,
                      "distributed_job_config", config.distributed_job_config)
     for what, value in (("run_config.mpi.node_count", rc.mpi.node_count), ("run_config.pytorch.node_count", rc.pytorch.node_count),
-                        ("run_config.pytorch.process_count", rc.pytorch.process_count)):
+                        ("run_config.pytorch.process_count", rc.pytorch.process_count),
+                        ("run_config.tensorflow.worker_count", rc.tensorflow.worker_count),
+                        ("run_config.tensorflow.parameter_server_count", rc.tensorflow.parameter_server_count)):
         if value != 1:
             raise later("%s = %r: a run of several processes" % (what, value), "leave it at 1")
     if str(rc.communicator or "None").lower() != "none":
