@@ -1,9 +1,10 @@
 """Runs against a real daemon: logging, files, tags, waiting, cancelling."""
-import urllib.request
+import copy
 import os
 import re
 import subprocess
 import time
+import urllib.request
 
 import compat
 import pytest
@@ -441,6 +442,27 @@ def test_the_offline_run(capsys):
     assert "Attempted to log scalar metric loss:\n0.5\n" in capsys.readouterr().out
     assert run.get_metrics() == {"loss": [0.5, 0.25], "l": [0, 1], "r": {"x": [1, 2]}, "t": {"x": [1]}}
     assert run.get_tags() == {"k": "1"} and run.get_status() == "Completed"
+
+
+def test_children_of_an_offline_run_and_what_it_does_not_have():
+    run = Run.get_context()
+    with run.child_run("first") as child:
+        child.log("mse", 1)
+        child.parent.log("best", 1)
+    many = run.create_children(tag_key="alpha", tag_values=[0.1, 0.2])
+    assert [c.get_tags() for c in many] == [{"alpha": "0.1"}, {"alpha": "0.2"}] and len(run.create_children(count=2)) == 2
+    grandchild = many[0].child_run()
+    assert len([*run.get_children()]) == 5 and grandchild in [*run.get_children(recursive=True)]
+    assert child.name == "first" and child.status == "Completed" and run.get_metrics() == {"best": 1} and child.get_metrics() == {"mse": 1}
+    run.set_tags({"a": 1, "b": 2})
+    run.remove_tags(["a", "absent"])
+    run.upload_files(["outputs/x", "outputs/y"], ["x", "y"])
+    assert run.get_tags() == {"b": "2"} and run.get_file_names() == ["outputs/x", "outputs/y"]
+    for name in ("get_portal_url", "download_file", "get_secret", "wait_for_completion", "take_snapshot", "delete"):
+        with pytest.raises(RunEnvironmentException, match="run.%s needs a run of the service" % name):
+            getattr(run, name)
+    assert not hasattr(run, "experiment") and not hasattr(run, "get_secret") and not hasattr(run, "nonsense")
+    assert copy.deepcopy(child).name == "first"
 
 
 def test_no_offline_run_when_it_is_not_allowed():

@@ -3,7 +3,7 @@ import os
 import sys
 import uuid
 import warnings
-from typing import Any, Dict, Iterable, List, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from azureml.core._service import client
 from azureml.exceptions import RunEnvironmentException, UserErrorException
@@ -68,6 +68,10 @@ class Logging:
                 RuntimeWarning, stacklevel=2)
 
 
+class _OnlyRecorded(RunEnvironmentException, AttributeError):
+    """What an _OfflineRun does not have, and a recorded run has."""
+
+
 class _OfflineRun:
     """What ``Run.get_context()`` gives outside of a run: it prints what is logged, and keeps it in memory.
 
@@ -80,7 +84,8 @@ class _OfflineRun:
         self.number = 0
         self.type = None
         self.status = "Running"
-        self.parent = None
+        self.parent: Optional[_OfflineRun] = None
+        self._children: List[_OfflineRun] = []
         self.input_datasets: Dict[str, Any] = {}
         self.tags: Dict[str, Any] = {}
         self.properties: Dict[str, Any] = {}
@@ -90,6 +95,15 @@ class _OfflineRun:
     @property
     def _run_id(self) -> str:
         return self.id
+
+    def __getattr__(self, name: str) -> Any:
+        """What only a recorded run can do is refused by name; ``hasattr`` says that it is not there."""
+        from azureml.core.run import Run
+
+        if not name.startswith("_") and hasattr(Run, name):
+            raise _OnlyRecorded("run.%s needs a run of the service, and this script runs on its own; submit it with Experiment.submit, "
+                                "or ask for hasattr(run, 'experiment') first" % name)
+        raise AttributeError("'_OfflineRun' object has no attribute '%s'" % name)
 
     def _say(self, kind: str, name: str, value: Any) -> None:
         print("Attempted to log %s %s:\n%s" % (kind, name, value))
@@ -159,6 +173,11 @@ class _OfflineRun:
         for key, value in tags.items():
             self.tag(key, value)
 
+    def remove_tags(self, tags: Iterable[str]) -> None:
+        """Forget tags."""
+        for key in (tags,) if isinstance(tags, str) else tuple(tags):
+            self.tags.pop(key, None)
+
     def get_tags(self) -> Dict[str, Any]:
         """The tags."""
         return dict(self.tags)
@@ -189,9 +208,39 @@ class _OfflineRun:
         self._say("file", name, path_or_stream)
         self._files.append((name, str(path_or_stream)))
 
+    def upload_files(self, names: Iterable[str], paths: Iterable[str], datastore_name: Optional[str] = None, **_: Any) -> None:
+        """Print what would be uploaded; the files stay where they are."""
+        for name, path in zip(names, paths):
+            self.upload_file(name, path)
+
     def upload_folder(self, name: str, path: str, datastore_name: Optional[str] = None) -> None:
         """Print what would be uploaded; the folder stays where it is."""
         self.upload_file(name, os.fspath(path))
+
+    def child_run(self, name: Optional[str] = None, run_id: Optional[str] = None, outputs: Optional[str] = None) -> "_OfflineRun":
+        """Another offline run, whose ``parent`` is this one."""
+        child = _OfflineRun()
+        child.name = child.display_name = name or child.id
+        child.parent = self
+        self._children.insert(0, child)
+        return child
+
+    def create_children(self, count: Optional[int] = None, tag_key: Optional[str] = None,
+                        tag_values: Optional[Iterable[Any]] = None) -> "List[_OfflineRun]":
+        """Several of them: `count`, or one for each of `tag_values`, which becomes its tag `tag_key`."""
+        values = [None] * (count or 0) if tag_values is None else list(tag_values)
+        children = [self.child_run() for _ in values]
+        for child, value in zip(children, values):
+            if tag_key is not None:
+                child.tag(tag_key, value)
+        return children
+
+    def get_children(self, recursive: bool = False, **_: Any) -> "Iterator[_OfflineRun]":
+        """The runs below this one, newest first. recursive: theirs, too."""
+        for child in self._children:
+            yield child
+            if recursive:
+                yield from child.get_children(True)
 
     def get_environment(self) -> Any:
         """There is none: RunEnvironmentException."""
