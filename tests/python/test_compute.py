@@ -17,7 +17,7 @@ def test_the_notebooks_cell(workspace, capsys):
         compute_config = AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=4,
                                                                idle_seconds_before_scaledown="300")
         cpu_cluster = ComputeTarget.create(workspace, cpu_cluster_name, compute_config)
-    cpu_cluster.wait_for_completion(show_output=True, min_node_count=None, timeout_in_minutes=20)
+    cpu_cluster.wait_for_completion(show_output=True, min_node_count=1, timeout_in_minutes=20)
     assert "Succeeded" in capsys.readouterr().out
     assert isinstance(ComputeTarget(workspace=workspace, name=cpu_cluster_name), AmlCompute)
     status = cpu_cluster.get_status().serialize()
@@ -128,6 +128,7 @@ def test_notebooks_with_other_targets(workspace, kind):
     with pytest.raises(ComputeTargetException):
         kind(workspace, "local")
     for call in (lambda: kind.provisioning_configuration(vm_size="Standard_D2_v2"), lambda: kind.create(workspace, name="mine"),
+                 lambda: kind.supported_vmsizes(workspace=workspace),
                  lambda: kind.attach_configuration(username="u", address="a", ssh_port=22, password="secret"),
                  lambda: kind.attach(workspace=workspace, name="mine", username="u", address="a")):
         with pytest.raises(UserErrorException, match="%s.*later release of Trainyard; use 'local'" % kind.__name__) as caught:

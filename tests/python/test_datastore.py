@@ -4,7 +4,7 @@ import pytest
 from azureml.core import Datastore, Experiment, ScriptRunConfig
 from azureml.core.runconfig import DataReferenceConfiguration
 from azureml.data.data_reference import DataReference
-from azureml.data.datapath import DataPath
+from azureml.data.datapath import DataPath, DataPathComputeBinding
 from azureml.exceptions import UserErrorException
 
 
@@ -99,6 +99,14 @@ def test_data_path(ds):
         DataPath(path_on_datastore="x").create_data_reference()
 
 
+def test_how_a_run_gets_a_data_path(ds):
+    binding = DataPathComputeBinding(mode="download", path_on_compute="in", overwrite=True)
+    reference = DataPath(ds, "ck").create_data_reference("c", datapath_compute_binding=binding)
+    assert (reference.mode, reference.path_on_compute, reference.overwrite) == ("download", "in", True)
+    whole = DataReference(datastore=ds, data_reference_name="train", path_on_datastore="ck", mode="download")
+    assert str(whole) == "$AZUREML_DATAREFERENCE_train" and whole.path_on_datastore == "ck"
+
+
 def test_cloud_storage_is_refused_by_name(workspace):
     with pytest.raises(UserErrorException, match="later release"):
         Datastore.register_azure_blob_container(workspace, "x", "container", "account")
@@ -110,6 +118,7 @@ def test_what_notebooks_read(workspace, project):
     project("proj/train.py", "")
     src = ScriptRunConfig(source_directory="proj", script="train.py")
     assert src.source_directory.endswith("proj") and src.run_config.framework == "Python"
+    assert src.script == "train.py" and src.arguments == []
     run = Experiment(workspace, "read").start_logging(snapshot_directory=None)
     assert run.input_datasets == {}
     run.complete()

@@ -231,6 +231,39 @@ def python_with(project, tmp_path):
     return make
 
 
+ACCEPTED = {
+    "compute_target": "local", "vm_size": "STANDARD_NC6", "vm_priority": "dedicated", "script_params": {"--lr": 0.1}, "node_count": 1,
+    "process_count_per_node": 1, "use_gpu": True, "use_docker": False, "custom_docker_base_image": "image", "custom_docker_image": "image",
+    "image_registry_details": ContainerRegistry(), "user_managed": True, "conda_packages": ["python=3.11"], "pip_packages": ["azureml-core"],
+    "conda_dependencies_file_path": "conda.yml", "pip_requirements_file_path": "pip.txt", "conda_dependencies_file": "conda.yml",
+    "pip_requirements_file": "pip.txt", "environment_variables": {"A": 1}, "environment_definition": Environment("e"),
+    "inputs": lambda ds: [ds.path("x", "i").as_mount()], "source_directory_data_store": lambda ds: ds, "shm_size": "8g",
+    "resume_from": lambda ds: DataPath(ds, "ck"), "max_run_duration_seconds": 60, "framework_version": "1.13", "worker_count": 1,
+    "parameter_server_count": 1, "_enable_optimized_mode": True, "_disable_validation": False, "_show_lint_warnings": True,
+    "_show_package_warnings": True}
+SEVERAL_PROCESSES = {"distributed_backend", "distributed_training"}
+
+
+@pytest.mark.parametrize("kind", [Estimator, PyTorch, TensorFlow, Chainer, SKLearn])
+def test_each_parameter_of_both_eras_is_accepted(kind, project, workspace, python_with):
+    """One at a time: each makes an estimator that can be submitted, and nothing is warned of twice."""
+    project("proj/conda.yml", "dependencies:\n- python=3.11\n")
+    project("proj/pip.txt", "azureml-sdk\n")
+    python = python_with(tensorflow="1.13", chainer="1.13", scikit_learn="1.13")
+    names = set(inspect.signature(kind).parameters) - {"source_directory", "entry_script"} - SEVERAL_PROCESSES
+    ds = workspace.get_default_datastore()
+    for name in sorted(names):
+        value = ACCEPTED[name](ds) if callable(ACCEPTED[name]) else ACCEPTED[name]
+        with warnings.catch_warnings(record=True) as first:
+            warnings.simplefilter("always")
+            made = kind(source_directory="proj", entry_script="train.py", **{name: value})
+            kind("proj", entry_script="train.py", **{name: value})
+        assert len(first) <= 1, name
+        if not made.run_config.environment.python.user_managed_dependencies:
+            made.run_config.environment.python.interpreter_path = python if kind is not PyTorch else SYSTEM
+        assert spec_of(made)["script"] == "train.py", name
+
+
 FRAMEWORKS = [(TensorFlow, "tensorflow"), (Chainer, "chainer"), (SKLearn, "scikit-learn")]
 
 

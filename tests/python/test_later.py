@@ -90,6 +90,7 @@ def test_stars():
     ("from azureml.pipeline.steps import PythonScriptStep\nPythonScriptStep(script_name='a.py')", "PythonScriptStep .a pipeline"),
     ("from azureml.tensorboard import Tensorboard\nTensorboard([])", "Tensorboard .*prefix='logs'"),
     ("from azureml.contrib.tensorboard.export import export_to_tensorboard\nexport_to_tensorboard(1, 'logs')", "export_to_tensorboard"),
+    ("from azureml.data import dataset_type_definitions as d\nd.PromoteHeadersBehavior.NO_HEADERS", "PromoteHeadersBehavior.NO_HEADERS"),
     ("from azureml.data import OutputFileDatasetConfig\nOutputFileDatasetConfig(destination=1)", "OutputFileDatasetConfig")])
 def test_first_use_says_what_to_do(program, words):
     with pytest.raises(UserErrorException, match=words) as caught:

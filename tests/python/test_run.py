@@ -363,10 +363,15 @@ def test_experiments_and_their_runs(submit, workspace):
         run.wait_for_completion()
     first.tag("worth another look")
     first.set_tags({"quality": "good"})
+    first.add_properties({"author": "azureml-user"})
     experiment = Experiment(workspace, "listed")
     assert [r.id for r in experiment.get_runs()] == [second.id, first.id]
     assert [r.id for r in experiment.get_runs(tags="worth another look")] == [first.id]
     assert [r.id for r in experiment.get_runs(tags={"quality": "good"})] == [first.id]
+    assert [r.id for r in experiment.get_runs(properties={"author": "azureml-user"}, tags="worth another look")] == [first.id]
+    assert [r.id for r in experiment.get_runs(properties="author")] == [first.id]
+    assert [r.id for r in experiment.get_runs(type="azureml.scriptrun")] == [second.id, first.id]
+    assert [*experiment.get_runs(type="hyperdrive")] == [*experiment.get_runs(properties={"author": "other"})] == []
     assert [r.id for r in Run.list(experiment, tags={"quality": "bad"})] == []
     assert experiment.name in workspace.experiments and "listed" in [e.name for e in Experiment.list(workspace)]
 
