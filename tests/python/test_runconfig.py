@@ -204,6 +204,15 @@ def test_there_and_back(tmp_path, workspace):
         RunConfiguration.load(str(tmp_path), "gpu")
 
 
+@pytest.mark.parametrize("priority", [-5, 0, 1000])
+def test_a_priority_that_a_run_may_have_is_read_again(tmp_path, priority):
+    rc = RunConfiguration()
+    rc.priority = priority
+    rc.save(str(tmp_path), "a")
+    read = RunConfiguration.load(str(tmp_path), "a")
+    assert read.priority == priority and specification(ScriptRunConfig("proj", run_config=read))["priority"] == priority
+
+
 def test_a_file_of_its_own_for_the_packages(tmp_path):
     rc = RunConfiguration(conda_dependencies=CondaDependencies.create(conda_packages=["numpy"]))
     rc.save(str(tmp_path), "a", separate_environment_yaml=True)

@@ -193,7 +193,7 @@ class RunConfiguration(Section):
 
     _saved = {
         "script": text_of, "arguments": list_of, "command": text_of, "target": text_of, "framework": text_of, "communicator": text_of,
-        "auto_prepare_environment": flag_of, "max_run_duration_seconds": count_of, "node_count": positive, "priority": count_of,
+        "auto_prepare_environment": flag_of, "max_run_duration_seconds": count_of, "node_count": positive, "priority": number_of,
         "environment": map_of, "environment_variables": map_of, "history": map_of, "spark": map_of, "hdi": map_of, "tensorflow": map_of,
         "mpi": map_of, "pytorch": map_of, "docker": map_of, "amlcompute": map_of, "containerinstance": map_of,
         "data_references": map_of, "data": map_of, "output_data": map_of, "source_directory_data_store": text_of,
