@@ -10,7 +10,7 @@ import os
 import stat
 import sys
 from contextlib import contextmanager
-from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 from urllib.parse import unquote, urlencode
 
 from trainyard import _core
@@ -33,6 +33,15 @@ class Upload(NamedTuple):
     sent_bytes: int
     to_send_files: int
     to_send_bytes: int
+
+
+class Entry(NamedTuple):
+    """A line of a manifest (docs/spec/snapshot.md): kind 'f' (file), 'l' (link) or 'd' (empty folder); target of a link."""
+
+    kind: str
+    executable: bool
+    path: str
+    target: str
 
 
 def decode_json(text: bytes) -> Any:
@@ -112,20 +121,14 @@ class Client:
         with self._connection() as connection:
             return connection.snapshot(os.fspath(directory), max_bytes, max_files, tell)
 
-    def manifest(self, snapshot: str) -> Set[str]:
-        """The paths of the files and links in a snapshot."""
-        paths = set()
-        for line in self.manifest_text(snapshot).split("\n")[1:]:
-            if not line:
-                continue
-            kind, _, _, _, path = line.split(" ", 4)
-            if kind != "d":
-                paths.add(unquote(path.split(" -> ")[0] if kind == "l" else path))
-        return paths
-
-    def manifest_text(self, snapshot: str) -> str:
-        """The manifest of a snapshot (docs/spec/snapshot.md)."""
-        return self._call("snapshot_get", snapshot).decode("utf-8", "surrogateescape")
+    def manifest(self, snapshot: str) -> List[Entry]:
+        """What is in a snapshot."""
+        found = []
+        for line in filter(None, self._call("snapshot_get", snapshot).decode("utf-8", "surrogateescape").split("\n")[1:]):
+            kind, mode, _, _, path = line.split(" ", 4)
+            path, _, target = path.partition(" -> ") if kind == "l" else (path, "", "")
+            found.append(Entry(kind, mode == "755", unquote(path), unquote(target)))
+        return found
 
     def snapshot_file(self, snapshot: str, path: str) -> bytes:
         """The content of one file of a snapshot."""

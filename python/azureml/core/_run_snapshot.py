@@ -3,34 +3,15 @@ import os
 import shutil
 import tempfile
 import zipfile
-from typing import Any, Dict, List, NamedTuple, Optional
-from urllib.parse import unquote
+from typing import Any, Dict, Optional
 
 from azureml.core._progress import Progress
 from azureml.core._service import client, sdk_errors
 from azureml.exceptions import RunEnvironmentException, UserErrorException
+from trainyard.client import Entry
 
 LINK, FOLDER, FILE = 0o120777, 0o040755, 0o100644
 EXECUTABLE = 0o111
-
-
-class Entry(NamedTuple):
-    """A line of a manifest (docs/spec/snapshot.md): kind 'f', 'l' or 'd'; target of a link."""
-
-    kind: str
-    executable: bool
-    path: str
-    target: str
-
-
-def entries(manifest: str) -> List[Entry]:
-    """The entries of a manifest."""
-    found = []
-    for line in filter(None, manifest.split("\n")[1:]):
-        kind, mode, _, _, path = line.split(" ", 4)
-        path, _, target = path.partition(" -> ") if kind == "l" else (path, "", "")
-        found.append(Entry(kind, mode == "755", unquote(path), unquote(target)))
-    return found
 
 
 class RunSnapshot:
@@ -53,7 +34,7 @@ class RunSnapshot:
         if snapshot is None:
             raise UserErrorException("the run '%s' has no snapshot to restore" % self.id)
         with sdk_errors(doing="cannot restore the snapshot: "):
-            found = entries(client().manifest_text(snapshot))
+            found = client().manifest(snapshot)
         place = os.path.join(os.path.abspath(path or "."), "%s.zip" % snapshot)
         try:
             os.makedirs(os.path.dirname(place), exist_ok=True)

@@ -340,9 +340,9 @@ def store_snapshot(directory: str, script: Optional[str]) -> str:
                                          limits["snapshot_files"], progress=lambda p: bar.at(p.sent_bytes, p.to_send_bytes))
     if script and any(os.path.exists(os.path.join(directory, name)) for name in IGNORE_FILES):
         with sdk_errors(SnapshotException):
-            manifest = client().manifest(snapshot)
+            stored = {entry.path for entry in client().manifest(snapshot) if entry.kind != "d"}
         real = os.path.relpath(os.path.realpath(os.path.join(directory, script)), os.path.realpath(directory))
-        if script not in manifest and real not in manifest:
+        if script not in stored and real not in stored:
             raise UserErrorException("entry_script '%s' is left out of the snapshot by %s in source_directory '%s'" % (
                 script, " or ".join(n for n in IGNORE_FILES if os.path.exists(os.path.join(directory, n))), directory))
     return snapshot
