@@ -118,7 +118,8 @@ class Recorder:
             except (AttributeError, TypeError, ValueError):
                 self._defaults[code] = {}
         defaults = self._defaults[code]
-        rest = code.co_varnames[len(names) + bool(code.co_flags & inspect.CO_VARARGS)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
+        flags = code.co_flags
+        rest = code.co_varnames[len(names) + bool(flags & inspect.CO_VARARGS)] if flags & inspect.CO_VARKEYWORDS else ""
         return {n for n in values.get(rest, ()) if not n.startswith("_")} | {n for n in names if n not in ("self", "cls") and n in values and
                 values[n] is not defaults.get(n, inspect.Parameter.empty) and values[n] is not None}
 

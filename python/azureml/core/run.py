@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RUNNING_STATES", "Run", "_OfflineRun", "_SubmittedRun", "get_run"]
 
-LATER = frozenset({"register_model", "archive", "model_id", "_get_outputs_datapath", "get_hyperdrive_metrics", "get_best_run_by_primary_metric",
-                   "set_display_name", "get_output", "find_step_run", "publish_pipeline"})
+LATER = frozenset({"register_model", "archive", "model_id", "_get_outputs_datapath", "get_hyperdrive_metrics",
+                   "get_best_run_by_primary_metric", "set_display_name", "get_output", "find_step_run", "publish_pipeline"})
 RUNNING_STATES: List[str] = RunStatus.get_running_statuses()
 
 
