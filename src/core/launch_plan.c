@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define TOKEN_EXPIRY "4102444800" /* seconds since 1970: the token of a run does not expire before 2100 */
 
 /* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
 struct vec {
@@ -151,6 +152,7 @@ static void set_identity(struct vec *v, const struct ty_launch *l)
     set_path(v, "PYTHONPATH", l->work_dir, l->python_path, given);
     set(v, "AZUREML_RUN_ID", l->run_id);
     set(v, "AZUREML_RUN_TOKEN", "local");
+    set(v, "AZUREML_RUN_TOKEN_EXPIRY", TOKEN_EXPIRY);
     set(v, "AZUREML_EXPERIMENT_ID", spec->experiment);
     set(v, "AZUREML_ARM_SUBSCRIPTION", "trainyard");
     set(v, "AZUREML_ARM_RESOURCEGROUP", "trainyard");
@@ -158,6 +160,7 @@ static void set_identity(struct vec *v, const struct ty_launch *l)
     set(v, "AZUREML_ARM_PROJECT_NAME", spec->experiment);
     set(v, "AZUREML_WORKSPACE_ID", l->workspace);
     set(v, "AZUREML_SERVICE_ENDPOINT", "unix");
+    set(v, "AZUREML_DISCOVERY_SERVICE_ENDPOINT", "unix");
     set(v, "AZUREML_SCRIPT_DIRECTORY_NAME", l->work_dir);
     set(v, "AZ_BATCHAI_JOB_WORK_DIR", l->work_dir);
     set(v, "TRAINYARD_HOME", l->home);
