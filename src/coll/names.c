@@ -6,18 +6,23 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[] = {
-    [TY_COLL_U8] = { "uint8", 1 },       [TY_COLL_I8] = { "int8", 1 },    [TY_COLL_I16] = { "int16", 2 },
-    [TY_COLL_I32] = { "int32", 4 },      [TY_COLL_I64] = { "int64", 8 },  [TY_COLL_BOOL] = { "bool", 1 },
-    [TY_COLL_F16] = { "float16", 2 },    [TY_COLL_BF16] = { "bfloat16", 2 }, [TY_COLL_F32] = { "float32", 4 },
-    [TY_COLL_F64] = { "float64", 8 },
+    [TY_COLL_U8] = { "uint8", 1 },    [TY_COLL_I8] = { "int8", 1 },
+    [TY_COLL_I16] = { "int16", 2 },   [TY_COLL_I32] = { "int32", 4 },
+    [TY_COLL_I64] = { "int64", 8 },   [TY_COLL_BOOL] = { "bool", 1 },
+    [TY_COLL_F16] = { "float16", 2 }, [TY_COLL_BF16] = { "bfloat16", 2 },
+    [TY_COLL_F32] = { "float32", 4 }, [TY_COLL_F64] = { "float64", 8 },
 };
 static_assert(sizeof dtypes / sizeof *dtypes == TY_COLL_DTYPES, "a dtype has no name");
 
 static const char *const kinds[] = {
-    [TY_COLL_ALLREDUCE] = "allreduce", [TY_COLL_REDUCESCATTER] = "reducescatter",
-    [TY_COLL_ALLGATHER] = "allgather", [TY_COLL_BROADCAST] = "broadcast",
-    [TY_COLL_ALLTOALL] = "alltoall",   [TY_COLL_BARRIER] = "barrier",
-    [TY_COLL_JOIN] = "join",           [TY_COLL_SET_ADD] = "add_process_set",
+    [TY_COLL_ALLREDUCE] = "allreduce",
+    [TY_COLL_REDUCESCATTER] = "reducescatter",
+    [TY_COLL_ALLGATHER] = "allgather",
+    [TY_COLL_BROADCAST] = "broadcast",
+    [TY_COLL_ALLTOALL] = "alltoall",
+    [TY_COLL_BARRIER] = "barrier",
+    [TY_COLL_JOIN] = "join",
+    [TY_COLL_SET_ADD] = "add_process_set",
     [TY_COLL_SET_REMOVE] = "remove_process_set",
 };
 static_assert(sizeof kinds / sizeof *kinds == TY_COLL_KINDS, "a kind has no name");

@@ -13,10 +13,12 @@ static void test_each_has_its_own_word(void **state)
     }
     for (int a = 0; a < TY_COLL_KINDS; a++)
         for (int b = 0; b < a; b++)
-            assert_string_not_equal(ty_coll_kind_name((enum ty_coll_kind)a), ty_coll_kind_name((enum ty_coll_kind)b));
+            assert_string_not_equal(ty_coll_kind_name((enum ty_coll_kind)a),
+                                    ty_coll_kind_name((enum ty_coll_kind)b));
     for (int a = 0; a < TY_COLL_OPS; a++)
         for (int b = 0; b < a; b++)
-            assert_string_not_equal(ty_coll_op_name((enum ty_coll_op)a), ty_coll_op_name((enum ty_coll_op)b));
+            assert_string_not_equal(ty_coll_op_name((enum ty_coll_op)a),
+                                    ty_coll_op_name((enum ty_coll_op)b));
 }
 
 static void test_sizes(void **state)
@@ -32,7 +34,7 @@ static void test_no_such_thing(void **state)
 {
     (void)state;
     assert_int_equal(ty_coll_dtype_size((enum ty_coll_dtype)TY_COLL_DTYPES), 0);
-    assert_null(ty_coll_dtype_name((enum ty_coll_dtype)-1));
+    assert_null(ty_coll_dtype_name((enum ty_coll_dtype) - 1));
     assert_null(ty_coll_kind_name((enum ty_coll_kind)TY_COLL_KINDS));
     assert_null(ty_coll_op_name((enum ty_coll_op)99));
 }
