@@ -7,10 +7,11 @@
 #include <string.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define TOKEN_EXPIRY "4102444800" /* seconds since 1970: the token of a run does not expire before 2100 */
+/* Of a run, in seconds since 1970: it does not expire before 2100. */
+#define TOKEN_EXPIRY "4102444800"
 
-/* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
-struct vec {
+    /* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
+    struct vec {
     char **at;
     size_t n, cap;
     bool failed;
