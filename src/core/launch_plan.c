@@ -7,11 +7,10 @@
 #include <string.h>
 
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-/* Of a run, in seconds since 1970: it does not expire before 2100. */
-#define TOKEN_EXPIRY "4102444800"
+#define TOKEN_EXPIRY "4102444800" /* in seconds since 1970: does not expire before 2100 */
 
-    /* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
-    struct vec {
+/* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
+struct vec {
     char **at;
     size_t n, cap;
     bool failed;
