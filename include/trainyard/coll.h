@@ -130,6 +130,9 @@ TY_COLL_PUBLIC int64_t ty_coll_submit(struct ty_coll *c, const struct ty_coll_ca
 TY_COLL_PUBLIC int ty_coll_poll(struct ty_coll *c, int64_t handle);
 /* Wait for the end, hand out the result (*ret, may be NULL, on success alone) and give the handle back; -ENOENT. */
 TY_COLL_PUBLIC int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret, struct ty_error *err);
+/* The same for at most `timeout_ms`: -EAGAIN when it is not finished by then, and the handle stays. */
+TY_COLL_PUBLIC int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty_coll_result *ret,
+                                   struct ty_error *err);
 /* Submit and wait, on the caller's own thread where it can be. */
 TY_COLL_PUBLIC int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
                               struct ty_error *err);

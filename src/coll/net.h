@@ -62,6 +62,10 @@ int ty_net_post(struct ty_net *n, int rank, uint64_t tag, const void *bytes, siz
 /* Has the message `tag` from `rank` come?  1 and it is in buf (its length in *len), 0 not yet.  Small messages travel on a
  * lane of their own, never mixed with ty_net_exchange's. */
 int ty_net_check(struct ty_net *n, int rank, uint64_t tag, void *buf, size_t cap, size_t *len);
+/* Has it come?  Takes nothing. */
+bool ty_net_peek(struct ty_net *n, int rank, uint64_t tag);
+/* Every exchange that waits looks at its *stop now. */
+void ty_net_wake(struct ty_net *n);
 /* Call heard() once when the next small message has come from anybody (at once if one is there that was not taken). */
 void ty_net_arm(struct ty_net *n);
 #endif

@@ -28,7 +28,10 @@
 #define YIELDS 64
 #define SPINS_SHARED 20 /* where ranks share cores */
 
-static size_t page_up(size_t n) { return (n + PAGE - 1) / PAGE * PAGE; }
+static size_t page_up(size_t n)
+{
+    return (n + PAGE - 1) / PAGE * PAGE;
+}
 
 /* ---- layout ---- */
 
@@ -52,14 +55,16 @@ static void find_places(struct ty_node *n)
 
 static int map(struct ty_node *n, struct ty_error *err)
 {
-    void *p = FAULT("node.map", MAP_FAILED,
-                    mmap(NULL, n->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, n->fd, 0));
+    void *p =
+        FAULT("node.map", MAP_FAILED,
+              mmap(NULL, n->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, n->fd, 0));
 
     if (p == MAP_FAILED)
-        return ty_error_set(err, -errno,
-                            "cannot map %zu GiB of address space for the memory that the ranks of this node share "
-                            "(%zu GiB of it for each rank's gradients): %m; ask for less with TRAINYARD_COLL_ARENA",
-                            n->bytes >> 30, n->arena_bytes >> 30);
+        return ty_error_set(
+            err, -errno,
+            "cannot map %zu GiB of address space for the memory that the ranks of this node share "
+            "(%zu GiB of it for each rank's gradients): %m; ask for less with TRAINYARD_COLL_ARENA",
+            n->bytes >> 30, n->arena_bytes >> 30);
     madvise(p, n->bytes, MADV_DONTDUMP);
     n->base = p;
     find_places(n);
@@ -86,10 +91,13 @@ static int create(struct ty_node *n, const struct ty_node_options *o, struct ty_
 
     n->fd = FAULT("node.memfd", -1, memfd_create("trainyard-node", MFD_CLOEXEC));
     if (n->fd < 0)
-        return ty_error_set(err, -errno, "cannot make the memory file that the ranks of this node share: %m");
+        return ty_error_set(err, -errno,
+                            "cannot make the memory file that the ranks of this node share: %m");
     if (ftruncate(n->fd, (off_t)n->bytes) < 0)
-        return ty_error_set(err, -errno, "cannot size the memory file that the ranks of this node share to %zu GiB: %m",
-                            n->bytes >> 30);
+        return ty_error_set(
+            err, -errno,
+            "cannot size the memory file that the ranks of this node share to %zu GiB: %m",
+            n->bytes >> 30);
     r = map(n, err);
     if (r < 0)
         return r;
@@ -124,7 +132,8 @@ int ty_node_listen(char name[32], struct ty_error *err)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     unsigned char random[8];
-    CLEANUP_CLOSE int fd = FAULT("node.listen", -1, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    CLEANUP_CLOSE int fd =
+        FAULT("node.listen", -1, socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     int n;
 
     if (fd < 0)
@@ -134,7 +143,8 @@ int ty_node_listen(char name[32], struct ty_error *err)
     sodium_bin2hex(name + n, sizeof random * 2 + 1, random, sizeof random);
     n = (int)strlen(name);
     memcpy(a.sun_path + 1, name, (size_t)n);
-    if (bind(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0 ||
+    if (bind(fd, (struct sockaddr *)&a,
+             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) < 0 ||
         listen(fd, TY_NODE_RANKS) < 0)
         return ty_error_set(err, -errno, "cannot listen for the ranks of this node: %m");
     return TAKE_FD(fd);
@@ -169,7 +179,9 @@ static int send_welcome(int fd, const struct ty_node *n)
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = { 0 };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+    struct msghdr m = { .msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.bytes,
                         .msg_controllen = sizeof control.bytes };
     struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 
@@ -183,7 +195,8 @@ static int send_welcome(int fd, const struct ty_node *n)
 }
 
 /* Answer those who ask, until all have got it.  Who does not know the key is not answered. */
-static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us, struct ty_error *err)
+static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us,
+                    struct ty_error *err)
 {
     int missing = n->ranks - 1;
 
@@ -193,11 +206,13 @@ static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t 
         int r = wait_readable(o->listener, deadline_us);
 
         if (r < 0)
-            return ty_error_set(err, r, "%d of the %d ranks of this node have not come for its shared memory: %s", missing,
-                                n->ranks, strerror(-r));
+            return ty_error_set(
+                err, r, "%d of the %d ranks of this node have not come for its shared memory: %s",
+                missing, n->ranks, strerror(-r));
         fd = accept4(o->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0 || wait_readable(fd, deadline_us) < 0 || recv(fd, &h, sizeof h, 0) != (ssize_t)sizeof h ||
-            h.magic != MAGIC || sodium_memcmp(h.key, o->key, sizeof h.key) != 0)
+        if (fd < 0 || wait_readable(fd, deadline_us) < 0 ||
+            recv(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || h.magic != MAGIC ||
+            sodium_memcmp(h.key, o->key, sizeof h.key) != 0)
             continue;
         if (send_welcome(fd, n) == 0)
             missing--;
@@ -212,7 +227,9 @@ static int receive_welcome(int fd, struct welcome *w, int *memory)
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control;
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes,
+    struct msghdr m = { .msg_iov = &iov,
+                        .msg_iovlen = 1,
+                        .msg_control = control.bytes,
                         .msg_controllen = sizeof control.bytes };
     struct cmsghdr *c;
     ssize_t k = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
@@ -226,7 +243,8 @@ static int receive_welcome(int fd, struct welcome *w, int *memory)
     return 0;
 }
 
-static int ask(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us, struct ty_error *err)
+static int ask(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us,
+               struct ty_error *err)
 {
     struct sockaddr_un a = { .sun_family = AF_UNIX };
     struct hello h = { MAGIC, n->me, { 0 } };
@@ -237,21 +255,27 @@ static int ask(struct ty_node *n, const struct ty_node_options *o, int64_t deadl
 
     memcpy(h.key, o->key, sizeof h.key);
     memcpy(a.sun_path + 1, o->socket, len < sizeof a.sun_path - 1 ? len : sizeof a.sun_path - 1);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) < 0 ||
+    if (fd < 0 ||
+        connect(fd, (struct sockaddr *)&a,
+                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len)) < 0 ||
         send(fd, &h, sizeof h, MSG_NOSIGNAL) != (ssize_t)sizeof h)
-        return ty_error_set(err, -errno,
-                            "cannot ask rank %d for the shared memory of this node: %m; if its processes cannot reach each "
-                            "other, give each part a TRAINYARD_COLL_NODE of its own", o->world[0]);
+        return ty_error_set(
+            err, -errno,
+            "cannot ask rank %d for the shared memory of this node: %m; if its processes cannot reach each "
+            "other, give each part a TRAINYARD_COLL_NODE of its own",
+            o->world[0]);
     r = wait_readable(fd, deadline_us);
     if (r == 0)
         r = FAULT("node.receive", -EIO, receive_welcome(fd, &w, &n->fd));
     if (r < 0)
-        return ty_error_set(err, r, "rank %d has not given the shared memory of this node: %s", o->world[0], strerror(-r));
+        return ty_error_set(err, r, "rank %d has not given the shared memory of this node: %s",
+                            o->world[0], strerror(-r));
     if (w.bytes != n->bytes || w.arena_bytes != n->arena_bytes)
-        return ty_error_set(err, -EPROTO,
-                            "rank %d has laid out the shared memory of this node differently (%llu bytes, here %zu); give "
-                            "all ranks the same TRAINYARD_COLL_ARENA and the same version", o->world[0],
-                            (unsigned long long)w.bytes, n->bytes);
+        return ty_error_set(
+            err, -EPROTO,
+            "rank %d has laid out the shared memory of this node differently (%llu bytes, here %zu); give "
+            "all ranks the same TRAINYARD_COLL_ARENA and the same version",
+            o->world[0], (unsigned long long)w.bytes, n->bytes);
     if (w.base) {
         close(n->fd);
         n->fd = -1;
@@ -273,7 +297,12 @@ static _Atomic uint32_t *life_word(struct ty_node *n, int rank)
 bool ty_node_poison(struct ty_node *n, int world, enum ty_end why)
 {
     uint64_t none = 0, word = (uint64_t)(uint32_t)(world + 1) | (uint64_t)why << 32;
-    bool first = atomic_compare_exchange_strong(&n->head->poison, &none, word);
+    bool first;
+
+    if (why != TY_END_LEFT)
+        atomic_compare_exchange_strong(&n->head->broken, &none, word);
+    none = 0;
+    first = atomic_compare_exchange_strong(&n->head->poison, &none, word);
 
     for (int r = 0; r < n->ranks; r++)
         ty_node_ring_one(n, r);
@@ -344,7 +373,8 @@ static int wait_for_all(struct ty_node *n, int64_t deadline_us, struct ty_error 
         int64_t left = deadline_us - ty_mono_us();
 
         if (left <= 0)
-            return ty_error_set(err, -ETIMEDOUT, "only %u of the %d ranks of this node have come", ready, n->ranks);
+            return ty_error_set(err, -ETIMEDOUT, "only %u of the %d ranks of this node have come",
+                                ready, n->ranks);
         ty_futex_wait(&n->head->ready, ready, left);
     }
     return 0;
@@ -454,7 +484,8 @@ void ty_node_forked(struct ty_node *n)
 {
     if (n->fd < 0)
         return;
-    if (mmap(ty_node_arena(n, n->me), n->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, n->fd,
+    if (mmap(ty_node_arena(n, n->me), n->arena_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, n->fd,
              (off_t)(n->arena_at + (size_t)n->me * n->arena_bytes)) == MAP_FAILED)
         return;
     munmap(n->base, n->arena_at + (size_t)n->me * n->arena_bytes);
@@ -481,7 +512,7 @@ void ty_node_sleep(struct ty_node *n, bool (*ready)(void *ctx), void *ctx, int64
     atomic_store(&me->asleep, 1);
     atomic_fetch_add(&n->head->sleepers, 1);
     atomic_thread_fence(memory_order_seq_cst);
-    if (!ready(ctx) && !ty_node_poisoned(n))
+    if (!ready(ctx))
         ty_futex_wait(&me->bell, bell, timeout_us);
     atomic_fetch_sub(&n->head->sleepers, 1);
     atomic_store(&me->asleep, 0);

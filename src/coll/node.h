@@ -33,13 +33,14 @@ struct ty_error;
 #define TY_KEY_BYTES 32
 
 /* Why a world ended; in a poison word: (rank of the world + 1) | why << 32. */
-enum ty_end { TY_END_DIED = 1, TY_END_CUT, TY_END_LEFT, TY_END_STALLED };
+enum ty_end { TY_END_DIED = 1, TY_END_CUT, TY_END_LEFT, TY_END_STALLED, TY_END_FAILED };
 
 struct ty_node_head {
     uint64_t magic;
     uint32_t ranks;
     uint64_t arena_bytes, bytes;
-    _Alignas(TY_LINE) _Atomic uint64_t poison; /* 0: all is well */
+    _Alignas(TY_LINE) _Atomic uint64_t poison; /* 0: all is well; else nothing new begins */
+    _Atomic uint64_t broken; /* 0: what has begun ends (a rank that leaves has done its part); else it does not */
     _Alignas(TY_LINE) _Atomic uint32_t sleepers;
     _Alignas(TY_LINE) _Atomic uint32_t ready; /* ranks that hold their life; a futex, at start alone */
     _Atomic uint32_t users; /* contexts of the leader's process that use its mapping */
@@ -122,11 +123,16 @@ static inline void ty_node_ring(struct ty_node *n)
 }
 /* Ring one rank, asleep or not: the next sleep on it ends at once. */
 void ty_node_ring_one(struct ty_node *n, int rank);
-/* Sleep until this rank's bell rings, or `ready(ctx)` says before sleeping that there is no need to.  timeout_us < 0: no end. */
+/* Sleep until this rank's bell rings (it does when the node is poisoned), or `ready(ctx)` says before sleeping that there
+ * is no need to.  timeout_us < 0: no end. */
 void ty_node_sleep(struct ty_node *n, bool (*ready)(void *ctx), void *ctx, int64_t timeout_us);
 
 /* End the world for this node: the first one counts.  True when this was the first. */
 bool ty_node_poison(struct ty_node *n, int world, enum ty_end why);
+static inline uint64_t ty_node_broken(const struct ty_node *n)
+{
+    return atomic_load_explicit(&n->head->broken, memory_order_acquire);
+}
 static inline uint64_t ty_node_poisoned(const struct ty_node *n)
 {
     return atomic_load_explicit(&n->head->poison, memory_order_acquire);

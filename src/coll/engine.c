@@ -1,0 +1,911 @@
+/* engine.c - submitting, waiting, driving
+ *
+ * A round of a channel:
+ *   1. post      what was predicted and is pending, with what is predicted after it; else, when somebody waits or
+ *                patience ends, the oldest pending operation
+ *   2. agree     all posts seen: equal digests, or not
+ *   3. run       the operations that all have ready; or compare lists, and do what they say
+ * Steps 1 and 2 never wait; step 3 does, for ranks that are in it too.
+ */
+#include "coll/engine.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "coll/names.h"
+#include "coll/net.h"
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOST_NEWS_US 2000000 /* a broken connection is told to us twice; the second time says who it was */
+#define HISTORY_MAX 65536    /* names that are made up anew each time must not fill memory */
+
+/* ---- ends ---- */
+
+void ty_engine_complete(struct ty_coll *c, struct ty_req *r, int status, const char *error)
+{
+    r->status = status;
+    if (status < 0 && error)
+        r->error = strdup(error);
+    r->done_us = r->begun_us ? ty_mono_us() : 0;
+    r->state = TY_REQ_DONE;
+    c->pending--;
+    c->stats.ops++;
+    c->stats.bytes += (uint64_t)ty_req_bytes(r);
+    if (r->name_key)
+        ty_map_remove(&r->ch->by_name, r->name_key);
+    if (r->ch->join == r)
+        r->ch->join = NULL;
+    if (c->sleepers)
+        pthread_cond_broadcast(&c->changed);
+}
+
+void ty_engine_unlink(struct ty_req *r)
+{
+    struct ty_chan *ch = r->ch;
+    uint64_t first;
+
+    if (r->prev)
+        r->prev->next = r->next;
+    else
+        ch->oldest = r->next;
+    if (r->next)
+        r->next->prev = r->prev;
+    else
+        ch->youngest = r->prev;
+    r->prev = r->next = NULL;
+    ch->pending--;
+    ch->waiting_since_us = 0;
+    if (!ty_map_get(&ch->by_digest, r->digest, &first))
+        return;
+    if ((struct ty_req *)(uintptr_t)first != r) {
+        struct ty_req *q = (struct ty_req *)(uintptr_t)first;
+
+        while (q && q->same != r)
+            q = q->same;
+        if (q)
+            q->same = r->same;
+    } else if (r->same) {
+        ty_map_put(&ch->by_digest, r->digest, (uint64_t)(uintptr_t)r->same);
+    } else {
+        ty_map_remove(&ch->by_digest, r->digest);
+    }
+    r->same = NULL;
+}
+
+void ty_engine_fail_pending(struct ty_coll *c, struct ty_chan *ch, int code, const char *text)
+{
+    char full[512], title[160];
+
+    while (ch->oldest) {
+        struct ty_req *r = ch->oldest;
+
+        snprintf(full, sizeof full, "%s failed: %s", ty_req_title(r->kind, r->name, title, sizeof title), text);
+        ty_engine_unlink(r);
+        ty_engine_complete(c, r, code, full);
+    }
+}
+
+void ty_engine_end(struct ty_coll *c, int code, const char *text)
+{
+    if (!c->ended) {
+        c->ended = code;
+        snprintf(c->end_text, sizeof c->end_text, "%s", text);
+    }
+    for (int i = 0; i < c->nsets; i++)
+        if (c->set[i]->ch)
+            ty_engine_fail_pending(c, c->set[i]->ch, c->ended, c->end_text);
+    pthread_cond_broadcast(&c->changed);
+}
+
+/* End the world for what a poison word says. */
+static void end_by(struct ty_coll *c, uint64_t word)
+{
+    int rank = (int)(uint32_t)word - 1, code = -EOWNERDEAD;
+    char text[200];
+
+    switch ((enum ty_end)(word >> 32)) {
+    case TY_END_LEFT:
+        code = -ESHUTDOWN;
+        snprintf(text, sizeof text, "rank %d has shut down; either it has finished, or an exception ended it: see its log", rank);
+        break;
+    case TY_END_CUT:
+        snprintf(text, sizeof text, "rank %d cannot be reached any more: its process, its host or the network is gone", rank);
+        break;
+    case TY_END_STALLED:
+        code = -ETIMEDOUT;
+        snprintf(text, sizeof text, "rank %d ended the job because an operation was stalled for too long", rank);
+        break;
+    case TY_END_FAILED:
+        snprintf(text, sizeof text, "rank %d could not take part in an operation (out of memory, or an error of its system)",
+                 rank);
+        break;
+    default:
+        snprintf(text, sizeof text, "rank %d has died: its process was killed or ended without shutting down", rank);
+    }
+    ty_engine_end(c, code, text);
+}
+
+void ty_engine_lost(struct ty_coll *c, int rank, enum ty_end why)
+{
+    ty_node_poison(c->node, rank, why);
+    if (c->net)
+        ty_net_wake(c->net);
+}
+
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+/* An operation that had begun broke on this rank.  When a rank is gone, the news of it is here or on its way; else this
+ * rank itself could not do its part, and the others must not wait for it. */
+static void end_by_failure(struct ty_coll *c, int code)
+{
+    int64_t until = ty_mono_us() + LOST_NEWS_US;
+    char text[160];
+
+    while ((code == -ECONNRESET || code == -ECANCELED) && !ty_node_broken(c->node) && ty_mono_us() < until)
+        ty_node_sleep(c->node, never, NULL, 1000);
+    if (ty_node_broken(c->node)) {
+        end_by(c, ty_node_broken(c->node));
+        return;
+    }
+    snprintf(text, sizeof text, "this rank could not do its part of an operation: %s", strerror(-code));
+    ty_engine_end(c, code, text);
+    ty_engine_lost(c, c->rank, TY_END_FAILED);
+}
+
+/* ---- posting ---- */
+
+static struct ty_req *pending_of(const struct ty_chan *ch, uint64_t digest)
+{
+    uint64_t r;
+
+    return ty_map_get(&ch->by_digest, digest, &r) ? (struct ty_req *)(uintptr_t)r : NULL;
+}
+
+static struct ty_req *predicted(const struct ty_chan *ch, uint64_t after)
+{
+    uint64_t digest;
+
+    return ty_map_get(&ch->next, after, &digest) ? pending_of(ch, digest) : NULL;
+}
+
+void ty_engine_remember(struct ty_chan *ch, uint64_t digest)
+{
+    if (ch->next.used >= HISTORY_MAX || ty_map_reserve(&ch->next) < 0)
+        ty_map_clear(&ch->next);
+    if (ch->next.size)
+        ty_map_put(&ch->next, ch->last, digest);
+    ch->last = digest;
+}
+
+/* The operation to post now, or NULL to wait for a better one. */
+static struct ty_req *choose(struct ty_coll *c, struct ty_chan *ch)
+{
+    struct ty_req *r = predicted(ch, ch->last);
+    uint64_t digest;
+    int64_t now;
+
+    if (r || !ch->oldest)
+        return r;
+    if (c->wanting || !ty_map_get(&ch->next, ch->last, &digest))
+        return ch->oldest;
+    now = ty_mono_us();
+    if (!ch->waiting_since_us)
+        ch->waiting_since_us = now;
+    return now - ch->waiting_since_us >= TY_COLL_PATIENCE_US ? ch->oldest : NULL;
+}
+
+static bool small(const struct ty_req *r)
+{
+    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM && ty_req_bytes(r) <= TY_INLINE_BYTES;
+}
+static bool chains(const struct ty_req *r)
+{
+    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM;
+}
+
+/* May r follow in a batch that began with a request of that kind? */
+static bool fits(const struct ty_req *r, uint32_t flags)
+{
+    if (!chains(r))
+        return false;
+    return flags & TY_POST_DIRECT ? r->arena : flags & TY_POST_INLINE ? small(r) : !small(r) && !r->arena;
+}
+
+/* The operations that go into one post, from `first` on: all small, or all in the arena, or all neither. */
+static int make_batch(struct ty_chan *ch, struct ty_req *first, uint32_t *flags)
+{
+    struct ty_req *r = chains(first) ? predicted(ch, first->digest) : NULL;
+    int m = 1;
+
+    *flags = 0;
+    if (chains(first) && first->arena && (!small(first) || (r && r != first && r->arena)))
+        *flags = TY_POST_DIRECT;
+    else if (small(first))
+        *flags = TY_POST_INLINE;
+    ch->batch[0] = first;
+    first->marked = ch->round;
+    while (r && m < TY_BATCH && r->marked != ch->round && fits(r, *flags)) {
+        r->marked = ch->round;
+        ch->batch[m++] = r;
+        r = predicted(ch, r->digest);
+    }
+    if (*flags & TY_POST_DIRECT)
+        return ty_direct_pack(ch, ch->batch, m);
+    return *flags & TY_POST_INLINE ? ty_inline_pack(ch, ch->batch, m) : m;
+}
+
+/* True when this rank's post of the round is out. */
+static bool post(struct ty_coll *c, struct ty_chan *ch)
+{
+    struct ty_verdict v = { 0 };
+    struct ty_req *first;
+
+    if (ch->posted)
+        return true;
+    if (ch->comparing && !ch->fresh && !ty_chan_peer_posted(ch))
+        return false;
+    if (ch->join || ch->comparing) {
+        v.flags = ch->join ? TY_POST_JOINED | TY_POST_LISTS : TY_POST_LISTS;
+    } else {
+        first = choose(c, ch);
+        if (!first)
+            return false;
+        v.digest = first->digest;
+        v.ready = (uint32_t)make_batch(ch, first, &v.flags);
+        if (v.ready == 0) { /* more tensors than a post has room for */
+            v.ready = 1;
+            v.flags &= ~(uint32_t)TY_POST_ALL;
+        }
+    }
+    ty_chan_publish(ch, &v);
+    return true;
+}
+
+/* ---- running ---- */
+
+static enum ty_path staged_path(const struct ty_coll *c, const struct ty_req *r)
+{
+    uint64_t bytes = (uint64_t)ty_req_bytes(r) | 1;
+
+    return (enum ty_path)c->paths[63 - __builtin_clzll(bytes)];
+}
+
+int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
+{
+    struct ty_chan *ch = r->ch;
+
+    r->begun_us = ty_mono_us();
+    switch (r->kind) {
+    case TY_COLL_ALLREDUCE:
+        c->stats.path_ops[staged_path(c, r)]++;
+        return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r) : ty_allreduce_staged(ch, r, staged_path(c, r));
+    case TY_COLL_SET_ADD:
+        return ty_engine_set_add(c, r);
+    case TY_COLL_SET_REMOVE:
+        return ty_engine_set_remove(c, r);
+    default:
+        break;
+    }
+    c->stats.path_ops[ch->net ? TY_PATH_NET : TY_PATH_COPY]++;
+    switch (r->kind) {
+    case TY_COLL_BROADCAST:
+        return ty_broadcast(ch, r);
+    case TY_COLL_REDUCESCATTER:
+        return ty_reducescatter(ch, r);
+    case TY_COLL_ALLGATHER:
+        return ty_allgather(ch, r);
+    case TY_COLL_ALLTOALL:
+        return ty_alltoall(ch, r);
+    default:
+        return ty_barrier(ch);
+    }
+}
+
+/* The first m requests of the batch; without the lock. */
+static int execute_batch(struct ty_coll *c, struct ty_chan *ch, uint32_t flags, int m)
+{
+    int64_t begun = flags & TY_POST_INLINE ? 0 : ty_mono_us();
+    int e = 0;
+
+    if (flags & TY_POST_INLINE) {
+        c->stats.path_ops[TY_PATH_INLINE] += (uint64_t)m;
+        return ty_allreduce_inline(ch, ch->batch, m);
+    }
+    if (flags & TY_POST_DIRECT) {
+        c->stats.path_ops[TY_PATH_DIRECT] += (uint64_t)m;
+        for (int i = 0; i < m; i++)
+            ch->batch[i]->begun_us = begun;
+        e = ty_allreduce_direct(ch, ch->batch, m);
+    } else {
+        for (int i = 0; e == 0 && i < m; i++)
+            e = ty_engine_execute(c, ch->batch[i]);
+    }
+    c->stats.busy_us += (uint64_t)(ty_mono_us() - begun);
+    return e;
+}
+
+static int run_batch(struct ty_coll *c, struct ty_chan *ch, const struct ty_verdict *v)
+{
+    int m = (int)v->ready, e;
+
+    for (int i = 0; i < m; i++) {
+        ty_engine_unlink(ch->batch[i]);
+        ch->batch[i]->state = TY_REQ_RUNNING;
+    }
+    pthread_mutex_unlock(&c->lock);
+    e = execute_batch(c, ch, v->flags, m);
+    pthread_mutex_lock(&c->lock);
+    if (e < 0)
+        end_by_failure(c, e);
+    for (int i = 0; i < m; i++) {
+        struct ty_req *r = ch->batch[i];
+
+        if (e == 0)
+            ty_engine_remember(ch, r->digest);
+        ty_engine_complete(c, r, e < 0 ? c->ended : r->status, e < 0 ? c->end_text : NULL);
+    }
+    return 0;
+}
+
+/* One step of a channel; true when a round has been run. */
+static bool step(struct ty_coll *c, struct ty_chan *ch)
+{
+    struct ty_verdict v;
+    int e;
+
+    if (!post(c, ch))
+        return false;
+    e = ty_chan_agreed(ch, &v);
+    if (e == 0)
+        return false;
+    if (e > 0)
+        e = v.flags & (TY_POST_DIFFER | TY_POST_LISTS | TY_POST_JOINED) ? ty_engine_compare(c, ch) : run_batch(c, ch, &v);
+    if (e < 0)
+        end_by_failure(c, e);
+    ty_chan_next(ch);
+    return true;
+}
+
+static bool step_all(struct ty_coll *c)
+{
+    bool did = false;
+
+    for (int i = 0; i < c->nsets && !c->ended; i++)
+        if (c->set[i]->ch && (c->set[i]->ch->pending || c->set[i]->ch->posted || c->set[i]->ch->comparing))
+            did |= step(c, c->set[i]->ch);
+    return did;
+}
+
+/* ---- driving ---- */
+
+struct rest {
+    struct ty_coll *c;
+    uint32_t seen;
+};
+
+/* Is there a reason to look again?  Called by the driver without the lock: sets come and go by its hand alone. */
+static bool news(void *ctx)
+{
+    const struct rest *rest = ctx;
+    struct ty_coll *c = rest->c;
+
+    if (atomic_load_explicit(&c->submits, memory_order_acquire) != rest->seen || ty_node_poisoned(c->node))
+        return true;
+    for (int i = 0; i < c->nsets; i++)
+        if (c->set[i]->ch && ty_chan_news(c->set[i]->ch))
+            return true;
+    return false;
+}
+
+/* How long a rest may last: until patience ends for a channel.  -1: no end. */
+static int64_t rest_us(const struct ty_coll *c)
+{
+    int64_t shortest = -1;
+
+    for (int i = 0; i < c->nsets; i++) {
+        const struct ty_chan *ch = c->set[i]->ch;
+        int64_t left;
+
+        if (!ch || ch->posted || !ch->waiting_since_us)
+            continue;
+        left = ch->waiting_since_us + TY_COLL_PATIENCE_US - ty_mono_us();
+        left = left > 1 ? left : 1;
+        shortest = shortest < 0 || left < shortest ? left : shortest;
+    }
+    return shortest;
+}
+
+/* Who kept us waiting: the local rank that posts last. */
+static void blame(struct ty_coll *c, int64_t since_us)
+{
+    int ranks[TY_NODE_RANKS], n = 0;
+
+    for (int i = 0; i < c->nsets && n == 0; i++)
+        if (c->set[i]->ch && c->set[i]->ch->posted)
+            n = ty_chan_missing(c->set[i]->ch, ranks);
+    if (n > 0)
+        c->late_us[ranks[n - 1]] += (uint64_t)(ty_mono_us() - since_us);
+}
+
+static void rest(struct ty_coll *c, uint32_t seen, int64_t until_us)
+{
+    struct rest r = { c, seen };
+    struct ty_node *n = c->node;
+    int64_t timeout, begun;
+
+    for (int k = 0; k < n->spins; k++) {
+        if (news(&r))
+            return;
+        ty_cpu_pause();
+    }
+    for (int k = 0; k < n->yields; k++) {
+        if (news(&r))
+            return;
+        sched_yield();
+    }
+    begun = ty_mono_us();
+    timeout = rest_us(c);
+    if (until_us >= 0) {
+        int64_t left = until_us > begun ? until_us - begun : 1;
+
+        timeout = timeout < 0 || left < timeout ? left : timeout;
+    }
+    if (c->net)
+        ty_net_arm(c->net);
+    ty_node_sleep(n, news, &r, timeout);
+    blame(c, begun);
+}
+
+/* With the lock and `driving`: until `until` is done or the time has come; for the engine's thread (NULL) until nothing
+ * is pending or somebody else would drive. */
+static void drive(struct ty_coll *c, struct ty_req *until, int64_t until_us)
+{
+    while (until ? until->state != TY_REQ_DONE : c->pending > 0 && c->wanting == 0 && !c->stop) {
+        uint32_t seen = atomic_load(&c->submits);
+
+        if (step_all(c) || c->ended)
+            continue;
+        if (c->stop) {
+            ty_engine_end(c, -ESHUTDOWN, "this rank has shut down");
+            continue;
+        }
+        if (ty_node_poisoned(c->node)) {
+            /* What came before the end still counts: look once more. */
+            if (!step_all(c))
+                end_by(c, ty_node_poisoned(c->node));
+            continue;
+        }
+        if (until_us >= 0 && ty_mono_us() >= until_us)
+            return;
+        if (until && !until->submitted_us)
+            until->submitted_us = ty_mono_us();
+        pthread_mutex_unlock(&c->lock);
+        rest(c, seen, until_us);
+        pthread_mutex_lock(&c->lock);
+    }
+}
+
+static void stop_driving(struct ty_coll *c)
+{
+    c->driving = false;
+    if (c->sleepers)
+        pthread_cond_broadcast(&c->changed);
+    else if (c->pending > 0 && c->threaded)
+        pthread_cond_signal(&c->work);
+}
+
+/* Sleep until something has changed; false when the time has come. */
+static bool sleep_until(struct ty_coll *c, int64_t until_us)
+{
+    struct timespec t = { until_us / 1000000, until_us % 1000000 * 1000 };
+    int r;
+
+    c->sleepers++;
+    r = until_us < 0 ? pthread_cond_wait(&c->changed, &c->lock) : pthread_cond_timedwait(&c->changed, &c->lock, &t);
+    c->sleepers--;
+    return r != ETIMEDOUT;
+}
+
+/* With the lock: wait for r, driving when nobody else does.  until_us < 0: without end.  False: time is up. */
+static bool await(struct ty_coll *c, struct ty_req *r, int64_t until_us)
+{
+    bool time_left = true;
+
+    c->waiters++;
+    c->wanting++;
+    while (r->state != TY_REQ_DONE && time_left) {
+        if (!c->driving) {
+            c->driving = true;
+            drive(c, r, until_us);
+            stop_driving(c);
+            time_left = until_us < 0 || ty_mono_us() < until_us;
+            continue;
+        }
+        if (!r->submitted_us)
+            r->submitted_us = ty_mono_us();
+        atomic_fetch_add(&c->submits, 1); /* the engine's thread gives way */
+        ty_node_ring_one(c->node, c->node->me);
+        time_left = sleep_until(c, until_us);
+    }
+    c->wanting--;
+    c->waiters--;
+    if (c->stop && c->sleepers)
+        pthread_cond_broadcast(&c->changed);
+    return r->state == TY_REQ_DONE;
+}
+
+static bool posted_somewhere(const struct ty_coll *c)
+{
+    for (int i = 0; i < c->nsets; i++)
+        if (c->set[i]->ch && c->set[i]->ch->posted)
+            return true;
+    return false;
+}
+
+static void *engine(void *arg)
+{
+    struct ty_coll *c = arg;
+
+    pthread_mutex_lock(&c->lock);
+    while (!c->stop) {
+        int64_t begins = c->pending_since_us + (c->cores ? 0 : TY_COLL_GRACE_US);
+
+        if (c->pending == 0 || c->driving || c->wanting) {
+            pthread_cond_wait(&c->work, &c->lock);
+            continue;
+        }
+        if (!posted_somewhere(c) && ty_mono_us() < begins) {
+            struct timespec t = { begins / 1000000, begins % 1000000 * 1000 };
+
+            pthread_cond_timedwait(&c->work, &c->lock, &t);
+            continue;
+        }
+        c->driving = true;
+        drive(c, NULL, -1);
+        c->pending_since_us = ty_mono_us();
+        stop_driving(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return NULL;
+}
+
+static int start_thread(struct ty_coll *c, struct ty_error *err)
+{
+    sigset_t all, old;
+    int r;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    r = -FAULT("engine.thread", EAGAIN, pthread_create(&c->thread, NULL, engine, c));
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot start the engine's thread: %s", strerror(-r));
+    c->threaded = true;
+    return 0;
+}
+
+/* ---- submitting ---- */
+
+static bool is_member(void *ctx, int rank)
+{
+    const struct ty_set *s = ctx;
+
+    for (int i = 0; i < s->n; i++)
+        if (s->ranks[i] == rank)
+            return true;
+    return false;
+}
+
+/* A free request, or a new one. */
+static struct ty_req *new_req(struct ty_coll *c)
+{
+    struct ty_req *r = c->spare;
+
+    if (r)
+        c->spare = r->next;
+    else
+        r = FAULT("engine.req", NULL, calloc(1, sizeof *r));
+    return r;
+}
+static void give_back(struct ty_coll *c, struct ty_req *r)
+{
+    ty_req_done(r);
+    r->next = c->spare;
+    c->spare = r;
+}
+
+static int refuse_name(const struct ty_coll_call *call, struct ty_error *err)
+{
+    char title[160];
+
+    return ty_error_set(err, -EEXIST,
+                        "cannot submit %s: an operation of that name is in flight on this rank (a duplicate name); wait for it, "
+                        "or give another name", ty_req_title(call->kind, call->name, title, sizeof title));
+}
+
+static bool all_in_arena(const struct ty_coll *c, const struct ty_req *r)
+{
+    for (int i = 0; i < r->nsegs; i++)
+        if (r->seg[i].count && (!r->seg[i].out || !ty_arena_has(&c->arena, r->seg[i].out)))
+            return false;
+    return r->nsegs > 0;
+}
+
+/* The set of a call; joins, and what makes sets, are of the world. */
+static struct ty_set *set_of(struct ty_coll *c, const struct ty_coll_call *call, struct ty_error *err)
+{
+    bool world = call->kind == TY_COLL_SET_ADD || call->kind == TY_COLL_SET_REMOVE;
+    struct ty_set *s = ty_engine_set(c, world ? 0 : call->set);
+
+    if (!s || (call->kind == TY_COLL_SET_REMOVE && !ty_engine_set(c, call->set))) {
+        ty_error_set(err, -EINVAL, "cannot submit %s: there is no process set %d",
+                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind) : "an operation", call->set);
+        return NULL;
+    }
+    if (!s->ch) {
+        ty_error_set(err, -EINVAL, "cannot submit %s: rank %d is not a member of process set %d",
+                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind) : "an operation", c->rank, call->set);
+        return NULL;
+    }
+    return s;
+}
+
+static int check_open(const struct ty_coll *c, struct ty_error *err)
+{
+    if (c->forked)
+        return ty_error_set(err, -ESHUTDOWN, "cannot use the collectives of rank %d in a forked child; its parent has them",
+                            c->rank);
+    if (c->stop)
+        return ty_error_set(err, -ESHUTDOWN, "the collectives of rank %d are being shut down", c->rank);
+    return c->ended ? ty_error_set(err, c->ended, "%s", c->end_text) : 0;
+}
+
+static void link_req(struct ty_coll *c, struct ty_chan *ch, struct ty_req *r)
+{
+    struct ty_req *same = pending_of(ch, r->digest);
+
+    r->prev = ch->youngest;
+    r->next = NULL;
+    if (ch->youngest)
+        ch->youngest->next = r;
+    else
+        ch->oldest = r;
+    ch->youngest = r;
+    ch->pending++;
+    ch->fresh = true;
+    if (same) {
+        while (same->same)
+            same = same->same;
+        same->same = r;
+    } else {
+        ty_map_put(&ch->by_digest, r->digest, (uint64_t)(uintptr_t)r);
+    }
+    if (r->name_key)
+        ty_map_put(&ch->by_name, r->name_key, (uint64_t)(uintptr_t)r);
+    if (r->kind == TY_COLL_JOIN)
+        ch->join = r;
+    c->pending++;
+}
+
+/* Check, copy, and put into the channel's lists.  With the lock. */
+static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_req *r, struct ty_error *err)
+{
+    struct ty_set *s;
+    uint64_t old;
+    int e = check_open(c, err);
+
+    if (e < 0)
+        return e;
+    s = set_of(c, call, err);
+    if (!s)
+        return -EINVAL;
+    if (call->kind == TY_COLL_JOIN && s->ch->join)
+        return ty_error_set(err, -EEXIST, "cannot join: this rank has joined already");
+    e = ty_req_init(r, call, s->n, is_member, s, err);
+    if (e < 0)
+        return e;
+    if (r->name_key && ty_map_get(&s->ch->by_name, r->name_key, &old)) {
+        ty_req_done(r);
+        return refuse_name(call, err);
+    }
+    if (ty_map_reserve(&s->ch->by_digest) < 0 || ty_map_reserve(&s->ch->by_name) < 0 || ty_map_reserve(&s->ch->next) < 0) {
+        ty_req_done(r);
+        return ty_error_oom(err);
+    }
+    r->ch = s->ch;
+    r->arena = r->kind == TY_COLL_ALLREDUCE && all_in_arena(c, r);
+    link_req(c, s->ch, r);
+    return 0;
+}
+
+int64_t ty_coll_submit(struct ty_coll *c, const struct ty_coll_call *call, struct ty_error *err)
+{
+    int64_t handle = 0;
+    struct ty_req *r;
+    int e = 0;
+
+    if (c->forked)
+        return check_open(c, err);
+    pthread_mutex_lock(&c->lock);
+    if (!c->threaded)
+        e = start_thread(c, err);
+    r = e == 0 && ty_map_reserve(&c->by_handle) == 0 ? new_req(c) : NULL;
+    if (e == 0)
+        e = r ? enter(c, call, r, err) : ty_error_oom(err);
+    if (e < 0 && r) {
+        r->next = c->spare;
+        c->spare = r;
+    }
+    if (e == 0) {
+        r->submitted_us = ty_mono_us();
+        handle = r->handle = ++c->handles;
+        ty_map_put(&c->by_handle, (uint64_t)handle, (uint64_t)(uintptr_t)r);
+        if (c->pending == 1)
+            c->pending_since_us = r->submitted_us;
+        if (c->driving && !r->ch->posted) {
+            atomic_fetch_add(&c->submits, 1);
+            ty_node_ring_one(c->node, c->node->me);
+        } else if (c->pending == 1 && !c->driving) {
+            pthread_cond_signal(&c->work);
+        }
+    }
+    pthread_mutex_unlock(&c->lock);
+    return e < 0 ? e : handle;
+}
+
+static struct ty_req *find(struct ty_coll *c, int64_t handle)
+{
+    uint64_t r;
+
+    return handle > 0 && ty_map_get(&c->by_handle, (uint64_t)handle, &r) ? (struct ty_req *)(uintptr_t)r : NULL;
+}
+
+int ty_coll_poll(struct ty_coll *c, int64_t handle)
+{
+    struct ty_req *r;
+    int ret;
+
+    if (c->forked)
+        return -ENOENT;
+    pthread_mutex_lock(&c->lock);
+    r = find(c, handle);
+    if (r && r->state == TY_REQ_PENDING && !c->driving) {
+        c->driving = true;
+        while (r->state != TY_REQ_DONE && !c->ended && step_all(c))
+            ;
+        if (r->state != TY_REQ_DONE && !c->ended && ty_node_poisoned(c->node))
+            end_by(c, ty_node_poisoned(c->node));
+        stop_driving(c);
+    }
+    ret = !r ? -ENOENT : r->state == TY_REQ_DONE;
+    pthread_mutex_unlock(&c->lock);
+    return ret;
+}
+
+/* What a finished request has to say. */
+static int outcome(struct ty_req *r, struct ty_coll_result *ret, struct ty_error *err)
+{
+    if (r->status < 0)
+        return ty_error_set(err, r->status, "%s", r->error ? r->error : strerror(-r->status));
+    if (ret) {
+        *ret = r->got;
+        memset(&r->got, 0, sizeof r->got);
+    }
+    return 0;
+}
+
+int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty_coll_result *ret, struct ty_error *err)
+{
+    int64_t begun = ty_mono_us();
+    struct ty_req *r;
+    int e;
+
+    if (c->forked)
+        return check_open(c, err);
+    pthread_mutex_lock(&c->lock);
+    r = find(c, handle);
+    if (!r) {
+        pthread_mutex_unlock(&c->lock);
+        return ty_error_set(err, -ENOENT, "there is no operation with handle %lld: it was never submitted, or was waited for",
+                            (long long)handle);
+    }
+    if (!await(c, r, timeout_ms < 0 ? -1 : begun + (int64_t)timeout_ms * 1000)) {
+        e = -EAGAIN;
+    } else {
+        ty_map_remove(&c->by_handle, (uint64_t)handle);
+        e = outcome(r, ret, err);
+        give_back(c, r);
+    }
+    c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
+    pthread_mutex_unlock(&c->lock);
+    return e;
+}
+
+int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret, struct ty_error *err)
+{
+    return ty_coll_wait_ms(c, handle, -1, ret, err);
+}
+
+int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret, struct ty_error *err)
+{
+    struct ty_req r;
+    int e;
+
+    if (c->forked)
+        return check_open(c, err);
+    pthread_mutex_lock(&c->lock);
+    e = enter(c, call, &r, err);
+    if (e == 0) {
+        r.submitted_us = 0;
+        await(c, &r, -1);
+        e = outcome(&r, ret, err);
+        ty_req_done(&r);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return e;
+}
+
+/* ---- life ---- */
+
+int ty_engine_init(struct ty_coll *c)
+{
+    pthread_condattr_t a;
+
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->changed, &a);
+    pthread_cond_init(&c->work, &a);
+    pthread_condattr_destroy(&a);
+    c->stats.late_rank = -1;
+    c->late_us = FAULT("engine.alloc", NULL, calloc((size_t)c->size, sizeof *c->late_us));
+    return c->late_us ? 0 : -ENOMEM;
+}
+
+void ty_engine_stop(struct ty_coll *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->stop = true;
+    atomic_fetch_add(&c->submits, 1);
+    ty_node_ring_one(c->node, c->node->me);
+    pthread_cond_broadcast(&c->work);
+    while (c->driving)
+        sleep_until(c, -1);
+    ty_engine_end(c, -ESHUTDOWN, "this rank has shut down");
+    while (c->waiters > 0)
+        sleep_until(c, -1);
+    pthread_mutex_unlock(&c->lock);
+    if (c->threaded)
+        pthread_join(c->thread, NULL);
+}
+
+void ty_engine_done(struct ty_coll *c)
+{
+    for (size_t i = 0; i < c->by_handle.size; i++)
+        if (c->by_handle.at[i].key)
+            give_back(c, (struct ty_req *)(uintptr_t)c->by_handle.at[i].value);
+    while (c->spare) {
+        struct ty_req *r = c->spare;
+
+        c->spare = r->next;
+        free(r);
+    }
+    ty_map_done(&c->by_handle);
+    for (int i = 0; i < c->nsets; i++) {
+        ty_chan_free(c->set[i]->ch);
+        free(c->set[i]->ranks);
+        free(c->set[i]);
+    }
+    free(c->late_us);
+    pthread_cond_destroy(&c->work);
+    pthread_cond_destroy(&c->changed);
+    pthread_mutex_destroy(&c->lock);
+}

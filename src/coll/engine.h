@@ -1,0 +1,106 @@
+/* engine.h - a context: its process sets, its operations, and the one thread at a time that drives them
+ *
+ * The driver.  Whoever waits for an operation drives all of them, while nobody else does; it holds `driving`.  A thread of
+ * the engine's own takes over when something is pending and nobody waits: at once where there are cores to spare or
+ * a post is out, else after a while (TY_COLL_GRACE_US), because what a training script submits one by one from the hooks of
+ * its backward pass is best run together when it waits for all of it.
+ *
+ * Locking.  `lock` guards requests, the lists of the channels, and sets.  What a channel has of rounds and phases is the
+ * driver's alone.  The lock is not held while data move; a request that moves is RUNNING and in no list.
+ */
+#ifndef TY_COLL_ENGINE_H
+#define TY_COLL_ENGINE_H
+#include "coll/arena.h"
+#include "coll/chan.h"
+#include "coll/move.h"
+#include <pthread.h>
+#include <trainyard/coll.h>
+#include <trainyard/error.h>
+
+#define TY_COLL_PATIENCE_US 2000 /* how long a predicted operation is waited for */
+#define TY_COLL_GRACE_US 5000
+
+struct ty_set {
+    int id, n, slot;
+    int *ranks;         /* of the world, sorted */
+    struct ty_chan *ch; /* NULL: this rank is no member */
+};
+
+struct ty_coll {
+    int rank, size, local_rank, local_size, cross_rank, cross_size;
+    bool homogeneous;
+    int *node_of, *local_of; /* [size] */
+    struct ty_node *node;
+    struct ty_net *net; /* NULL: one node */
+    struct ty_select *select;
+    struct ty_coll_boot boot;
+    struct ty_arena arena;
+    unsigned char paths[64];
+    void (*warn)(void *ctx, const char *line);
+    void *warn_ctx;
+    int stall_warning_s, stall_shutdown_s;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* an operation is done, or nobody drives */
+    bool driving;
+    int waiters;            /* threads that wait for an operation */
+    int wanting;            /* of them, those that drive or would */
+    int sleepers;           /* threads that wait for `changed` */
+    _Atomic uint32_t submits; /* raised when the driver should look again */
+    int64_t handles;
+    struct ty_map by_handle;
+    int pending; /* submitted and not done */
+    int64_t pending_since_us;
+    struct ty_req *spare;
+    struct ty_set *set[TY_NODE_SETS]; /* the first nsets */
+    int nsets, next_set;
+    uint64_t slots;      /* in use, a bit each */
+    uint64_t epoch;      /* of the next set */
+
+    bool threaded, stop;
+    bool cores; /* to spare for a thread of the engine */
+    pthread_t thread;
+    pthread_cond_t work;
+
+    int ended;          /* 0, or the negative errno of every operation from now on */
+    char end_text[256];
+    bool forked;        /* this is a child */
+    struct ty_coll_stats stats;
+    uint64_t *late_us; /* [size] */
+    struct ty_coll *next_context;
+};
+
+/* ---- for open.c ---- */
+
+/* The context without threads and sets; node, net, ranks are there already.  -ENOMEM. */
+int ty_engine_init(struct ty_coll *c);
+int ty_engine_add_world(struct ty_coll *c);
+/* Fail everything, end the thread, wait for those who wait. */
+void ty_engine_stop(struct ty_coll *c);
+void ty_engine_done(struct ty_coll *c);
+/* The node is poisoned, or messages cannot be sent: told by the watcher's or the net's thread. */
+void ty_engine_lost(struct ty_coll *c, int rank, enum ty_end why);
+
+/* ---- between the engine's files ---- */
+
+void ty_engine_complete(struct ty_coll *c, struct ty_req *r, int status, const char *error);
+/* The history of a channel: this was executed. */
+void ty_engine_remember(struct ty_chan *ch, uint64_t digest);
+/* Take a pending request out of its channel's lists. */
+void ty_engine_unlink(struct ty_req *r);
+/* Run one request whose turn it is: called without the lock. */
+int ty_engine_execute(struct ty_coll *c, struct ty_req *r);
+/* Every pending operation of a channel fails; text: why.  With the lock. */
+void ty_engine_fail_pending(struct ty_coll *c, struct ty_chan *ch, int code, const char *text);
+/* Everything fails from now on.  With the lock. */
+void ty_engine_end(struct ty_coll *c, int code, const char *text);
+
+/* compare.c: gather the lists of all members, and do what they say.  With the lock; 0 or a negative errno that ends the
+ * world. */
+int ty_engine_compare(struct ty_coll *c, struct ty_chan *ch);
+
+/* sets.c: called by ty_engine_execute. */
+int ty_engine_set_add(struct ty_coll *c, struct ty_req *r);
+int ty_engine_set_remove(struct ty_coll *c, struct ty_req *r);
+struct ty_set *ty_engine_set(struct ty_coll *c, int id);
+#endif

@@ -1,0 +1,57 @@
+/* move.h - the operations themselves: tensors through shared memory and between nodes
+ *
+ * All members of the channel call the same function at the same time with requests of equal digests; each blocks until
+ * this rank's part is done (others may still read what it has published: slots alternate, and a slot is written again
+ * only after a barrier that its readers have passed).  0; -EOWNERDEAD when the world has ended meanwhile; -ENOMEM.
+ */
+#ifndef TY_COLL_MOVE_H
+#define TY_COLL_MOVE_H
+#include "coll/chan.h"
+
+#define TY_PATHS(X) \
+    X(INLINE, "inline", "in the post of the round") \
+    X(DIRECT, "direct", "in the arena: each rank reduces its slice of all ranks' tensors and stores it to all") \
+    X(EACH, "each", "through slots, each rank reduces all of it") \
+    X(EACH_STREAM, "each-stream", "the same, slots written past the caches") \
+    X(SLICES, "slices", "through slots, each rank reduces its slice") \
+    X(SLICES_STREAM, "slices-stream", "the same, slots written past the caches") \
+    X(COPY, "copy", "through slots, nothing reduced") \
+    X(NET, "net", "between nodes")
+#define X(id, word, what) TY_PATH_##id,
+enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
+#undef X
+
+#define TY_INLINE_BYTES 2048 /* largest tensor that travels in a post */
+
+/* ty_reduce_all for any number of sources; src[] is used up. */
+void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
+                    double factor);
+
+/* ---- allreduce ---- */
+
+/* Requests that are in the payloads of the posts (ty_inline_pack), m of them. */
+int ty_allreduce_inline(struct ty_chan *ch, struct ty_req *const *req, int m);
+/* Write requests to this rank's post; how many fit. */
+int ty_inline_pack(struct ty_chan *ch, struct ty_req *const *req, int m);
+/* Requests whose offsets in the arenas are in the payloads of the posts (ty_direct_pack), m of them. */
+int ty_allreduce_direct(struct ty_chan *ch, struct ty_req *const *req, int m);
+int ty_direct_pack(struct ty_chan *ch, struct ty_req *const *req, int m);
+/* Any other.  path: one of the four that go through slots. */
+int ty_allreduce_staged(struct ty_chan *ch, struct ty_req *req, enum ty_path path);
+int ty_adasum(struct ty_chan *ch, struct ty_req *req);
+
+/* ---- the others ---- */
+
+int ty_broadcast(struct ty_chan *ch, struct ty_req *req);
+int ty_reducescatter(struct ty_chan *ch, struct ty_req *req);
+int ty_allgather(struct ty_chan *ch, struct ty_req *req); /* fills req->got */
+int ty_alltoall(struct ty_chan *ch, struct ty_req *req);  /* fills req->got */
+int ty_barrier(struct ty_chan *ch);                       /* all members, not those of this node alone */
+
+/* ---- bytes from all to all, for the engine itself ---- */
+
+/* out[n * bytes]: what each member has given. */
+int ty_gather_fixed(struct ty_chan *ch, const void *in, size_t bytes, void *out);
+/* sizes[n], known to all; out: one after another. */
+int ty_gather(struct ty_chan *ch, const void *in, const int64_t *sizes, void *out);
+#endif
