@@ -79,14 +79,18 @@ static int read_pair(const struct launcher *l, struct ty_world *ret, struct ty_e
     int64_t r, n;
 
     if (!rank || !size)
-        return ty_error_set(err, -EINVAL, "cannot tell rank and size: %s is %s, but %s is not set", rank ? l->rank : l->size,
-                            rank ? rank : size, rank ? l->size : l->rank);
+        return ty_error_set(err, -EINVAL, "cannot tell rank and size: %s is %s, but %s is not set",
+                            rank ? l->rank : l->size, rank ? rank : size, rank ? l->size : l->rank);
     if (ty_parse_i64(size, &n) < 0 || n < 1 || n > SIZE_MAX_RANKS)
-        return ty_error_set(err, -EINVAL, "cannot tell the number of ranks: %s is '%s', and not a number from 1 to %d", l->size,
-                            size, SIZE_MAX_RANKS);
+        return ty_error_set(
+            err, -EINVAL,
+            "cannot tell the number of ranks: %s is '%s', and not a number from 1 to %d", l->size,
+            size, SIZE_MAX_RANKS);
     if (ty_parse_i64(rank, &r) < 0 || r < 0 || r >= n)
-        return ty_error_set(err, -EINVAL, "cannot tell this process's rank: %s is '%s', and with %s=%s it must be a number from 0 to %lld",
-                            l->rank, rank, l->size, size, (long long)n - 1);
+        return ty_error_set(
+            err, -EINVAL,
+            "cannot tell this process's rank: %s is '%s', and with %s=%s it must be a number from 0 to %lld",
+            l->rank, rank, l->size, size, (long long)n - 1);
     *ret = (struct ty_world){ .rank = (int)r, .size = (int)n, .launcher = l->name };
     return 0;
 }
@@ -111,7 +115,7 @@ struct alone {
         char *key;
         void *value;
         size_t n;
-    } *pairs; /* the latest first */
+    } * pairs; /* the latest first */
 };
 
 static void pair_free(struct pair *p)
@@ -156,7 +160,8 @@ static int alone_fence(void *ctx, int timeout_ms, struct ty_error *err)
     return 0;
 }
 
-static int alone_get(void *ctx, int rank, const char *key, void **ret, size_t *n, struct ty_error *err)
+static int alone_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
+                     struct ty_error *err)
 {
     struct alone *a = ctx;
     void *value;
@@ -197,7 +202,8 @@ int ty_boot_alone(struct ty_coll_boot *ret, struct ty_error *err)
 /* ---- which exchange ---- */
 
 /* "host:port", "[::1]:4711". */
-static int split_place(const char *variable, const char *text, char **host, int *port, struct ty_error *err)
+static int split_place(const char *variable, const char *text, char **host, int *port,
+                       struct ty_error *err)
 {
     const char *colon = strrchr(text, ':');
     const char *start = text, *end = colon;
@@ -208,7 +214,9 @@ static int split_place(const char *variable, const char *text, char **host, int 
         end--;
     }
     if (!colon || end == start || ty_parse_i64(colon + 1, &n) < 0 || n < 1 || n > 65535)
-        return ty_error_set(err, -EINVAL, "cannot find the rendezvous: %s is '%s', and not host:port", variable, text);
+        return ty_error_set(err, -EINVAL,
+                            "cannot find the rendezvous: %s is '%s', and not host:port", variable,
+                            text);
     *host = strndup(start, (size_t)(end - start));
     if (!*host)
         return ty_error_oom(err);
@@ -222,16 +230,21 @@ static int read_port(const char *variable, int *port, struct ty_error *err)
     int64_t n;
 
     if (!text)
-        return ty_error_set(err, -EINVAL, "cannot find the rendezvous: its host is named, but %s is not set", variable);
+        return ty_error_set(err, -EINVAL,
+                            "cannot find the rendezvous: its host is named, but %s is not set",
+                            variable);
     if (ty_parse_i64(text, &n) < 0 || n < 1 || n > 65535)
-        return ty_error_set(err, -EINVAL, "cannot find the rendezvous: %s is '%s', and not a port from 1 to 65535", variable, text);
+        return ty_error_set(
+            err, -EINVAL, "cannot find the rendezvous: %s is '%s', and not a port from 1 to 65535",
+            variable, text);
     *port = (int)n;
     return 0;
 }
 
 static bool is_loopback(const char *host)
 {
-    return strcmp(host, "localhost") == 0 || ty_starts_with(host, "127.") || strcmp(host, "::1") == 0;
+    return strcmp(host, "localhost") == 0 || ty_starts_with(host, "127.") ||
+           strcmp(host, "::1") == 0;
 }
 
 /* Rank 0 of a launcher that has no rendezvous of its own opens one: *p is then told where. */
@@ -253,16 +266,20 @@ static int serve(struct ty_rdv_place *p, int size, struct ty_error *err)
     } else if (r == -EADDRINUSE && p->nports == 1) {
         return 0; /* perhaps it is the rendezvous that we are told of: the hello will tell */
     } else if (r == -EADDRINUSE) {
-        return ty_error_set(err, r, "cannot open the rendezvous of rank 0: the ports %d to %d are all in use; name a free one "
-                            "with TRAINYARD_COLL_RENDEZVOUS=host:port on every rank", p->port, p->port + p->nports - 1);
+        return ty_error_set(
+            err, r,
+            "cannot open the rendezvous of rank 0: the ports %d to %d are all in use; name a free one "
+            "with TRAINYARD_COLL_RENDEZVOUS=host:port on every rank",
+            p->port, p->port + p->nports - 1);
     }
     return r;
 }
 
-static int open_place(struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret,
-                      struct ty_error *err)
+static int open_place(struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms,
+                      struct ty_coll_boot *ret, struct ty_error *err)
 {
-    bool launcher_serves = strcmp(w->launcher, "horovodrun") == 0 || strcmp(w->launcher, "trainyard") == 0;
+    bool launcher_serves =
+        strcmp(w->launcher, "horovodrun") == 0 || strcmp(w->launcher, "trainyard") == 0;
     int r = 0;
 
     p->who_serves = launcher_serves ? "the launcher" : "rank 0";
@@ -271,8 +288,8 @@ static int open_place(struct ty_rdv_place *p, const struct ty_world *w, int time
     return r < 0 ? r : ty_boot_rendezvous_at(p, w, timeout_ms, ret, err);
 }
 
-static int named_rendezvous(const char *variable, const char *text, const struct ty_world *w, int timeout_ms,
-                            struct ty_coll_boot *ret, struct ty_error *err)
+static int named_rendezvous(const char *variable, const char *text, const struct ty_world *w,
+                            int timeout_ms, struct ty_coll_boot *ret, struct ty_error *err)
 {
     const char *secret = env("TRAINYARD_COLL_SECRET");
     CLEANUP_FREE char *host = NULL;
@@ -283,8 +300,8 @@ static int named_rendezvous(const char *variable, const char *text, const struct
     return r < 0 ? r : open_place(&p, w, timeout_ms, ret, err);
 }
 
-static int horovodrun_rendezvous(const char *host, const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret,
-                                 struct ty_error *err)
+static int horovodrun_rendezvous(const char *host, const struct ty_world *w, int timeout_ms,
+                                 struct ty_coll_boot *ret, struct ty_error *err)
 {
     const char *secret = env("HOROVOD_SECRET_KEY");
     struct ty_rdv_place p = { .host = host, .nports = 1, .secret = secret ? secret : "" };
@@ -295,8 +312,8 @@ static int horovodrun_rendezvous(const char *host, const struct ty_world *w, int
 
 /* Without a secret of the user's, what only this job's processes have in common keeps jobs apart, but hides nothing from
  * somebody who knows how the job was started. */
-static int master_rendezvous(const char *host, const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret,
-                             struct ty_error *err)
+static int master_rendezvous(const char *host, const struct ty_world *w, int timeout_ms,
+                             struct ty_coll_boot *ret, struct ty_error *err)
 {
     const char *given = env("TRAINYARD_COLL_SECRET"), *run = env("TORCHELASTIC_RUN_ID");
     CLEANUP_FREE char *secret = NULL;
@@ -319,9 +336,11 @@ static bool starts_with_pmix(const struct ty_world *w)
     return strcmp(w->launcher, "torchrun") != 0;
 }
 
-int ty_boot_from_env(const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret, struct ty_error *err)
+int ty_boot_from_env(const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret,
+                     struct ty_error *err)
 {
-    const char *named = env("TRAINYARD_COLL_RENDEZVOUS"), *gloo = env("HOROVOD_GLOO_RENDEZVOUS_ADDR");
+    const char *named = env("TRAINYARD_COLL_RENDEZVOUS"),
+               *gloo = env("HOROVOD_GLOO_RENDEZVOUS_ADDR");
     const char *master = env("MASTER_ADDR");
     struct ty_error pmix = { 0 };
     int r;
@@ -340,8 +359,9 @@ int ty_boot_from_env(const struct ty_world *w, int timeout_ms, struct ty_coll_bo
     }
     if (master)
         return master_rendezvous(master, w, timeout_ms, ret, err);
-    return ty_error_set(err, -ENOENT,
-                        "rank %d of %d (from %s) has no way to find the others: %s%sset MASTER_ADDR and MASTER_PORT, or "
-                        "TRAINYARD_COLL_RENDEZVOUS=host:port, on every rank",
-                        w->rank, w->size, w->launcher, pmix.text, pmix.text[0] ? "; " : "");
+    return ty_error_set(
+        err, -ENOENT,
+        "rank %d of %d (from %s) has no way to find the others: %s%sset MASTER_ADDR and MASTER_PORT, or "
+        "TRAINYARD_COLL_RENDEZVOUS=host:port, on every rank",
+        w->rank, w->size, w->launcher, pmix.text, pmix.text[0] ? "; " : "");
 }

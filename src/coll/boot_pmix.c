@@ -3,14 +3,21 @@
  * libpmix is opened when it is needed, so that neither a build nor a host without MPI needs it.  The few types below are
  * the library's binary interface, which PMIx keeps from 3.0 to 5.0 (libpmix.so.2).
  *
- * Init and Finalize are counted by the library: it does not matter whether MPI is used in the same process, before or
- * after.  Keys outlive Finalize in the server, so a later world of this process must use others: each carries the number
- * of this open, which is equal on all ranks because every rank opens every world.  The library is one per process and so is
- * that number.
+ * The library is one for the whole process, and so is what is static here:
+ *   - Keys stay in the server, so a later world of this process must use others: each carries the number of this open, which
+ *     is equal on all ranks because every rank opens every world.
+ *   - Init and Finalize are counted by the library, and MPI in the same process counts too.  The last Finalize cannot be
+ *     taken back (an Init after it finds no job), so this engine's own comes at the exit of the process.
+ *     Without it, mpirun reports an abnormal end.
  *
- * A fence that is given up stays pending in the library: what its end writes to belongs to the fence, not to us.
+ * When MPI had the library alone and has ended it before the first world begins, a rank's late goodbye can hit a fence of the
+ * others, which then ends as "partial": they just begin it again, and meet the late rank there.
+ *
+ * Every rank puts a mark before it waits at a fence: so those who have waited in vain can tell who is missing.
+ * What is given up stays pending in the library: it ends in memory that belongs to it, not to us.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
 #include "base/str.h"
@@ -19,9 +26,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROBE_S 1    /* to ask who has come */
+#define NAMED_MAX 16 /* ranks in an error */
 
 /* ---- the part of PMIx's interface that is used here ---- */
 
@@ -49,11 +60,19 @@ struct pmix_info {
     uint32_t flags;
     struct pmix_value value;
 };
-static_assert(sizeof(struct pmix_proc) == 260 && sizeof(struct pmix_value) == 32 && sizeof(struct pmix_info) == 552,
+static_assert(sizeof(struct pmix_proc) == 260 && sizeof(struct pmix_value) == 32 &&
+                  sizeof(struct pmix_info) == 552,
               "layout of libpmix.so.2 on 64-bit machines");
 
-enum { PMIX_SUCCESS = 0, PMIX_ERR_TIMEOUT = -24, PMIX_ERR_NOT_FOUND = -46 };
-enum { PMIX_BOOL = 1, PMIX_INT = 6, PMIX_UINT32 = 14, PMIX_BYTE_OBJECT = 27 };
+enum {
+    PMIX_SUCCESS = 0,
+    PMIX_ERR_TIMEOUT = -24,
+    PMIX_ERR_NOMEM = -32,
+    PMIX_ERR_NOT_FOUND = -46,
+    PMIX_ERR_PARTIAL_SUCCESS = -52,
+    PMIX_OPERATION_SUCCEEDED = -157
+};
+enum { PMIX_BOOL = 1, PMIX_INT = 6, PMIX_BYTE_OBJECT = 27 };
 enum { PMIX_GLOBAL = 3 };
 #define PMIX_RANK_WILDCARD (UINT32_MAX - 1)
 
@@ -62,8 +81,12 @@ struct library {
     int (*finalize)(const struct pmix_info *, size_t);
     int (*put)(uint8_t, const char *, struct pmix_value *);
     int (*commit)(void);
-    int (*fence_nb)(const struct pmix_proc *, size_t, const struct pmix_info *, size_t, void (*)(int, void *), void *);
-    int (*get)(const struct pmix_proc *, const char *, const struct pmix_info *, size_t, struct pmix_value **);
+    int (*fence_nb)(const struct pmix_proc *, size_t, const struct pmix_info *, size_t,
+                    void (*)(int, void *), void *);
+    int (*get)(const struct pmix_proc *, const char *, const struct pmix_info *, size_t,
+               struct pmix_value **);
+    int (*get_nb)(const struct pmix_proc *, const char *, const struct pmix_info *, size_t,
+                  void (*)(int, struct pmix_value *, void *), void *);
     const char *(*error_string)(int);
 };
 
@@ -71,21 +94,29 @@ static const struct {
     const char *name;
     size_t at;
 } symbols[] = {
-    { "PMIx_Init", offsetof(struct library, init) },         { "PMIx_Finalize", offsetof(struct library, finalize) },
-    { "PMIx_Put", offsetof(struct library, put) },           { "PMIx_Commit", offsetof(struct library, commit) },
-    { "PMIx_Fence_nb", offsetof(struct library, fence_nb) }, { "PMIx_Get", offsetof(struct library, get) },
+    { "PMIx_Init", offsetof(struct library, init) },
+    { "PMIx_Finalize", offsetof(struct library, finalize) },
+    { "PMIx_Put", offsetof(struct library, put) },
+    { "PMIx_Commit", offsetof(struct library, commit) },
+    { "PMIx_Fence_nb", offsetof(struct library, fence_nb) },
+    { "PMIx_Get", offsetof(struct library, get) },
+    { "PMIx_Get_nb", offsetof(struct library, get_nb) },
     { "PMIx_Error_string", offsetof(struct library, error_string) },
 };
 
 /* The library has threads and handlers at exit: it stays once it is there. */
 static int library_open(struct library *ret, struct ty_error *err)
 {
-    void *so = FAULT("pmix.dlopen", NULL, dlopen("libpmix.so.2", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));
+    void *so =
+        FAULT("pmix.dlopen", NULL, dlopen("libpmix.so.2", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE));
     const char *why = so ? NULL : dlerror();
 
     if (!so)
-        return ty_error_set(err, -ENOENT, "this process was started by a PMIx server, but libpmix.so.2 cannot be opened: %s "
-                            "(Debian: apt install libpmix2)", why ? why : "not found");
+        return ty_error_set(
+            err, -ENOENT,
+            "this process was started by a PMIx server, but libpmix.so.2 cannot be opened: %s "
+            "(Debian: apt install libpmix2)",
+            why ? why : "not found");
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *f = dlsym(so, symbols[i].name);
 
@@ -105,13 +136,13 @@ struct pmix {
     struct library lib;
     struct pmix_proc me;
     int size;
-    unsigned epoch;
+    unsigned epoch, fences;
 };
 
 static int failed(const struct pmix *x, int status, struct ty_error *err, const char *what)
 {
-    return ty_error_set(err, status == PMIX_ERR_TIMEOUT ? -ETIMEDOUT : -EIO, "%s through PMIx: %s (%d)", what,
-                        x->lib.error_string(status), status);
+    return ty_error_set(err, status == PMIX_ERR_TIMEOUT ? -ETIMEDOUT : -EIO,
+                        "%s through PMIx: %s (%d)", what, x->lib.error_string(status), status);
 }
 
 static char *key_of(const struct pmix *x, const char *key)
@@ -135,16 +166,41 @@ static int pmix_put(void *ctx, const char *key, const void *value, size_t n, str
     return s == PMIX_SUCCESS ? 0 : failed(x, s, err, "cannot tell the other ranks about this one");
 }
 
+/* ---- waiting ---- */
+
 /* Shared by the one who waits and the library's thread; the last of them frees it. */
 struct wait {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
-    int users;
-    bool done;
-    int status;
+    int users, pending;
+    struct slot {
+        struct wait *wait;
+        bool done;
+        int status;
+    } slots[];
 };
 
-static void wait_leave(struct wait *w) /* with the mutex */
+static struct wait *wait_new(int n)
+{
+    struct wait *w = FAULT("pmix.wait", NULL, calloc(1, sizeof *w + (size_t)n * sizeof *w->slots));
+    pthread_condattr_t a;
+
+    if (!w)
+        return NULL;
+    w->users = n + 1;
+    w->pending = n;
+    for (int i = 0; i < n; i++)
+        w->slots[i].wait = w;
+    pthread_mutex_init(&w->mutex, NULL);
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->cond, &a);
+    pthread_condattr_destroy(&a);
+    return w;
+}
+
+/* With the mutex, which is gone afterwards. */
+static void wait_leave(struct wait *w)
 {
     bool last = --w->users == 0;
 
@@ -156,96 +212,156 @@ static void wait_leave(struct wait *w) /* with the mutex */
     free(w);
 }
 
-static struct wait *wait_new(void)
+static void on_end(int status, void *ctx)
 {
-    struct wait *w = calloc(1, sizeof *w);
-    pthread_condattr_t a;
+    struct slot *slot = ctx;
+    struct wait *w = slot->wait;
+
+    pthread_mutex_lock(&w->mutex);
+    slot->done = true;
+    slot->status = status;
+    if (--w->pending == 0)
+        pthread_cond_signal(&w->cond);
+    wait_leave(w);
+}
+
+static void on_value(int status, struct pmix_value *value, void *ctx)
+{
+    (void)value; /* the library's */
+    on_end(status, ctx);
+}
+
+/* Until all have ended or the time is over; returns with the mutex held, for wait_leave. */
+static void wait_until(struct wait *w, int64_t until_us)
+{
+    struct timespec t = { .tv_sec = until_us / 1000000, .tv_nsec = until_us % 1000000 * 1000 };
+
+    pthread_mutex_lock(&w->mutex);
+    while (w->pending > 0 && pthread_cond_timedwait(&w->cond, &w->mutex, &t) == 0)
+        ;
+}
+
+/* ---- the fence ---- */
+
+static char *mark_of(const struct pmix *x)
+{
+    return ty_strf("trainyard.%u/fence.%u", x->epoch, x->fences);
+}
+
+static int put_mark(struct pmix *x)
+{
+    struct pmix_value here = { .type = PMIX_BOOL, .data.flag = true };
+    CLEANUP_FREE char *mark = mark_of(x);
+    int s = mark ? x->lib.put(PMIX_GLOBAL, mark, &here) : PMIX_ERR_NOMEM;
+
+    return s == PMIX_SUCCESS ? FAULT("pmix.commit", PMIX_ERR_NOT_FOUND, x->lib.commit()) : s;
+}
+
+/* PMIX_ERR_TIMEOUT: it stays pending. */
+static int fence_once(struct pmix *x, int64_t until_us)
+{
+    struct pmix_info collect = { .key = "pmix.collect",
+                                 .value = { .type = PMIX_BOOL, .data.flag = true } };
+    struct pmix_proc all = x->me;
+    struct wait *w = wait_new(1);
+    int s;
 
     if (!w)
-        return NULL;
-    w->users = 2;
-    pthread_mutex_init(&w->mutex, NULL);
-    pthread_condattr_init(&a);
-    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->cond, &a);
-    pthread_condattr_destroy(&a);
+        return PMIX_ERR_NOMEM;
+    all.rank = PMIX_RANK_WILDCARD;
+    s = x->lib.fence_nb(&all, 1, &collect, 1, on_end, &w->slots[0]);
+    if (s != PMIX_SUCCESS)
+        on_end(s == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : s,
+               &w->slots[0]); /* nobody else will */
+    wait_until(w, until_us);
+    s = w->slots[0].done ? w->slots[0].status : PMIX_ERR_TIMEOUT;
+    wait_leave(w);
+    return s;
+}
+
+/* Ask for the mark of every rank at once. */
+static struct wait *ask_for_marks(struct pmix *x)
+{
+    struct pmix_info soon = { .key = "pmix.timeout",
+                              .value = { .type = PMIX_INT, .data.integer = PROBE_S } };
+    CLEANUP_FREE char *mark = mark_of(x);
+    struct pmix_proc p = x->me;
+    struct wait *w = mark ? wait_new(x->size) : NULL;
+
+    for (int i = 0; w && i < x->size; i++) {
+        int s;
+
+        p.rank = (uint32_t)i;
+        s = x->lib.get_nb(&p, mark, &soon, 1, on_value, &w->slots[i]);
+        if (s != PMIX_SUCCESS)
+            on_end(s == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : s, &w->slots[i]);
+    }
     return w;
 }
 
-static void fence_done(int status, void *ctx)
+static int missing(struct pmix *x, int timeout_ms, struct ty_error *err)
 {
-    struct wait *w = ctx;
+    CLEANUP_STR struct ty_str names = { 0 };
+    struct wait *w = ask_for_marks(x);
+    int n = 0;
 
-    pthread_mutex_lock(&w->mutex);
-    w->done = true;
-    w->status = status;
-    pthread_cond_signal(&w->cond);
+    if (!w)
+        return ty_error_oom(err);
+    wait_until(w, ty_mono_us() + PROBE_S * 1500000);
+    for (int i = 0; i < x->size; i++)
+        if (!w->slots[i].done || w->slots[i].status != PMIX_SUCCESS)
+            if (n++ < NAMED_MAX)
+                ty_str_addf(&names, "%s%d", n == 1 ? "" : ", ", i);
     wait_leave(w);
-}
-
-/* 0, or -ETIMEDOUT. */
-static int wait_for(struct wait *w, int timeout_ms, int *status)
-{
-    struct timespec t;
-    int64_t end;
-    int r = 0;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    end = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 + (int64_t)timeout_ms * 1000;
-    t = (struct timespec){ .tv_sec = end / 1000000, .tv_nsec = end % 1000000 * 1000 };
-    pthread_mutex_lock(&w->mutex);
-    while (!w->done && r == 0)
-        r = pthread_cond_timedwait(&w->cond, &w->mutex, &t);
-    *status = w->status;
-    r = w->done ? 0 : -ETIMEDOUT;
-    wait_leave(w);
-    return r;
+    if (n > NAMED_MAX)
+        ty_str_addf(&names, " and %d more", n - NAMED_MAX);
+    if (names.failed)
+        return ty_error_oom(err);
+    if (n == 0)
+        return ty_error_set(err, -ETIMEDOUT,
+                            "the %d ranks have not found each other through PMIx within %d s",
+                            x->size, (timeout_ms + 999) / 1000);
+    return ty_error_set(err, -ETIMEDOUT, "rank%s %s of %d %s not come within %d s",
+                        n > 1 ? "s" : "", names.text, x->size, n > 1 ? "have" : "has",
+                        (timeout_ms + 999) / 1000);
 }
 
 static int pmix_fence(void *ctx, int timeout_ms, struct ty_error *err)
 {
     struct pmix *x = ctx;
-    struct pmix_info collect = { .key = "pmix.collect", .value = { .type = PMIX_BOOL, .data.flag = true } };
-    struct pmix_proc all = x->me;
-    struct wait *w;
-    int s = FAULT("pmix.commit", PMIX_ERR_NOT_FOUND, x->lib.commit());
+    int64_t until_us = ty_mono_us() + (int64_t)timeout_ms * 1000;
+    int s;
 
+    x->fences++;
+    s = put_mark(x);
     if (s != PMIX_SUCCESS)
         return failed(x, s, err, "cannot tell the other ranks about this one");
-    w = wait_new();
-    if (!w)
-        return ty_error_oom(err);
-    all.rank = PMIX_RANK_WILDCARD;
-    s = x->lib.fence_nb(&all, 1, &collect, 1, fence_done, w);
-    if (s != PMIX_SUCCESS) {
-        fence_done(s, w); /* nobody else will */
-        wait_for(w, 0, &s);
-        return failed(x, s, err, "cannot wait for the other ranks");
-    }
-    if (wait_for(w, timeout_ms, &s) < 0)
-        return ty_error_set(err, -ETIMEDOUT, "not all of the %d ranks have come within %d s", x->size, timeout_ms / 1000);
+    do
+        s = fence_once(x, until_us);
+    while (s == PMIX_ERR_PARTIAL_SUCCESS && ty_mono_us() < until_us);
+    if (s == PMIX_ERR_TIMEOUT)
+        return missing(x, timeout_ms, err);
     return s == PMIX_SUCCESS ? 0 : failed(x, s, err, "cannot wait for the other ranks");
 }
 
-static int pmix_get_raw(struct pmix *x, int rank, const char *name, bool local, struct pmix_value **ret)
-{
-    struct pmix_info quick = { .key = "pmix.optional", .value = { .type = PMIX_BOOL, .data.flag = true } };
-    struct pmix_proc p = x->me;
+/* ---- reading ---- */
 
-    p.rank = (uint32_t)rank;
-    return x->lib.get(&p, name, &quick, local, ret);
-}
-
-static int pmix_get(void *ctx, int rank, const char *key, void **ret, size_t *n, struct ty_error *err)
+static int pmix_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
+                    struct ty_error *err)
 {
     struct pmix *x = ctx;
+    /* Everything has come with the fence. */
+    struct pmix_info known = { .key = "pmix.optional",
+                               .value = { .type = PMIX_BOOL, .data.flag = true } };
+    struct pmix_proc p = x->me;
     CLEANUP_FREE char *name = key_of(x, key);
     struct pmix_value *v = NULL;
     int s;
 
     if (!name)
         return ty_error_oom(err);
-    s = pmix_get_raw(x, rank, name, true, &v);
+    p.rank = (uint32_t)rank;
+    s = FAULT("pmix.get", PMIX_ERR_TIMEOUT, x->lib.get(&p, name, &known, 1, &v));
     if (s == PMIX_ERR_NOT_FOUND)
         return ty_error_set(err, -ENOENT, "rank %d has put nothing under '%s'", rank, key);
     if (s != PMIX_SUCCESS || !v)
@@ -260,6 +376,8 @@ static int pmix_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
     return ty_error_set(err, -EPROTO, "rank %d has put something else under '%s'", rank, key);
 }
 
+/* ---- open and close ---- */
+
 static void pmix_close(void *ctx)
 {
     struct pmix *x = ctx;
@@ -268,22 +386,59 @@ static void pmix_close(void *ctx)
     free(x);
 }
 
+static struct {
+    pthread_mutex_t mutex;
+    int (*finalize)(const struct pmix_info *, size_t); /* NULL: not held */
+    pid_t pid;
+    unsigned opens;
+} held = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+/* A forked child has the parent's connection to the server, but must not end it. */
+static void at_exit(void)
+{
+    if (held.pid == getpid())
+        held.finalize(NULL, 0);
+}
+
+/* One Init more than there are worlds, until the exit. */
+static int hold(const struct library *lib, unsigned *epoch)
+{
+    struct pmix_proc me;
+    int s = PMIX_SUCCESS;
+
+    pthread_mutex_lock(&held.mutex);
+    if (!held.finalize) {
+        s = lib->init(&me, NULL, 0);
+        if (s == PMIX_SUCCESS) {
+            held.finalize = lib->finalize;
+            held.pid = getpid();
+            atexit(at_exit);
+        }
+    }
+    *epoch = ++held.opens;
+    pthread_mutex_unlock(&held.mutex);
+    return s;
+}
+
 /* The library is open and x->lib filled. */
 static int enter(struct pmix *x, const struct ty_world *w, struct ty_error *err)
 {
-    static atomic_uint opens;
     int s = FAULT("pmix.init", PMIX_ERR_NOT_FOUND, x->lib.init(&x->me, NULL, 0));
 
     if (s != PMIX_SUCCESS)
         return failed(x, s, err, "cannot reach the launcher");
-    if (x->me.rank != (uint32_t)w->rank) {
+    if (x->me.rank == (uint32_t)w->rank) {
+        s = hold(&x->lib, &x->epoch);
+        if (s == PMIX_SUCCESS)
+            return 0;
         x->lib.finalize(NULL, 0);
-        return ty_error_set(err, -EINVAL, "the variables of %s say that this is rank %d, but its PMIx server says rank %u",
-                            w->launcher, w->rank, x->me.rank);
+        return failed(x, s, err, "cannot reach the launcher");
     }
-    x->size = w->size;
-    x->epoch = atomic_fetch_add(&opens, 1) + 1;
-    return 0;
+    x->lib.finalize(NULL, 0);
+    return ty_error_set(
+        err, -EINVAL,
+        "the variables of %s say that this is rank %d, but its PMIx server says rank %u",
+        w->launcher, w->rank, x->me.rank);
 }
 
 int ty_boot_pmix(const struct ty_world *w, struct ty_coll_boot *ret, struct ty_error *err)
@@ -292,10 +447,13 @@ int ty_boot_pmix(const struct ty_world *w, struct ty_coll_boot *ret, struct ty_e
     int r;
 
     if (!getenv("PMIX_NAMESPACE") || !getenv("PMIX_RANK"))
-        return ty_error_set(err, -ENOENT, "this process was not started by a PMIx server (mpirun is one, and srun --mpi=pmix)");
+        return ty_error_set(
+            err, -ENOENT,
+            "this process was not started by a PMIx server (mpirun is one, and srun --mpi=pmix)");
     x = FAULT("pmix.alloc", NULL, calloc(1, sizeof *x));
     if (!x)
         return ty_error_oom(err);
+    x->size = w->size;
     r = library_open(&x->lib, err);
     if (r == 0)
         r = enter(x, w, err);

@@ -208,7 +208,8 @@ static void hang_up(struct client *c)
 
 static int connect_to(const struct addrinfo *a, int64_t until_us, int *ret)
 {
-    CLEANUP_CLOSE int fd = FAULT("rdv.socket", -1, socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    CLEANUP_CLOSE int fd = FAULT(
+        "rdv.socket", -1, socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     int r, e = 0, on = 1;
     socklen_t n = sizeof e;
 
@@ -231,7 +232,8 @@ static int connect_to(const struct addrinfo *a, int64_t until_us, int *ret)
 
 static int dial(const char *host, int port, int64_t until_us, int *ret, struct ty_error *err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV }, *list = NULL;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV },
+                    *list = NULL;
     char service[12];
     int r;
 
@@ -252,7 +254,8 @@ static int dial(const char *host, int port, int64_t until_us, int *ret, struct t
 /* -EACCES, -EPROTO: who is there is no rendezvous of this job.  Others may pass. */
 static int prove(struct client *c, int64_t until_us, struct ty_error *err)
 {
-    unsigned char greeting[TY_RDV_GREETING_BYTES], hello[TY_RDV_HELLO_BYTES], proof[TY_RDV_PROOF_BYTES];
+    unsigned char greeting[TY_RDV_GREETING_BYTES], hello[TY_RDV_HELLO_BYTES],
+        proof[TY_RDV_PROOF_BYTES];
     struct ty_rdv_side side;
     int r = ty_rdv_side_init(&side, c->secret);
 
@@ -265,8 +268,10 @@ static int prove(struct client *c, int64_t until_us, struct ty_error *err)
         return ty_error_set(err, r, "the greeting did not come: %s", strerror(-r));
     r = ty_rdv_hello(&side, greeting, hello);
     if (r < 0)
-        return ty_error_set(err, -EPROTO, r == -EPROTO ? "who listens there is no rendezvous"
-                                                       : "the rendezvous there is of another version of Trainyard");
+        return ty_error_set(err, -EPROTO,
+                            r == -EPROTO
+                                ? "who listens there is no rendezvous"
+                                : "the rendezvous there is of another version of Trainyard");
     r = send_all(c->fd, hello, sizeof hello, until_us);
     if (r == 0)
         r = receive_all(c->fd, proof, sizeof proof, until_us);
@@ -274,14 +279,18 @@ static int prove(struct client *c, int64_t until_us, struct ty_error *err)
         r = ty_rdv_confirm(&side, greeting, proof, &c->keys);
     sodium_memzero(&side, sizeof side);
     if (r == -ECONNRESET || r == -EPIPE || r == -EACCES)
-        return ty_error_set(err, -EACCES, "the rendezvous there does not have the secret of this rank");
-    return r < 0 ? ty_error_set(err, r, "the proof of the secret did not come: %s", strerror(-r)) : 0;
+        return ty_error_set(err, -EACCES,
+                            "the rendezvous there does not have the secret of this rank");
+    return r < 0 ? ty_error_set(err, r, "the proof of the secret did not come: %s", strerror(-r))
+                 : 0;
 }
 
 /* -EEXIST, -EINVAL: the server does not want this rank. */
 static int join(struct client *c, int64_t until_us, struct ty_error *err)
 {
-    struct ty_rdv_message m = { .type = TY_RDV_JOIN, .a = (uint32_t)c->world.rank, .b = (uint32_t)c->world.size };
+    struct ty_rdv_message m = { .type = TY_RDV_JOIN,
+                                .a = (uint32_t)c->world.rank,
+                                .b = (uint32_t)c->world.size };
     int r = say(c, &m, until_us);
 
     if (r == 0)
@@ -289,8 +298,11 @@ static int join(struct client *c, int64_t until_us, struct ty_error *err)
     if (r < 0)
         return ty_error_set(err, r, "the answer did not come: %s", strerror(-r));
     if (m.type == TY_RDV_REFUSED)
-        return ty_error_set(err, m.a == TY_RDV_TWICE ? -EEXIST : -EINVAL, "%.*s", (int)m.value_len, (const char *)m.value);
-    return m.type == TY_RDV_JOINED ? 0 : ty_error_set(err, -EPROTO, "the rendezvous gave no sensible answer");
+        return ty_error_set(err, m.a == TY_RDV_TWICE ? -EEXIST : -EINVAL, "%.*s", (int)m.value_len,
+                            (const char *)m.value);
+    return m.type == TY_RDV_JOINED
+               ? 0
+               : ty_error_set(err, -EPROTO, "the rendezvous gave no sensible answer");
 }
 
 static int try_port(struct client *c, int port, int64_t until_us, struct ty_error *err)
@@ -315,19 +327,25 @@ static int try_port(struct client *c, int port, int64_t until_us, struct ty_erro
 /* Does waiting help?  At one port, who is there is who was meant. */
 static bool is_final(const struct client *c, int r)
 {
-    return r == -EEXIST || r == -EINVAL || r == -ENOMEM || ((r == -EACCES || r == -EPROTO) && c->nports == 1);
+    return r == -EEXIST || r == -EINVAL || r == -ENOMEM ||
+           ((r == -EACCES || r == -EPROTO) && c->nports == 1);
 }
 
-static int cannot_come(struct client *c, int r, int timeout_ms, const struct ty_error *why, struct ty_error *err)
+static int cannot_come(struct client *c, int r, int timeout_ms, const struct ty_error *why,
+                       struct ty_error *err)
 {
     char ports[32];
 
-    snprintf(ports, sizeof ports, c->nports > 1 ? "%d-%d" : "%d", c->first, c->first + c->nports - 1);
+    snprintf(ports, sizeof ports, c->nports > 1 ? "%d-%d" : "%d", c->first,
+             c->first + c->nports - 1);
     if (is_final(c, r))
-        return ty_error_set(err, r, "rank %d cannot join the rendezvous at %s:%s: %s", c->world.rank, c->host, ports, why->text);
-    return ty_error_set(err, -ETIMEDOUT,
-                        "rank %d of %d has not reached the rendezvous at %s:%s, which %s opens, within %d s: %s", c->world.rank,
-                        c->world.size, c->host, ports, c->who_serves, (timeout_ms + 999) / 1000, why->text);
+        return ty_error_set(err, r, "rank %d cannot join the rendezvous at %s:%s: %s",
+                            c->world.rank, c->host, ports, why->text);
+    return ty_error_set(
+        err, -ETIMEDOUT,
+        "rank %d of %d has not reached the rendezvous at %s:%s, which %s opens, within %d s: %s",
+        c->world.rank, c->world.size, c->host, ports, c->who_serves, (timeout_ms + 999) / 1000,
+        why->text);
 }
 
 /* Ask at every port until the server is found.  -ETIMEDOUT and what is final. */
@@ -358,8 +376,10 @@ static int client_put(void *ctx, const char *key, const void *value, size_t n, s
     struct client *c = ctx;
 
     if (!*key || strlen(key) > TY_RDV_NAME_MAX || n > TY_RDV_VALUE_MAX)
-        return ty_error_set(err, -EINVAL, "cannot put %zu bytes under '%s' into a rendezvous: keys have 1 to %d bytes, values %d at most",
-                            n, key, TY_RDV_NAME_MAX, TY_RDV_VALUE_MAX);
+        return ty_error_set(
+            err, -EINVAL,
+            "cannot put %zu bytes under '%s' into a rendezvous: keys have 1 to %d bytes, values %d at most",
+            n, key, TY_RDV_NAME_MAX, TY_RDV_VALUE_MAX);
     return entries_add(&c->mine, c->world.rank, key, value, n) < 0 ? ty_error_oom(err) : 0;
 }
 
@@ -377,12 +397,17 @@ static void name_ranks(struct ty_str *s, const unsigned char *list, uint32_t cou
         shown = 16;
     ty_str_add(s, count == 1 ? "rank " : "ranks ");
     for (uint32_t i = 0; i < shown; i++)
-        ty_str_addf(s, "%s%u", i == 0 ? "" : i == count - 1 ? " and " : ", ", get_u32(list + 4 * i));
+        ty_str_addf(s, "%s%u",
+                    i == 0           ? ""
+                    : i == count - 1 ? " and "
+                                     : ", ",
+                    get_u32(list + 4 * i));
     if (shown < count)
         ty_str_addf(s, " and %u more", count - shown);
 }
 
-static int missing(struct client *c, const struct ty_rdv_message *m, int timeout_ms, struct ty_error *err)
+static int missing(struct client *c, const struct ty_rdv_message *m, int timeout_ms,
+                   struct ty_error *err)
 {
     CLEANUP_STR struct ty_str s = { 0 };
     const unsigned char *list = m->value;
@@ -396,11 +421,13 @@ static int missing(struct client *c, const struct ty_rdv_message *m, int timeout
         if (m->a > 0)
             ty_str_add(&s, ", and ");
         name_ranks(&s, list + 4 * skip, m->b);
-        ty_str_addf(&s, "%s have come but %s not ready,", m->a > 0 ? "" : " of the world", m->b == 1 ? "is" : "are");
+        ty_str_addf(&s, "%s have come but %s not ready,", m->a > 0 ? "" : " of the world",
+                    m->b == 1 ? "is" : "are");
     }
     if (s.failed)
         return ty_error_oom(err);
-    return ty_error_set(err, -ETIMEDOUT, "%s to the rendezvous at %s:%d within %d s", s.text ? s.text : "nobody has come", c->host, c->port,
+    return ty_error_set(err, -ETIMEDOUT, "%s to the rendezvous at %s:%d within %d s",
+                        s.text ? s.text : "nobody has come", c->host, c->port,
                         (timeout_ms + 999) / 1000);
 }
 
@@ -425,13 +452,16 @@ static int one_fence(struct client *c, int timeout_ms, int64_t until_us, struct 
         r = next_message(c, &m, until_us + GRACE_MS * 1000);
         if (r < 0 || m.type != TY_RDV_VALUE)
             break;
-        r = m.a < (uint32_t)c->world.size ? entries_add(&c->all, (int)m.a, m.key, m.value, m.value_len) : -EPROTO;
+        r = m.a < (uint32_t)c->world.size
+                ? entries_add(&c->all, (int)m.a, m.key, m.value, m.value_len)
+                : -EPROTO;
     }
     *ret = m;
     return r;
 }
 
-static int fence_end(struct client *c, const struct ty_rdv_message *m, int timeout_ms, struct ty_error *err)
+static int fence_end(struct client *c, const struct ty_rdv_message *m, int timeout_ms,
+                     struct ty_error *err)
 {
     switch (m->type) {
     case TY_RDV_FENCED:
@@ -440,12 +470,15 @@ static int fence_end(struct client *c, const struct ty_rdv_message *m, int timeo
     case TY_RDV_MISSING:
         return missing(c, m, timeout_ms, err);
     case TY_RDV_GONE:
-        return ty_error_set(err, -EOWNERDEAD, "rank %u of %d has left the rendezvous at %s:%d", m->a, c->world.size, c->host, c->port);
+        return ty_error_set(err, -EOWNERDEAD, "rank %u of %d has left the rendezvous at %s:%d",
+                            m->a, c->world.size, c->host, c->port);
     case TY_RDV_REFUSED:
-        return ty_error_set(err, m->a == TY_RDV_LIMIT ? -E2BIG : -EPROTO, "the rendezvous at %s:%d has turned rank %d away: %.*s", c->host,
+        return ty_error_set(err, m->a == TY_RDV_LIMIT ? -E2BIG : -EPROTO,
+                            "the rendezvous at %s:%d has turned rank %d away: %.*s", c->host,
                             c->port, c->world.rank, (int)m->value_len, (const char *)m->value);
     default:
-        return ty_error_set(err, -EPROTO, "the rendezvous at %s:%d gave no sensible answer", c->host, c->port);
+        return ty_error_set(err, -EPROTO, "the rendezvous at %s:%d gave no sensible answer",
+                            c->host, c->port);
     }
 }
 
@@ -460,7 +493,8 @@ static int client_fence(void *ctx, int timeout_ms, struct ty_error *err)
         int r;
 
         if (c->fd < 0 && c->formed)
-            return ty_error_set(err, -ECONNRESET, "the rendezvous at %s:%d has gone", c->host, c->port);
+            return ty_error_set(err, -ECONNRESET, "the rendezvous at %s:%d has gone", c->host,
+                                c->port);
         r = c->fd >= 0 ? 0 : come_in(c, until_us, timeout_ms, err);
         if (r < 0)
             return r;
@@ -473,12 +507,14 @@ static int client_fence(void *ctx, int timeout_ms, struct ty_error *err)
         if (r == -ENOMEM)
             return ty_error_oom(err);
         if (c->formed || r == -ETIMEDOUT || r == -EPROTO || r == -EBADMSG || left_ms(until_us) == 0)
-            return ty_error_set(err, r, "the rendezvous at %s:%d, %s's, was lost (%zu values were known): %s", c->host, c->port,
-                                c->who_serves, known, strerror(-r));
+            return ty_error_set(
+                err, r, "the rendezvous at %s:%d, %s's, was lost (%zu values were known): %s",
+                c->host, c->port, c->who_serves, known, strerror(-r));
     }
 }
 
-static int client_get(void *ctx, int rank, const char *key, void **ret, size_t *n, struct ty_error *err)
+static int client_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
+                      struct ty_error *err)
 {
     struct client *c = ctx;
 
@@ -520,8 +556,8 @@ static void client_close(void *ctx)
     free(c);
 }
 
-int ty_boot_rendezvous_at(const struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms, struct ty_coll_boot *ret,
-                          struct ty_error *err)
+int ty_boot_rendezvous_at(const struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms,
+                          struct ty_coll_boot *ret, struct ty_error *err)
 {
     struct client *c = FAULT("rdv.alloc", NULL, calloc(1, sizeof *c));
     int r;
@@ -551,10 +587,14 @@ int ty_boot_rendezvous_at(const struct ty_rdv_place *p, const struct ty_world *w
     return 0;
 }
 
-int ty_boot_rendezvous(const char *host, int port, const char *secret, const struct ty_world *w, int timeout_ms,
-                       struct ty_coll_boot *ret, struct ty_error *err)
+int ty_boot_rendezvous(const char *host, int port, const char *secret, const struct ty_world *w,
+                       int timeout_ms, struct ty_coll_boot *ret, struct ty_error *err)
 {
-    struct ty_rdv_place p = { .host = host, .port = port, .nports = 1, .secret = secret ? secret : "", .who_serves = "the launcher" };
+    struct ty_rdv_place p = { .host = host,
+                              .port = port,
+                              .nports = 1,
+                              .secret = secret ? secret : "",
+                              .who_serves = "the launcher" };
 
     return ty_boot_rendezvous_at(&p, w, timeout_ms, ret, err);
 }

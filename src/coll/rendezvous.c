@@ -33,9 +33,9 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-#define HELLO_MS 3000  /* to prove and to join */
-#define FLUSH_MS 3000  /* for the last answers, at the end */
-#define STRANGERS 64   /* more than there are ranks */
+#define HELLO_MS 3000       /* to prove and to join */
+#define FLUSH_MS 3000       /* for the last answers, at the end */
+#define STRANGERS 64        /* more than there are ranks */
 #define ACCEPT_PAUSE_MS 100 /* when there are no descriptors left */
 #define OUT_BYTES 65536     /* an output buffer is filled up to here */
 
@@ -182,7 +182,8 @@ static void say(struct conn *c, const struct ty_rdv_message *m)
     ty_rdv_seal(&c->keys, m, &c->out);
 }
 
-static void refuse(struct conn *c, enum ty_rdv_refusal why, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void refuse(struct conn *c, enum ty_rdv_refusal why, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void refuse(struct conn *c, enum ty_rdv_refusal why, const char *fmt, ...)
 {
     struct ty_rdv_message m = { .type = TY_RDV_REFUSED, .a = why };
@@ -302,7 +303,8 @@ static struct conn *conn_new(struct ty_rendezvous *s, int fd)
 
 static void accept_one(struct ty_rendezvous *s)
 {
-    CLEANUP_CLOSE int fd = FAULT("rendezvous.accept", -1, accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    CLEANUP_CLOSE int fd = FAULT("rendezvous.accept", -1,
+                                 accept4(s->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
@@ -367,7 +369,8 @@ static void on_join(struct ty_rendezvous *s, struct conn *c, const struct ty_rdv
         return;
     }
     if (m->b != (uint32_t)s->size || m->a >= m->b) {
-        refuse(c, TY_RDV_SIZE, "rank %u believes in a world of %u ranks, but this is one of %d", m->a, m->b, s->size);
+        refuse(c, TY_RDV_SIZE, "rank %u believes in a world of %u ranks, but this is one of %d",
+               m->a, m->b, s->size);
         return;
     }
     if (!w || w->formed || w->size != s->size)
@@ -393,8 +396,10 @@ static void on_put(struct conn *c, const struct ty_rdv_message *m)
     struct member *me = &c->world->members[c->rank];
     size_t cost = strlen(m->key) + m->value_len + sizeof(struct value);
 
-    if (me->bytes + cost > TY_RDV_RANK_BYTES || FAULT("rendezvous.value", -1, value_add(c->world, c->rank, m)) < 0)
-        refuse(c, TY_RDV_LIMIT, "rank %d has put more than the server takes (%d bytes)", c->rank, TY_RDV_RANK_BYTES);
+    if (me->bytes + cost > TY_RDV_RANK_BYTES ||
+        FAULT("rendezvous.value", -1, value_add(c->world, c->rank, m)) < 0)
+        refuse(c, TY_RDV_LIMIT, "rank %d has put more than the server takes (%d bytes)", c->rank,
+               TY_RDV_RANK_BYTES);
     else
         me->bytes += cost;
 }
@@ -466,7 +471,8 @@ static int take(struct ty_rendezvous *s, struct conn *c)
 
 static int on_readable(struct ty_rendezvous *s, struct conn *c)
 {
-    ssize_t n = FAULT("rendezvous.recv", -1, recv(c->fd, c->in + c->in_len, TY_RDV_FRAME_MAX + 4 - c->in_len, 0));
+    ssize_t n = FAULT("rendezvous.recv", -1,
+                      recv(c->fd, c->in + c->in_len, TY_RDV_FRAME_MAX + 4 - c->in_len, 0));
 
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
@@ -520,7 +526,8 @@ static int flush(struct conn *c)
             return -ENOMEM;
         if (c->out_at == c->out.len)
             return c->ending ? -ECANCELED : 0;
-        n = FAULT("rendezvous.send", -1, send(c->fd, c->out.text + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL));
+        n = FAULT("rendezvous.send", -1,
+                  send(c->fd, c->out.text + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL));
         if (n < 0)
             return errno == EAGAIN || errno == EINTR ? 0 : -errno;
         c->out_at += (size_t)n;
@@ -565,10 +572,12 @@ static int prepare(struct ty_rendezvous *s)
         s->npolls = want;
     }
     s->polls[0] = (struct pollfd){ .fd = s->wake, .events = POLLIN };
-    s->polls[1] = (struct pollfd){ .fd = s->pause_until_us > ty_mono_us() ? -1 : s->listener, .events = POLLIN };
+    s->polls[1] = (struct pollfd){ .fd = s->pause_until_us > ty_mono_us() ? -1 : s->listener,
+                                   .events = POLLIN };
     for (struct conn *c = s->conns; c; c = c->next, n++) {
         c->slot = n;
-        s->polls[n] = (struct pollfd){ .fd = c->fd, .events = (short)(POLLIN | (has_output(c) ? POLLOUT : 0)) };
+        s->polls[n] = (struct pollfd){ .fd = c->fd,
+                                       .events = (short)(POLLIN | (has_output(c) ? POLLOUT : 0)) };
     }
     return n;
 }
@@ -686,7 +695,9 @@ static void *work(void *arg)
 
 static int listen_at(const struct sockaddr *a, socklen_t n, struct ty_rendezvous *s)
 {
-    CLEANUP_CLOSE int fd = FAULT("rendezvous.socket", -1, socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    CLEANUP_CLOSE int fd =
+        FAULT("rendezvous.socket", -1,
+              socket(a->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     struct sockaddr_storage got;
     socklen_t got_len = sizeof got;
     int on = 1, off = 0;
@@ -699,15 +710,20 @@ static int listen_at(const struct sockaddr *a, socklen_t n, struct ty_rendezvous
     if (FAULT("rendezvous.bind", -1, bind(fd, a, n)) < 0 || listen(fd, 1024) < 0 ||
         getsockname(fd, (struct sockaddr *)&got, &got_len) < 0)
         return -errno;
-    s->port = ntohs(got.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&got)->sin6_port : ((struct sockaddr_in *)&got)->sin_port);
+    s->port = ntohs(got.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&got)->sin6_port
+                                              : ((struct sockaddr_in *)&got)->sin_port);
     s->listener = TAKE_FD(fd);
     return 0;
 }
 
 static int listen_anywhere(int port, struct ty_rendezvous *s)
 {
-    struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = in6addr_any };
-    struct sockaddr_in four = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_ANY) };
+    struct sockaddr_in6 six = { .sin6_family = AF_INET6,
+                                .sin6_port = htons((uint16_t)port),
+                                .sin6_addr = in6addr_any };
+    struct sockaddr_in four = { .sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_ANY) };
     int r = listen_at((struct sockaddr *)&six, sizeof six, s);
 
     if (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL) /* a host without IPv6 */
@@ -717,7 +733,8 @@ static int listen_anywhere(int port, struct ty_rendezvous *s)
 
 static int listen_on(const char *host, int port, struct ty_rendezvous *s, struct ty_error *err)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *list = NULL;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV },
+                    *list = NULL;
     char service[12];
     int r;
 
@@ -727,15 +744,17 @@ static int listen_on(const char *host, int port, struct ty_rendezvous *s, struct
         snprintf(service, sizeof service, "%d", port);
         r = getaddrinfo(host, service, &hints, &list);
         if (r != 0)
-            return ty_error_set(err, -EADDRNOTAVAIL, "cannot open a rendezvous at '%s': %s", host, gai_strerror(r));
+            return ty_error_set(err, -EADDRNOTAVAIL, "cannot open a rendezvous at '%s': %s", host,
+                                gai_strerror(r));
         r = -EADDRNOTAVAIL;
         for (struct addrinfo *a = list; a && r < 0; a = a->ai_next)
             r = listen_at(a->ai_addr, a->ai_addrlen, s);
         freeaddrinfo(list);
     }
     if (r < 0)
-        return ty_error_set(err, r, "cannot open a rendezvous at port %d%s%s: %s%s", port, host ? " of " : "", host ? host : "",
-                            strerror(-r), r == -EADDRINUSE ? "; another program has it" : "");
+        return ty_error_set(err, r, "cannot open a rendezvous at port %d%s%s: %s%s", port,
+                            host ? " of " : "", host ? host : "", strerror(-r),
+                            r == -EADDRINUSE ? "; another program has it" : "");
     return 0;
 }
 
@@ -752,7 +771,8 @@ static int start(struct ty_rendezvous *s)
     return r == 0 ? 0 : r < 0 ? -errno : -r;
 }
 
-int ty_rendezvous_open(const char *host, int port, const char *secret, int size, struct ty_rendezvous **ret, struct ty_error *err)
+int ty_rendezvous_open(const char *host, int port, const char *secret, int size,
+                       struct ty_rendezvous **ret, struct ty_error *err)
 {
     struct ty_rendezvous *s = FAULT("rendezvous.alloc", NULL, calloc(1, sizeof *s));
     int r;

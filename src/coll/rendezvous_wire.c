@@ -17,11 +17,14 @@
 #define HEAD 10 /* type, a, b, bytes of the key */
 #define SEAL crypto_aead_chacha20poly1305_ietf_ABYTES
 
-static_assert(TY_RDV_KEY == crypto_auth_KEYBYTES && TY_RDV_PROOF_BYTES == crypto_auth_BYTES, "crypto_auth");
-static_assert(crypto_kx_PUBLICKEYBYTES == 32 && crypto_kx_SECRETKEYBYTES == 32 && crypto_kx_SESSIONKEYBYTES == 32 &&
+static_assert(TY_RDV_KEY == crypto_auth_KEYBYTES && TY_RDV_PROOF_BYTES == crypto_auth_BYTES,
+              "crypto_auth");
+static_assert(crypto_kx_PUBLICKEYBYTES == 32 && crypto_kx_SECRETKEYBYTES == 32 &&
+                  crypto_kx_SESSIONKEYBYTES == 32 &&
                   crypto_aead_chacha20poly1305_ietf_KEYBYTES == 32,
               "sizes of keys");
-static_assert(TY_RDV_FRAME_MAX == HEAD + TY_RDV_NAME_MAX + TY_RDV_VALUE_MAX + SEAL, "room for the largest message");
+static_assert(TY_RDV_FRAME_MAX == HEAD + TY_RDV_NAME_MAX + TY_RDV_VALUE_MAX + SEAL,
+              "room for the largest message");
 
 /* ---- hello ---- */
 
@@ -43,8 +46,9 @@ void ty_rdv_greet(const struct ty_rdv_side *server, unsigned char greeting[TY_RD
     memcpy(greeting + MAGIC_BYTES, server->pk, 32);
 }
 
-static void prove(const unsigned char secret[TY_RDV_KEY], const char *side, const unsigned char server_pk[32],
-                  const unsigned char client_pk[32], unsigned char proof[TY_RDV_PROOF_BYTES])
+static void prove(const unsigned char secret[TY_RDV_KEY], const char *side,
+                  const unsigned char server_pk[32], const unsigned char client_pk[32],
+                  unsigned char proof[TY_RDV_PROOF_BYTES])
 {
     unsigned char text[6 + 32 + 32];
 
@@ -54,7 +58,8 @@ static void prove(const unsigned char secret[TY_RDV_KEY], const char *side, cons
     crypto_auth(proof, text, sizeof text, secret);
 }
 
-int ty_rdv_hello(const struct ty_rdv_side *client, const unsigned char greeting[TY_RDV_GREETING_BYTES],
+int ty_rdv_hello(const struct ty_rdv_side *client,
+                 const unsigned char greeting[TY_RDV_GREETING_BYTES],
                  unsigned char hello[TY_RDV_HELLO_BYTES])
 {
     if (memcmp(greeting, MAGIC, MAGIC_BYTES - 1) != 0)
@@ -63,7 +68,8 @@ int ty_rdv_hello(const struct ty_rdv_side *client, const unsigned char greeting[
         return -EPROTONOSUPPORT;
     memcpy(hello, MAGIC, MAGIC_BYTES);
     memcpy(hello + MAGIC_BYTES, client->pk, 32);
-    prove(client->secret, "client", greeting + MAGIC_BYTES, client->pk, hello + TY_RDV_GREETING_BYTES);
+    prove(client->secret, "client", greeting + MAGIC_BYTES, client->pk,
+          hello + TY_RDV_GREETING_BYTES);
     return 0;
 }
 
@@ -89,7 +95,8 @@ int ty_rdv_accept(const struct ty_rdv_side *server, const unsigned char hello[TY
     return 0;
 }
 
-int ty_rdv_confirm(const struct ty_rdv_side *client, const unsigned char greeting[TY_RDV_GREETING_BYTES],
+int ty_rdv_confirm(const struct ty_rdv_side *client,
+                   const unsigned char greeting[TY_RDV_GREETING_BYTES],
                    const unsigned char proof[TY_RDV_PROOF_BYTES], struct ty_rdv_keys *ret)
 {
     const unsigned char *server_pk = greeting + MAGIC_BYTES;
@@ -180,7 +187,8 @@ void ty_rdv_encode(const struct ty_rdv_message *m, struct ty_str *out)
 /* ---- frames ---- */
 
 /* Each direction has a key of its own and each frame its number as nonce: none can be repeated, left out or moved. */
-static void nonce_of(uint64_t number, unsigned char nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES])
+static void nonce_of(uint64_t number,
+                     unsigned char nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES])
 {
     memset(nonce, 0, crypto_aead_chacha20poly1305_ietf_NPUBBYTES);
     put_u32(nonce, (uint32_t)number);
@@ -206,7 +214,8 @@ void ty_rdv_seal(struct ty_rdv_keys *k, const struct ty_rdv_message *m, struct t
     crypto_aead_chacha20poly1305_ietf_encrypt(at + 4, NULL, at + 4, n, at, 4, NULL, nonce, k->tx);
 }
 
-ptrdiff_t ty_rdv_open(struct ty_rdv_keys *k, unsigned char *bytes, size_t n, struct ty_rdv_message *ret)
+ptrdiff_t ty_rdv_open(struct ty_rdv_keys *k, unsigned char *bytes, size_t n,
+                      struct ty_rdv_message *ret)
 {
     unsigned char nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
     size_t len;
@@ -220,7 +229,8 @@ ptrdiff_t ty_rdv_open(struct ty_rdv_keys *k, unsigned char *bytes, size_t n, str
     if (n - 4 < len)
         return 0;
     nonce_of(k->received, nonce);
-    if (crypto_aead_chacha20poly1305_ietf_decrypt(bytes + 4, NULL, NULL, bytes + 4, len, bytes, 4, nonce, k->rx) < 0)
+    if (crypto_aead_chacha20poly1305_ietf_decrypt(bytes + 4, NULL, NULL, bytes + 4, len, bytes, 4,
+                                                  nonce, k->rx) < 0)
         return -EBADMSG;
     k->received++;
     r = ty_rdv_decode(bytes + 4, len - SEAL, ret);
