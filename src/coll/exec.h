@@ -1,0 +1,38 @@
+/* exec.h - runs a plan: its messages over an exchange that the caller gives, its sums with reduce.h
+ *
+ * A step's message is cut into segments, each an exchange of its own: segment j is sent and received in call j of that
+ * step on every rank, so that blocking exchanges cannot wait for each other in a circle.  What is to be added is received
+ * into scratch memory that stays in the caches, what is to be stored goes straight into place.
+ */
+#ifndef TY_COLL_EXEC_H
+#define TY_COLL_EXEC_H
+#include "coll/net.h"
+#include "coll/plan.h"
+#include <trainyard/coll.h>
+
+#define TY_EXEC_SEGMENT (256 << 10) /* bytes of a message at most, unless the caller says another size */
+
+/* Sends and receives at the same time, either may be NULL, and returns when both are whole, like ty_net_exchange(): 0 or a
+ * negative errno.  It may call got(arg, bytes) while it waits, on this thread: so many bytes from the beginning of what is
+ * received have come, never less than before; they are then added while the rest arrives.  An exchange that never calls it
+ * works as well, only without that overlap. */
+struct ty_exec_io {
+    void *ctx;
+    int (*exchange)(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
+                    void (*got)(void *arg, size_t bytes), void *arg);
+};
+
+struct ty_exec {
+    const struct ty_exec_io *io;
+    enum ty_coll_dtype dtype;
+    enum ty_coll_op op; /* SUM, MIN, MAX, PRODUCT; AVERAGE sums */
+    uint64_t tag;       /* messages of step k carry tag + k */
+    size_t segment;     /* bytes, cut to a multiple of 64, the same on all ranks; 0: TY_EXEC_SEGMENT */
+    void *scratch;      /* ty_exec_scratch() bytes, aligned to 64; not read before and worthless after */
+};
+
+/* How much scratch memory a run of this plan takes; 0 when it adds nothing. */
+size_t ty_exec_scratch(const struct ty_exec *e, const struct ty_plan *p);
+/* Reduce data, p->count elements, in place.  Not 0: the exchange's error, and data is a mix of operands and sums. */
+int ty_exec_run(const struct ty_exec *e, const struct ty_plan *p, void *data);
+#endif
