@@ -2,7 +2,7 @@
  *
  * A step's message is cut into segments, each an exchange of its own: segment j is sent and received in call j of that
  * step on every rank, so that blocking exchanges cannot wait for each other in a circle.  What is to be added is received
- * into scratch memory that stays in the caches, what is to be stored goes straight into place.
+ * into scratch memory that is used again and again, what is to be stored goes straight into place.
  */
 #ifndef TY_COLL_EXEC_H
 #define TY_COLL_EXEC_H
@@ -10,7 +10,9 @@
 #include "coll/plan.h"
 #include <trainyard/coll.h>
 
-#define TY_EXEC_SEGMENT (256 << 10) /* bytes of a message at most, unless the caller says another size */
+/* Bytes of a message at most, unless the caller says another size.  Each segment costs a latency, for the next is sent
+ * when the last has come; what comes early is added early (got), however long the segment is. */
+#define TY_EXEC_SEGMENT (4 << 20)
 
 /* Sends and receives at the same time, either may be NULL, and returns when both are whole, like ty_net_exchange(): 0 or a
  * negative errno.  It may call got(arg, bytes) while it waits, on this thread: so many bytes from the beginning of what is
