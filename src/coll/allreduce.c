@@ -11,10 +11,10 @@
  * a tensor is cut, or on who comes first.  Between nodes the slices of a node are reduced with the same slices of the
  * others, by the first `rails` members of each node; the order is the plan's, equal on all ranks.
  */
+#include "base/fault.h"
 #include "coll/cross.h"
 #include "coll/move.h"
 #include "coll/reduce.h"
-#include "base/fault.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static enum ty_coll_op op_of(const struct ty_req *r)
     return r->op == TY_COLL_AVERAGE ? TY_COLL_SUM : r->op;
 }
 
-void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
-                    double factor)
+void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst,
+                    const void **src, int nsrc, size_t n, double factor)
 {
     while (nsrc > TY_REDUCE_RANKS) {
         void *sum = dst[0];
@@ -45,8 +45,8 @@ void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, 
     ty_reduce_all(t, op, dst, ndst, src, nsrc, n, factor, false);
 }
 
-static void reduce_many(const struct ty_req *r, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
-                        double factor)
+static void reduce_many(const struct ty_req *r, void *const *dst, int ndst, const void **src,
+                        int nsrc, size_t n, double factor)
 {
     ty_reduce_many(r->dtype, op_of(r), dst, ndst, src, nsrc, n, factor);
 }
@@ -72,7 +72,8 @@ int ty_inline_pack(struct ty_chan *ch, struct ty_req *const *req, int m)
 }
 
 /* Between nodes the leader reduces the posts of its node, then with the other leaders, and publishes in its slot. */
-static int inline_between_nodes(struct ty_chan *ch, struct ty_req *r, const void **src, unsigned char *sum)
+static int inline_between_nodes(struct ty_chan *ch, struct ty_req *r, const void **src,
+                                unsigned char *sum)
 {
     unsigned char *slot = ty_chan_slot(ch, 0, ch->windows++);
     void *dst[1] = { slot };
@@ -152,7 +153,8 @@ int ty_direct_pack(struct ty_chan *ch, struct ty_req *const *req, int m)
 }
 
 /* Elements [from, to) of tensor s, which is at offset[l] in the arena of local member l. */
-static int direct_range(struct ty_chan *ch, const struct ty_req *r, const uint64_t *offset, int64_t from, int64_t to, int rail)
+static int direct_range(struct ty_chan *ch, const struct ty_req *r, const uint64_t *offset,
+                        int64_t from, int64_t to, int rail)
 {
     const void *src[TY_NODE_RANKS];
     void *dst[TY_NODE_RANKS];
@@ -161,7 +163,8 @@ static int direct_range(struct ty_chan *ch, const struct ty_req *r, const uint64
     int e;
 
     for (int l = 0; l < ch->nlocal; l++)
-        src[l] = dst[l] = ty_node_arena(ch->node, ch->local[l]) + offset[l] + (size_t)from * r->size;
+        src[l] = dst[l] =
+            ty_node_arena(ch->node, ch->local[l]) + offset[l] + (size_t)from * r->size;
     if (!ch->net) {
         reduce_many(r, dst, ch->nlocal, src, ch->nlocal, n, factor);
         return 0;
@@ -180,7 +183,8 @@ static int direct_range(struct ty_chan *ch, const struct ty_req *r, const uint64
 /* The share of owner `i` of `owners` in `count` elements of `size` bytes: whole lines. */
 static int64_t share(int64_t count, size_t size, int i, int owners)
 {
-    int64_t line = 64 / (int64_t)size, lines = (count + line - 1) / line, at = lines / owners * i + (lines % owners) * i / owners;
+    int64_t line = 64 / (int64_t)size, lines = (count + line - 1) / line,
+            at = lines / owners * i + (lines % owners) * i / owners;
 
     return i == owners || at * line > count ? count : at * line;
 }
@@ -202,7 +206,8 @@ int ty_allreduce_direct(struct ty_chan *ch, struct ty_req *const *req, int m)
 
         for (int j = 0; j < r->nsegs; j++, k++) {
             const struct ty_seg *s = &r->seg[j];
-            int64_t first = (from - at) / size - s->at, past = to >= end ? s->count : (to - at) / size - s->at;
+            int64_t first = (from - at) / size - s->at,
+                    past = to >= end ? s->count : (to - at) / size - s->at;
             uint64_t offset[TY_NODE_RANKS];
             int e;
 
@@ -237,7 +242,8 @@ static int each_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int64
         return e;
     for (int i = ty_req_seg(r, from); at < from + n; i++) {
         const struct ty_seg *s = &r->seg[i];
-        int64_t skip = at - s->at, k = s->count - skip < from + n - at ? s->count - skip : from + n - at;
+        int64_t skip = at - s->at,
+                k = s->count - skip < from + n - at ? s->count - skip : from + n - at;
         void *dst[1] = { s->out + (size_t)skip * r->size };
 
         if (k == 0)
@@ -304,7 +310,8 @@ int ty_allreduce_staged(struct ty_chan *ch, struct ty_req *r, enum ty_path path)
 /* ---- adasum ---- */
 
 /* a = the sum of a and b without what they have in common, in the order (lower rank, higher rank). */
-static void adasum_pair(const struct ty_req *r, unsigned char *a, const unsigned char *b, bool lower)
+static void adasum_pair(const struct ty_req *r, unsigned char *a, const unsigned char *b,
+                        bool lower)
 {
     for (int i = 0; i < r->nsegs; i++) {
         const struct ty_seg *s = &r->seg[i];
@@ -323,7 +330,8 @@ static void adasum_pair(const struct ty_req *r, unsigned char *a, const unsigned
 }
 
 /* other = the vector of the member me ^ bit.  Windows go through slots; all members of a node do as many barriers. */
-static int exchange_vectors(struct ty_chan *ch, const struct ty_req *r, const unsigned char *mine, unsigned char *other, int bit)
+static int exchange_vectors(struct ty_chan *ch, const struct ty_req *r, const unsigned char *mine,
+                            unsigned char *other, int bit)
 {
     int partner = ch->me ^ bit, lpartner = -1;
     int64_t bytes = ty_req_bytes(r);

@@ -22,7 +22,8 @@ static bool insert(struct ty_arena *a, int i, struct ty_piece p)
 {
     if (a->pieces == a->room) {
         int room = a->room ? a->room * 2 : 64;
-        struct ty_piece *more = FAULT("arena.alloc", NULL, realloc(a->piece, (size_t)room * sizeof *more));
+        struct ty_piece *more =
+            FAULT("arena.alloc", NULL, realloc(a->piece, (size_t)room * sizeof *more));
 
         if (!more)
             return false;

@@ -14,7 +14,8 @@
 
 /* ---- members ---- */
 
-static void find_nodes(struct ty_chan *ch, const int *node_of_world, const int *local_of_world, int rank)
+static void find_nodes(struct ty_chan *ch, const int *node_of_world, const int *local_of_world,
+                       int rank)
 {
     for (int i = 0; i < ch->n; i++) {
         int w = ch->world[i], k = 0;
@@ -59,9 +60,9 @@ static int find_rails(struct ty_chan *ch)
     return ch->rail ? 0 : -ENOMEM;
 }
 
-int ty_chan_new(struct ty_node *node, struct ty_net *net, const struct ty_select *select, int id, int slot, uint64_t epoch,
-                const int *world, int n, const int *node_of_world, const int *local_of_world, int rank,
-                struct ty_chan **ret)
+int ty_chan_new(struct ty_node *node, struct ty_net *net, const struct ty_select *select, int id,
+                int slot, uint64_t epoch, const int *world, int n, const int *node_of_world,
+                const int *local_of_world, int rank, struct ty_chan **ret)
 {
     struct ty_chan *ch = FAULT("chan.alloc", NULL, calloc(1, sizeof *ch));
 
@@ -109,6 +110,7 @@ struct ty_chan *ty_chan_free(struct ty_chan *ch)
     free(ch->leader);
     free(ch->rail);
     free(ch->batch);
+    free(ch->scratch);
     ty_map_done(&ch->by_digest);
     ty_map_done(&ch->by_name);
     ty_map_done(&ch->next);
@@ -125,14 +127,16 @@ void ty_chan_publish(struct ty_chan *ch, const struct ty_verdict *v)
     p->v = ch->mine = *v;
     atomic_store_explicit(&p->seq, ch->round, memory_order_release);
     ch->posted = true;
+    ch->agreed = ch->committed = ch->passed = ch->sent = false;
     ch->step = -1;
-    ch->sent = false;
     ty_node_ring(ch->node);
 }
 
 static bool has_posted(const struct ty_chan *ch, int local)
 {
-    return (int64_t)(atomic_load_explicit(&ty_chan_post(ch, local, ch->round)->seq, memory_order_acquire) - ch->round) >= 0;
+    return (int64_t)(atomic_load_explicit(&ty_chan_post(ch, local, ch->round)->seq,
+                                          memory_order_acquire) -
+                     ch->round) >= 0;
 }
 
 static bool all_posted(const struct ty_chan *ch)
@@ -164,8 +168,12 @@ static void combine_node(struct ty_chan *ch)
 /* Messages of the agreement: the top bit apart from those of data. */
 static uint64_t agreement_tag(const struct ty_chan *ch, int step)
 {
-    return 1ull << 63 | (ch->epoch & 0x7fff) << 48 | (uint64_t)ch->slot << 40 | (ch->round & 0xffffffff) << 8 | (uint64_t)step;
+    return 1ull << 63 | (ch->epoch & 0x3fff) << 48 | (uint64_t)ch->slot << 40 |
+           (ch->round & 0xffffffff) << 8 | (uint64_t)step;
 }
+#define STEP_COMMITTED 0xfe /* steps of the agreement end long before */
+#define STEP_GO 0xff
+
 static int from_of(const struct ty_chan *ch, int step)
 {
     return ch->leader[((ch->my_node - (1 << step)) % ch->nnodes + ch->nnodes) % ch->nnodes];
@@ -192,7 +200,8 @@ static int disseminate(struct ty_chan *ch)
                 return r;
             ch->sent = true;
         }
-        r = ty_net_check(ch->net, from_of(ch, ch->step), agreement_tag(ch, ch->step), &got, sizeof got, &len);
+        r = ty_net_check(ch->net, from_of(ch, ch->step), agreement_tag(ch, ch->step), &got,
+                         sizeof got, &len);
         if (r <= 0)
             return r;
         if (len != sizeof got)
@@ -226,13 +235,125 @@ static int agreed_between_nodes(struct ty_chan *ch, struct ty_verdict *ret)
 
 int ty_chan_agreed(struct ty_chan *ch, struct ty_verdict *ret)
 {
-    if (ch->net)
-        return agreed_between_nodes(ch, ret);
-    if (!all_posted(ch))
-        return 0;
-    combine_node(ch);
+    int r;
+
+    if (!ch->agreed) {
+        if (ch->net) {
+            r = agreed_between_nodes(ch, &ch->sum);
+            if (r <= 0)
+                return r;
+        } else {
+            if (!all_posted(ch))
+                return 0;
+            combine_node(ch);
+        }
+        ch->agreed = true;
+    }
     *ret = ch->sum;
     return 1;
+}
+
+/* ---- commitment ---- */
+
+static bool reached(_Atomic uint64_t *word, uint64_t round)
+{
+    return (int64_t)(atomic_load_explicit(word, memory_order_acquire) - round) >= 0;
+}
+
+/* May this rank commit itself: has the one before it? */
+static int my_turn(struct ty_chan *ch)
+{
+    char byte;
+    size_t len;
+
+    if (ch->lme > 0)
+        return reached(&ty_chan_phase(ch, ch->lme - 1)->committed, ch->round);
+    if (!ch->net || ch->my_node == 0)
+        return 1;
+    return ty_net_check(ch->net, ch->leader[ch->my_node - 1], agreement_tag(ch, STEP_COMMITTED),
+                        &byte, 1, &len);
+}
+
+/* The leader of a node whose members all have tells the next; that of the last node tells all. */
+static int pass_on(struct ty_chan *ch)
+{
+    int r = 0;
+
+    if (ch->passed || ch->lme != 0 ||
+        !reached(&ty_chan_phase(ch, ch->nlocal - 1)->committed, ch->round))
+        return 0;
+    ch->passed = true;
+    if (ch->my_node + 1 < ch->nnodes)
+        return ty_net_post(ch->net, ch->leader[ch->my_node + 1], agreement_tag(ch, STEP_COMMITTED),
+                           "", 1);
+    for (int k = 0; r == 0 && k < ch->nnodes - 1; k++)
+        r = ty_net_post(ch->net, ch->leader[k], agreement_tag(ch, STEP_GO), "", 1);
+    atomic_store_explicit(&ty_chan_phase(ch, 0)->go, ch->round, memory_order_release);
+    ty_node_ring(ch->node);
+    return r;
+}
+
+static int all_committed(struct ty_chan *ch)
+{
+    struct ty_phase *line = ty_chan_phase(ch, 0);
+    char byte;
+    size_t len;
+    int r;
+
+    if (!ch->net)
+        return reached(&ty_chan_phase(ch, ch->nlocal - 1)->committed, ch->round);
+    r = pass_on(ch);
+    if (r < 0 || reached(&line->go, ch->round))
+        return r < 0 ? r : 1;
+    if (ch->lme != 0)
+        return 0;
+    r = ty_net_check(ch->net, ch->leader[ch->nnodes - 1], agreement_tag(ch, STEP_GO), &byte, 1,
+                     &len);
+    if (r <= 0)
+        return r;
+    atomic_store_explicit(&line->go, ch->round, memory_order_release);
+    ty_node_ring(ch->node);
+    return 1;
+}
+
+int ty_chan_enter(struct ty_chan *ch, bool may)
+{
+    int r;
+
+    if (!ch->committed) {
+        if (!may)
+            return 0;
+        r = my_turn(ch);
+        if (r <= 0)
+            return r;
+        ch->committed = true;
+        atomic_store_explicit(&ty_chan_phase(ch, ch->lme)->committed, ch->round,
+                              memory_order_release);
+        ty_node_ring(ch->node);
+    }
+    return all_committed(ch);
+}
+
+/* Could ty_chan_enter give more than the last time? */
+static bool enter_news(struct ty_chan *ch, bool may)
+{
+    if (!ch->committed) {
+        if (!may)
+            return false;
+        if (ch->lme > 0)
+            return reached(&ty_chan_phase(ch, ch->lme - 1)->committed, ch->round);
+        return !ch->net || ch->my_node == 0 ||
+               ty_net_peek(ch->net, ch->leader[ch->my_node - 1], agreement_tag(ch, STEP_COMMITTED));
+    }
+    if (!ch->net)
+        return reached(&ty_chan_phase(ch, ch->nlocal - 1)->committed, ch->round);
+    if (reached(&ty_chan_phase(ch, 0)->go, ch->round))
+        return true;
+    if (ch->lme != 0)
+        return false;
+    if (!ch->passed && reached(&ty_chan_phase(ch, ch->nlocal - 1)->committed, ch->round))
+        return true;
+    return ty_net_peek(ch->net, ch->leader[ch->nnodes - 1], agreement_tag(ch, STEP_GO));
 }
 
 bool ty_chan_peer_posted(struct ty_chan *ch)
@@ -248,15 +369,19 @@ bool ty_chan_peer_posted(struct ty_chan *ch)
     return false;
 }
 
-bool ty_chan_news(struct ty_chan *ch)
+bool ty_chan_news(struct ty_chan *ch, bool may)
 {
     if (!ch->posted)
         return ch->comparing && ty_chan_peer_posted(ch);
+    if (ch->agreed)
+        return enter_news(ch, may);
     if (!ch->net)
         return all_posted(ch);
     if (ch->lme != 0)
-        return (int64_t)(atomic_load_explicit(&ty_chan_phase(ch, 0)->seq, memory_order_acquire) - ch->round) >= 0;
-    return ch->step < 0 ? all_posted(ch) : ty_net_peek(ch->net, from_of(ch, ch->step), agreement_tag(ch, ch->step));
+        return (int64_t)(atomic_load_explicit(&ty_chan_phase(ch, 0)->seq, memory_order_acquire) -
+                         ch->round) >= 0;
+    return ch->step < 0 ? all_posted(ch)
+                        : ty_net_peek(ch->net, from_of(ch, ch->step), agreement_tag(ch, ch->step));
 }
 
 int ty_chan_missing(const struct ty_chan *ch, int *ranks)
@@ -279,7 +404,8 @@ void ty_chan_next(struct ty_chan *ch)
 
 static bool behind(const struct ty_chan *ch, int local)
 {
-    return (int64_t)(atomic_load_explicit(&ty_chan_phase(ch, local)->phase, memory_order_acquire) - ch->phase) < 0;
+    return (int64_t)(atomic_load_explicit(&ty_chan_phase(ch, local)->phase, memory_order_acquire) -
+                     ch->phase) < 0;
 }
 static bool all_here(const struct ty_chan *ch)
 {
@@ -319,7 +445,7 @@ int ty_chan_barrier(struct ty_chan *ch)
     return 0;
 }
 
-uint64_t ty_chan_tag(struct ty_chan *ch)
+uint64_t ty_chan_tag(const struct ty_chan *ch)
 {
-    return (ch->epoch & 0x7fff) << 48 | (uint64_t)ch->slot << 40 | (++ch->messages & 0xffffffffff);
+    return (ch->epoch & 0x3fff) << 48 | (uint64_t)ch->slot << 40 | (ch->round & 0xffffff) << 16;
 }

@@ -9,6 +9,11 @@
  * raise in the same order; waiting for all phases is a barrier.  On a set that spans nodes the first member of each
  * node (its leader) agrees with the other leaders and publishes the verdict for its node.
  *
+ * What follows an agreement may block until all members do their part.  Where sets overlap, two ranks could each be in the
+ * part of another set and wait for the other for ever.  So with more than one set a rank first commits itself to a
+ * round, to one at a time, and goes on when all members have.  Members commit in their order (by node, then by place on
+ * the node), each after the one before it: like locks that are always taken in one order, this cannot end in a circle.
+ *
  * Indices: "member" is 0..n-1 in the set by rank of the world; "local" is 0..nlocal-1 among the members on this node.
  */
 #ifndef TY_COLL_CHAN_H
@@ -45,8 +50,10 @@ struct ty_post {
 };
 struct ty_phase {
     _Atomic uint64_t phase;
+    _Atomic uint64_t committed;        /* the round that this rank has committed itself to */
     _Alignas(64) _Atomic uint64_t seq; /* of the leader: the round of the verdict */
     struct ty_verdict v;
+    _Atomic uint64_t go;               /* of the leader: the round that all have committed themselves to */
 };
 _Static_assert(sizeof(struct ty_post) == TY_POST_BYTES, "posts fill their place");
 _Static_assert(sizeof(struct ty_phase) == TY_LINE, "phases fill their place");
@@ -79,11 +86,14 @@ struct ty_chan {
     struct ty_req **batch; /* [TY_BATCH] what is in the post */
     int step;       /* of the leaders' dissemination; -1: the node's posts are not all there */
     bool sent;
+    bool agreed;    /* sum is the verdict */
+    bool committed, passed; /* this rank has; as a leader it has told the next node */
     uint64_t phase;
     uint64_t windows; /* pairs of slots used */
-    uint64_t messages; /* exchanges over net, for tags */
     bool comparing; /* the last comparison of lists let nothing run */
     bool fresh;     /* something was submitted since */
+    void *scratch;  /* of the exchanges between nodes */
+    size_t scratch_bytes;
 
     /* operations: under the engine's lock */
     struct ty_req *oldest, *youngest;
@@ -141,8 +151,11 @@ void ty_chan_publish(struct ty_chan *ch, const struct ty_verdict *v);
 bool ty_chan_peer_posted(struct ty_chan *ch);
 /* After publish: 1 and the verdict when all members have; 0 not yet; -EIO and the like when messages cannot be sent. */
 int ty_chan_agreed(struct ty_chan *ch, struct ty_verdict *ret);
-/* A cheap look, for those about to sleep: could ty_chan_agreed or _peer_posted give more than the last time? */
-bool ty_chan_news(struct ty_chan *ch);
+/* A cheap look, for those about to sleep: could _peer_posted, _agreed or _enter (with `may`) give more than the last time? */
+bool ty_chan_news(struct ty_chan *ch, bool may);
+/* After the verdict: commit this rank, when its turn has come and `may` (it is committed to nothing else), and look whether all
+ * have: 1; 0 not yet (see ch->committed); or a negative errno. */
+int ty_chan_enter(struct ty_chan *ch, bool may);
 /* Local members that have not posted in this round: how many, their ranks of the world in ranks[]. */
 int ty_chan_missing(const struct ty_chan *ch, int *ranks);
 /* The next round begins. */
@@ -150,8 +163,8 @@ void ty_chan_next(struct ty_chan *ch);
 
 /* Wait for all local members: -EOWNERDEAD when the world has ended. */
 int ty_chan_barrier(struct ty_chan *ch);
-/* Tag for the next exchange between nodes: the same on all members, as long as they make the same calls. */
-uint64_t ty_chan_tag(struct ty_chan *ch);
+/* The tag of this round's messages between nodes: lanes keep the order within it. */
+uint64_t ty_chan_tag(const struct ty_chan *ch);
 /* What to look at while in an exchange: not 0 when the world has ended. */
 static inline const volatile uint32_t *ty_chan_stop(const struct ty_chan *ch)
 {

@@ -1,14 +1,15 @@
 /* compare.c - a round in which the lists of all members are compared, and what follows from it on this rank */
-#include "coll/engine.h"
-#include "coll/lists.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "coll/engine.h"
+#include "coll/lists.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Everybody's bytes, one after another; sizes[n]. */
-static int gather_lists(struct ty_chan *ch, const void *mine, size_t n, int64_t *sizes, unsigned char **all)
+static int gather_lists(struct ty_chan *ch, const void *mine, size_t n, int64_t *sizes,
+                        unsigned char **all)
 {
     int64_t size = (int64_t)n, sum = 0;
     int e = ty_gather_fixed(ch, &size, sizeof size, sizes);
@@ -63,8 +64,13 @@ static struct ty_req *own_of_name(const struct ty_chan *ch, const char *name)
 /* What a rank that has joined adds to an allreduce of the others. */
 static int make_zeros(struct ty_chan *ch, const struct ty_entry *e, struct ty_req **ret)
 {
-    struct ty_coll_call call = { .kind = e->kind, .name = e->name, .dtype = e->dtype, .op = e->op, .prescale = e->prescale,
-                                 .postscale = e->postscale, .nbufs = e->nsegs };
+    struct ty_coll_call call = { .kind = e->kind,
+                                 .name = e->name,
+                                 .dtype = e->dtype,
+                                 .op = e->op,
+                                 .prescale = e->prescale,
+                                 .postscale = e->postscale,
+                                 .nbufs = e->nsegs };
     struct ty_coll_buf *buf = calloc((size_t)e->nsegs + 1, sizeof *buf);
     struct ty_req *r = FAULT("compare.alloc", NULL, calloc(1, sizeof *r));
     size_t size = ty_coll_dtype_size(e->dtype);
@@ -82,7 +88,8 @@ static int make_zeros(struct ty_chan *ch, const struct ty_entry *e, struct ty_re
     }
     count = 0;
     for (int i = 0; i < e->nsegs; i++) {
-        buf[i] = (struct ty_coll_buf){ .data = zeros + (size_t)count * size, .count = e->counts[i] };
+        buf[i] =
+            (struct ty_coll_buf){ .data = zeros + (size_t)count * size, .count = e->counts[i] };
         count += e->counts[i];
     }
     call.in = call.out = buf;
@@ -130,7 +137,8 @@ static int run_own(struct ty_coll *c, struct ty_req *r)
     return e;
 }
 
-static void fail_own(struct ty_coll *c, struct ty_chan *ch, const struct ty_decision *d, struct ty_req *r)
+static void fail_own(struct ty_coll *c, struct ty_chan *ch, const struct ty_decision *d,
+                     struct ty_req *r)
 {
     if (d->every_kind)
         r = own_of_name(ch, d->entry->name);

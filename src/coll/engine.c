@@ -20,8 +20,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOST_NEWS_US 2000000 /* a broken connection is told to us twice; the second time says who it was */
-#define HISTORY_MAX 65536    /* names that are made up anew each time must not fill memory */
+#define LOST_NEWS_US \
+    2000000 /* a broken connection is told to us twice; the second time says who it was */
+#define HISTORY_MAX 65536 /* names that are made up anew each time must not fill memory */
 
 /* ---- ends ---- */
 
@@ -83,7 +84,8 @@ void ty_engine_fail_pending(struct ty_coll *c, struct ty_chan *ch, int code, con
     while (ch->oldest) {
         struct ty_req *r = ch->oldest;
 
-        snprintf(full, sizeof full, "%s failed: %s", ty_req_title(r->kind, r->name, title, sizeof title), text);
+        snprintf(full, sizeof full, "%s failed: %s",
+                 ty_req_title(r->kind, r->name, title, sizeof title), text);
         ty_engine_unlink(r);
         ty_engine_complete(c, r, code, full);
     }
@@ -110,21 +112,30 @@ static void end_by(struct ty_coll *c, uint64_t word)
     switch ((enum ty_end)(word >> 32)) {
     case TY_END_LEFT:
         code = -ESHUTDOWN;
-        snprintf(text, sizeof text, "rank %d has shut down; either it has finished, or an exception ended it: see its log", rank);
+        snprintf(
+            text, sizeof text,
+            "rank %d has shut down; either it has finished, or an exception ended it: see its log",
+            rank);
         break;
     case TY_END_CUT:
-        snprintf(text, sizeof text, "rank %d cannot be reached any more: its process, its host or the network is gone", rank);
+        snprintf(text, sizeof text,
+                 "rank %d cannot be reached any more: its process, its host or the network is gone",
+                 rank);
         break;
     case TY_END_STALLED:
         code = -ETIMEDOUT;
-        snprintf(text, sizeof text, "rank %d ended the job because an operation was stalled for too long", rank);
+        snprintf(text, sizeof text,
+                 "rank %d ended the job because an operation was stalled for too long", rank);
         break;
     case TY_END_FAILED:
-        snprintf(text, sizeof text, "rank %d could not take part in an operation (out of memory, or an error of its system)",
-                 rank);
+        snprintf(
+            text, sizeof text,
+            "rank %d could not take part in an operation (out of memory, or an error of its system)",
+            rank);
         break;
     default:
-        snprintf(text, sizeof text, "rank %d has died: its process was killed or ended without shutting down", rank);
+        snprintf(text, sizeof text,
+                 "rank %d has died: its process was killed or ended without shutting down", rank);
     }
     ty_engine_end(c, code, text);
 }
@@ -149,13 +160,15 @@ static void end_by_failure(struct ty_coll *c, int code)
     int64_t until = ty_mono_us() + LOST_NEWS_US;
     char text[160];
 
-    while ((code == -ECONNRESET || code == -ECANCELED) && !ty_node_broken(c->node) && ty_mono_us() < until)
+    while ((code == -ECONNRESET || code == -ECANCELED) && !ty_node_broken(c->node) &&
+           ty_mono_us() < until)
         ty_node_sleep(c->node, never, NULL, 1000);
     if (ty_node_broken(c->node)) {
         end_by(c, ty_node_broken(c->node));
         return;
     }
-    snprintf(text, sizeof text, "this rank could not do its part of an operation: %s", strerror(-code));
+    snprintf(text, sizeof text, "this rank could not do its part of an operation: %s",
+             strerror(-code));
     ty_engine_end(c, code, text);
     ty_engine_lost(c, c->rank, TY_END_FAILED);
 }
@@ -204,7 +217,8 @@ static struct ty_req *choose(struct ty_coll *c, struct ty_chan *ch)
 
 static bool small(const struct ty_req *r)
 {
-    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM && ty_req_bytes(r) <= TY_INLINE_BYTES;
+    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM &&
+           ty_req_bytes(r) <= TY_INLINE_BYTES;
 }
 static bool chains(const struct ty_req *r)
 {
@@ -216,7 +230,9 @@ static bool fits(const struct ty_req *r, uint32_t flags)
 {
     if (!chains(r))
         return false;
-    return flags & TY_POST_DIRECT ? r->arena : flags & TY_POST_INLINE ? small(r) : !small(r) && !r->arena;
+    return flags & TY_POST_DIRECT   ? r->arena
+           : flags & TY_POST_INLINE ? small(r)
+                                    : !small(r) && !r->arena;
 }
 
 /* The operations that go into one post, from `first` on: all small, or all in the arena, or all neither. */
@@ -286,7 +302,8 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
     switch (r->kind) {
     case TY_COLL_ALLREDUCE:
         c->stats.path_ops[staged_path(c, r)]++;
-        return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r) : ty_allreduce_staged(ch, r, staged_path(c, r));
+        return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r)
+                                       : ty_allreduce_staged(ch, r, staged_path(c, r));
     case TY_COLL_SET_ADD:
         return ty_engine_set_add(c, r);
     case TY_COLL_SET_REMOVE:
@@ -355,6 +372,12 @@ static int run_batch(struct ty_coll *c, struct ty_chan *ch, const struct ty_verd
     return 0;
 }
 
+/* Can what follows block, while another set that shares ranks with this one blocks for us? */
+static bool may_block(const struct ty_coll *c, const struct ty_chan *ch, const struct ty_verdict *v)
+{
+    return c->nsets > 1 && (ch->net || !(v->flags & TY_POST_INLINE) || v->flags & TY_POST_ANY);
+}
+
 /* One step of a channel; true when a round has been run. */
 static bool step(struct ty_coll *c, struct ty_chan *ch)
 {
@@ -364,10 +387,17 @@ static bool step(struct ty_coll *c, struct ty_chan *ch)
     if (!post(c, ch))
         return false;
     e = ty_chan_agreed(ch, &v);
+    if (e > 0 && may_block(c, ch, &v)) {
+        e = ty_chan_enter(ch, c->entered == NULL);
+        if (ch->committed)
+            c->entered = ch;
+    }
     if (e == 0)
         return false;
     if (e > 0)
-        e = v.flags & (TY_POST_DIFFER | TY_POST_LISTS | TY_POST_JOINED) ? ty_engine_compare(c, ch) : run_batch(c, ch, &v);
+        e = v.flags & TY_POST_ANY ? ty_engine_compare(c, ch) : run_batch(c, ch, &v);
+    if (c->entered == ch)
+        c->entered = NULL;
     if (e < 0)
         end_by_failure(c, e);
     ty_chan_next(ch);
@@ -379,7 +409,8 @@ static bool step_all(struct ty_coll *c)
     bool did = false;
 
     for (int i = 0; i < c->nsets && !c->ended; i++)
-        if (c->set[i]->ch && (c->set[i]->ch->pending || c->set[i]->ch->posted || c->set[i]->ch->comparing))
+        if (c->set[i]->ch &&
+            (c->set[i]->ch->pending || c->set[i]->ch->posted || c->set[i]->ch->comparing))
             did |= step(c, c->set[i]->ch);
     return did;
 }
@@ -397,10 +428,11 @@ static bool news(void *ctx)
     const struct rest *rest = ctx;
     struct ty_coll *c = rest->c;
 
-    if (atomic_load_explicit(&c->submits, memory_order_acquire) != rest->seen || ty_node_poisoned(c->node))
+    if (atomic_load_explicit(&c->submits, memory_order_acquire) != rest->seen ||
+        ty_node_poisoned(c->node))
         return true;
     for (int i = 0; i < c->nsets; i++)
-        if (c->set[i]->ch && ty_chan_news(c->set[i]->ch))
+        if (c->set[i]->ch && ty_chan_news(c->set[i]->ch, c->entered == NULL))
             return true;
     return false;
 }
@@ -509,7 +541,8 @@ static bool sleep_until(struct ty_coll *c, int64_t until_us)
     int r;
 
     c->sleepers++;
-    r = until_us < 0 ? pthread_cond_wait(&c->changed, &c->lock) : pthread_cond_timedwait(&c->changed, &c->lock, &t);
+    r = until_us < 0 ? pthread_cond_wait(&c->changed, &c->lock)
+                     : pthread_cond_timedwait(&c->changed, &c->lock, &t);
     c->sleepers--;
     return r != ETIMEDOUT;
 }
@@ -626,9 +659,11 @@ static int refuse_name(const struct ty_coll_call *call, struct ty_error *err)
 {
     char title[160];
 
-    return ty_error_set(err, -EEXIST,
-                        "cannot submit %s: an operation of that name is in flight on this rank (a duplicate name); wait for it, "
-                        "or give another name", ty_req_title(call->kind, call->name, title, sizeof title));
+    return ty_error_set(
+        err, -EEXIST,
+        "cannot submit %s: an operation of that name is in flight on this rank (a duplicate name); wait for it, "
+        "or give another name",
+        ty_req_title(call->kind, call->name, title, sizeof title));
 }
 
 static bool all_in_arena(const struct ty_coll *c, const struct ty_req *r)
@@ -640,19 +675,24 @@ static bool all_in_arena(const struct ty_coll *c, const struct ty_req *r)
 }
 
 /* The set of a call; joins, and what makes sets, are of the world. */
-static struct ty_set *set_of(struct ty_coll *c, const struct ty_coll_call *call, struct ty_error *err)
+static struct ty_set *set_of(struct ty_coll *c, const struct ty_coll_call *call,
+                             struct ty_error *err)
 {
     bool world = call->kind == TY_COLL_SET_ADD || call->kind == TY_COLL_SET_REMOVE;
     struct ty_set *s = ty_engine_set(c, world ? 0 : call->set);
 
     if (!s || (call->kind == TY_COLL_SET_REMOVE && !ty_engine_set(c, call->set))) {
         ty_error_set(err, -EINVAL, "cannot submit %s: there is no process set %d",
-                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind) : "an operation", call->set);
+                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind)
+                                                          : "an operation",
+                     call->set);
         return NULL;
     }
     if (!s->ch) {
         ty_error_set(err, -EINVAL, "cannot submit %s: rank %d is not a member of process set %d",
-                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind) : "an operation", c->rank, call->set);
+                     (unsigned)call->kind < TY_COLL_KINDS ? ty_coll_kind_name(call->kind)
+                                                          : "an operation",
+                     c->rank, call->set);
         return NULL;
     }
     return s;
@@ -661,10 +701,13 @@ static struct ty_set *set_of(struct ty_coll *c, const struct ty_coll_call *call,
 static int check_open(const struct ty_coll *c, struct ty_error *err)
 {
     if (c->forked)
-        return ty_error_set(err, -ESHUTDOWN, "cannot use the collectives of rank %d in a forked child; its parent has them",
-                            c->rank);
+        return ty_error_set(
+            err, -ESHUTDOWN,
+            "cannot use the collectives of rank %d in a forked child; its parent has them",
+            c->rank);
     if (c->stop)
-        return ty_error_set(err, -ESHUTDOWN, "the collectives of rank %d are being shut down", c->rank);
+        return ty_error_set(err, -ESHUTDOWN, "the collectives of rank %d are being shut down",
+                            c->rank);
     return c->ended ? ty_error_set(err, c->ended, "%s", c->end_text) : 0;
 }
 
@@ -696,7 +739,8 @@ static void link_req(struct ty_coll *c, struct ty_chan *ch, struct ty_req *r)
 }
 
 /* Check, copy, and put into the channel's lists.  With the lock. */
-static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_req *r, struct ty_error *err)
+static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_req *r,
+                 struct ty_error *err)
 {
     struct ty_set *s;
     uint64_t old;
@@ -716,7 +760,8 @@ static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_r
         ty_req_done(r);
         return refuse_name(call, err);
     }
-    if (ty_map_reserve(&s->ch->by_digest) < 0 || ty_map_reserve(&s->ch->by_name) < 0 || ty_map_reserve(&s->ch->next) < 0) {
+    if (ty_map_reserve(&s->ch->by_digest) < 0 || ty_map_reserve(&s->ch->by_name) < 0 ||
+        ty_map_reserve(&s->ch->next) < 0) {
         ty_req_done(r);
         return ty_error_oom(err);
     }
@@ -765,7 +810,9 @@ static struct ty_req *find(struct ty_coll *c, int64_t handle)
 {
     uint64_t r;
 
-    return handle > 0 && ty_map_get(&c->by_handle, (uint64_t)handle, &r) ? (struct ty_req *)(uintptr_t)r : NULL;
+    return handle > 0 && ty_map_get(&c->by_handle, (uint64_t)handle, &r)
+               ? (struct ty_req *)(uintptr_t)r
+               : NULL;
 }
 
 int ty_coll_poll(struct ty_coll *c, int64_t handle)
@@ -802,7 +849,8 @@ static int outcome(struct ty_req *r, struct ty_coll_result *ret, struct ty_error
     return 0;
 }
 
-int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty_coll_result *ret, struct ty_error *err)
+int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty_coll_result *ret,
+                    struct ty_error *err)
 {
     int64_t begun = ty_mono_us();
     struct ty_req *r;
@@ -814,8 +862,10 @@ int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty
     r = find(c, handle);
     if (!r) {
         pthread_mutex_unlock(&c->lock);
-        return ty_error_set(err, -ENOENT, "there is no operation with handle %lld: it was never submitted, or was waited for",
-                            (long long)handle);
+        return ty_error_set(
+            err, -ENOENT,
+            "there is no operation with handle %lld: it was never submitted, or was waited for",
+            (long long)handle);
     }
     if (!await(c, r, timeout_ms < 0 ? -1 : begun + (int64_t)timeout_ms * 1000)) {
         e = -EAGAIN;
@@ -829,12 +879,14 @@ int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty
     return e;
 }
 
-int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret, struct ty_error *err)
+int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret,
+                 struct ty_error *err)
 {
     return ty_coll_wait_ms(c, handle, -1, ret, err);
 }
 
-int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret, struct ty_error *err)
+int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
+               struct ty_error *err)
 {
     struct ty_req r;
     int e;

@@ -54,6 +54,7 @@ struct ty_coll {
     struct ty_req *spare;
     struct ty_set *set[TY_NODE_SETS]; /* the first nsets */
     int nsets, next_set;
+    struct ty_chan *entered; /* the driver's: the set that this rank has committed itself to */
     uint64_t slots;      /* in use, a bit each */
     uint64_t epoch;      /* of the next set */
 

@@ -41,17 +41,27 @@ uint64_t ty_list_pairing(const struct ty_req *r, int before)
 
 static size_t entry_bytes(const struct ty_req *r)
 {
-    return sizeof(struct wire) + (size_t)r->nsegs * 8 + (r->nsegs ? (size_t)r->seg[0].ndims * 8 : 0) +
+    return sizeof(struct wire) + (size_t)r->nsegs * 8 +
+           (r->nsegs ? (size_t)r->seg[0].ndims * 8 : 0) +
            (r->name ? (strlen(r->name) + 8) / 8 * 8 : 0);
 }
 
-static unsigned char *write_entry(unsigned char *at, const struct ty_req *r, int before, int64_t now_us)
+static unsigned char *write_entry(unsigned char *at, const struct ty_req *r, int before,
+                                  int64_t now_us)
 {
     static const unsigned char key[crypto_shorthash_KEYBYTES] = "trainyard.name.";
-    struct wire w = { .pairing = ty_list_pairing(r, before), .digest = r->digest, .kind = (uint8_t)r->kind,
-                      .dtype = (uint8_t)r->dtype, .op = (uint8_t)r->op, .device = r->device >= 0, .root = r->root,
-                      .nsegs = r->nsegs, .ndims = r->nsegs ? r->seg[0].ndims : 0, .prescale = r->prescale,
-                      .postscale = r->postscale, .age_us = now_us - r->submitted_us,
+    struct wire w = { .pairing = ty_list_pairing(r, before),
+                      .digest = r->digest,
+                      .kind = (uint8_t)r->kind,
+                      .dtype = (uint8_t)r->dtype,
+                      .op = (uint8_t)r->op,
+                      .device = r->device >= 0,
+                      .root = r->root,
+                      .nsegs = r->nsegs,
+                      .ndims = r->nsegs ? r->seg[0].ndims : 0,
+                      .prescale = r->prescale,
+                      .postscale = r->postscale,
+                      .age_us = now_us - r->submitted_us,
                       .name = r->name ? (uint32_t)strlen(r->name) + 1 : 0 };
 
     if (r->name)
@@ -111,13 +121,23 @@ static bool read_entry(const unsigned char **at, const unsigned char *end, struc
     memcpy(&w, *at, sizeof w);
     *at += sizeof w;
     left = (size_t)(end - *at);
-    if (w.kind >= TY_COLL_KINDS || w.dtype >= TY_COLL_DTYPES || w.op >= TY_COLL_OPS || w.nsegs < 0 || w.ndims < 0 ||
-        w.ndims > TY_COLL_DIMS || (size_t)w.nsegs > left / 8 || w.name > left ||
-        ((size_t)w.nsegs + (size_t)w.ndims) * 8 + (w.name + 7u) / 8 * 8 > left)
+    if (w.kind >= TY_COLL_KINDS || w.dtype >= TY_COLL_DTYPES || w.op >= TY_COLL_OPS ||
+        w.nsegs < 0 || w.ndims < 0 || w.ndims > TY_COLL_DIMS || (size_t)w.nsegs > left / 8 ||
+        w.name > left || ((size_t)w.nsegs + (size_t)w.ndims) * 8 + (w.name + 7u) / 8 * 8 > left)
         return false;
-    *e = (struct ty_entry){ .pairing = w.pairing, .base = w.base, .digest = w.digest, .kind = w.kind, .dtype = w.dtype,
-                            .op = w.op, .device = w.device, .root = w.root, .nsegs = w.nsegs, .ndims = w.ndims,
-                            .prescale = w.prescale, .postscale = w.postscale, .age_us = w.age_us };
+    *e = (struct ty_entry){ .pairing = w.pairing,
+                            .base = w.base,
+                            .digest = w.digest,
+                            .kind = w.kind,
+                            .dtype = w.dtype,
+                            .op = w.op,
+                            .device = w.device,
+                            .root = w.root,
+                            .nsegs = w.nsegs,
+                            .ndims = w.ndims,
+                            .prescale = w.prescale,
+                            .postscale = w.postscale,
+                            .age_us = w.age_us };
     e->counts = (const int64_t *)*at;
     *at += (size_t)w.nsegs * 8;
     e->dims = (const int64_t *)*at;
@@ -194,36 +214,44 @@ static bool same_shape(const struct ty_entry *a, const struct ty_entry *b)
 }
 
 /* The first thing in which a (of rank ra) and b (of rank rb) differ. */
-static void difference(const struct ty_entry *a, int ra, const struct ty_entry *b, int rb, char *buf, size_t cap)
+static void difference(const struct ty_entry *a, int ra, const struct ty_entry *b, int rb,
+                       char *buf, size_t cap)
 {
     char x[160], y[160];
 
     if (a->dtype != b->dtype) {
-        snprintf(buf, cap, "mismatched data types: rank %d gave %s, rank %d %s", ra, ty_coll_dtype_name(a->dtype), rb,
-                 ty_coll_dtype_name(b->dtype));
+        snprintf(buf, cap, "mismatched data types: rank %d gave %s, rank %d %s", ra,
+                 ty_coll_dtype_name(a->dtype), rb, ty_coll_dtype_name(b->dtype));
     } else if (a->device != b->device) {
-        snprintf(buf, cap, "mixed devices: rank %d gave a tensor on the %s, rank %d on the %s", ra, a->device ? "GPU" : "CPU",
-                 rb, b->device ? "GPU" : "CPU");
+        snprintf(buf, cap, "mixed devices: rank %d gave a tensor on the %s, rank %d on the %s", ra,
+                 a->device ? "GPU" : "CPU", rb, b->device ? "GPU" : "CPU");
     } else if (a->nsegs != b->nsegs) {
-        snprintf(buf, cap, "mismatched group sizes: rank %d gave %d tensors, rank %d %d", ra, a->nsegs, rb, b->nsegs);
+        snprintf(buf, cap, "mismatched group sizes: rank %d gave %d tensors, rank %d %d", ra,
+                 a->nsegs, rb, b->nsegs);
     } else if (!same_shape(a, b)) {
         shape_text(a, x, sizeof x);
         shape_text(b, y, sizeof y);
-        snprintf(buf, cap, "mismatched %s tensor shapes: rank %d gave %s, rank %d %s", ty_coll_kind_name(a->kind), ra, x, rb, y);
+        snprintf(buf, cap, "mismatched %s tensor shapes: rank %d gave %s, rank %d %s",
+                 ty_coll_kind_name(a->kind), ra, x, rb, y);
     } else if (a->op != b->op) {
-        snprintf(buf, cap, "mismatched reduction operations: rank %d gave %s, rank %d %s", ra, ty_coll_op_name(a->op), rb,
-                 ty_coll_op_name(b->op));
+        snprintf(buf, cap, "mismatched reduction operations: rank %d gave %s, rank %d %s", ra,
+                 ty_coll_op_name(a->op), rb, ty_coll_op_name(b->op));
     } else if (a->root != b->root) {
-        snprintf(buf, cap, "mismatched root ranks: rank %d gave %d, rank %d %d", ra, a->root, rb, b->root);
+        snprintf(buf, cap, "mismatched root ranks: rank %d gave %d, rank %d %d", ra, a->root, rb,
+                 b->root);
     } else if (a->prescale != b->prescale) {
-        snprintf(buf, cap, "mismatched prescale factors: rank %d gave %g, rank %d %g", ra, a->prescale, rb, b->prescale);
+        snprintf(buf, cap, "mismatched prescale factors: rank %d gave %g, rank %d %g", ra,
+                 a->prescale, rb, b->prescale);
     } else if (a->postscale != b->postscale) {
-        snprintf(buf, cap, "mismatched postscale factors: rank %d gave %g, rank %d %g", ra, a->postscale, rb, b->postscale);
+        snprintf(buf, cap, "mismatched postscale factors: rank %d gave %g, rank %d %g", ra,
+                 a->postscale, rb, b->postscale);
     } else {
         for (int i = 0; i < a->nsegs; i++)
             if (a->counts[i] != b->counts[i]) {
-                snprintf(buf, cap, "mismatched shapes in the group: of its tensor %d rank %d gave %lld elements, rank %d %lld",
-                         i, ra, (long long)a->counts[i], rb, (long long)b->counts[i]);
+                snprintf(
+                    buf, cap,
+                    "mismatched shapes in the group: of its tensor %d rank %d gave %lld elements, rank %d %lld",
+                    i, ra, (long long)a->counts[i], rb, (long long)b->counts[i]);
                 return;
             }
         snprintf(buf, cap, "ranks %d and %d gave different arguments", ra, rb);
@@ -247,7 +275,8 @@ static const struct ty_entry *find(const struct ty_map *m, const struct ty_list 
 struct look {
     const struct ty_list *lists;
     const int *world;
-    int n, first, joined; /* first: the first member that has not joined; joined: one that has, or -1 */
+    int n, first,
+        joined; /* first: the first member that has not joined; joined: one that has, or -1 */
     struct ty_map *by_pairing, *by_base; /* [n] */
 };
 
@@ -267,7 +296,8 @@ static int index_lists(struct look *k)
 }
 
 /* What becomes of e, of the first member: 1 runs, -1 fails with text, 0 waits. */
-static int look_at(const struct look *k, const struct ty_entry *e, char *text, size_t cap, bool *every_kind)
+static int look_at(const struct look *k, const struct ty_entry *e, char *text, size_t cap,
+                   bool *every_kind)
 {
     bool everywhere = true, named_everywhere = e->base != 0;
     const struct ty_entry *other = NULL;
@@ -298,8 +328,10 @@ static int look_at(const struct look *k, const struct ty_entry *e, char *text, s
     }
     *every_kind = !everywhere && named_everywhere;
     if (*every_kind) {
-        snprintf(text, cap, "%s failed: mismatched operations: rank %d called %s, rank %d %s for the same name", title, mine,
-                 ty_coll_kind_name(e->kind), other_rank, ty_coll_kind_name(other->kind));
+        snprintf(
+            text, cap,
+            "%s failed: mismatched operations: rank %d called %s, rank %d %s for the same name",
+            title, mine, ty_coll_kind_name(e->kind), other_rank, ty_coll_kind_name(other->kind));
         return -1;
     }
     if (!everywhere)
@@ -310,8 +342,11 @@ static int look_at(const struct look *k, const struct ty_entry *e, char *text, s
         return -1;
     }
     if (k->joined >= 0 && (!takes_part_without_data(e->kind) || e->op == TY_COLL_ADASUM)) {
-        snprintf(text, cap, "%s failed: it is not supported with join: rank %d has joined, and can take part in allreduce and "
-                            "barrier alone", title, k->world[k->joined]);
+        snprintf(
+            text, cap,
+            "%s failed: it is not supported with join: rank %d has joined, and can take part in allreduce and "
+            "barrier alone",
+            title, k->world[k->joined]);
         return -1;
     }
     return 1;
@@ -383,7 +418,8 @@ void ty_decisions_done(struct ty_decisions *d)
     memset(d, 0, sizeof *d);
 }
 
-int ty_lists_missing(const struct ty_list *lists, int n, const int *world, uint64_t pairing, int *ranks)
+int ty_lists_missing(const struct ty_list *lists, int n, const int *world, uint64_t pairing,
+                     int *ranks)
 {
     int missing = 0;
 

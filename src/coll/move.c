@@ -5,9 +5,9 @@
  * reads, every member of the node goes through the same number of windows.
  */
 #include "coll/move.h"
+#include "base/fault.h"
 #include "coll/cross.h"
 #include "coll/reduce.h"
-#include "base/fault.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,8 @@ static int64_t least(int64_t a, int64_t b)
 /* ---- bytes from all to all ---- */
 
 /* Between the ranks of this node: windows of the largest piece. */
-static int gather_on_node(struct ty_chan *ch, const void *in, const int64_t *sizes, const int64_t *at, unsigned char *out)
+static int gather_on_node(struct ty_chan *ch, const void *in, const int64_t *sizes,
+                          const int64_t *at, unsigned char *out)
 {
     int64_t most = 0;
     int e = 0;
@@ -44,13 +45,15 @@ static int gather_on_node(struct ty_chan *ch, const void *in, const int64_t *siz
 }
 
 /* Member i is met in step i - me: whom I send to receives from me in the same step. */
-static int gather_between_nodes(struct ty_chan *ch, const void *in, const int64_t *sizes, const int64_t *at, unsigned char *out)
+static int gather_between_nodes(struct ty_chan *ch, const void *in, const int64_t *sizes,
+                                const int64_t *at, unsigned char *out)
 {
     for (int step = 1; step < ch->n; step++) {
         int to = (ch->me + step) % ch->n, from = (ch->me - step + ch->n) % ch->n, e;
 
         e = ty_cross_exchange(ch, ch->node_of[to] == ch->my_node ? -1 : to, in, sizes[ch->me],
-                              ch->node_of[from] == ch->my_node ? -1 : from, out + at[from], sizes[from]);
+                              ch->node_of[from] == ch->my_node ? -1 : from, out + at[from],
+                              sizes[from]);
         if (e < 0)
             return e;
     }
@@ -136,11 +139,13 @@ static int broadcast_between_nodes(struct ty_chan *ch, struct ty_req *r, int roo
         if (v != 0) {
             int parent = (v - bit + home) % n;
 
-            e = ty_cross_exchange(ch, -1, NULL, 0, parent == home ? root : ty_chan_leader(ch, parent), s->out, bytes);
+            e = ty_cross_exchange(
+                ch, -1, NULL, 0, parent == home ? root : ty_chan_leader(ch, parent), s->out, bytes);
         }
         for (int b = bit >> 1; e == 0 && b > 0; b >>= 1)
             if (v + b < n)
-                e = ty_cross_exchange(ch, ty_chan_leader(ch, (v + b + home) % n), v ? s->out : s->in, bytes, -1, NULL, 0);
+                e = ty_cross_exchange(ch, ty_chan_leader(ch, (v + b + home) % n),
+                                      v ? s->out : s->in, bytes, -1, NULL, 0);
     }
     return e;
 }
@@ -177,9 +182,11 @@ static int64_t first_row(int64_t rows, int n, int i)
 
 /* This node's sum of what belongs to the members, window by window: a slot holds the same part of each one's block.
  * sum[i] receives for member i where this rank is to have it: `mine` alone on one node. */
-static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const struct ty_seg *s, double factor)
+static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const struct ty_seg *s,
+                           double factor)
 {
-    int64_t row = ty_seg_row(s), rows = s->dims[0], part = TY_SLOT_BYTES / ch->n / 64 * 64 / (int64_t)r->size;
+    int64_t row = ty_seg_row(s), rows = s->dims[0],
+            part = TY_SLOT_BYTES / ch->n / 64 * 64 / (int64_t)r->size;
     int64_t longest = (first_row(rows, ch->n, 1) - 0) * row;
     const void *src[TY_NODE_RANKS];
     int e = 0;
@@ -190,15 +197,17 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
         int64_t n;
 
         for (int i = 0; i < ch->n; i++) {
-            int64_t first = first_row(rows, ch->n, i) * row + at, past = first_row(rows, ch->n, i + 1) * row;
+            int64_t first = first_row(rows, ch->n, i) * row + at,
+                    past = first_row(rows, ch->n, i + 1) * row;
 
             n = least(past - first, part);
             if (n > 0)
-                ty_scale_to(r->dtype, slot + (size_t)(i * part) * r->size, s->in + (size_t)first * r->size, (size_t)n,
-                            r->load_scale);
+                ty_scale_to(r->dtype, slot + (size_t)(i * part) * r->size,
+                            s->in + (size_t)first * r->size, (size_t)n, r->load_scale);
         }
         e = ty_chan_barrier(ch);
-        n = least((first_row(rows, ch->n, ch->me + 1) - first_row(rows, ch->n, ch->me)) * row - at, part);
+        n = least((first_row(rows, ch->n, ch->me + 1) - first_row(rows, ch->n, ch->me)) * row - at,
+                  part);
         if (e == 0 && n > 0) {
             void *dst[1] = { s->out + (size_t)at * r->size };
 
@@ -216,22 +225,26 @@ static int scatter_between_nodes(struct ty_chan *ch, const struct ty_req *r)
     struct ty_req all = *r;
     int e;
 
-    all.block = FAULT("scatter.alloc", NULL, malloc((size_t)r->nsegs * sizeof *all.seg + (size_t)ty_req_bytes(r) + 64));
+    all.block = FAULT("scatter.alloc", NULL,
+                      malloc((size_t)r->nsegs * sizeof *all.seg + (size_t)ty_req_bytes(r) + 64));
     if (!all.block)
         return -ENOMEM;
     all.kind = TY_COLL_ALLREDUCE;
     all.seg = all.block;
     for (int i = 0; i < r->nsegs; i++) {
         all.seg[i] = r->seg[i];
-        all.seg[i].out = (unsigned char *)all.block + (size_t)r->nsegs * sizeof *all.seg + (size_t)r->seg[i].at * r->size;
+        all.seg[i].out = (unsigned char *)all.block + (size_t)r->nsegs * sizeof *all.seg +
+                         (size_t)r->seg[i].at * r->size;
     }
     e = ty_allreduce_staged(ch, &all, TY_PATH_SLICES);
     for (int i = 0; e == 0 && i < r->nsegs; i++) {
         const struct ty_seg *s = &r->seg[i];
-        int64_t row = ty_seg_row(s), a = first_row(s->dims[0], ch->n, ch->me), b = first_row(s->dims[0], ch->n, ch->me + 1);
+        int64_t row = ty_seg_row(s), a = first_row(s->dims[0], ch->n, ch->me),
+                b = first_row(s->dims[0], ch->n, ch->me + 1);
 
         if (a < b && row)
-            memcpy(s->out, all.seg[i].out + (size_t)(a * row) * r->size, (size_t)((b - a) * row) * r->size);
+            memcpy(s->out, all.seg[i].out + (size_t)(a * row) * r->size,
+                   (size_t)((b - a) * row) * r->size);
     }
     free(all.block);
     return e;
@@ -314,8 +327,8 @@ static int64_t start_of(const struct ty_chan *ch, const int64_t *all, int i, int
     return sum;
 }
 
-static int alltoall_on_node(struct ty_chan *ch, struct ty_req *r, const int64_t *all, int64_t row, const int64_t *at,
-                            unsigned char *out)
+static int alltoall_on_node(struct ty_chan *ch, struct ty_req *r, const int64_t *all, int64_t row,
+                            const int64_t *at, unsigned char *out)
 {
     int64_t most = 0;
     int e = 0;
@@ -334,25 +347,29 @@ static int alltoall_on_node(struct ty_chan *ch, struct ty_req *r, const int64_t 
         e = ty_chan_barrier(ch);
         for (int l = 0; e == 0 && l < ch->nlocal; l++) {
             int i = ch->member[l];
-            int64_t first = start_of(ch, all, i, ch->me) * row, past = first + all[i * ch->n + ch->me] * row;
+            int64_t first = start_of(ch, all, i, ch->me) * row,
+                    past = first + all[i * ch->n + ch->me] * row;
             int64_t a = first > from ? first : from, b = least(past, from + TY_SLOT_BYTES);
 
             if (a < b)
-                memcpy(out + at[i] + (a - first), ty_chan_slot(ch, l, w) + (a - from), (size_t)(b - a));
+                memcpy(out + at[i] + (a - first), ty_chan_slot(ch, l, w) + (a - from),
+                       (size_t)(b - a));
         }
     }
     return e;
 }
 
-static int alltoall_between_nodes(struct ty_chan *ch, struct ty_req *r, const int64_t *all, int64_t row, const int64_t *at,
-                                  unsigned char *out)
+static int alltoall_between_nodes(struct ty_chan *ch, struct ty_req *r, const int64_t *all,
+                                  int64_t row, const int64_t *at, unsigned char *out)
 {
     for (int step = 1; step < ch->n; step++) {
         int to = (ch->me + step) % ch->n, from = (ch->me - step + ch->n) % ch->n, e;
 
         e = ty_cross_exchange(ch, ch->node_of[to] == ch->my_node ? -1 : to,
-                              r->seg[0].in + start_of(ch, all, ch->me, to) * row, all[ch->me * ch->n + to] * row,
-                              ch->node_of[from] == ch->my_node ? -1 : from, out + at[from], all[from * ch->n + ch->me] * row);
+                              r->seg[0].in + start_of(ch, all, ch->me, to) * row,
+                              all[ch->me * ch->n + to] * row,
+                              ch->node_of[from] == ch->my_node ? -1 : from, out + at[from],
+                              all[from * ch->n + ch->me] * row);
         if (e < 0)
             return e;
     }
@@ -362,8 +379,10 @@ static int alltoall_between_nodes(struct ty_chan *ch, struct ty_req *r, const in
 int ty_alltoall(struct ty_chan *ch, struct ty_req *r)
 {
     int64_t row = ty_seg_row(&r->seg[0]) * (int64_t)r->size, sum = 0;
-    int64_t *all = block((size_t)ch->n * (size_t)ch->n * sizeof *all), *at = block((size_t)ch->n * sizeof *at);
-    int e = all && at ? ty_gather_fixed(ch, r->splits, (size_t)ch->n * sizeof *r->splits, all) : -ENOMEM;
+    int64_t *all = block((size_t)ch->n * (size_t)ch->n * sizeof *all),
+            *at = block((size_t)ch->n * sizeof *at);
+    int e = all && at ? ty_gather_fixed(ch, r->splits, (size_t)ch->n * sizeof *r->splits, all)
+                      : -ENOMEM;
 
     if (e == 0) {
         r->got.rows = block((size_t)ch->n * sizeof *r->got.rows);

@@ -26,7 +26,8 @@ static int refuse(const struct ty_coll_call *call, int code, struct ty_error *er
 {
     char title[160];
 
-    return ty_error_set(err, code, "cannot submit %s: %s", ty_req_title(call->kind, call->name, title, sizeof title), why);
+    return ty_error_set(err, code, "cannot submit %s: %s",
+                        ty_req_title(call->kind, call->name, title, sizeof title), why);
 }
 
 static bool moves_data(enum ty_coll_kind k)
@@ -44,7 +45,8 @@ static int check_buf(const struct ty_coll_call *call, int i, struct ty_error *er
     int64_t product = 1;
 
     if (b->count < 0 || b->ndims < 0 || b->ndims > TY_COLL_DIMS)
-        return refuse(call, -EINVAL, err, "a tensor has a negative count, or more dimensions than 16");
+        return refuse(call, -EINVAL, err,
+                      "a tensor has a negative count, or more dimensions than 16");
     if (b->count > 0 && !b->data)
         return refuse(call, -EINVAL, err, "a tensor has elements but no data");
     for (int d = 0; d < b->ndims; d++)
@@ -53,9 +55,11 @@ static int check_buf(const struct ty_coll_call *call, int i, struct ty_error *er
     if (b->ndims > 0 && product != b->count)
         return refuse(call, -EINVAL, err, "a tensor's count is not the product of its dimensions");
     if (b->ndims == 0 && cuts_rows(call->kind))
-        return refuse(call, -EINVAL, err, "it works along the first dimension, and a tensor has none (a rank-zero tensor)");
-    if (call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL && b->count > 0 && !call->out[i].data &&
-        call->kind != TY_COLL_REDUCESCATTER)
+        return refuse(
+            call, -EINVAL, err,
+            "it works along the first dimension, and a tensor has none (a rank-zero tensor)");
+    if (call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL &&
+        b->count > 0 && !call->out[i].data && call->kind != TY_COLL_REDUCESCATTER)
         return refuse(call, -EINVAL, err, "an output has no data");
     return 0;
 }
@@ -67,8 +71,11 @@ static int check_splits(const struct ty_coll_call *call, int size, struct ty_err
     if (call->nbufs != 1)
         return refuse(call, -ENOTSUP, err, "alltoall takes one tensor");
     if (!call->splits)
-        return rows % size == 0 ? 0 : refuse(call, -EINVAL, err,
-                                             "without splits the first dimension must be divisible by the number of ranks");
+        return rows % size == 0
+                   ? 0
+                   : refuse(
+                         call, -EINVAL, err,
+                         "without splits the first dimension must be divisible by the number of ranks");
     for (int i = 0; i < size; i++)
         if (call->splits[i] < 0 || __builtin_add_overflow(sum, call->splits[i], &sum))
             return refuse(call, -EINVAL, err, "a split is negative");
@@ -83,7 +90,8 @@ static int check_op(const struct ty_coll_call *call, int size, struct ty_error *
         return 0;
     if ((unsigned)call->op >= TY_COLL_OPS)
         return refuse(call, -EINVAL, err, "there is no such reduction");
-    if (call->kind == TY_COLL_REDUCESCATTER && call->op != TY_COLL_SUM && call->op != TY_COLL_AVERAGE)
+    if (call->kind == TY_COLL_REDUCESCATTER && call->op != TY_COLL_SUM &&
+        call->op != TY_COLL_AVERAGE)
         return refuse(call, -ENOTSUP, err, "reducescatter can sum and average only");
     if (call->op != TY_COLL_ADASUM)
         return 0;
@@ -99,7 +107,8 @@ static int check(const struct ty_coll_call *call, int size, struct ty_error *err
     int r;
 
     if ((unsigned)call->kind >= TY_COLL_KINDS)
-        return ty_error_set(err, -EINVAL, "cannot submit an operation of kind %d: there is none", (int)call->kind);
+        return ty_error_set(err, -EINVAL, "cannot submit an operation of kind %d: there is none",
+                            (int)call->kind);
     if (call->kind == TY_COLL_SET_ADD && (call->nranks <= 0 || !call->ranks))
         return refuse(call, -EINVAL, err, "a process set needs ranks");
     if (!moves_data(call->kind))
@@ -161,7 +170,9 @@ static void copy_segs(struct ty_req *r, const struct ty_coll_call *call, struct 
         if (b->ndims)
             memcpy(dims, b->dims, (size_t)b->ndims * sizeof(int64_t));
         s->in = b->data;
-        s->out = call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL ? call->out[i].data : NULL;
+        s->out = call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL
+                     ? call->out[i].data
+                     : NULL;
         s->count = b->count;
         s->at = r->count;
         s->ndims = b->ndims;
@@ -175,7 +186,8 @@ static int compare_ints(const void *a, const void *b)
     return (*(const int *)a > *(const int *)b) - (*(const int *)a < *(const int *)b);
 }
 
-static void copy_extras(struct ty_req *r, const struct ty_coll_call *call, int size, struct piece *p)
+static void copy_extras(struct ty_req *r, const struct ty_coll_call *call, int size,
+                        struct piece *p)
 {
     if (r->kind == TY_COLL_ALLTOALL) {
         int64_t *splits = take(p, (size_t)size * sizeof *splits);
@@ -241,8 +253,14 @@ static void add(struct hash *h, const void *p, size_t n)
 static void digest(struct ty_req *r, int set)
 {
     struct hash h;
-    int32_t head[8] = { r->kind, r->dtype, r->op, r->kind == TY_COLL_BROADCAST ? r->root : 0, r->nsegs, r->device >= 0,
-                        r->kind == TY_COLL_SET_REMOVE ? set : 0, r->name != NULL };
+    int32_t head[8] = { r->kind,
+                        r->dtype,
+                        r->op,
+                        r->kind == TY_COLL_BROADCAST ? r->root : 0,
+                        r->nsegs,
+                        r->device >= 0,
+                        r->kind == TY_COLL_SET_REMOVE ? set : 0,
+                        r->name != NULL };
     double scale[2] = { r->prescale, r->postscale };
     bool free_rows = r->kind == TY_COLL_ALLGATHER || r->kind == TY_COLL_ALLTOALL;
 
@@ -275,8 +293,8 @@ static void digest(struct ty_req *r, int set)
     }
 }
 
-int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size, bool (*in_set)(void *ctx, int rank), void *ctx,
-                struct ty_error *err)
+int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size,
+                bool (*in_set)(void *ctx, int rank), void *ctx, struct ty_error *err)
 {
     bool data = (unsigned)call->kind < TY_COLL_KINDS && moves_data(call->kind);
     bool reduces = call->kind == TY_COLL_ALLREDUCE || call->kind == TY_COLL_REDUCESCATTER;
@@ -359,7 +377,8 @@ int ty_req_seg(const struct ty_req *r, int64_t at)
     return low;
 }
 
-void ty_req_load(const struct ty_req *r, int64_t from, int64_t n, void *dst, double factor, bool stream)
+void ty_req_load(const struct ty_req *r, int64_t from, int64_t n, void *dst, double factor,
+                 bool stream)
 {
     unsigned char *to = dst;
 

@@ -1,7 +1,7 @@
 /* sets.c - process sets: made and removed by operations of the world, so that ids are the same on all ranks */
-#include "coll/engine.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "coll/engine.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +65,8 @@ static int new_set(struct ty_coll *c, const int *ranks, int n, struct ty_set **r
     for (int i = 0; i < n; i++)
         member |= ranks[i] == c->rank;
     if (member)
-        e = ty_chan_new(c->node, c->net, c->select, s->id, s->slot, c->epoch, ranks, n, c->node_of, c->local_of, c->rank, &s->ch);
+        e = ty_chan_new(c->node, c->net, c->select, s->id, s->slot, c->epoch, ranks, n, c->node_of,
+                        c->local_of, c->rank, &s->ch);
     if (e < 0) {
         set_free(s);
         return e;

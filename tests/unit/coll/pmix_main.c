@@ -42,7 +42,8 @@ static void put(struct ty_coll_boot *b, const char *key, int world)
 
     /* Values of different lengths, an empty one among them, with bytes that are no text. */
     memset(text + n, 0, sizeof text - (size_t)n);
-    CHECK(b->put(b->ctx, key, text, (size_t)n + 1 + (size_t)w.rank * 100, &err) == 0, ": %s", err.text);
+    CHECK(b->put(b->ctx, key, text, (size_t)n + 1 + (size_t)w.rank * 100, &err) == 0, ": %s",
+          err.text);
     CHECK(b->put(b->ctx, "empty", "", 0, &err) == 0, ": %s", err.text);
 }
 

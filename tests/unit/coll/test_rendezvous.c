@@ -33,7 +33,8 @@ struct rank {
 
 static void enter(struct rank *me)
 {
-    me->r = ty_boot_rendezvous("127.0.0.1", me->port, me->secret, &me->world, TIMEOUT_MS, &me->boot, &me->err);
+    me->r = ty_boot_rendezvous("127.0.0.1", me->port, me->secret, &me->world, TIMEOUT_MS, &me->boot,
+                               &me->err);
     if (me->r < 0)
         fprintf(stderr, "# %s\n", me->err.text);
     assert_int_equal(me->r, 0);
@@ -73,7 +74,9 @@ static void run_ranks(int n, int port, void (*run)(struct rank *me))
     struct rank ranks[RANKS_MAX] = { 0 };
 
     for (int i = 0; i < n; i++) {
-        ranks[i] = (struct rank){ .world = { i, n, "trainyard" }, .port = port, .secret = SECRET, .run = run };
+        ranks[i] = (struct rank){
+            .world = { i, n, "trainyard" }, .port = port, .secret = SECRET, .run = run
+        };
         assert_int_equal(pthread_create(&ranks[i].thread, NULL, rank_main, &ranks[i]), 0);
     }
     for (int i = 0; i < n; i++)
@@ -108,7 +111,8 @@ static void two_worlds(struct rank *me)
         for (int i = 0; i < me->world.size; i++) {
             expect_text(me, i, "address", world);
             if (world > 0)
-                assert_int_equal(me->boot.get(me->boot.ctx, i, "first", &got, &n, &me->err), -ENOENT);
+                assert_int_equal(me->boot.get(me->boot.ctx, i, "first", &got, &n, &me->err),
+                                 -ENOENT);
         }
         put_text(me, "more", world);
         assert_int_equal(me->boot.fence(me->boot.ctx, TIMEOUT_MS, &me->err), 0);

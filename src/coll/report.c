@@ -1,0 +1,84 @@
+/* report.c - what the engine did, and what it waits for */
+#include "coll/engine.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/str.h"
+#include <errno.h>
+#include <string.h>
+
+const char *ty_coll_path_name(int path)
+{
+    static const char *const names[] = {
+#define X(id, word, what) [TY_PATH_##id] = word,
+        TY_PATHS(X)
+#undef X
+    };
+
+    return path >= 0 && path < TY_PATH_COUNT ? names[path] : NULL;
+}
+_Static_assert(TY_PATH_COUNT <= sizeof((struct ty_coll_stats *)0)->path_ops / sizeof(uint64_t), "room for every path");
+
+void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
+{
+    pthread_mutex_lock(&c->lock);
+    *ret = c->stats;
+    ret->late_rank = -1;
+    ret->late_us = 0;
+    for (int i = 0; i < c->size; i++)
+        if (c->late_us[i] > ret->late_us) {
+            ret->late_us = c->late_us[i];
+            ret->late_rank = i;
+        }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Ranks that keep r waiting, as far as this rank knows. */
+static int missing_ranks(struct ty_chan *ch, const struct ty_req *r, int *ranks)
+{
+    if (ch->posted && !ch->agreed) {
+        int n = ty_chan_missing(ch, ranks);
+
+        if (n > 0)
+            return n;
+    }
+    memcpy(ranks, r->missing, r->missing ? (size_t)r->nmissing * sizeof *ranks : 0);
+    return r->missing ? r->nmissing : 0;
+}
+
+static void add_stalled(struct ty_str *s, struct ty_chan *ch, const struct ty_req *r, int64_t now_us)
+{
+    int ranks[TY_NODE_RANKS];
+    int n = r->nmissing > TY_NODE_RANKS ? 0 : missing_ranks(ch, r, ranks);
+
+    ty_str_addf(s, "%s{\"name\": ", s->len > 1 ? ", " : "");
+    if (r->name)
+        ty_str_add_json(s, r->name, strlen(r->name));
+    else
+        ty_str_add(s, "null");
+    ty_str_addf(s, ", \"kind\": \"%s\", \"set\": %d, \"waiting_s\": %.3f, \"missing\": [", ty_coll_kind_name(r->kind), ch->id,
+                (double)(now_us - r->submitted_us) / 1e6);
+    for (int i = 0; i < n; i++)
+        ty_str_addf(s, "%s%d", i ? ", " : "", ranks[i]);
+    ty_str_add(s, "]}");
+}
+
+int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error *err)
+{
+    struct ty_str s = { 0 };
+    int64_t now_us = ty_mono_us();
+    char *text;
+
+    ty_str_add(&s, "[");
+    pthread_mutex_lock(&c->lock);
+    for (int i = 0; i < c->nsets; i++)
+        for (struct ty_req *r = c->set[i]->ch ? c->set[i]->ch->oldest : NULL; r; r = r->next)
+            if (r->submitted_us && now_us - r->submitted_us >= (int64_t)older_ms * 1000)
+                add_stalled(&s, c->set[i]->ch, r, now_us);
+    pthread_mutex_unlock(&c->lock);
+    ty_str_add(&s, "]");
+    text = ty_str_take(&s);
+    if (!text)
+        return ty_error_oom(err);
+    *ret = text;
+    return 0;
+}
