@@ -113,6 +113,37 @@ static void table(char *const *arrays, size_t bytes, int repeats)
         }
 }
 
+/* Adasum's two: GB/s of both arrays read, and for the second one written. */
+static void adasum(char *const *arrays, size_t bytes, int repeats)
+{
+    static const enum ty_coll_dtype types[] = { TY_COLL_F32, TY_COLL_F16, TY_COLL_BF16,
+                                                TY_COLL_F64 };
+    const struct ty_reduce_kernels *k;
+
+    for (int row = 0; row < 8; row++) {
+        enum ty_coll_dtype t = types[row / 2];
+        size_t n = bytes / ty_coll_dtype_size(t);
+        double first = 0, best = 0, sums[3];
+
+        printf("%-8s %-23s", ty_coll_dtype_name(t), row % 2 ? "a = ca * a + cb * b" : "dots");
+        for (int i = 0; (k = ty_reduce_variant(i)); i++) {
+            best = 0;
+            for (int r = 0; r < repeats; r++) {
+                double start = seconds(), now;
+                if (row % 2)
+                    k->axpby[t](arrays[0], arrays[1], n, 0.5, 0.5);
+                else
+                    k->dots[t](arrays[0], arrays[1], n, sums);
+                now = (double)bytes * (2 + row % 2) / (seconds() - start) * 1e-9;
+                best = now > best ? now : best;
+            }
+            first = i ? first : best;
+            printf(" %8.2f", best);
+        }
+        printf(" %7.1fx\n", best / first);
+    }
+}
+
 static void copies(char *const *arrays, size_t bytes, int repeats)
 {
     double best[2] = { 0 };
@@ -150,6 +181,7 @@ int main(int argc, char **argv)
     printf("in use: %s\n", ty_reduce_isa());
     copies(arrays, SMALL, repeats);
     table(arrays, SMALL, repeats);
+    adasum(arrays, SMALL, repeats);
     copies(arrays, LARGE, repeats);
     table(arrays, LARGE, (repeats + 5) / 6);
     for (int i = 0; i < ARRAYS; i++)

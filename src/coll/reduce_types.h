@@ -3,11 +3,13 @@
 #define TY_COLL_REDUCE_TYPES_H
 #include "coll/reduce_common.h"
 
+#define RUN_AHEAD 2048 /* bytes */
 #define RUN_VECTORS 4 /* of each source at a time: a cache line or more */
+/* A loop without a loop: j from 0 to n - 1, 8 at most. */
 #ifdef __clang__
-#define UNROLLED _Pragma("unroll")
+#define EACH(j, n) _Pragma("unroll") for (int j = 0; j < (n); j++)
 #else
-#define UNROLLED _Pragma("GCC unroll 8")
+#define EACH(j, n) _Pragma("GCC unroll 8") for (int j = 0; j < (n); j++)
 #endif
 #define INLINED static inline __attribute__((always_inline))
 

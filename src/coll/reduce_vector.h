@@ -192,33 +192,36 @@ INLINED void run_place(step_fn *step, scaled_fn *scaled, const struct ty_reduce_
 {
     vec v[RUN_VECTORS];
 
-    UNROLLED
-    for (int u = 0; u < vectors; u++)
+    EACH(u, vectors)
         v[u] = *(const vec_u *)(p->src[0] + i + (size_t)u * VB);
-    for (int k = 1; k < p->nsrc; k++)
-        UNROLLED
-        for (int u = 0; u < vectors; u++)
+    for (int k = 1; k < p->nsrc; k++) {
+        EACH(u, vectors)
             v[u] = step(v[u], *(const vec_u *)(p->src[k] + i + (size_t)u * VB));
-    if (p->scale != 1)
-        UNROLLED
-        for (int u = 0; u < vectors; u++)
+    }
+    if (p->scale != 1) {
+        EACH(u, vectors)
             v[u] = scaled(v[u], p->scale);
+    }
     for (int k = 0; k < p->ndst; k++) {
-        if (past >> k & 1)
-            UNROLLED
-            for (int u = 0; u < vectors; u++)
+        if (past >> k & 1) {
+            EACH(u, vectors)
                 STREAM(p->dst[k] + i + (size_t)u * VB, v[u]);
-        else
-            UNROLLED
-            for (int u = 0; u < vectors; u++)
+        } else {
+            EACH(u, vectors)
                 *(vec_u *)(p->dst[k] + i + (size_t)u * VB) = v[u];
+        }
     }
 }
 
 INLINED void run_many(step_fn *step, scaled_fn *scaled, const struct ty_reduce_pass *p, size_t i, uint64_t past)
 {
-    for (; p->bytes - i >= RUN_VECTORS * VB; i += RUN_VECTORS * VB)
+    for (; p->bytes - i >= RUN_VECTORS * VB; i += RUN_VECTORS * VB) {
+        /* The processor alone does not run ahead far enough on more streams than that. */
+        for (int k = 0; k < p->nsrc && p->nsrc > 2; k++)
+            for (int line = 0; line < RUN_VECTORS * VB; line += 64)
+                __builtin_prefetch(p->src[k] + i + RUN_AHEAD + line);
         run_place(step, scaled, p, i, RUN_VECTORS, past);
+    }
     for (; p->bytes - i >= VB; i += VB)
         run_place(step, scaled, p, i, 1, past);
 }
@@ -228,7 +231,9 @@ INLINED void run_two(step_fn *step, scaled_fn *scaled, const struct ty_reduce_pa
 {
     char *dst[2] = { p->dst[0], p->dst[ndst - 1] };
     const char *src[2] = { p->src[0], p->src[1] };
-    const struct ty_reduce_pass two = { .dst = dst, .ndst = ndst, .src = src, .nsrc = 2, .bytes = p->bytes, .scale = 1 };
+    const struct ty_reduce_pass two = {
+        .dst = dst, .ndst = ndst, .src = src, .nsrc = 2, .bytes = p->bytes, .scale = 1
+    };
 
     run_many(step, scaled, &two, i, 0);
 }
@@ -363,7 +368,7 @@ struct dots {
         struct dots t = *s; \
 \
         for (size_t i = 0; i < n; i += TY_REDUCE_LANES) \
-            UNROLLED for (int j = 0; j < DOT_VECTORS; j++) { \
+            EACH(j, DOT_VECTORS) { \
                 vd x = __builtin_convertvector(*(const vector *)(a + i + j * (VB / 8)), vd); \
                 vd y = __builtin_convertvector(*(const vector *)(b + i + j * (VB / 8)), vd); \
                 t.lanes[0][j] += x * y; \

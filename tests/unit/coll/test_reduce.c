@@ -466,7 +466,7 @@ static void test_scale_is_the_pass_of_one(void **state)
 /* ty_reduce_all is ty_reduce source after source, then ty_scale. */
 static void test_all_at_once_is_step_by_step(void **state)
 {
-    enum { N = 5000, RANKS = 11 };
+    enum { N = 5000, RANKS = 21 };
     uint64_t seed = 4;
     char *memory = malloc(8 * N * (RANKS + 2)), *want = memory + 8 * N * RANKS, *got = want + 8 * N;
     const void *src[RANKS];
@@ -478,7 +478,7 @@ static void test_all_at_once_is_step_by_step(void **state)
         src[i] = memory + 8 * N * i;
     for (int t = 0; t < TY_COLL_DTYPES; t++)
         for (int op = 0; op < TY_COLL_OPS; op++)
-            for (int nsrc = 1; nsrc <= RANKS; nsrc += 5) {
+            for (int nsrc = 1; nsrc <= RANKS; nsrc += 4) {
                 enum ty_coll_dtype type = (enum ty_coll_dtype)t;
                 void *dst[3] = { got, NULL, beyond };
 
