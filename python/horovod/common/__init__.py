@@ -1,0 +1,1 @@
+"""What every framework's module of `horovod` shares."""
