@@ -216,6 +216,8 @@ class _Hooked:
         """As the optimizer's own, but gradients in the arena are zeroed and stay, `set_to_none` or not."""
         if self._touched:
             raise AssertionError(ZERO_TOO_EARLY)
+        for places in self._places:
+            places.refresh()
         kept = [slot for slot in self._slots.values() if slot.view is not None and slot.param.grad is slot.view]
         for slot in kept:
             slot.param.grad = None
@@ -401,6 +403,8 @@ class _Averaged(_Hooked):
             self._wait(self._receive)
         finally:
             self._start_again()
+        for places in self._places:
+            places.refresh()
         for slot in frozen:     # a parameter that is frozen everywhere must not be moved by momentum or weight decay
             if not slot.param.grad.is_sparse and not bool(slot.param.grad.any()):
                 slot.param.grad = None
@@ -456,19 +460,15 @@ class _AdasumDelta(_Hooked):
 
     def _start(self, named_parameters: Any, compression: Any, backward_passes_per_step: int, process_set: Any) -> None:
         self._deltas: Dict[int, torch.Tensor] = {}
-        arena.register(self)
+        self._deltas_of: Any = None     # the context in whose arena the deltas are
         self._set_up(named_parameters, compression, backward_passes_per_step, Adasum, process_set)
 
     def _send(self, slot: _Slot) -> None:
         p = slot.param
         with torch.no_grad():
-            start = p.detach().clone(memory_format=torch.contiguous_format)
+            start = p.detach().clone()
             self._step_alone(slot)
-            delta = self._deltas.get(id(p))
-            if delta is None or delta.shape != p.shape or delta.dtype != p.dtype or delta.device != p.device:
-                delta = arena.alloc(p.numel(), p.dtype) if p.device.type == "cpu" else None
-                delta = delta.view(p.shape) if delta is not None else torch.empty_like(start)
-                self._deltas[id(p)] = delta
+            delta = self._delta_of(p)
             torch.sub(p, start, out=delta)
             p.copy_(start)
         sent, context = self._compression.compress(delta)
@@ -478,9 +478,17 @@ class _AdasumDelta(_Hooked):
     def _apply(self, slot: _Slot, _: torch.Tensor, result: torch.Tensor, context: Any) -> None:
         slot.param.add_(self._compression.decompress(result, context))
 
-    def leave_arena(self) -> None:
-        """The arena closes: forget the memory there."""
-        self._deltas = {}
+    def _delta_of(self, p: torch.Tensor) -> torch.Tensor:
+        """Memory for the step of `p`."""
+        if self._deltas_of is not arena.current():
+            self._deltas, self._deltas_of = {}, arena.current()
+        delta = self._deltas.get(id(p))
+        if delta is None or delta.shape != p.shape or delta.dtype != p.dtype or delta.device != p.device:
+            delta = arena.alloc(p.numel(), p.dtype) if p.device.type == "cpu" else None
+            delta = delta.view(p.shape) if delta is not None else torch.empty_like(
+                p, memory_format=torch.contiguous_format)
+            self._deltas[id(p)] = delta
+        return delta
 
     def _step_alone(self, slot: _Slot) -> None:
         """The wrapped step, with `slot` as the only parameter."""
