@@ -3,10 +3,13 @@
 `alloc()` gives plain tensors in that memory.  `Gradients` gives each parameter of an optimizer a place in one block
 per dtype, and `p.grad` becomes a view of that place.  HOROVOD_GRADIENT_ARENA=0 turns both off.
 
-A tensor outlives the engine's context that its memory came from, but is ordinary memory then: after each start of the
-engine the places are asked for again.
+The memory goes with the engine's context.  `retire()`, called before a context closes, moves gradients to memory of
+their own; after the next start of the engine the places are asked for again.  (Other tensors that still lie in the
+memory are rescued by the extension: they keep their addresses, but nobody shares them any more.)
 """
+import atexit
 import os
+import weakref
 from typing import Any, Dict, Iterable, List, Optional
 
 import torch
@@ -14,6 +17,8 @@ import torch
 from horovod.torch import mpi_ops
 
 ALIGN = 64                      # bytes, of every gradient: a cache line and the widest vector
+
+_all: "weakref.WeakSet[Gradients]" = weakref.WeakSet()
 
 
 def enabled() -> bool:
@@ -40,6 +45,18 @@ def alloc(numel: int, dtype: torch.dtype) -> Optional[torch.Tensor]:
     return torch.frombuffer(memory, dtype=dtype, count=numel) if memory is not None else None
 
 
+def retire() -> None:
+    """Move all gradients out of the arena."""
+    for gradients in list(_all):
+        gradients.leave()
+
+
+def _drop() -> None:
+    """At the end of the process, and before the engine closes: nobody needs a copy of the gradients."""
+    for gradients in list(_all):
+        gradients.leave(keep=False)
+
+
 def _dense(p: torch.Tensor) -> bool:
     """Whether the elements of `p` fill their memory without a gap or an overlap, in any order of dimensions."""
     expected = 1
@@ -63,6 +80,10 @@ class Gradients:
         self._asked: Any = None         # the context that was asked for the places
         for slot in self._slots:
             slot.view = None
+        if not _all:
+            atexit.unregister(_drop)
+            atexit.register(_drop)      # after the engine's own, and therefore called before it
+        _all.add(self)
 
     def place(self) -> None:
         """Ask for memory, once in the life of a context, and set each view."""
@@ -88,12 +109,13 @@ class Gradients:
                 slot.view = block.as_strided(slot.param.shape, slot.param.stride(), start)
         self._blocks = [block for block in blocks.values() if block is not None]
 
-    def refresh(self) -> None:
-        """Forget the places if the engine was started again: a gradient moves to its next place when it is sent."""
-        if self._blocks and current() is not self._asked:
-            for slot in self._slots:
-                slot.view = None
-            self._blocks, self._asked = [], None
+    def leave(self, keep: bool = True) -> None:
+        """Give every gradient that is in its place memory of its own, or drop it, and forget the places."""
+        for slot in self._slots:
+            if slot.view is not None and slot.param.grad is slot.view:
+                slot.param.grad = slot.view.clone() if keep else None
+            slot.view = None
+        self._blocks, self._asked = [], None
 
     def zero(self) -> None:
         """Zero every place: one pass over one block per dtype."""

@@ -216,8 +216,6 @@ class _Hooked:
         """As the optimizer's own, but gradients in the arena are zeroed and stay, `set_to_none` or not."""
         if self._touched:
             raise AssertionError(ZERO_TOO_EARLY)
-        for places in self._places:
-            places.refresh()
         kept = [slot for slot in self._slots.values() if slot.view is not None and slot.param.grad is slot.view]
         for slot in kept:
             slot.param.grad = None
@@ -403,8 +401,6 @@ class _Averaged(_Hooked):
             self._wait(self._receive)
         finally:
             self._start_again()
-        for places in self._places:
-            places.refresh()
         for slot in frozen:     # a parameter that is frozen everywhere must not be moved by momentum or weight decay
             if not slot.param.grad.is_sparse and not bool(slot.param.grad.any()):
                 slot.param.grad = None
