@@ -42,7 +42,8 @@ typedef struct {
     Py_ssize_t *shape, *strides, *suboffsets;
     void *internal;
 } Py_buffer;
-int PyBuffer_FillInfo(Py_buffer *view, PyObject *o, void *buf, Py_ssize_t len, int readonly, int flags);
+int PyBuffer_FillInfo(Py_buffer *view, PyObject *o, void *buf, Py_ssize_t len, int readonly,
+                      int flags);
 #endif
 
 /* Forks that led to this process since the module was loaded; an object of another count belongs to a parent. */
@@ -140,8 +141,8 @@ static PyType_Slot block_slots[] = {
     { Py_bf_getbuffer, block_buffer },
     { 0, NULL },
 };
-static PyType_Spec block_spec = { "horovod._coll.Block", sizeof(struct block), 0, Py_TPFLAGS_DEFAULT,
-                                  block_slots };
+static PyType_Spec block_spec = { "horovod._coll.Block", sizeof(struct block), 0,
+                                  Py_TPFLAGS_DEFAULT, block_slots };
 
 /* ---- Context ---- */
 
@@ -163,13 +164,17 @@ struct context {
 static struct ty_coll *engine(struct context *self)
 {
     if (self->c && self->forks != forks) {
-        raise_as(internal_error, "this process was forked from a rank of a Horovod job, and cannot take part in its "
-                                 "operations: call hvd.shutdown() and hvd.init() in it, or operate in the parent");
+        raise_as(
+            internal_error,
+            "this process was forked from a rank of a Horovod job, and cannot take part in its "
+            "operations: call hvd.shutdown() and hvd.init() in it, or operate in the parent");
         return NULL;
     }
     if (!self->c || self->closing) {
-        raise_as(internal_error, "Horovod has been shut down: a rank ended or called hvd.shutdown() while others had "
-                                 "operations left, or this one went on after its own; see the output of the ranks");
+        raise_as(
+            internal_error,
+            "Horovod has been shut down: a rank ended or called hvd.shutdown() while others had "
+            "operations left, or this one went on after its own; see the output of the ranks");
         return NULL;
     }
     return self->c;
@@ -226,7 +231,8 @@ static int boot_failed(struct ty_error *err)
 static int boot_put(void *ctx, const char *key, const void *value, size_t n, struct ty_error *err)
 {
     PyGILState_STATE state = PyGILState_Ensure();
-    PyObject *done = PyObject_CallMethod(ctx, "put", "sy#", key, (const char *)value, (Py_ssize_t)n);
+    PyObject *done =
+        PyObject_CallMethod(ctx, "put", "sy#", key, (const char *)value, (Py_ssize_t)n);
     int r = done ? 0 : boot_failed(err);
 
     Py_XDECREF(done);
@@ -245,7 +251,8 @@ static int boot_fence(void *ctx, int timeout_ms, struct ty_error *err)
     return r;
 }
 
-static int boot_get(void *ctx, int rank, const char *key, void **ret, size_t *n, struct ty_error *err)
+static int boot_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
+                    struct ty_error *err)
 {
     PyGILState_STATE state = PyGILState_Ensure();
     PyObject *value = PyObject_CallMethod(ctx, "get", "is", rank, key);
@@ -272,7 +279,7 @@ static int boot_get(void *ctx, int rank, const char *key, void **ret, size_t *n,
 
 static int context_init(PyObject *object, PyObject *args, PyObject *kw)
 {
-    static char *names[] = { "size",  "rank",  "start_timeout_s", "arena_bytes", "node",
+    static char *names[] = { "size",   "rank", "start_timeout_s", "arena_bytes", "node",
                              "select", "boot", "quiet",           NULL };
     struct context *self = (struct context *)object;
     struct ty_coll_options o = { .warn = warn, .warn_ctx = self };
@@ -285,7 +292,8 @@ static int context_init(PyObject *object, PyObject *args, PyObject *kw)
     int quiet = 0, r;
 
     if (!PyArg_ParseTupleAndKeywords(args, kw, "|$iiinzzOp:Context", names, &o.size, &o.rank,
-                                     &o.start_timeout_s, &arena, &o.node, &o.select, &exchange, &quiet))
+                                     &o.start_timeout_s, &arena, &o.node, &o.select, &exchange,
+                                     &quiet))
         return -1;
     if (self->kept) {
         PyErr_SetString(PyExc_RuntimeError, "this context is open already");
@@ -408,14 +416,15 @@ static int memory_buffer(PyObject *object, Py_buffer *view, int flags)
 }
 
 static PyType_Slot memory_slots[] = {
-    { Py_tp_doc, "A piece of the gradient arena, zeroed; given back with the last buffer on it.  It outlives the "
-                 "context that it came from." },
+    { Py_tp_doc,
+      "A piece of the gradient arena, zeroed; given back with the last buffer on it.  It outlives the "
+      "context that it came from." },
     { Py_tp_dealloc, memory_dealloc },
     { Py_bf_getbuffer, memory_buffer },
     { 0, NULL },
 };
-static PyType_Spec memory_spec = { "horovod._coll.Memory", sizeof(struct memory), 0, Py_TPFLAGS_DEFAULT,
-                                   memory_slots };
+static PyType_Spec memory_spec = { "horovod._coll.Memory", sizeof(struct memory), 0,
+                                   Py_TPFLAGS_DEFAULT, memory_slots };
 
 /* ---- closing ---- */
 
@@ -461,7 +470,8 @@ static bool memories_map(struct context *self, struct memory *first)
             }
         }
     }
-    base = s ? mmap((void *)low, high - low, PROT_READ | PROT_WRITE, /* NOLINT: an address that was mapped */
+    base = s ? mmap((void *)low, high - low,
+                    PROT_READ | PROT_WRITE, /* NOLINT: an address that was mapped */
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0)
              : MAP_FAILED;
     if (base != (void *)low) {
@@ -583,20 +593,23 @@ static void request_done(struct request *r)
 }
 
 /* (address, elements, shape, address of the result or 0, elements of the result) */
-static bool get_tensor(PyObject *tuple, struct ty_coll_buf *in, struct ty_coll_buf *out, int64_t *dims)
+static bool get_tensor(PyObject *tuple, struct ty_coll_buf *in, struct ty_coll_buf *out,
+                       int64_t *dims)
 {
     PyObject *shape;
     Py_ssize_t n;
 
-    if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != 5 || !PyTuple_Check(PyTuple_GetItem(tuple, 2))) {
-        PyErr_SetString(PyExc_TypeError, "a tensor is (address, elements, shape, address, elements)");
+    if (!PyTuple_Check(tuple) || PyTuple_Size(tuple) != 5 ||
+        !PyTuple_Check(PyTuple_GetItem(tuple, 2))) {
+        PyErr_SetString(PyExc_TypeError,
+                        "a tensor is (address, elements, shape, address, elements)");
         return false;
     }
     shape = PyTuple_GetItem(tuple, 2);
     n = PyTuple_Size(shape);
     if (n > TY_COLL_DIMS) {
-        PyErr_Format(PyExc_ValueError, "a tensor of %zd dimensions cannot be sent: %d are the most", n,
-                     TY_COLL_DIMS);
+        PyErr_Format(PyExc_ValueError, "a tensor of %zd dimensions cannot be sent: %d are the most",
+                     n, TY_COLL_DIMS);
         return false;
     }
     for (Py_ssize_t i = 0; i < n; i++)
@@ -684,8 +697,8 @@ static bool get_request(PyObject *args, struct request *q, PyObject **keep)
         return false;
     if (kind < 0 || kind >= TY_COLL_KINDS || dtype < 0 || dtype >= TY_COLL_DTYPES || op < 0 ||
         op >= TY_COLL_OPS) {
-        PyErr_Format(PyExc_ValueError, "there is no operation of kind %d, type %d and reduction %d", kind,
-                     dtype, op);
+        PyErr_Format(PyExc_ValueError, "there is no operation of kind %d, type %d and reduction %d",
+                     kind, dtype, op);
         return false;
     }
     c->kind = (enum ty_coll_kind)kind;
@@ -753,8 +766,8 @@ static PyObject *result_of(struct ty_coll_result *r, PyObject *row_bytes)
 }
 
 /* Wait in turns, so that signals are seen; -EINTR and an exception when one raised. */
-static int wait_in_turns(struct context *self, int64_t handle, int first, struct ty_coll_result *ret,
-                         struct ty_error *err)
+static int wait_in_turns(struct context *self, int64_t handle, int first,
+                         struct ty_coll_result *ret, struct ty_error *err)
 {
     int r = first;
 
@@ -894,7 +907,8 @@ static PyObject *context_arena_has(PyObject *object, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "K:arena_has", &address) || !engine(self))
         return NULL;
-    return PyBool_FromLong(ty_coll_arena_has(self->c, (const void *)(uintptr_t)address)); /* NOLINT */
+    return PyBool_FromLong(
+        ty_coll_arena_has(self->c, (const void *)(uintptr_t)address)); /* NOLINT */
 }
 
 static PyObject *paths_of(const struct ty_coll_stats *s)
@@ -923,11 +937,11 @@ static PyObject *context_stats(PyObject *object, PyObject *none)
     if (!engine(self))
         return NULL;
     ty_coll_stats(self->c, &s);
-    return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:i,s:K,s:N}", "ops", (unsigned long long)s.ops, "bytes",
-                         (unsigned long long)s.bytes, "wait_us", (unsigned long long)s.wait_us, "busy_us",
-                         (unsigned long long)s.busy_us, "negotiations", (unsigned long long)s.negotiations,
-                         "late_rank", s.late_rank, "late_us", (unsigned long long)s.late_us, "paths",
-                         paths_of(&s));
+    return Py_BuildValue(
+        "{s:K,s:K,s:K,s:K,s:K,s:i,s:K,s:N}", "ops", (unsigned long long)s.ops, "bytes",
+        (unsigned long long)s.bytes, "wait_us", (unsigned long long)s.wait_us, "busy_us",
+        (unsigned long long)s.busy_us, "negotiations", (unsigned long long)s.negotiations,
+        "late_rank", s.late_rank, "late_us", (unsigned long long)s.late_us, "paths", paths_of(&s));
 }
 
 static PyObject *context_stalled(PyObject *object, PyObject *args)
@@ -981,11 +995,14 @@ static PyMethodDef context_methods[] = {
     { "wait", context_wait, METH_VARARGS,
       "wait(handle, keep=None, row_bytes=()) -> int | (blocks, rows)\n\nThe result of an operation.  keep: what a wait "
       "that a signal ended has to keep alive.  row_bytes: the size of a row of each tensor, where blocks come back." },
-    { "do", context_do, METH_VARARGS, "do(..., splits, ranks, keep) -> int\n\nsubmit() and wait() in one." },
-    { "poll", context_poll, METH_VARARGS, "poll(handle) -> bool\n\nWhether wait() would return at once." },
+    { "do", context_do, METH_VARARGS,
+      "do(..., splits, ranks, keep) -> int\n\nsubmit() and wait() in one." },
+    { "poll", context_poll, METH_VARARGS,
+      "poll(handle) -> bool\n\nWhether wait() would return at once." },
     { "topology", context_topology, METH_NOARGS,
       "(rank, size, local_rank, local_size, cross_rank, cross_size, homogeneous)" },
-    { "set_ranks", context_set_ranks, METH_VARARGS, "set_ranks(set) -> tuple\n\nThe ranks of a process set." },
+    { "set_ranks", context_set_ranks, METH_VARARGS,
+      "set_ranks(set) -> tuple\n\nThe ranks of a process set." },
     { "arena_alloc", context_arena_alloc, METH_VARARGS,
       "arena_alloc(bytes) -> memoryview | None\n\nZeroed memory that operations need not copy; None when it is used up.  "
       "It goes back with the last buffer on it." },
@@ -997,7 +1014,8 @@ static PyMethodDef context_methods[] = {
     { "timeline_start", context_timeline_start, METH_VARARGS,
       "timeline_start(path, cycles=False)\n\nWrite a trace on rank 0." },
     { "timeline_stop", context_timeline_stop, METH_NOARGS, "End the trace." },
-    { "close", context_close, METH_NOARGS, "Leave the world; what is in flight fails on every rank." },
+    { "close", context_close, METH_NOARGS,
+      "Leave the world; what is in flight fails on every rank." },
     { NULL, NULL, 0, NULL },
 };
 static PyType_Slot context_slots[] = {
@@ -1010,8 +1028,8 @@ static PyType_Slot context_slots[] = {
     { Py_tp_methods, context_methods },
     { 0, NULL },
 };
-static PyType_Spec context_spec = { "horovod._coll.Context", sizeof(struct context), 0, Py_TPFLAGS_DEFAULT,
-                                    context_slots };
+static PyType_Spec context_spec = { "horovod._coll.Context", sizeof(struct context), 0,
+                                    Py_TPFLAGS_DEFAULT, context_slots };
 
 /* ---- the module ---- */
 
@@ -1021,11 +1039,8 @@ static PyMethodDef module_methods[] = {
     { NULL, NULL, 0, NULL },
 };
 static struct PyModuleDef module_def = {
-    PyModuleDef_HEAD_INIT,
-    .m_name = "_coll",
-    .m_doc = "The engine of collectives.",
-    .m_size = -1,
-    .m_methods = module_methods,
+    PyModuleDef_HEAD_INIT, .m_name = "_coll",           .m_doc = "The engine of collectives.",
+    .m_size = -1,          .m_methods = module_methods,
 };
 
 static int add_type(PyObject *module, const char *name, PyType_Spec *spec, PyObject **ret)
@@ -1047,14 +1062,21 @@ static int add_constants(PyObject *module)
         const char *name;
         int value;
     } all[] = {
-        { "ALLREDUCE", TY_COLL_ALLREDUCE }, { "REDUCESCATTER", TY_COLL_REDUCESCATTER },
-        { "ALLGATHER", TY_COLL_ALLGATHER }, { "BROADCAST", TY_COLL_BROADCAST },
-        { "ALLTOALL", TY_COLL_ALLTOALL },   { "BARRIER", TY_COLL_BARRIER },
-        { "JOIN", TY_COLL_JOIN },           { "SET_ADD", TY_COLL_SET_ADD },
+        { "ALLREDUCE", TY_COLL_ALLREDUCE },
+        { "REDUCESCATTER", TY_COLL_REDUCESCATTER },
+        { "ALLGATHER", TY_COLL_ALLGATHER },
+        { "BROADCAST", TY_COLL_BROADCAST },
+        { "ALLTOALL", TY_COLL_ALLTOALL },
+        { "BARRIER", TY_COLL_BARRIER },
+        { "JOIN", TY_COLL_JOIN },
+        { "SET_ADD", TY_COLL_SET_ADD },
         { "SET_REMOVE", TY_COLL_SET_REMOVE },
-        { "AVERAGE", TY_COLL_AVERAGE },     { "SUM", TY_COLL_SUM },
-        { "ADASUM", TY_COLL_ADASUM },       { "MIN", TY_COLL_MIN },
-        { "MAX", TY_COLL_MAX },             { "PRODUCT", TY_COLL_PRODUCT },
+        { "AVERAGE", TY_COLL_AVERAGE },
+        { "SUM", TY_COLL_SUM },
+        { "ADASUM", TY_COLL_ADASUM },
+        { "MIN", TY_COLL_MIN },
+        { "MAX", TY_COLL_MAX },
+        { "PRODUCT", TY_COLL_PRODUCT },
         { "DTYPES", TY_COLL_DTYPES },
     };
     int r = PyModule_AddStringConstant(module, "VERSION", TY_VERSION);

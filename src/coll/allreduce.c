@@ -1,6 +1,6 @@
 /* allreduce.c - the four ways of an allreduce
  *
- *   inline  tensors of at most 2 KiB are in the posts: whoever has seen all posts reduces all of them.  No barrier.
+ *   inline  small tensors are in the posts: whoever has seen all posts reduces all of them.  No barrier.
  *   direct  all tensors are in the arenas.  The batch is cut into one slice for each rank; each reduces its slice of all
  *           ranks' tensors, in rank order, and stores the result to all of them.  One barrier, at the end.
  *   each    windows of 128 KiB pass through slots; each rank reduces all slots.  One barrier a window.

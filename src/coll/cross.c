@@ -1,8 +1,8 @@
 /* cross.c - plans and pairs over the lanes of the net */
 #include "coll/cross.h"
+#include "base/fault.h"
 #include "coll/exec.h"
 #include "coll/net.h"
-#include "base/fault.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -12,7 +12,8 @@ struct rail {
     int rail;
 };
 
-static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv, void (*got)(void *arg, size_t bytes), void *arg)
+static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
+                    void (*got)(void *arg, size_t bytes), void *arg)
 {
     struct rail *r = ctx;
     struct ty_net_msg s, t;
@@ -30,13 +31,15 @@ static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
     return ty_net_exchange(r->ch->net, send ? &s : NULL, recv ? &t : NULL, ty_chan_stop(r->ch));
 }
 
-int ty_cross_allreduce(struct ty_chan *ch, int rail, enum ty_coll_dtype t, enum ty_coll_op op, void *p, int64_t count)
+int ty_cross_allreduce(struct ty_chan *ch, int rail, enum ty_coll_dtype t, enum ty_coll_op op,
+                       void *p, int64_t count)
 {
     struct rail r = { ch, rail };
     struct ty_exec_io io = { &r, exchange };
     struct ty_exec e = { .io = &io, .dtype = t, .op = op, .tag = ty_chan_tag(ch) };
     int64_t bytes = count * (int64_t)ty_coll_dtype_size(t);
-    struct ty_plan plan = { ty_select_plan(ch->select, bytes, ch->nnodes), ch->my_node, ch->nnodes, count };
+    struct ty_plan plan = { ty_select_plan(ch->select, bytes, ch->nnodes), ch->my_node, ch->nnodes,
+                            count };
     size_t need = ty_exec_scratch(&e, &plan);
 
     if (count == 0)
@@ -54,7 +57,8 @@ int ty_cross_allreduce(struct ty_chan *ch, int rail, enum ty_coll_dtype t, enum 
     return ty_exec_run(&e, &plan, p);
 }
 
-int ty_cross_exchange(struct ty_chan *ch, int to, const void *send, int64_t nsend, int from, void *recv, int64_t nrecv)
+int ty_cross_exchange(struct ty_chan *ch, int to, const void *send, int64_t nsend, int from,
+                      void *recv, int64_t nrecv)
 {
     struct iovec out = { (void *)(uintptr_t)send, (size_t)nsend }, in = { recv, (size_t)nrecv };
     uint64_t tag = ty_chan_tag(ch);

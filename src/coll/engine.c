@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "coll/fast.h"
 #include "coll/names.h"
 #include "coll/net.h"
 #include <errno.h>
@@ -888,20 +889,32 @@ int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret,
 int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
                struct ty_error *err)
 {
+    struct ty_chan *ch;
     struct ty_req r;
-    int e;
+    int e, fast;
 
     if (c->forked)
         return check_open(c, err);
     pthread_mutex_lock(&c->lock);
-    e = enter(c, call, &r, err);
-    if (e == 0) {
+    fast = ty_fast_allreduce(c, call, &ch);
+    e = fast == 1 ? 0 : enter(c, call, &r, err);
+    if (e == 0 && fast != 1) {
         r.submitted_us = 0;
+        if (fast == 2)
+            ch->batch[0] = &r;
+        else
+            ty_fast_note(c, call, r.digest);
         await(c, &r, -1);
         e = outcome(&r, ret, err);
         ty_req_done(&r);
+    } else if (fast ==
+               2) { /* out of memory: the others have seen a post that this rank cannot stand by */
+        ty_engine_end(c, e, "this rank ran out of memory");
+        ty_engine_lost(c, c->rank, TY_END_FAILED);
     }
     pthread_mutex_unlock(&c->lock);
+    if (fast == 1 && ret)
+        memset(ret, 0, sizeof *ret);
     return e;
 }
 
@@ -919,7 +932,8 @@ int ty_engine_init(struct ty_coll *c)
     pthread_condattr_destroy(&a);
     c->stats.late_rank = -1;
     c->late_us = FAULT("engine.alloc", NULL, calloc((size_t)c->size, sizeof *c->late_us));
-    return c->late_us ? 0 : -ENOMEM;
+    c->memo = calloc(TY_MEMOS, sizeof *c->memo);
+    return c->late_us && c->memo ? 0 : -ENOMEM;
 }
 
 void ty_engine_stop(struct ty_coll *c)
@@ -957,6 +971,7 @@ void ty_engine_done(struct ty_coll *c)
         free(c->set[i]);
     }
     free(c->late_us);
+    free(c->memo);
     pthread_cond_destroy(&c->work);
     pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);

@@ -20,6 +20,9 @@
 #define TY_COLL_PATIENCE_US 2000 /* how long a predicted operation is waited for */
 #define TY_COLL_GRACE_US 5000
 
+struct ty_memo;
+struct ty_timeline;
+
 struct ty_set {
     int id, n, slot;
     int *ranks;         /* of the world, sorted */
@@ -52,6 +55,8 @@ struct ty_coll {
     int pending; /* submitted and not done */
     int64_t pending_since_us;
     struct ty_req *spare;
+    struct ty_memo *memo; /* [TY_MEMOS] */
+    struct ty_timeline *timeline; /* NULL: off */
     struct ty_set *set[TY_NODE_SETS]; /* the first nsets */
     int nsets, next_set;
     struct ty_chan *entered; /* the driver's: the set that this rank has committed itself to */

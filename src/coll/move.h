@@ -21,7 +21,8 @@
 enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
 #undef X
 
-#define TY_INLINE_BYTES 2048 /* largest tensor that travels in a post */
+#define TY_INLINE_BYTES 8000 /* largest tensor that travels in a post */
+#define TY_DIRECT_BYTES 2048 /* in the arena: from here on it is better left where it is */
 
 /* ty_reduce_all for any number of sources; src[] is used up. */
 void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,

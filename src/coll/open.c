@@ -4,15 +4,15 @@
  * rank of each makes the memory of its node and the others ask it.  When there are several nodes a second round of
  * the exchange carries addresses.  Rank 0's card has the key that everybody must show from then on.
  */
-#include "coll/engine.h"
-#include "coll/boot.h"
-#include "coll/net.h"
-#include "coll/plan.h"
-#include "coll/tune.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "coll/boot.h"
+#include "coll/engine.h"
+#include "coll/net.h"
+#include "coll/plan.h"
+#include "coll/tune.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -107,7 +107,8 @@ static void find_node_name(char *buf, size_t cap)
 
 /* ---- the exchange ---- */
 
-static int put_card(struct ty_coll *c, const struct ty_coll_options *o, int *listener, struct ty_error *err)
+static int put_card(struct ty_coll *c, const struct ty_coll_options *o, int *listener,
+                    struct ty_error *err)
 {
     struct card card = { .arena_bytes = o->arena_bytes };
 
@@ -134,7 +135,9 @@ static int get_cards(struct ty_coll *c, struct card *cards, struct ty_error *err
             return r;
         if (n != sizeof *cards) {
             free(got);
-            return ty_error_set(err, -EPROTO, "rank %d speaks another version of the engine; give all ranks the same one", i);
+            return ty_error_set(
+                err, -EPROTO,
+                "rank %d speaks another version of the engine; give all ranks the same one", i);
         }
         memcpy(&cards[i], got, n);
         cards[i].node[sizeof cards[i].node - 1] = cards[i].socket[sizeof cards[i].socket - 1] = 0;
@@ -146,7 +149,8 @@ static int get_cards(struct ty_coll *c, struct card *cards, struct ty_error *err
 /* node_of, local_of, and what follows from them; local[]: ranks of the world on this node. */
 static void find_nodes(struct ty_coll *c, const struct card *cards, int *local, int *nnodes)
 {
-    int *first = local, *count = c->local_of; /* borrowed: the first rank and the ranks of each node */
+    int *first = local,
+        *count = c->local_of; /* borrowed: the first rank and the ranks of each node */
 
     *nnodes = 0;
     for (int i = 0; i < c->size; i++) {
@@ -189,7 +193,8 @@ static void tell_others(struct ty_coll *c, int rank, enum ty_end why)
 {
     int32_t told[2] = { rank, (int32_t)why };
 
-    if (!c->net || (c->local_rank != 0 && !(c->node_of[rank] == c->node_of[c->rank] && c->local_of[rank] == 0)))
+    if (!c->net || (c->local_rank != 0 &&
+                    !(c->node_of[rank] == c->node_of[c->rank] && c->local_of[rank] == 0)))
         return;
     for (int i = 0; i < c->size; i++)
         if (c->local_of[i] == 0 && c->node_of[i] != c->node_of[c->rank])
@@ -244,12 +249,21 @@ static void remote_heard(void *ctx)
 
 /* ---- opening ---- */
 
-static int open_net(struct ty_coll *c, const unsigned char *key, int timeout_ms, struct ty_error *err)
+static int open_net(struct ty_coll *c, const unsigned char *key, int timeout_ms,
+                    struct ty_error *err)
 {
     const char *interfaces = getenv("TRAINYARD_COLL_INTERFACES");
-    struct ty_net_options o = { .rank = c->rank, .size = c->size, .key = key, .connect_timeout_ms = timeout_ms, .ctx = c,
-                                .interfaces = interfaces ? interfaces : getenv("HOROVOD_GLOO_IFACE"),
-                                .lost = remote_lost, .left = remote_left, .heard = remote_heard, .notice = remote_notice };
+    struct ty_net_options o = { .rank = c->rank,
+                                .size = c->size,
+                                .key = key,
+                                .connect_timeout_ms = timeout_ms,
+                                .ctx = c,
+                                .interfaces =
+                                    interfaces ? interfaces : getenv("HOROVOD_GLOO_IFACE"),
+                                .lost = remote_lost,
+                                .left = remote_left,
+                                .heard = remote_heard,
+                                .notice = remote_notice };
     char **address = calloc((size_t)c->size, sizeof *address);
     CLEANUP_FREE char *mine = NULL;
     int r = address ? ty_net_open(&o, &c->net, &mine, err) : ty_error_oom(err);
@@ -281,10 +295,12 @@ static bool cores_to_spare(const struct ty_coll *c)
 {
     cpu_set_t cores;
 
-    return sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) >= 2 * c->local_size;
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 &&
+           CPU_COUNT(&cores) >= 2 * c->local_size;
 }
 
-static int open_places(struct ty_coll *c, const struct ty_coll_options *o, int *listener, struct ty_error *err)
+static int open_places(struct ty_coll *c, const struct ty_coll_options *o, int *listener,
+                       struct ty_error *err)
 {
     struct card *cards = calloc((size_t)c->size, sizeof *cards);
     int *local = calloc((size_t)c->size, sizeof *local), nnodes = 0, leader = 0;
@@ -296,8 +312,11 @@ static int open_places(struct ty_coll *c, const struct ty_coll_options *o, int *
         find_nodes(c, cards, local, &nnodes);
         leader = local[0];
         if (c->local_size > TY_NODE_RANKS)
-            r = ty_error_set(err, -EINVAL, "%d ranks are on one node, and 256 is the most; use fewer, or TRAINYARD_COLL_NODE to "
-                                           "make two nodes of it", c->local_size);
+            r = ty_error_set(
+                err, -EINVAL,
+                "%d ranks are on one node, and 256 is the most; use fewer, or TRAINYARD_COLL_NODE to "
+                "make two nodes of it",
+                c->local_size);
     }
     if (r == 0 && nnodes > 1)
         r = ty_select_parse(o->select, &c->select, err);
@@ -308,10 +327,16 @@ static int open_places(struct ty_coll *c, const struct ty_coll_options *o, int *
             close(*listener);
             *listener = -1;
         }
-        n = (struct ty_node_options){ .me = c->local_rank, .ranks = c->local_size, .world = local, .key = cards[0].key,
-                                      .socket = cards[leader].socket, .listener = *listener,
-                                      .arena_bytes = cards[leader].arena_bytes, .timeout_ms = o->start_timeout_s * 1000,
-                                      .lost = local_lost, .ctx = c };
+        n = (struct ty_node_options){ .me = c->local_rank,
+                                      .ranks = c->local_size,
+                                      .world = local,
+                                      .key = cards[0].key,
+                                      .socket = cards[leader].socket,
+                                      .listener = *listener,
+                                      .arena_bytes = cards[leader].arena_bytes,
+                                      .timeout_ms = o->start_timeout_s * 1000,
+                                      .lost = local_lost,
+                                      .ctx = c };
         *listener = -1;
         r = ty_node_open(&n, &node, err);
         c->node = node;
@@ -397,7 +422,8 @@ static int find_world(struct ty_coll *c, const struct ty_coll_options *o, struct
     if (r < 0)
         return r;
     if (w.rank < 0 || w.rank >= w.size)
-        return ty_error_set(err, -EINVAL, "cannot join a world of %d ranks as rank %d", w.size, w.rank);
+        return ty_error_set(err, -EINVAL, "cannot join a world of %d ranks as rank %d", w.size,
+                            w.rank);
     c->rank = w.rank;
     c->size = w.size;
     c->node_of = calloc((size_t)c->size, sizeof *c->node_of);
@@ -457,7 +483,9 @@ int ty_coll_open(const struct ty_coll_options *options, struct ty_coll **ret, st
 {
     struct ty_coll_options o = options ? *options : (struct ty_coll_options){ 0 };
     struct ty_coll *c;
-    int r = sodium_init() < 0 ? ty_error_set(err, -EIO, "cannot start libsodium: no source of random numbers") : 0;
+    int r = sodium_init() < 0
+                ? ty_error_set(err, -EIO, "cannot start libsodium: no source of random numbers")
+                : 0;
 
     if (r == 0)
         r = fill_options(&o, err);
@@ -490,13 +518,34 @@ struct ty_coll *ty_coll_close(struct ty_coll *c)
     return NULL;
 }
 
-int ty_coll_rank(const struct ty_coll *c) { return c->rank; }
-int ty_coll_size(const struct ty_coll *c) { return c->size; }
-int ty_coll_local_rank(const struct ty_coll *c) { return c->local_rank; }
-int ty_coll_local_size(const struct ty_coll *c) { return c->local_size; }
-int ty_coll_cross_rank(const struct ty_coll *c) { return c->cross_rank; }
-int ty_coll_cross_size(const struct ty_coll *c) { return c->cross_size; }
-bool ty_coll_homogeneous(const struct ty_coll *c) { return c->homogeneous; }
+int ty_coll_rank(const struct ty_coll *c)
+{
+    return c->rank;
+}
+int ty_coll_size(const struct ty_coll *c)
+{
+    return c->size;
+}
+int ty_coll_local_rank(const struct ty_coll *c)
+{
+    return c->local_rank;
+}
+int ty_coll_local_size(const struct ty_coll *c)
+{
+    return c->local_size;
+}
+int ty_coll_cross_rank(const struct ty_coll *c)
+{
+    return c->cross_rank;
+}
+int ty_coll_cross_size(const struct ty_coll *c)
+{
+    return c->cross_size;
+}
+bool ty_coll_homogeneous(const struct ty_coll *c)
+{
+    return c->homogeneous;
+}
 
 void *ty_coll_arena_alloc(struct ty_coll *c, size_t bytes)
 {

@@ -1,8 +1,8 @@
 /* report.c - what the engine did, and what it waits for */
-#include "coll/engine.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/str.h"
+#include "coll/engine.h"
 #include <errno.h>
 #include <string.h>
 
@@ -16,7 +16,8 @@ const char *ty_coll_path_name(int path)
 
     return path >= 0 && path < TY_PATH_COUNT ? names[path] : NULL;
 }
-_Static_assert(TY_PATH_COUNT <= sizeof((struct ty_coll_stats *)0)->path_ops / sizeof(uint64_t), "room for every path");
+_Static_assert(TY_PATH_COUNT <= sizeof((struct ty_coll_stats *)0)->path_ops / sizeof(uint64_t),
+               "room for every path");
 
 void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
 {
@@ -45,7 +46,8 @@ static int missing_ranks(struct ty_chan *ch, const struct ty_req *r, int *ranks)
     return r->missing ? r->nmissing : 0;
 }
 
-static void add_stalled(struct ty_str *s, struct ty_chan *ch, const struct ty_req *r, int64_t now_us)
+static void add_stalled(struct ty_str *s, struct ty_chan *ch, const struct ty_req *r,
+                        int64_t now_us)
 {
     int ranks[TY_NODE_RANKS];
     int n = r->nmissing > TY_NODE_RANKS ? 0 : missing_ranks(ch, r, ranks);
@@ -55,8 +57,8 @@ static void add_stalled(struct ty_str *s, struct ty_chan *ch, const struct ty_re
         ty_str_add_json(s, r->name, strlen(r->name));
     else
         ty_str_add(s, "null");
-    ty_str_addf(s, ", \"kind\": \"%s\", \"set\": %d, \"waiting_s\": %.3f, \"missing\": [", ty_coll_kind_name(r->kind), ch->id,
-                (double)(now_us - r->submitted_us) / 1e6);
+    ty_str_addf(s, ", \"kind\": \"%s\", \"set\": %d, \"waiting_s\": %.3f, \"missing\": [",
+                ty_coll_kind_name(r->kind), ch->id, (double)(now_us - r->submitted_us) / 1e6);
     for (int i = 0; i < n; i++)
         ty_str_addf(s, "%s%d", i ? ", " : "", ranks[i]);
     ty_str_add(s, "]}");

@@ -5,15 +5,16 @@
  * rewritten before every run; what counts is the slowest rank's best time.
  */
 #include "coll/tune.h"
-#include "coll/engine.h"
 #include "base/error.h"
+#include "coll/engine.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 static const int sizes[] = { 12, 14, 16, 18, 20, 22 }; /* log2 of bytes */
-static const enum ty_path ways[] = { TY_PATH_EACH, TY_PATH_EACH_STREAM, TY_PATH_SLICES, TY_PATH_SLICES_STREAM };
+static const enum ty_path ways[] = { TY_PATH_EACH, TY_PATH_EACH_STREAM, TY_PATH_SLICES,
+                                     TY_PATH_SLICES_STREAM };
 #define SIZES ((int)(sizeof sizes / sizeof *sizes))
 #define WAYS ((int)(sizeof ways / sizeof *ways))
 
@@ -35,7 +36,11 @@ static void default_paths(unsigned char *paths)
 static int try_way(struct ty_chan *ch, float *p, int log2, enum ty_path way, int runs, double *ret)
 {
     struct ty_coll_buf b = { .data = p, .count = (int64_t)1 << (log2 - 2) };
-    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .in = &b, .out = &b,
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .dtype = TY_COLL_F32,
+                                 .op = TY_COLL_SUM,
+                                 .in = &b,
+                                 .out = &b,
                                  .nbufs = 1 };
     struct ty_req r;
     double best = 1e12;
@@ -116,5 +121,7 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
     free(all);
     if (e == -EOWNERDEAD)
         return ty_error_set(err, e, "a rank has gone while the world was starting");
-    return e < 0 ? ty_error_set(err, e, "cannot measure the ways through shared memory: %s", strerror(-e)) : 0;
+    return e < 0 ? ty_error_set(err, e, "cannot measure the ways through shared memory: %s",
+                                strerror(-e))
+                 : 0;
 }
