@@ -205,7 +205,7 @@ struct ty_coll_stats {
     uint64_t wait_us;              /* time that callers spent in wait: communication they could see */
     uint64_t busy_us;              /* time spent moving and adding data */
     uint64_t negotiations;         /* rounds in which the ranks had to compare lists */
-    uint64_t path_ops[8];          /* operations by path: TY_COLL_PATHS in its order */
+    uint64_t path_ops[16];         /* operations by path: TY_COLL_PATHS in its order */
     int late_rank;                 /* the rank that came last most often; -1: none */
     uint64_t late_us;              /* time that was spent waiting for it */
 };

@@ -1,4 +1,4 @@
-/* allreduce.c - the four ways of an allreduce
+/* allreduce.c - the ways of an allreduce
  *
  *   inline  small tensors are in the posts: whoever has seen all posts reduces all of them.  No barrier.
  *   direct  all tensors are in the arenas.  The batch is cut into one slice for each rank; each reduces its slice of all
@@ -6,6 +6,7 @@
  *   each    windows of 128 KiB pass through slots; each rank reduces all slots.  One barrier a window.
  *   slices  windows of 1 MiB; each rank reduces its slice of all slots into its own slot, and copies the others' slices
  *           out.  Two barriers a window.
+ *   cma     each rank reads its slice of the others' tensors from their processes, and then the others' results (cma.c).
  *
  * The order of additions is that of the ranks in all of them, so the result does not depend on the way taken, on how
  * a tensor is cut, or on who comes first.  Between nodes the slices of a node are reduced with the same slices of the
@@ -180,8 +181,7 @@ static int direct_range(struct ty_chan *ch, const struct ty_req *r, const uint64
     return 0;
 }
 
-/* The share of owner `i` of `owners` in `count` elements of `size` bytes: whole lines. */
-static int64_t share(int64_t count, size_t size, int i, int owners)
+int64_t ty_share(int64_t count, size_t size, int i, int owners)
 {
     int64_t line = 64 / (int64_t)size, lines = (count + line - 1) / line,
             at = lines / owners * i + (lines % owners) * i / owners;
@@ -198,8 +198,8 @@ int ty_allreduce_direct(struct ty_chan *ch, struct ty_req *const *req, int m)
     /* Slices are of the whole batch, in bytes: tensors of different types may be in one. */
     for (int i = 0; i < m; i++)
         total += (ty_req_bytes(req[i]) + 63) / 64 * 64;
-    from = share(total, 1, ch->lme < owners ? ch->lme : owners, owners);
-    to = share(total, 1, ch->lme < owners ? ch->lme + 1 : owners, owners);
+    from = ty_share(total, 1, ch->lme < owners ? ch->lme : owners, owners);
+    to = ty_share(total, 1, ch->lme < owners ? ch->lme + 1 : owners, owners);
     for (int i = 0; i < m; i++) {
         const struct ty_req *r = req[i];
         int64_t size = (int64_t)r->size, end = at + (ty_req_bytes(r) + 63) / 64 * 64;
@@ -262,8 +262,8 @@ static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int
     int owners = ch->net ? ch->rails : ch->nlocal;
     const void *src[TY_NODE_RANKS];
     unsigned char *own = ty_chan_slot(ch, ch->lme, w);
-    int64_t a = share(n, r->size, ch->lme < owners ? ch->lme : owners, owners);
-    int64_t b = share(n, r->size, ch->lme < owners ? ch->lme + 1 : owners, owners);
+    int64_t a = ty_share(n, r->size, ch->lme < owners ? ch->lme : owners, owners);
+    int64_t b = ty_share(n, r->size, ch->lme < owners ? ch->lme + 1 : owners, owners);
     int e;
 
     ty_req_load(r, from, n, own, r->load_scale, stream);
@@ -285,8 +285,8 @@ static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int
     }
     e = ty_chan_barrier(ch);
     for (int i = 0; e == 0 && i < owners; i++) {
-        a = share(n, r->size, i, owners);
-        b = share(n, r->size, i + 1, owners);
+        a = ty_share(n, r->size, i, owners);
+        b = ty_share(n, r->size, i + 1, owners);
         ty_req_store(r, from + a, b - a, ty_chan_slot(ch, i, w) + (size_t)a * r->size);
     }
     return e;
@@ -294,11 +294,14 @@ static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int
 
 int ty_allreduce_staged(struct ty_chan *ch, struct ty_req *r, enum ty_path path)
 {
-    bool slices = ch->net || path == TY_PATH_SLICES || path == TY_PATH_SLICES_STREAM;
+    bool slices =
+        ch->net || path == TY_PATH_SLICES || path == TY_PATH_SLICES_STREAM || path == TY_PATH_CMA;
     bool stream = path == TY_PATH_EACH_STREAM || path == TY_PATH_SLICES_STREAM;
     int64_t step = (slices ? TY_SLOT_BYTES : EACH_BYTES) / (int64_t)r->size;
     int e = 0;
 
+    if (path == TY_PATH_CMA && !ch->net && r->nsegs == 1)
+        return ty_allreduce_cma(ch, r);
     for (int64_t at = 0; e == 0 && at < r->count; at += step) {
         int64_t n = r->count - at < step ? r->count - at : step;
 

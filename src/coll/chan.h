@@ -31,10 +31,12 @@ enum {
     TY_POST_LISTS = 2,  /* compare lists, whatever the digests say */
     TY_POST_INLINE = 4, /* the tensors are in the payload */
     TY_POST_DIRECT = 8, /* the payload has arena offsets */
-    TY_POST_DIFFER = 16 /* of a verdict: the digests are not all equal */
+    TY_POST_DIFFER = 16, /* of a verdict: the digests are not all equal */
+    TY_POST_TUNE = 32    /* what was measured at the start does not hold any more: measure again after this round */
 };
 #define TY_POST_ALL (TY_POST_INLINE | TY_POST_DIRECT)    /* of a verdict: when all have it */
-#define TY_POST_ANY (TY_POST_JOINED | TY_POST_LISTS | TY_POST_DIFFER) /* when any has it */
+#define TY_POST_COMPARE (TY_POST_JOINED | TY_POST_LISTS | TY_POST_DIFFER)
+#define TY_POST_ANY (TY_POST_COMPARE | TY_POST_TUNE) /* when any has it */
 
 /* What the posts of a round add up to, the same on every member. */
 struct ty_verdict {
@@ -65,7 +67,6 @@ struct ty_chan {
     struct ty_node *node;
     struct ty_net *net;             /* NULL: the set is on this node */
     const struct ty_select *select; /* with net */
-    const unsigned char *paths;     /* [64] enum ty_path of private tensors by log2 of their bytes */
     uint64_t epoch;                 /* sets that use one slot after each other: in the tags of messages */
 
     int n, me;      /* members; my index, -1: not one of them */

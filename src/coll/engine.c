@@ -14,6 +14,7 @@
 #include "coll/fast.h"
 #include "coll/names.h"
 #include "coll/net.h"
+#include "coll/tune.h"
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -282,6 +283,8 @@ static bool post(struct ty_coll *c, struct ty_chan *ch)
             v.flags &= ~(uint32_t)TY_POST_ALL;
         }
     }
+    if (c->drift.again && ch->id == 0)
+        v.flags |= TY_POST_TUNE;
     ty_chan_publish(ch, &v);
     return true;
 }
@@ -295,6 +298,17 @@ static enum ty_path staged_path(const struct ty_coll *c, const struct ty_req *r)
     return (enum ty_path)c->paths[63 - __builtin_clzll(bytes)];
 }
 
+static int staged(struct ty_coll *c, struct ty_req *r)
+{
+    enum ty_path path = staged_path(c, r);
+    int e = ty_allreduce_staged(r->ch, r, path);
+
+    c->stats.path_ops[r->ch->net ? TY_PATH_NET : path]++;
+    if (!r->ch->net && r->ch->id == 0)
+        ty_tune_watch(c, ty_req_bytes(r), ty_mono_us() - r->begun_us);
+    return e;
+}
+
 int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
 {
     struct ty_chan *ch = r->ch;
@@ -302,9 +316,7 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
     r->begun_us = ty_mono_us();
     switch (r->kind) {
     case TY_COLL_ALLREDUCE:
-        c->stats.path_ops[staged_path(c, r)]++;
-        return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r)
-                                       : ty_allreduce_staged(ch, r, staged_path(c, r));
+        return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r) : staged(c, r);
     case TY_COLL_SET_ADD:
         return ty_engine_set_add(c, r);
     case TY_COLL_SET_REMOVE:
@@ -379,6 +391,16 @@ static bool may_block(const struct ty_coll *c, const struct ty_chan *ch, const s
     return c->nsets > 1 && (ch->net || !(v->flags & TY_POST_INLINE) || v->flags & TY_POST_ANY);
 }
 
+static int tune_again(struct ty_coll *c)
+{
+    int e;
+
+    pthread_mutex_unlock(&c->lock);
+    e = ty_tune(c, NULL);
+    pthread_mutex_lock(&c->lock);
+    return e;
+}
+
 /* One step of a channel; true when a round has been run. */
 static bool step(struct ty_coll *c, struct ty_chan *ch)
 {
@@ -396,7 +418,9 @@ static bool step(struct ty_coll *c, struct ty_chan *ch)
     if (e == 0)
         return false;
     if (e > 0)
-        e = v.flags & TY_POST_ANY ? ty_engine_compare(c, ch) : run_batch(c, ch, &v);
+        e = v.flags & TY_POST_COMPARE ? ty_engine_compare(c, ch) : run_batch(c, ch, &v);
+    if (e >= 0 && v.flags & TY_POST_TUNE && !c->ended)
+        e = tune_again(c);
     if (c->entered == ch)
         c->entered = NULL;
     if (e < 0)

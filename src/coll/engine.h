@@ -38,7 +38,13 @@ struct ty_coll {
     struct ty_select *select;
     struct ty_coll_boot boot;
     struct ty_arena arena;
-    unsigned char paths[64];
+    unsigned char paths[64]; /* enum ty_path of private tensors by log2 of their bytes */
+    struct ty_drift {
+        float expected_us[64]; /* the same; 0: not known */
+        int strange;           /* operations in a row that took far more or less */
+        int64_t tuned_us;      /* when it was measured last */
+        bool again;            /* this rank wants it measured again */
+    } drift;
     void (*warn)(void *ctx, const char *line);
     void *warn_ctx;
     int stall_warning_s, stall_shutdown_s;

@@ -12,18 +12,20 @@ static bool same(const struct ty_memo *m, const struct ty_coll_call *call)
 {
     const struct ty_coll_buf *b = call->in;
 
-    return m->digest && m->count == b->count && m->dtype == (int)call->dtype && m->op == (int)call->op &&
-           m->set == call->set && m->prescale == call->prescale && m->postscale == call->postscale &&
-           m->ndims == b->ndims && m->device == call->device &&
+    return m->digest && m->count == b->count && m->dtype == (int)call->dtype &&
+           m->op == (int)call->op && m->set == call->set && m->prescale == call->prescale &&
+           m->postscale == call->postscale && m->ndims == b->ndims && m->device == call->device &&
            (b->ndims == 0 || memcmp(m->dims, b->dims, (size_t)b->ndims * sizeof *b->dims) == 0) &&
            strcmp(m->name, call->name) == 0;
 }
 
 static bool suits(const struct ty_coll_call *call)
 {
-    return call->kind == TY_COLL_ALLREDUCE && call->nbufs == 1 && call->name && call->op != TY_COLL_ADASUM && call->in &&
-           call->out && (unsigned)call->op < TY_COLL_OPS && (unsigned)call->dtype < TY_COLL_DTYPES && call->in->count > 0 &&
-           call->in->ndims >= 0 && call->in->ndims <= TY_MEMO_DIMS && call->in->data && call->out->data &&
+    return call->kind == TY_COLL_ALLREDUCE && call->nbufs == 1 && call->name &&
+           call->op != TY_COLL_ADASUM && call->in && call->out &&
+           (unsigned)call->op < TY_COLL_OPS && (unsigned)call->dtype < TY_COLL_DTYPES &&
+           call->in->count > 0 && call->in->ndims >= 0 && call->in->ndims <= TY_MEMO_DIMS &&
+           call->in->data && call->out->data &&
            call->in->count <= TY_INLINE_BYTES / (int64_t)ty_coll_dtype_size(call->dtype);
 }
 
@@ -74,8 +76,8 @@ static void reduce(struct ty_coll *c, struct ty_chan *ch, const struct ty_coll_c
 
     for (int l = 0; l < ch->nlocal; l++)
         src[l] = ty_chan_post(ch, l, ch->round)->payload;
-    ty_reduce_many(call->dtype, average ? TY_COLL_SUM : call->op, dst, 1, src, ch->nlocal, (size_t)call->in->count,
-                   average ? factor / ch->n : factor);
+    ty_reduce_many(call->dtype, average ? TY_COLL_SUM : call->op, dst, 1, src, ch->nlocal,
+                   (size_t)call->in->count, average ? factor / ch->n : factor);
     c->stats.ops++;
     c->stats.bytes += (uint64_t)call->in->count * ty_coll_dtype_size(call->dtype);
     c->stats.path_ops[TY_PATH_INLINE]++;
@@ -89,21 +91,24 @@ int ty_fast_allreduce(struct ty_coll *c, const struct ty_coll_call *call, struct
     struct ty_memo *m;
     int seen = 0;
 
-    if (c->pending || c->driving || c->ended || c->stop || c->entered || call->set != 0 || !suits(call))
+    if (c->pending || c->driving || c->ended || c->stop || c->entered || c->drift.again ||
+        call->set != 0 || !suits(call))
         return 0;
     ch = c->set[0]->ch;
     m = memo_of(c, call);
     size = ty_coll_dtype_size(call->dtype);
     if (ch->net || ch->posted || ch->comparing || c->timeline || !same(m, call))
         return 0;
-    if ((size_t)call->in->count * size > TY_DIRECT_BYTES && ty_arena_has(&c->arena, call->out->data))
+    if ((size_t)call->in->count * size > TY_DIRECT_BYTES &&
+        ty_arena_has(&c->arena, call->out->data))
         return 0;
     v.digest = m->digest;
     if (call->prescale != 0 && call->prescale != 1)
-        ty_scale_to(call->dtype, ty_chan_post(ch, ch->lme, ch->round)->payload, call->in->data, (size_t)call->in->count,
-                    call->prescale);
+        ty_scale_to(call->dtype, ty_chan_post(ch, ch->lme, ch->round)->payload, call->in->data,
+                    (size_t)call->in->count, call->prescale);
     else
-        memcpy(ty_chan_post(ch, ch->lme, ch->round)->payload, call->in->data, (size_t)call->in->count * size);
+        memcpy(ty_chan_post(ch, ch->lme, ch->round)->payload, call->in->data,
+               (size_t)call->in->count * size);
     ty_chan_publish(ch, &v);
     for (int k = 0; k <= c->node->spins && seen == 0; k++) {
         seen = look(ch, m->digest);

@@ -15,6 +15,7 @@
     X(EACH_STREAM, "each-stream", "the same, slots written past the caches") \
     X(SLICES, "slices", "through slots, each rank reduces its slice") \
     X(SLICES_STREAM, "slices-stream", "the same, slots written past the caches") \
+    X(CMA, "cma", "each rank reads its slice of the others' tensors from their processes' memory") \
     X(COPY, "copy", "through slots, nothing reduced") \
     X(NET, "net", "between nodes")
 #define X(id, word, what) TY_PATH_##id,
@@ -28,6 +29,9 @@ enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
 void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
                     double factor);
 
+/* Where the share of owner `i` of `owners` begins in `count` elements of `size` bytes: at whole lines. */
+int64_t ty_share(int64_t count, size_t size, int i, int owners);
+
 /* ---- allreduce ---- */
 
 /* Requests that are in the payloads of the posts (ty_inline_pack), m of them. */
@@ -37,8 +41,11 @@ int ty_inline_pack(struct ty_chan *ch, struct ty_req *const *req, int m);
 /* Requests whose offsets in the arenas are in the payloads of the posts (ty_direct_pack), m of them. */
 int ty_allreduce_direct(struct ty_chan *ch, struct ty_req *const *req, int m);
 int ty_direct_pack(struct ty_chan *ch, struct ty_req *const *req, int m);
-/* Any other.  path: one of the four that go through slots. */
+/* Any other.  path: one of the four that go through slots, or CMA, which takes SLICES for groups. */
 int ty_allreduce_staged(struct ty_chan *ch, struct ty_req *req, enum ty_path path);
+/* Can this rank read the memory of all others of the node?  All members call it; it says the same on all. */
+int ty_cma_probe(struct ty_chan *ch, bool *ret);
+int ty_allreduce_cma(struct ty_chan *ch, struct ty_req *req);
 int ty_adasum(struct ty_chan *ch, struct ty_req *req);
 
 /* ---- the others ---- */

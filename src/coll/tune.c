@@ -5,6 +5,7 @@
  * rewritten before every run; what counts is the slowest rank's best time.
  */
 #include "coll/tune.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "coll/engine.h"
 #include <errno.h>
@@ -17,6 +18,10 @@ static const enum ty_path ways[] = { TY_PATH_EACH, TY_PATH_EACH_STREAM, TY_PATH_
                                      TY_PATH_SLICES_STREAM };
 #define SIZES ((int)(sizeof sizes / sizeof *sizes))
 #define WAYS ((int)(sizeof ways / sizeof *ways))
+
+#define NEVER_US 1e12
+#define STRANGE 16        /* so many in a row */
+#define AGAIN_US 30000000 /* measured again at most so often */
 
 static double now_us(void)
 {
@@ -43,7 +48,7 @@ static int try_way(struct ty_chan *ch, float *p, int log2, enum ty_path way, int
                                  .out = &b,
                                  .nbufs = 1 };
     struct ty_req r;
-    double best = 1e12;
+    double best = NEVER_US;
     int e = ty_req_init(&r, &call, ch->n, NULL, NULL, NULL);
 
     r.ch = ch;
@@ -64,11 +69,18 @@ static int try_way(struct ty_chan *ch, float *p, int log2, enum ty_path way, int
 
 static int measure(struct ty_chan *ch, float *p, double *took)
 {
+    bool cma;
+    int e = ty_cma_probe(ch, &cma);
+
+    if (e < 0)
+        return e;
     for (int s = 0; s < SIZES; s++)
         for (int w = 0; w < WAYS; w++) {
             int runs = sizes[s] <= 16 ? 12 : sizes[s] <= 20 ? 5 : 3;
-            int e = try_way(ch, p, sizes[s], ways[w], runs, &took[s * WAYS + w]);
 
+            took[s * WAYS + w] = NEVER_US;
+            if (ways[w] != TY_PATH_CMA || cma)
+                e = try_way(ch, p, sizes[s], ways[w], runs, &took[s * WAYS + w]);
             if (e < 0)
                 return e;
         }
@@ -76,11 +88,11 @@ static int measure(struct ty_chan *ch, float *p, double *took)
 }
 
 /* all[n][SIZES][WAYS] -> the way whose slowest rank is fastest, at each size. */
-static void choose(unsigned char *paths, const double *all, int n)
+static void choose(struct ty_coll *c, const double *all, int n)
 {
     for (int s = 0, from = 0; s < SIZES; s++) {
         int best = 0;
-        double best_us = 1e15;
+        double best_us = 2 * NEVER_US;
 
         for (int w = 0; w < WAYS; w++) {
             double slowest = 0;
@@ -95,8 +107,12 @@ static void choose(unsigned char *paths, const double *all, int n)
                 best = w;
             }
         }
-        for (; from < 64 && (s == SIZES - 1 || from <= sizes[s] + 1); from++)
-            paths[from] = (unsigned char)ways[best];
+        for (; from < 64 && (s == SIZES - 1 || from <= sizes[s] + 1); from++) {
+            c->paths[from] = (unsigned char)ways[best];
+            c->drift.expected_us[from] =
+                (float)(best_us *
+                        (from < sizes[s] ? 1 : (double)(2ull << (from - sizes[s])) / 1.5));
+        }
     }
 }
 
@@ -108,6 +124,7 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
     int e;
 
     default_paths(c->paths);
+    c->drift = (struct ty_drift){ .tuned_us = ty_mono_us() };
     if (ch->net || ch->n == 1) /* between nodes there is one way */
         return 0;
     p = aligned_alloc(64, (size_t)1 << sizes[SIZES - 1]);
@@ -116,7 +133,7 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
     if (e == 0)
         e = ty_gather_fixed(ch, took, sizeof took, all);
     if (e == 0)
-        choose(c->paths, all, ch->n);
+        choose(c, all, ch->n);
     free(p);
     free(all);
     if (e == -EOWNERDEAD)
@@ -124,4 +141,14 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
     return e < 0 ? ty_error_set(err, e, "cannot measure the ways through shared memory: %s",
                                 strerror(-e))
                  : 0;
+}
+
+void ty_tune_watch(struct ty_coll *c, int64_t bytes, int64_t took_us)
+{
+    float expected = c->drift.expected_us[63 - __builtin_clzll((uint64_t)bytes | 1)];
+    bool strange = (float)took_us > 2 * expected + 20 || (float)took_us < expected / 4 - 20;
+
+    c->drift.strange = strange && expected > 0 ? c->drift.strange + 1 : 0;
+    if (c->drift.strange >= STRANGE && ty_mono_us() - c->drift.tuned_us > AGAIN_US)
+        c->drift.again = true;
 }
