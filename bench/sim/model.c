@@ -26,6 +26,7 @@ struct arrival {
 };
 struct node {
     double now, sender_free, receiver_free, bandwidth;
+    double tokens, filled; /* the bucket, and when that was in it */
     int step, segment;
     struct ty_step what;
     int64_t sends, receives; /* bytes of the whole step */
@@ -108,6 +109,18 @@ static int rack_of(const struct sim *s, int node)
     return s->net->rack ? node / s->net->rack : 0;
 }
 
+/* How many of the bytes that a node begins to send leave at once. */
+static double take_tokens(const struct sim *s, struct node *n, double begin, double bytes)
+{
+    double there = fmin(s->net->burst, n->tokens + (begin - n->filled) * n->bandwidth);
+    double ret = fmin(there, bytes);
+
+    n->tokens = there - ret;
+    n->filled = begin + (bytes - ret) /
+                            n->bandwidth; /* while it sends, what comes into the bucket leaves it */
+    return ret;
+}
+
 static void send_segment(struct sim *s, int from, int64_t bytes)
 {
     struct node *n = &s->node[from];
@@ -115,20 +128,23 @@ static void send_segment(struct sim *s, int from, int64_t bytes)
     double alpha = s->net->alpha - (s->net->jitter > 0 ? s->net->jitter * log(uniform(s)) : 0);
     bool leaves = rack_of(s, from) != rack_of(s, n->what.to);
 
-    n->sent = n->sender_free = begin + (double)bytes / n->bandwidth;
+    double at_once = take_tokens(s, n, begin, (double)bytes);
+
+    n->sent = n->sender_free = begin + ((double)bytes - at_once) / n->bandwidth;
     for (int64_t at = 0; at < bytes; at += CHUNK) {
         int64_t len = part_of(bytes, at, CHUNK);
 
-        push(s, (struct event){ .time = begin + alpha + (double)at / n->bandwidth,
-                                .sent = begin + alpha + (double)(at + len) / n->bandwidth,
-                                .place = leaves ? UPLINK : RECEIVER,
-                                .from = from,
-                                .to = n->what.to,
-                                .step = n->step,
-                                .segment = n->segment,
-                                .bytes = (uint32_t)len,
-                                .first = at == 0,
-                                .last = at + len == bytes });
+        push(s, (struct event){
+                    .time = begin + alpha + fmax((double)at - at_once, 0) / n->bandwidth,
+                    .sent = begin + alpha + fmax((double)(at + len) - at_once, 0) / n->bandwidth,
+                    .place = leaves ? UPLINK : RECEIVER,
+                    .from = from,
+                    .to = n->what.to,
+                    .step = n->step,
+                    .segment = n->segment,
+                    .bytes = (uint32_t)len,
+                    .first = at == 0,
+                    .last = at + len == bytes });
     }
 }
 
@@ -245,7 +261,8 @@ static struct arrival *new_arrival(struct sim *s)
 static void arrive(struct sim *s, const struct event *e)
 {
     struct node *n = &s->node[e->to];
-    double begin, end = pass(&n->receiver_free, n->bandwidth, e, &begin);
+    double begin, end = pass(&n->receiver_free,
+                             s->net->receive > 0 ? s->net->receive : n->bandwidth, e, &begin);
     struct arrival *a;
 
     if (e->first) {
@@ -299,6 +316,7 @@ static bool set_up(struct sim *s)
         bool slow = s->net->slow_share > 0 && uniform(s) < s->net->slow_share;
 
         n->bandwidth = s->net->bandwidth / (slow ? s->net->slow_factor : 1);
+        n->tokens = s->net->burst;
         n->end = &n->arrived;
         n->step = -1;
     }

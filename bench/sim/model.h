@@ -14,6 +14,8 @@
 struct sim_net {
     double alpha;     /* seconds from the beginning of sending to the beginning of receiving */
     double bandwidth; /* bytes a second, in each direction at once */
+    double receive;   /* bytes a second that a node can take; 0: bandwidth */
+    double burst;     /* bytes that a node may send at once: a bucket that fills at its bandwidth while it sends less */
     double reduce;    /* bytes a second; 0: adding costs nothing */
     size_t segment;   /* bytes; 0: TY_EXEC_SEGMENT */
     size_t part;      /* bytes: adding follows arrival by so much; 0: it begins when the segment is there */

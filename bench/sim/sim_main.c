@@ -140,7 +140,9 @@ enum {
     SEED,
     RACK,
     OVER,
-    SELECT
+    SELECT,
+    BURST,
+    RECEIVE
 };
 static const struct option options[] = {
     { "nodes", required_argument, NULL, NODES },
@@ -157,13 +159,16 @@ static const struct option options[] = {
     { "rack", required_argument, NULL, RACK },
     { "oversubscription", required_argument, NULL, OVER },
     { "select", required_argument, NULL, SELECT },
+    { "burst", required_argument, NULL, BURST },
+    { "receive-gbytes", required_argument, NULL, RECEIVE },
     { 0 },
 };
 
 static const char usage[] =
     "usage: sim [--select TABLE] [--nodes N --bytes B [--alpha-us US] [--gbytes GB/S] [--reduce-gbytes GB/S (0: free)]\n"
     "           [--part BYTES (0: add when all is there)] [--segment BYTES] [--jitter-us US] [--seed N]\n"
-    "           [--slow-share S --slow-factor F] [--rack NODES --oversubscription X]]\n"
+    "           [--slow-share S --slow-factor F] [--rack NODES --oversubscription X]\n"
+    "           [--burst BYTES (sent at once after a pause)] [--receive-gbytes GB/S]]\n"
     "With --nodes: the microseconds of rd, hd and ring on one line.\n";
 
 int main(int argc, char **argv)
@@ -217,6 +222,12 @@ int main(int argc, char **argv)
             break;
         case OVER:
             net.oversubscription = v;
+            break;
+        case BURST:
+            net.burst = v;
+            break;
+        case RECEIVE:
+            net.receive = v * 1e9;
             break;
         case SELECT:
             text = optarg;

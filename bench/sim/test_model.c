@@ -71,6 +71,24 @@ static void test_adding_and_segments(void **state)
              wire + (2 * 28 - 6) * net.alpha);
 }
 
+/* A bucket: each step after a pause long enough sends its first bytes at once, further ones at the bandwidth. */
+static void test_bursts(void **state)
+{
+    struct sim_net net = plain;
+    const double burst = 16384;
+
+    (void)state;
+    net.burst = burst;
+    net.receive = 1e18;
+    for (int64_t bytes = 1024; bytes <= 1 << 20; bytes *= 2)
+        close_to(sim_allreduce(&net, TY_PLAN_RECURSIVE_DOUBLING, 16, bytes),
+                 4 * (net.alpha + fmax((double)bytes - burst, 0) / net.bandwidth));
+    /* So far the bucket was full after each pause, with 23000 bytes; now it gets 1150. */
+    net.alpha = 1e-6;
+    close_to(sim_allreduce(&net, TY_PLAN_RECURSIVE_DOUBLING, 16, 1 << 20),
+             4 * net.alpha + (4 * 1048576.0 - burst - 3 * 1150) / net.bandwidth);
+}
+
 static void test_nothing_is_faster_than_the_wire(void **state)
 {
     struct sim_net net = plain;
@@ -167,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_formulas),
         cmocka_unit_test(test_formulas_of_any_number),
         cmocka_unit_test(test_adding_and_segments),
+        cmocka_unit_test(test_bursts),
         cmocka_unit_test(test_nothing_is_faster_than_the_wire),
         cmocka_unit_test(test_jitter_and_slow_nodes),
         cmocka_unit_test(test_racks),

@@ -1,6 +1,5 @@
 /* test_exec.c - plans run by threads that pass messages in memory: sums, segments, overlap, errors */
 #include "coll/exec.h"
-#include "coll/reduce.h"
 #include "tests.h"
 #include <float.h>
 #include <math.h>
@@ -8,39 +7,6 @@
 #include <time.h>
 
 #define MOST_RANKS 9
-
-/* The sums themselves are another part's; these are as plain as can be. */
-#define COMBINE(type) \
-    for (size_t i = 0; i < n; i++) { \
-        type *d = dst, a = ((const type *)x)[i], b = ((const type *)y)[i]; \
-        d[i] = (type)(op == TY_COLL_MIN       ? (a < b ? a : b) \
-                      : op == TY_COLL_MAX     ? (a > b ? a : b) \
-                      : op == TY_COLL_PRODUCT ? a * b \
-                                              : a + b); \
-    }
-static void combine(enum ty_coll_dtype t, enum ty_coll_op op, void *dst, const void *x,
-                    const void *y, size_t n)
-{
-    if (t == TY_COLL_F32)
-        COMBINE(float)
-    else if (t == TY_COLL_I8)
-        COMBINE(int8_t)
-    else
-        COMBINE(int64_t)
-}
-
-void ty_reduce(enum ty_coll_dtype t, enum ty_coll_op op, void *dst, const void *src, size_t n)
-{
-    combine(t, op, dst, dst, src, n);
-}
-
-void ty_reduce_all(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst,
-                   const void *const *src, int nsrc, size_t n, double scale, bool stream)
-{
-    assert_int_equal(ndst + nsrc, 3);
-    assert_true(scale == 1 && !stream);
-    combine(t, op, dst[0], src[0], src[1], n);
-}
 
 /* A message on its way; each pair has a queue of them. */
 struct mail {
