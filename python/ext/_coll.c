@@ -651,7 +651,7 @@ static bool get_tensors(PyObject *list, struct request *q)
             return false;
     q->call.nbufs = (int)n;
     q->call.in = n ? in : NULL;
-    q->call.out = n && out->data ? out : NULL;
+    q->call.out = n ? out : NULL;
     return true;
 }
 
@@ -741,6 +741,20 @@ static PyObject *tuple_of_rows(const struct ty_coll_result *r)
     return rows;
 }
 
+/* Block i of n; the engine's result no longer owns it. */
+static PyObject *take_block(struct ty_coll_result *r, Py_ssize_t i, Py_ssize_t n,
+                            PyObject *row_bytes)
+{
+    long long each = PyLong_AsLongLong(row_bytes), sum = 0;
+    void *data = r->data[i];
+    Py_ssize_t per = r->nrows / n;
+
+    for (Py_ssize_t k = per * i; k < per * (i + 1); k++)
+        sum += r->rows[k];
+    r->data[i] = NULL;
+    return block_new(data, (Py_ssize_t)(sum * each));
+}
+
 /* What the caller gets: the value, or (blocks, rows) where there are any.  row_bytes: of each buffer's rows. */
 static PyObject *result_of(struct ty_coll_result *r, PyObject *row_bytes)
 {
@@ -751,18 +765,17 @@ static PyObject *result_of(struct ty_coll_result *r, PyObject *row_bytes)
         return PyLong_FromLong(r->value);
     blocks = PyTuple_New(n);
     rows = tuple_of_rows(r);
-    for (Py_ssize_t i = 0; blocks && i < n; i++) {
-        long long each = PyLong_AsLongLong(PyTuple_GetItem(row_bytes, i)), sum = 0;
-        PyObject *block;
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *block = take_block(r, i, n, PyTuple_GetItem(row_bytes, i));
 
-        for (int k = (int)(r->nrows / n * i); k < (int)(r->nrows / n * (i + 1)); k++)
-            sum += r->rows[k];
-        block = block_new(r->data[i], (Py_ssize_t)(sum * each));
-        r->data[i] = NULL;
-        if (!block || PyTuple_SetItem(blocks, i, block) < 0)
+        if (!block || !blocks || PyTuple_SetItem(blocks, i, block) < 0)
             Py_CLEAR(blocks);
     }
-    return blocks && rows ? Py_BuildValue("NN", blocks, rows) : NULL;
+    if (blocks && rows)
+        return Py_BuildValue("NN", blocks, rows);
+    Py_XDECREF(blocks);
+    Py_XDECREF(rows);
+    return NULL;
 }
 
 /* Wait in turns, so that signals are seen; -EINTR and an exception when one raised. */
