@@ -63,7 +63,7 @@ static PyObject *raise_as(PyObject *class, const char *text)
     PyObject *words = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
 
     if (words)
-        PyErr_SetObject(class, words);
+        PyErr_SetObject(class ? class : PyExc_RuntimeError, words);
     Py_XDECREF(words);
     return NULL;
 }
@@ -75,7 +75,7 @@ static PyObject *raise_error(int code, const struct ty_error *err, PyObject *cla
 
     if (class == NULL)
         class = mistake ? PyExc_ValueError : internal_error;
-    return raise_as(class ? class : PyExc_RuntimeError, text);
+    return raise_as(class, text);
 }
 
 static PyObject *set_errors(PyObject *module, PyObject *args)

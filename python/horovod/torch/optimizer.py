@@ -18,6 +18,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequ
 
 import torch
 
+from horovod.common import metrics
 from horovod.torch import arena
 from horovod.torch.compression import Compression
 from horovod.torch.functions import broadcast_object
@@ -430,9 +431,8 @@ class _Averaged(_Hooked):
     def step(self, closure: Optional[Callable[[], Any]] = None) -> Any:
         """Reduce the gradients, then take the step.  A closure's gradients are reduced each time it has run."""
         if not self._should_synchronize:
-            self._synchronized = False
-            return self._wrapped.step(self) if closure is None else self._wrapped.step(self, closure)
-        if self._hooked and closure is not None:
+            pass
+        elif self._hooked and closure is not None:
             if self._touched:
                 self.synchronize()
             closure = self._reducing(closure)
@@ -444,6 +444,7 @@ class _Averaged(_Hooked):
             return self._wrapped.step(self) if closure is None else self._wrapped.step(self, closure)
         finally:
             self._synchronized = False
+            metrics.step()
 
     step.hooked = True          # torch puts its profiler and its step hooks around the wrapped step, once
 
@@ -521,6 +522,7 @@ class _AdasumDelta(_Hooked):
                 self._wait(self._apply)
         finally:
             self._start_again()
+            metrics.step()
         return loss
 
     step.hooked = True

@@ -1,0 +1,72 @@
+"""horovod.torch in jobs of 1 to 4 ranks on this machine: each worker script checks one side of it on every rank."""
+import os
+import re
+import subprocess
+import sys
+
+import job
+import pytest
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+@pytest.mark.parametrize("worker", ["ops", "grads", "errors", "joins", "sets", "objects", "life"])
+def test_worker(worker, ranks):
+    done = job.mpirun(ranks, worker)
+    passed = re.findall(r"passed (\d+) checks", done.stdout)
+    assert len(passed) == ranks and set(passed) != {"0"}, done.stdout
+
+
+def test_without_a_launcher():
+    done = subprocess.run([sys.executable, os.path.join(job.WORKERS, "ops.py")], env=job.environment(), stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=job.SECONDS)
+    assert done.returncode == 0 and "passed" in done.stdout, done.stdout
+
+
+def script(ranks, text, **env):
+    return subprocess.run(["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), sys.executable,
+                           "-c", text], env=job.environment(**env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=job.SECONDS)
+
+
+def test_summary_is_printed_when_asked_for():
+    text = "import torch, horovod.torch as hvd; hvd.init(); hvd.allreduce(torch.ones(250000))"
+    done = script(2, text, HOROVOD_LOG_LEVEL="info")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"rank 0 of 2: \d+ operations, 1.0 MB", done.stderr) and "rank 1 of 2" in done.stderr, done.stderr
+    done = script(2, text)
+    assert done.returncode == 0 and "horovod" not in done.stderr, done.stderr
+
+
+def test_a_script_that_ends_in_an_exception_ends_the_job():
+    """The ranks that wait for it do not hang."""
+    done = script(2, "import torch, horovod.torch as hvd\n"
+                     "hvd.init()\n"
+                     "if hvd.rank() == 1:\n"
+                     "    raise RuntimeError('on purpose')\n"
+                     "hvd.allreduce(torch.ones(3))\n")
+    assert done.returncode != 0 and "on purpose" in done.stderr
+
+
+def test_a_waiting_rank_is_interrupted():
+    """Ctrl-C reaches Python while the engine waits, by each of its ways."""
+    text = ("import os, signal, threading, time, torch, horovod.torch as hvd\n"
+            "hvd.init()\n"
+            "def wait(call):\n"
+            "    begun = time.monotonic()\n"
+            "    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+            "    try:\n"
+            "        call()\n"
+            "    except KeyboardInterrupt:\n"
+            "        assert time.monotonic() - begun < 5\n"
+            "        return\n"
+            "    raise SystemExit('not interrupted')\n"
+            "if hvd.rank() == 0:\n"
+            "    wait(lambda: hvd.allreduce_(torch.ones(3), name='a'))\n"
+            "    wait(lambda: hvd.synchronize(hvd.allreduce_async(torch.ones(3), name='b')))\n"
+            "    wait(lambda: hvd.allgather(torch.ones(3), name='c'))\n"
+            "    wait(hvd.barrier)\n"
+            "    print('interrupted', flush=True)\n"
+            "hvd.broadcast(torch.zeros(1), 0, name='go on')\n"
+            "assert hvd.allreduce_async(torch.ones(3), name='d') > 0\n")
+    done = script(2, text)
+    assert done.returncode == 0 and "interrupted" in done.stdout, done.stdout + done.stderr
