@@ -3,6 +3,7 @@
 As a program: launch.py FOLDER MODULE CASE...  calls the functions of MODULE, one after the other, on this rank.  The
 first that fails ends the job: the ranks that wait for this one would never come out.
 """
+import ast
 import faulthandler
 import importlib
 import json
@@ -66,6 +67,15 @@ class Results:
         return ends[0][case]["skipped"]
 
 
+def cases_of(module):
+    """(the names in CASES, all functions) of a module, without importing it: a test is no rank."""
+    with open(os.path.join(HERE, module + ".py"), encoding="utf-8") as file:
+        tree = ast.parse(file.read())
+    listed = next(ast.literal_eval(node.value) for node in tree.body
+                  if isinstance(node, ast.Assign) and node.targets[0].id == "CASES")
+    return listed, [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
 def _one(function):
     try:
         function()
@@ -80,12 +90,12 @@ def main(folder, module, cases):
     import horovod.torch as hvd
 
     sys.path.insert(0, HERE)
-    cases_of = importlib.import_module(module)
+    loaded = importlib.import_module(module)
     hvd.init()
     with open(os.path.join(folder, str(hvd.rank())), "w", encoding="utf-8") as file:
         for case in cases:
             faulthandler.dump_traceback_later(CASE_SECONDS, exit=True)
-            end = _one(getattr(cases_of, case))
+            end = _one(getattr(loaded, case))
             faulthandler.cancel_dump_traceback_later()
             file.write(json.dumps([case, end]) + "\n")
             file.flush()

@@ -1,5 +1,4 @@
 """DistributedOptimizer and SyncBatchNorm on 1 to 4 ranks under mpirun; the cases are in optimizer_cases.py."""
-import ast
 import os
 import sys
 
@@ -9,17 +8,7 @@ pytest.importorskip("torch")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import launch  # noqa: E402
 
-
-def _cases():
-    """The list of cases, without importing horovod here: this process is no rank."""
-    with open(os.path.join(launch.HERE, "optimizer_cases.py"), encoding="utf-8") as file:
-        tree = ast.parse(file.read())
-    listed = next(ast.literal_eval(node.value) for node in tree.body
-                  if isinstance(node, ast.Assign) and node.targets[0].id == "CASES")
-    return listed, [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
-
-
-CASES, FUNCTIONS = _cases()
+CASES, FUNCTIONS = launch.cases_of("optimizer_cases")
 HELPERS = {"raises", "net", "batch", "same", "train_both", "sgd", "adasum_of"}
 
 
