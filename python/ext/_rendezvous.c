@@ -114,18 +114,27 @@ static PyGetSetDef server_fields[] = { { "port", get_port, NULL, "the port it li
                                        { NULL, NULL, NULL, NULL, NULL } };
 
 static PyType_Slot server_slots[] = {
-    { Py_tp_init, server_init },       { Py_tp_dealloc, server_dealloc },
-    { Py_tp_methods, server_methods }, { Py_tp_getset, server_fields },
-    { Py_tp_doc, "Rendezvous(host, port, secret, size): where the ranks of a world find each other" },
+    { Py_tp_init, server_init },
+    { Py_tp_dealloc, server_dealloc },
+    { Py_tp_methods, server_methods },
+    { Py_tp_getset, server_fields },
+    { Py_tp_doc,
+      "Rendezvous(host, port, secret, size): where the ranks of a world find each other" },
     { 0, NULL }
 };
 
 static PyType_Spec server_spec = { "horovod._rendezvous.Rendezvous", sizeof(struct server), 0,
                                    Py_TPFLAGS_DEFAULT, server_slots };
 
-static struct PyModuleDef module_def = { PyModuleDef_HEAD_INIT, "_rendezvous",
-                                         "The server at which ranks find each other", -1, NULL,
-                                         NULL, NULL, NULL, NULL };
+static struct PyModuleDef module_def = { PyModuleDef_HEAD_INIT,
+                                         "_rendezvous",
+                                         "The server at which ranks find each other",
+                                         -1,
+                                         NULL,
+                                         NULL,
+                                         NULL,
+                                         NULL,
+                                         NULL };
 
 PyMODINIT_FUNC PyInit__rendezvous(void)
 {

@@ -7,9 +7,9 @@
  * One copy less than through slots, at the price of a system call a piece.  Containers often forbid it, so it is tried
  * first, on every pair of ranks.
  */
+#include "base/fault.h"
 #include "coll/move.h"
 #include "coll/reduce.h"
-#include "base/fault.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -19,7 +19,9 @@
 static int read_memory(const struct ty_chan *ch, int local, uint64_t from, void *to, size_t n)
 {
     struct iovec mine = { to, n }, other = { (void *)(uintptr_t)from, n };
-    ssize_t k = FAULT("cma.read", -1, process_vm_readv(ch->node->rank[ch->local[local]].pid, &mine, 1, &other, 1, 0));
+    ssize_t k =
+        FAULT("cma.read", -1,
+              process_vm_readv(ch->node->rank[ch->local[local]].pid, &mine, 1, &other, 1, 0));
 
     return k == (ssize_t)n ? 0 : k < 0 ? -errno : -EIO;
 }
@@ -50,7 +52,8 @@ int ty_cma_probe(struct ty_chan *ch, bool *ret)
 
     for (int l = 0; e == 0 && l < ch->nlocal; l++) {
         got = 0;
-        good = good && read_memory(ch, l, all[l].in, &got, sizeof got) == 0 && got == 0x5472616e79617264u + (uint64_t)l;
+        good = good && read_memory(ch, l, all[l].in, &got, sizeof got) == 0 &&
+               got == 0x5472616e79617264u + (uint64_t)l;
     }
     if (e == 0) /* the marks have been read, and what each found is known */
         e = exchange_places(ch, (struct places){ good, 0 }, all);
@@ -62,7 +65,8 @@ int ty_cma_probe(struct ty_chan *ch, bool *ret)
 }
 
 /* Elements [at, at + n) of all inputs, summed into my output.  The pieces of the others go into my slots. */
-static int reduce_piece(struct ty_chan *ch, const struct ty_req *r, const struct places *all, int64_t at, int64_t n)
+static int reduce_piece(struct ty_chan *ch, const struct ty_req *r, const struct places *all,
+                        int64_t at, int64_t n)
 {
     unsigned char *room = ty_chan_slot(ch, ch->lme, ch->windows); /* nobody looks into it */
     size_t bytes = (size_t)n * r->size, skip = (size_t)at * r->size;
@@ -93,9 +97,15 @@ static int reduce_piece(struct ty_chan *ch, const struct ty_req *r, const struct
 int ty_allreduce_cma(struct ty_chan *ch, struct ty_req *r)
 {
     struct places all[TY_NODE_RANKS];
-    int64_t piece = (PIECE_BYTES * 4 / ch->nlocal < PIECE_BYTES ? PIECE_BYTES * 4 / ch->nlocal : PIECE_BYTES) / (int64_t)r->size;
-    int64_t from = ty_share(r->count, r->size, ch->lme, ch->nlocal), to = ty_share(r->count, r->size, ch->lme + 1, ch->nlocal);
-    int e = exchange_places(ch, (struct places){ (uint64_t)(uintptr_t)r->seg[0].in, (uint64_t)(uintptr_t)r->seg[0].out }, all);
+    int64_t piece =
+        (PIECE_BYTES * 4 / ch->nlocal < PIECE_BYTES ? PIECE_BYTES * 4 / ch->nlocal : PIECE_BYTES) /
+        (int64_t)r->size;
+    int64_t from = ty_share(r->count, r->size, ch->lme, ch->nlocal),
+            to = ty_share(r->count, r->size, ch->lme + 1, ch->nlocal);
+    int e = exchange_places(
+        ch,
+        (struct places){ (uint64_t)(uintptr_t)r->seg[0].in, (uint64_t)(uintptr_t)r->seg[0].out },
+        all);
 
     for (int64_t at = from; e == 0 && at < to; at += piece)
         e = reduce_piece(ch, r, all, at, to - at < piece ? to - at : piece);
@@ -103,11 +113,12 @@ int ty_allreduce_cma(struct ty_chan *ch, struct ty_req *r)
         e = ty_chan_barrier(ch);
     for (int k = 1; e == 0 && k < ch->nlocal; k++) {
         int l = (ch->lme + k) % ch->nlocal;
-        int64_t a = ty_share(r->count, r->size, l, ch->nlocal), b = ty_share(r->count, r->size, l + 1, ch->nlocal);
+        int64_t a = ty_share(r->count, r->size, l, ch->nlocal),
+                b = ty_share(r->count, r->size, l + 1, ch->nlocal);
 
         if (a < b)
-            e = read_memory(ch, l, all[l].out + (uint64_t)a * r->size, r->seg[0].out + (size_t)a * r->size,
-                            (size_t)(b - a) * r->size);
+            e = read_memory(ch, l, all[l].out + (uint64_t)a * r->size,
+                            r->seg[0].out + (size_t)a * r->size, (size_t)(b - a) * r->size);
     }
     return e == 0 ? ty_chan_barrier(ch) : e;
 }

@@ -14,6 +14,7 @@
 #include "coll/fast.h"
 #include "coll/names.h"
 #include "coll/net.h"
+#include "coll/timeline.h"
 #include "coll/tune.h"
 #include <errno.h>
 #include <sched.h>
@@ -33,8 +34,9 @@ void ty_engine_complete(struct ty_coll *c, struct ty_req *r, int status, const c
     r->status = status;
     if (status < 0 && error)
         r->error = strdup(error);
-    r->done_us = r->begun_us ? ty_mono_us() : 0;
     r->state = TY_REQ_DONE;
+    if (c->timeline)
+        ty_timeline_record(c->timeline, r, ty_coll_path_name(r->path));
     c->pending--;
     c->stats.ops++;
     c->stats.bytes += (uint64_t)ty_req_bytes(r);
@@ -303,7 +305,8 @@ static int staged(struct ty_coll *c, struct ty_req *r)
     enum ty_path path = staged_path(c, r);
     int e = ty_allreduce_staged(r->ch, r, path);
 
-    c->stats.path_ops[r->ch->net ? TY_PATH_NET : path]++;
+    r->path = r->ch->net ? TY_PATH_NET : path;
+    c->stats.path_ops[r->path]++;
     if (!r->ch->net && r->ch->id == 0)
         ty_tune_watch(c, ty_req_bytes(r), ty_mono_us() - r->begun_us);
     return e;
@@ -324,7 +327,8 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
     default:
         break;
     }
-    c->stats.path_ops[ch->net ? TY_PATH_NET : TY_PATH_COPY]++;
+    r->path = ch->net ? TY_PATH_NET : TY_PATH_COPY;
+    c->stats.path_ops[r->path]++;
     switch (r->kind) {
     case TY_COLL_BROADCAST:
         return ty_broadcast(ch, r);
@@ -347,12 +351,18 @@ static int execute_batch(struct ty_coll *c, struct ty_chan *ch, uint32_t flags, 
 
     if (flags & TY_POST_INLINE) {
         c->stats.path_ops[TY_PATH_INLINE] += (uint64_t)m;
+        for (int i = 0; c->timeline && i < m; i++) {
+            ch->batch[i]->begun_us = ty_mono_us();
+            ch->batch[i]->path = TY_PATH_INLINE;
+        }
         return ty_allreduce_inline(ch, ch->batch, m);
     }
     if (flags & TY_POST_DIRECT) {
         c->stats.path_ops[TY_PATH_DIRECT] += (uint64_t)m;
-        for (int i = 0; i < m; i++)
+        for (int i = 0; i < m; i++) {
             ch->batch[i]->begun_us = begun;
+            ch->batch[i]->path = TY_PATH_DIRECT;
+        }
         e = ty_allreduce_direct(ch, ch->batch, m);
     } else {
         for (int i = 0; e == 0 && i < m; i++)
@@ -409,6 +419,8 @@ static bool step(struct ty_coll *c, struct ty_chan *ch)
 
     if (!post(c, ch))
         return false;
+    if (c->timeline && !ch->agreed)
+        ty_timeline_cycle(c->timeline, ty_mono_us());
     e = ty_chan_agreed(ch, &v);
     if (e > 0 && may_block(c, ch, &v)) {
         e = ty_chan_enter(ch, c->entered == NULL);
@@ -915,6 +927,7 @@ int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_col
 {
     struct ty_chan *ch;
     struct ty_req r;
+    int64_t begun;
     int e, fast;
 
     if (c->forked)
@@ -928,7 +941,9 @@ int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_col
             ch->batch[0] = &r;
         else
             ty_fast_note(c, call, r.digest);
+        begun = ty_mono_us();
         await(c, &r, -1);
+        c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
         e = outcome(&r, ret, err);
         ty_req_done(&r);
     } else if (fast ==

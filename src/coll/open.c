@@ -12,6 +12,7 @@
 #include "coll/engine.h"
 #include "coll/net.h"
 #include "coll/plan.h"
+#include "coll/timeline.h"
 #include "coll/tune.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,12 @@ static int fill_options(struct ty_coll_options *o, struct ty_error *err)
     o->arena_bytes = arena ? (size_t)arena : ARENA_BYTES;
     if (!o->select)
         o->select = getenv("TRAINYARD_COLL_SELECT");
+    if (!o->timeline) {
+        const char *cycles = getenv("HOROVOD_TIMELINE_MARK_CYCLES");
+
+        o->timeline = getenv("HOROVOD_TIMELINE");
+        o->timeline_cycles = cycles && strcmp(cycles, "1") == 0;
+    }
     if (!o->node)
         o->node = getenv("TRAINYARD_COLL_NODE");
     return 0;
@@ -471,6 +478,8 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
         return ty_error_set(err, r, "cannot start the engine: %s", strerror(-r));
     }
     r = ty_tune(c, err);
+    if (r == 0 && o->timeline && *o->timeline && strcmp(o->timeline, "DYNAMIC") != 0)
+        r = ty_coll_timeline_start(c, o->timeline, o->timeline_cycles, err);
     if (r < 0) {
         delist(c);
         ty_engine_stop(c);
@@ -513,6 +522,7 @@ struct ty_coll *ty_coll_close(struct ty_coll *c)
     if (c->forked) /* a child has its parent's threads' memory, and not their threads */
         return NULL;
     ty_engine_stop(c);
+    ty_timeline_close(c->timeline);
     ty_engine_done(c);
     give_up(c);
     return NULL;

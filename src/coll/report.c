@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "coll/engine.h"
+#include "coll/timeline.h"
 #include <errno.h>
 #include <string.h>
 
@@ -82,5 +83,37 @@ int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error
     if (!text)
         return ty_error_oom(err);
     *ret = text;
+    return 0;
+}
+
+int ty_coll_timeline_start(struct ty_coll *c, const char *path, bool cycles, struct ty_error *err)
+{
+    int r = 0;
+
+    if (c->rank != 0 || c->forked)
+        return 0;
+    pthread_mutex_lock(&c->lock);
+    if (c->timeline)
+        r = ty_error_set(err, -EEXIST, "cannot start the timeline '%s': one is being written",
+                         path);
+    else
+        r = ty_timeline_open(path, cycles, &c->timeline, err);
+    pthread_mutex_unlock(&c->lock);
+    return r;
+}
+
+int ty_coll_timeline_stop(struct ty_coll *c, struct ty_error *err)
+{
+    struct ty_timeline *t;
+
+    if (c->rank != 0 || c->forked)
+        return 0;
+    pthread_mutex_lock(&c->lock);
+    t = c->timeline;
+    c->timeline = NULL;
+    pthread_mutex_unlock(&c->lock);
+    if (!t)
+        return ty_error_set(err, -ENOENT, "cannot stop the timeline: none is being written");
+    ty_timeline_close(t);
     return 0;
 }

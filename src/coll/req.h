@@ -49,7 +49,8 @@ struct ty_req {
     bool arena;    /* every out is in the arena */
     uint64_t marked; /* the round in whose post it is */
     void *zeros; /* made by this rank because it has joined: the tensors, freed when done */
-    int64_t submitted_us, posted_us, begun_us, done_us;
+    int path; /* enum ty_path that it took */
+    int64_t submitted_us, begun_us;
     int *missing; /* ranks of the world that had not submitted it when lists were last compared */
     int nmissing;
     struct ty_coll_result got;
