@@ -68,6 +68,10 @@ struct ty_net *ty_net_free(struct ty_net *n)
     }
     for (int r = 0; n->peers && r < n->o.size; r++)
         free_peer(&n->peers[r]);
+    for (struct letter *l = n->notices, *next; l; l = next) {
+        next = l->next;
+        free(l);
+    }
     free(n->peers);
     close_all(n);
     pthread_mutex_destroy(&n->lock);
