@@ -11,7 +11,10 @@
 #include "base/error.h"
 #include "coll/boot.h"
 #include <Python.h>
+#include <stdbool.h>
 #include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
 
 struct server {
     PyObject_HEAD struct ty_rendezvous *s; /* NULL: closed */
@@ -136,7 +139,9 @@ static struct PyModuleDef module_def = { PyModuleDef_HEAD_INIT,
                                          NULL,
                                          NULL };
 
-PyMODINIT_FUNC PyInit__rendezvous(void)
+EXPORT PyObject *PyInit__rendezvous(void);
+
+EXPORT PyObject *PyInit__rendezvous(void)
 {
     PyObject *module = PyModule_Create(&module_def);
     PyObject *type = module ? PyType_FromSpec(&server_spec) : NULL;
