@@ -3,10 +3,10 @@
  * A small message is written to the socket by whoever posts it when nothing waits before it; else it waits in the lane's
  * queue and the net's thread sends it.  What comes lies in the inbox of its rank until it is taken.
  */
-#include "coll/net_impl.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "coll/net_impl.h"
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -80,7 +80,10 @@ struct ty_net *ty_net_free(struct ty_net *n)
     return NULL;
 }
 
-static void freep(struct ty_net **n) { ty_net_free(*n); }
+static void freep(struct ty_net **n)
+{
+    ty_net_free(*n);
+}
 
 void ty_net_forked(struct ty_net *n)
 {
@@ -99,7 +102,8 @@ void ty_net_forked(struct ty_net *n)
 static int bind_any(int family)
 {
     union ty_address a;
-    CLEANUP_CLOSE int fd = FAULT("net.listen", -1, socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    CLEANUP_CLOSE int fd =
+        FAULT("net.listen", -1, socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     int off = 0;
 
     memset(&a, 0, sizeof a);
@@ -203,14 +207,16 @@ static int start_thread(struct ty_net *n, struct ty_error *err)
     return 0;
 }
 
-int ty_net_open(const struct ty_net_options *o, struct ty_net **ret, char **address, struct ty_error *err)
+int ty_net_open(const struct ty_net_options *o, struct ty_net **ret, char **address,
+                struct ty_error *err)
 {
     CLEANUP(freep) struct ty_net *n = NULL;
     CLEANUP_FREE char *text = NULL;
     int port = 0, r;
 
     if (o->size < 1 || o->rank < 0 || o->rank >= o->size || !o->key)
-        return ty_error_set(err, -EINVAL, "cannot open a network for rank %d of %d without a key for it", o->rank,
+        return ty_error_set(err, -EINVAL,
+                            "cannot open a network for rank %d of %d without a key for it", o->rank,
                             o->size);
     if (sodium_init() < 0)
         return ty_error_set(err, -EIO, "cannot start libsodium: no source of random numbers");
@@ -242,10 +248,13 @@ int ty_net_peers(struct ty_net *n, const char *const *addresses, struct ty_error
         return ty_error_set(err, -EINVAL, "cannot give the addresses of the ranks twice");
     for (int r = 0; r < n->o.size; r++) {
         struct peer *p = &n->peers[r];
-        int k = addresses[r] && r != n->o.rank ? ty_addresses_parse(addresses[r], a, TY_NET_ADDRESSES) : 0;
+        int k = addresses[r] && r != n->o.rank
+                    ? ty_addresses_parse(addresses[r], a, TY_NET_ADDRESSES)
+                    : 0;
 
         if (k < 0)
-            return ty_error_set(err, k, "cannot read the addresses of rank %d: '%.100s'", r, addresses[r]);
+            return ty_error_set(err, k, "cannot read the addresses of rank %d: '%.100s'", r,
+                                addresses[r]);
         if (k == 0)
             continue;
         free(p->addresses);
@@ -263,7 +272,9 @@ int ty_net_peers(struct ty_net *n, const char *const *addresses, struct ty_error
 
 static int end_code(const struct peer *p)
 {
-    static const int codes[] = { [PEER_FINE] = 0, [PEER_LEFT] = -ESHUTDOWN, [PEER_LOST] = -ECONNRESET };
+    static const int codes[] = {
+        [PEER_FINE] = 0, [PEER_LEFT] = -ESHUTDOWN, [PEER_LOST] = -ECONNRESET
+    };
 
     return codes[peer_end(p)];
 }
@@ -384,7 +395,10 @@ void ty_net_arm(struct ty_net *n)
         ty_net_signal(n->kick);
 }
 
-void ty_net_wake(struct ty_net *n) { ty_net_signal(n->wake); }
+void ty_net_wake(struct ty_net *n)
+{
+    ty_net_signal(n->wake);
+}
 
 void ty_net_bytes(const struct ty_net *n, uint64_t *sent, uint64_t *received)
 {

@@ -11,7 +11,8 @@
 #include <string.h>
 
 /* Interfaces whose addresses other hosts often have too, so that a connection there leads astray (and is turned away). */
-static const char *const bridges[] = { "docker", "br-", "virbr", "veth", "cni", "flannel", "lxc", "podman" };
+static const char *const bridges[] = { "docker", "br-",     "virbr", "veth",
+                                       "cni",    "flannel", "lxc",   "podman" };
 
 static void free_ifaddrs(struct ifaddrs **p)
 {
@@ -63,7 +64,8 @@ static void add(struct ty_str *s, const char *text, int port)
 }
 
 /* Those of one class, or (name not NULL) of the interface or the address that `name` is. */
-static int add_matching(struct ty_str *s, const struct ifaddrs *all, int class, const char *name, int port)
+static int add_matching(struct ty_str *s, const struct ifaddrs *all, int class, const char *name,
+                        int port)
 {
     char text[INET6_ADDRSTRLEN];
     int n = 0;
@@ -86,10 +88,11 @@ static int refuse(const char *name, const struct ifaddrs *all, struct ty_error *
     for (const struct ifaddrs *i = all; i; i = i->ifa_next)
         if (show(i, text)[0])
             ty_str_addf(&have, "%s%s (%s)", have.len ? ", " : "", i->ifa_name, text);
-    return ty_error_set(err, -ENODEV,
-                        "cannot use the network interface '%s' for collectives: no interface or address of that "
-                        "name is up; this host has %s",
-                        name, have.text ? have.text : "none");
+    return ty_error_set(
+        err, -ENODEV,
+        "cannot use the network interface '%s' for collectives: no interface or address of that "
+        "name is up; this host has %s",
+        name, have.text ? have.text : "none");
 }
 
 int ty_addresses_here(const char *interfaces, int port, char **ret, struct ty_error *err)
@@ -115,7 +118,8 @@ int ty_addresses_here(const char *interfaces, int port, char **ret, struct ty_er
         for (int c = 0; c < CLASSES; c++)
             add_matching(&s, all, c, NULL, port);
     if (s.len == 0 && !s.failed)
-        return ty_error_set(err, -ENODEV, "cannot listen for other ranks: no network interface of this host is up");
+        return ty_error_set(
+            err, -ENODEV, "cannot listen for other ranks: no network interface of this host is up");
     text = ty_str_take(&s);
     if (!text)
         return ty_error_oom(err);

@@ -11,9 +11,9 @@
  * A rank listens before it tells its addresses.  So a full round of refusals, some times over, says that it is gone; all
  * else (no answer, an answer from something else that has that address here) is tried again until the time is up.
  */
-#include "coll/net_impl.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "coll/net_impl.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -24,8 +24,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define ATTEMPT_MS 3000    /* for one address to answer and to prove itself */
-#define PAUSE_MS 50        /* after all addresses failed; grows to */
+#define ATTEMPT_MS 3000 /* for one address to answer and to prove itself */
+#define PAUSE_MS 50     /* after all addresses failed; grows to */
 #define PAUSE_MAX_MS 500
 #define REFUSED_PASSES 5   /* rounds in which every address refused: nobody listens any more */
 #define ACCEPT_REST_MS 100 /* without descriptors or memory */
@@ -82,9 +82,11 @@ static const char *show(const union ty_address *a, char text[64])
     char host[INET6_ADDRSTRLEN];
     bool six = a->any.sa_family == AF_INET6;
 
-    inet_ntop(a->any.sa_family, six ? (const void *)&a->v6.sin6_addr : (const void *)&a->v4.sin_addr, host,
+    inet_ntop(a->any.sa_family,
+              six ? (const void *)&a->v6.sin6_addr : (const void *)&a->v4.sin_addr, host,
               sizeof host);
-    snprintf(text, 64, six ? "[%s]:%d" : "%s:%d", host, ntohs(six ? a->v6.sin6_port : a->v4.sin_port));
+    snprintf(text, 64, six ? "[%s]:%d" : "%s:%d", host,
+             ntohs(six ? a->v6.sin6_port : a->v4.sin_port));
     return text;
 }
 
@@ -96,9 +98,10 @@ static void give_up(struct ty_net *n, struct lane *l)
     size_t at = 0;
 
     for (int i = 0; i < p->naddresses && at < sizeof where - 1; i++)
-        at += (size_t)snprintf(where + at, sizeof where - at, "%s%s", i ? ", " : "", show(&p->addresses[i], text));
+        at += (size_t)snprintf(where + at, sizeof where - at, "%s%s", i ? ", " : "",
+                               show(&p->addresses[i], text));
     snprintf(why, sizeof why, "cannot be reached at %s: %s", where,
-             l->error == ECONNRESET      ? "we were turned away"
+             l->error == ECONNRESET     ? "we were turned away"
              : l->error == EKEYREJECTED ? "what answers there has another key"
                                         : strerror(l->error));
     ty_net_end_peer(n, l->rank, PEER_LOST, why);
@@ -150,7 +153,9 @@ static void attempt_failed(struct ty_net *n, struct lane *l, int error)
 
 static int begin_hello(struct ty_net *n, struct lane *l)
 {
-    struct ty_lane_hello h = { (uint32_t)n->o.rank, (uint32_t)l->rank, (uint32_t)n->o.size, (uint32_t)l->index, { 0 } };
+    struct ty_lane_hello h = {
+        (uint32_t)n->o.rank, (uint32_t)l->rank, (uint32_t)n->o.size, (uint32_t)l->index, { 0 }
+    };
 
     l->shake = FAULT("net.alloc", NULL, calloc(1, sizeof *l->shake));
     if (!l->shake)
@@ -171,11 +176,13 @@ static int try_address(struct ty_net *n, struct lane *l)
     if (l->next_us > l->give_up_us)
         l->next_us = l->give_up_us;
     atomic_store(&l->state, LANE_CONNECTING);
-    l->fd = FAULT("net.socket", -1, socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    l->fd = FAULT("net.socket", -1,
+                  socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (l->fd < 0)
         return -errno;
     set_up(l->fd, l->index == TY_NET_LANES);
-    if (FAULT("net.connect", -1, connect(l->fd, &a->any, ty_address_bytes(a))) < 0 && errno != EINPROGRESS)
+    if (FAULT("net.connect", -1, connect(l->fd, &a->any, ty_address_bytes(a))) < 0 &&
+        errno != EINPROGRESS)
         return -errno;
     return ty_net_watch(n, EPOLL_CTL_ADD, l->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EV_LANE,
                         ty_net_lane_id(l));
@@ -208,7 +215,8 @@ static int answer_challenge(struct ty_net *n, struct lane *l)
         return -EKEYREJECTED;
     ty_lane_proof(n->key, TY_LANE_OPENS, s->hello, s->in, proof);
     l->shake->got = 0;
-    l->next_us = l->give_up_us; /* the other end may take the lane for open from now on: no second attempt beside it */
+    l->next_us =
+        l->give_up_us; /* the other end may take the lane for open from now on: no second attempt beside it */
     atomic_store(&l->state, LANE_PROVEN);
     return send_whole(l->fd, proof, sizeof proof);
 }
@@ -221,7 +229,10 @@ static int take_welcome(struct lane *l)
     return tag == TY_LANE_WELCOME && bytes == 0 ? 1 : -EBADMSG;
 }
 
-static int done(int r) { return r < 0 ? r : 1; }
+static int done(int r)
+{
+    return r < 0 ? r : 1;
+}
 
 /* As far as it goes without waiting: 1 it is open, 0 not yet. */
 static int go_on(struct ty_net *n, struct lane *l)
@@ -336,7 +347,8 @@ static void take_in(struct ty_net *n, int fd)
 void ty_net_accept(struct ty_net *n)
 {
     for (int i = 0; i < 16; i++) {
-        int fd = FAULT("net.accept", -1, accept4(n->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        int fd =
+            FAULT("net.accept", -1, accept4(n->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
         if (fd >= 0) {
             take_in(n, fd);
@@ -390,7 +402,8 @@ static int admit(struct ty_net *n, struct stranger *s)
     r = send_whole(s->fd, welcome, sizeof welcome);
     if (r < 0)
         return r;
-    r = ty_net_watch(n, EPOLL_CTL_MOD, s->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EV_LANE, ty_net_lane_id(l));
+    r = ty_net_watch(n, EPOLL_CTL_MOD, s->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, EV_LANE,
+                     ty_net_lane_id(l));
     if (r < 0)
         return r;
     l->fd = s->fd;
@@ -422,7 +435,10 @@ void ty_net_stranger(struct ty_net *n, int slot)
 
 /* ---- time ---- */
 
-static int64_t sooner(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 /* Lanes that are being opened: a new attempt, or the end of one. */
 static int64_t tick_lane(struct ty_net *n, struct lane *l, int64_t now, int64_t next)

@@ -8,9 +8,9 @@
  * The others answer with the end of theirs.  Only then sockets are closed: closing one with unread bytes would reset it and
  * could overtake the goodbye.
  */
-#include "coll/net_impl.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "coll/net_impl.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +40,8 @@ void ty_net_drain(int fd)
     (void)k;
 }
 
-int ty_net_watch(struct ty_net *n, int op, int fd, uint32_t events, enum event_kind kind, uint64_t what)
+int ty_net_watch(struct ty_net *n, int op, int fd, uint32_t events, enum event_kind kind,
+                 uint64_t what)
 {
     struct epoll_event e = { .events = events, .data.u64 = (uint64_t)kind << 56 | what };
 
@@ -157,7 +158,8 @@ int ty_net_enqueue(struct lane *l, uint64_t tag, const void *bytes, size_t len)
 void ty_net_flush(struct ty_net *n, struct lane *l)
 {
     while (l->q_len > 0) {
-        ssize_t k = FAULT("net.send", -1, send(l->fd, l->q + l->q_at, l->q_len, MSG_DONTWAIT | MSG_NOSIGNAL));
+        ssize_t k = FAULT("net.send", -1,
+                          send(l->fd, l->q + l->q_at, l->q_len, MSG_DONTWAIT | MSG_NOSIGNAL));
 
         if (k < 0 && errno == EINTR)
             continue;
@@ -248,9 +250,10 @@ static void end_of_small(struct ty_net *n, struct lane *l, int error)
 {
     char why[96];
 
-    snprintf(why, sizeof why, "%s", error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH
-                                        ? "it does not answer any more"
-                                        : "its connection ended");
+    snprintf(why, sizeof why, "%s",
+             error == -ETIMEDOUT || error == -EHOSTUNREACH || error == -ENETUNREACH
+                 ? "it does not answer any more"
+                 : "its connection ended");
     if (error < 0)
         snprintf(why + strlen(why), sizeof why - strlen(why), " (%s)", strerror(-error));
     ty_net_end_peer(n, l->rank, PEER_LOST, why);
@@ -260,7 +263,8 @@ static void end_of_small(struct ty_net *n, struct lane *l, int error)
 static void read_small(struct ty_net *n, struct lane *l)
 {
     while (lane_state(l) == LANE_OPEN) {
-        ssize_t k = FAULT("net.recv", -1, recv(l->fd, l->in + l->in_len, IN_BYTES - l->in_len, MSG_DONTWAIT));
+        ssize_t k = FAULT("net.recv", -1,
+                          recv(l->fd, l->in + l->in_len, IN_BYTES - l->in_len, MSG_DONTWAIT));
 
         if (k > 0) {
             l->in_len += (size_t)k;
@@ -408,7 +412,8 @@ static void begin_leaving(struct ty_net *n, int64_t now)
 static bool has_left(const struct ty_net *n)
 {
     for (int r = 0; r < n->o.size; r++) {
-        int out = lane_state(&n->peers[r].out[TY_NET_LANES]), in = lane_state(&n->peers[r].in[TY_NET_LANES]);
+        int out = lane_state(&n->peers[r].out[TY_NET_LANES]),
+            in = lane_state(&n->peers[r].in[TY_NET_LANES]);
 
         if ((out != LANE_NONE && out != LANE_BROKEN) || in == LANE_OPEN)
             return false;

@@ -7,10 +7,10 @@
  *
  * A socket that fails says nothing about its rank: the net's thread finds the verdict (net_lanes.c), and is waited for.
  */
-#include "coll/net_impl.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "coll/futex.h"
+#include "coll/net_impl.h"
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -62,7 +62,8 @@ static int set_up_half(struct ty_net *n, struct half *h, const struct ty_net_msg
 
     if (!m || m->rank == -1)
         return 0;
-    if (m->rank < 0 || m->rank >= n->o.size || m->tag > TY_NET_TAG_MAX || n->peers[m->rank].naddresses == 0)
+    if (m->rank < 0 || m->rank >= n->o.size || m->tag > TY_NET_TAG_MAX ||
+        n->peers[m->rank].naddresses == 0)
         return -EINVAL;
     h->peer = &n->peers[m->rank];
     h->msg = m;
@@ -242,7 +243,8 @@ static void tear(const struct half *h, bool wrong)
         h->s[k].lane->torn = true;
 }
 
-static int run(struct ty_net *n, struct half *send, struct half *recv, const volatile uint32_t *stop)
+static int run(struct ty_net *n, struct half *send, struct half *recv,
+               const volatile uint32_t *stop)
 {
     int64_t spin_until = 0;
 

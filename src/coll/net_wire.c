@@ -6,7 +6,9 @@
 
 #define STRIPE_ALIGN 4096u
 
-static const unsigned char magic[8] = { 'T', 'y', 'L', 'a', 'n', 'e', 0, 1 }; /* the last is the version */
+static const unsigned char magic[8] = {
+    'T', 'y', 'L', 'a', 'n', 'e', 0, 1
+}; /* the last is the version */
 
 /* Where the parts of a hello lie; the eight bytes before the nonce are zero. */
 enum { AT_FROM = 8, AT_TO = 12, AT_SIZE = 16, AT_LANE = 20, AT_ZERO = 24, AT_NONCE = 32 };
@@ -76,7 +78,8 @@ void ty_lane_proof(const unsigned char key[TY_NET_KEY_BYTES], enum ty_lane_role 
 {
     struct proven p;
 
-    _Static_assert(TY_LANE_PROOF_BYTES == crypto_auth_BYTES && TY_NET_KEY_BYTES == crypto_auth_KEYBYTES,
+    _Static_assert(TY_LANE_PROOF_BYTES == crypto_auth_BYTES &&
+                       TY_NET_KEY_BYTES == crypto_auth_KEYBYTES,
                    "the proof is a crypto_auth");
     fill_proven(&p, who, hello, nonce);
     crypto_auth(out, (const unsigned char *)&p, sizeof p, key);
@@ -99,7 +102,8 @@ void ty_lane_frame_encode(uint64_t tag, uint64_t bytes, unsigned char out[TY_LAN
     put(out + 8, bytes, 8);
 }
 
-void ty_lane_frame_decode(const unsigned char in[TY_LANE_FRAME_BYTES], uint64_t *tag, uint64_t *bytes)
+void ty_lane_frame_decode(const unsigned char in[TY_LANE_FRAME_BYTES], uint64_t *tag,
+                          uint64_t *bytes)
 {
     *tag = get(in, 8);
     *bytes = get(in + 8, 8);

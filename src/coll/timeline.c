@@ -122,10 +122,14 @@ static int row_of(struct ty_timeline *t, const struct record *e)
     row = (uint64_t)++t->nrows;
     ty_map_put(&t->rows, e->key, row);
     comma(t);
-    ty_str_addf(&t->text, "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"name\": ", (int)row);
+    ty_str_addf(
+        &t->text,
+        "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"name\": ", (int)row);
     ty_str_add_json(&t->text, e->name, strlen(e->name));
-    ty_str_addf(&t->text, "}},\n{\"name\": \"process_sort_index\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"sort_index\": %d}}",
-                (int)row, (int)row);
+    ty_str_addf(
+        &t->text,
+        "}},\n{\"name\": \"process_sort_index\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"sort_index\": %d}}",
+        (int)row, (int)row);
     return (int)row;
 }
 
@@ -168,7 +172,8 @@ static void write_record(struct ty_timeline *t, const struct record *e)
     add_event(t, activity, 'E', e->done_us, row);
     ty_str_add(&t->text, "}");
     add_event(t, op, 'E', e->done_us, row);
-    ty_str_addf(&t->text, ", \"args\": {\"dtype\": \"%s\", \"shape\": \"[", ty_coll_dtype_name(e->dtype));
+    ty_str_addf(&t->text, ", \"args\": {\"dtype\": \"%s\", \"shape\": \"[",
+                ty_coll_dtype_name(e->dtype));
     for (int d = 0; d < e->ndims; d++)
         ty_str_addf(&t->text, "%s%lld", d ? ", " : "", (long long)e->dims[d]);
     ty_str_addf(&t->text, "]\"%s}}", e->failed ? ", \"failed\": true" : "");
@@ -279,13 +284,17 @@ int ty_timeline_open(const char *path, bool cycles, struct ty_timeline **ret, st
     }
     fputs("[", t->f);
     comma(t);
-    ty_str_addf(&t->text, "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"args\": {\"name\": \"engine\", "
-                          "\"start_time_since_epoch_in_micros\": %lld}}", (long long)ty_wall_us());
+    ty_str_addf(
+        &t->text,
+        "{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": 0, \"args\": {\"name\": \"engine\", "
+        "\"start_time_since_epoch_in_micros\": %lld}}",
+        (long long)ty_wall_us());
     flush(t);
     r = start_writer(t);
     if (r < 0) {
         timeline_free(t);
-        return ty_error_set(err, r, "cannot start the thread that writes the timeline: %s", strerror(-r));
+        return ty_error_set(err, r, "cannot start the thread that writes the timeline: %s",
+                            strerror(-r));
     }
     *ret = t;
     return 0;

@@ -161,7 +161,10 @@ static void *run_job(void *arg)
     return NULL;
 }
 
-static void begin(struct job *j) { assert_int_equal(pthread_create(&j->thread, NULL, run_job, j), 0); }
+static void begin(struct job *j)
+{
+    assert_int_equal(pthread_create(&j->thread, NULL, run_job, j), 0);
+}
 
 static int end(struct job *j)
 {
@@ -180,8 +183,8 @@ static int cut(struct iovec iov[3], unsigned char *p, size_t n)
     return 3;
 }
 
-static void set_job(struct job *j, struct node *d, int to, unsigned char *out, size_t nout, int from, unsigned char *in,
-                    size_t nin, uint64_t tag)
+static void set_job(struct job *j, struct node *d, int to, unsigned char *out, size_t nout,
+                    int from, unsigned char *in, size_t nin, uint64_t tag)
 {
     memset(j, 0, sizeof *j);
     j->node = d;
@@ -229,9 +232,16 @@ static void swap(struct node *d, size_t a, size_t b, uint64_t tag)
 static void test_sizes(void **state)
 {
     static const size_t sizes[][2] = {
-        { 0, 0 }, { 1, 1 }, { 0, 7 }, { 8, 8 }, { 4095, 3 },
-        { TY_NET_STRIPE_BYTES - 1, TY_NET_STRIPE_BYTES }, { TY_NET_STRIPE_BYTES + 1, 0 }, { 50000001, 50000000 },
-        { 3, 20000000 }, { 5, 5 },
+        { 0, 0 },
+        { 1, 1 },
+        { 0, 7 },
+        { 8, 8 },
+        { 4095, 3 },
+        { TY_NET_STRIPE_BYTES - 1, TY_NET_STRIPE_BYTES },
+        { TY_NET_STRIPE_BYTES + 1, 0 },
+        { 50000001, 50000000 },
+        { 3, 20000000 },
+        { 5, 5 },
     };
     uint64_t sent, received, all = 0;
     struct node d[2];
@@ -240,7 +250,8 @@ static void test_sizes(void **state)
     open_world(d, 2, (struct ty_net_options){ 0 });
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         swap(d, sizes[i][0], sizes[i][1], 100 + i);
-        all += sizes[i][0] + (sizes[i][0] < TY_NET_STRIPE_BYTES ? 1 : TY_NET_LANES) * TY_LANE_FRAME_BYTES;
+        all += sizes[i][0] +
+               (sizes[i][0] < TY_NET_STRIPE_BYTES ? 1 : TY_NET_LANES) * TY_LANE_FRAME_BYTES;
     }
     ty_net_bytes(d[0].net, &sent, NULL);
     ty_net_bytes(d[1].net, NULL, &received);
@@ -269,7 +280,8 @@ static void *run_ring(void *arg)
         g->result = ty_net_exchange(g->d[g->rank].net, &send, &recv, NULL);
         token = in;
     }
-    if (token != (uint32_t)((g->rank + g->size * g->rounds - g->rounds) % g->size) && g->result == 0)
+    if (token != (uint32_t)((g->rank + g->size * g->rounds - g->rounds) % g->size) &&
+        g->result == 0)
         g->result = 1;
     return NULL;
 }
@@ -294,7 +306,8 @@ static void test_ring_of_four(void **state)
 
 static void test_what_is_no_exchange(void **state)
 {
-    struct ty_net_msg absent = { -1, 0, NULL, 0 }, me = { 0, 0, NULL, 0 }, beyond = { 2, 0, NULL, 0 };
+    struct ty_net_msg absent = { -1, 0, NULL, 0 }, me = { 0, 0, NULL, 0 },
+                      beyond = { 2, 0, NULL, 0 };
     struct ty_net_msg reserved = { 1, TY_NET_TAG_MAX + 1, NULL, 0 };
     struct ty_error err = { 0 };
     struct node d[2];
@@ -596,7 +609,8 @@ static void live_as_rank_1(int in, int out, const unsigned char *its_key, const 
         _exit(2);
     child_says(out, mine);
     read_text(in, other, sizeof other);
-    if (ty_net_peers(n, (const char *const[]){ other, NULL }, NULL) < 0 || ty_net_exchange(n, &m, &m, NULL) < 0)
+    if (ty_net_peers(n, (const char *const[]){ other, NULL }, NULL) < 0 ||
+        ty_net_exchange(n, &m, &m, NULL) < 0)
         _exit(4);
     child_says(out, "ready");
     for (;;)
@@ -767,7 +781,8 @@ static void is_turned_away(int fd)
 }
 
 /* A hello from rank 1 for a lane; the rank that is asked answers with its nonce. */
-static int say_hello(const struct node *d, struct ty_lane_hello h, unsigned char hello[TY_LANE_HELLO_BYTES],
+static int say_hello(const struct node *d, struct ty_lane_hello h,
+                     unsigned char hello[TY_LANE_HELLO_BYTES],
                      unsigned char challenge[TY_LANE_CHALLENGE_BYTES])
 {
     int fd = connect_to(d);
@@ -775,21 +790,25 @@ static int say_hello(const struct node *d, struct ty_lane_hello h, unsigned char
     ty_lane_hello_encode(&h, hello);
     assert_int_equal(send(fd, hello, TY_LANE_HELLO_BYTES, MSG_NOSIGNAL), TY_LANE_HELLO_BYTES);
     if (challenge)
-        assert_int_equal(recv(fd, challenge, TY_LANE_CHALLENGE_BYTES, MSG_WAITALL), TY_LANE_CHALLENGE_BYTES);
+        assert_int_equal(recv(fd, challenge, TY_LANE_CHALLENGE_BYTES, MSG_WAITALL),
+                         TY_LANE_CHALLENGE_BYTES);
     return fd;
 }
 
 static void test_strangers_are_turned_away(void **state)
 {
     struct ty_lane_hello h = { .from = 1, .to = 0, .size = 2, .lane = 0 };
-    unsigned char hello[TY_LANE_HELLO_BYTES], challenge[TY_LANE_CHALLENGE_BYTES], proof[TY_LANE_PROOF_BYTES];
+    unsigned char hello[TY_LANE_HELLO_BYTES], challenge[TY_LANE_CHALLENGE_BYTES],
+        proof[TY_LANE_PROOF_BYTES];
     struct node d[2];
     int fd;
 
     (void)state;
     open_world(d, 2, (struct ty_net_options){ 0 });
     fd = connect_to(&d[0]);
-    assert_int_equal(send(fd, "GET / HTTP/1.1\r\nHost: a\r\nAccept: anything at all, really\r\n\r\n", 64, 0), 64);
+    assert_int_equal(
+        send(fd, "GET / HTTP/1.1\r\nHost: a\r\nAccept: anything at all, really\r\n\r\n", 64, 0),
+        64);
     is_turned_away(fd);
     h.size = 3;
     is_turned_away(say_hello(&d[0], h, hello, NULL));
@@ -797,7 +816,8 @@ static void test_strangers_are_turned_away(void **state)
     is_turned_away(say_hello(&d[1], h, hello, NULL)); /* for another rank */
     fd = say_hello(&d[0], h, hello, challenge);
     /* its own proof sent back, and one with another key */
-    assert_int_equal(send(fd, challenge + TY_LANE_NONCE_BYTES, TY_LANE_PROOF_BYTES, 0), TY_LANE_PROOF_BYTES);
+    assert_int_equal(send(fd, challenge + TY_LANE_NONCE_BYTES, TY_LANE_PROOF_BYTES, 0),
+                     TY_LANE_PROOF_BYTES);
     is_turned_away(fd);
     fd = say_hello(&d[0], h, hello, challenge);
     ty_lane_proof(wrong_key, TY_LANE_OPENS, hello, challenge, proof);
@@ -855,11 +875,13 @@ static void test_wrong_key(void **state)
 static int intrude(struct node *d, int lane)
 {
     struct ty_lane_hello h = { .from = 1, .to = 0, .size = 3, .lane = (uint32_t)lane };
-    unsigned char hello[TY_LANE_HELLO_BYTES], challenge[TY_LANE_CHALLENGE_BYTES], proof[TY_LANE_PROOF_BYTES];
+    unsigned char hello[TY_LANE_HELLO_BYTES], challenge[TY_LANE_CHALLENGE_BYTES],
+        proof[TY_LANE_PROOF_BYTES];
     unsigned char welcome[TY_LANE_FRAME_BYTES];
     int fd = say_hello(d, h, hello, challenge);
 
-    assert_true(ty_lane_proof_holds(key, TY_LANE_ACCEPTS, hello, challenge, challenge + TY_LANE_NONCE_BYTES));
+    assert_true(ty_lane_proof_holds(key, TY_LANE_ACCEPTS, hello, challenge,
+                                    challenge + TY_LANE_NONCE_BYTES));
     ty_lane_proof(key, TY_LANE_OPENS, hello, challenge, proof);
     assert_int_equal(send(fd, proof, sizeof proof, 0), sizeof proof);
     assert_int_equal(recv(fd, welcome, sizeof welcome, MSG_WAITALL), sizeof welcome);
@@ -972,10 +994,11 @@ static int live_through_a_cut(enum cut what)
         return NOT_ALLOWED;
     open_child(&c, true, "eth9");
     read_text(c.out, text, sizeof text);
-    snprintf(command, sizeof command,
-             "ip link add cable type veth peer name eth9 netns %d && ip addr add 10.97.0.1/24 dev cable && "
-             "ip link set cable up && nsenter -t %d -n sh -c 'ip addr add 10.97.0.2/24 dev eth9 && ip link set eth9 up'",
-             (int)c.pid, (int)c.pid);
+    snprintf(
+        command, sizeof command,
+        "ip link add cable type veth peer name eth9 netns %d && ip addr add 10.97.0.1/24 dev cable && "
+        "ip link set cable up && nsenter -t %d -n sh -c 'ip addr add 10.97.0.2/24 dev eth9 && ip link set eth9 up'",
+        (int)c.pid, (int)c.pid);
     if (strcmp(text, "apart") != 0 || run_command(command) < 0) {
         end_child(&c);
         return NOT_ALLOWED;
@@ -984,7 +1007,8 @@ static int live_through_a_cut(enum cut what)
     read_text(c.out, text, sizeof text);
     open_node(&d, 0, 2, (struct ty_net_options){ .interfaces = "cable" });
     meet_child(&c, &d, text);
-    set_job(&j, &d, what == CUT_SENDING ? 1 : -1, big, sizeof big, what == CUT_SENDING ? -1 : 1, big, 8, 2);
+    set_job(&j, &d, what == CUT_SENDING ? 1 : -1, big, sizeof big, what == CUT_SENDING ? -1 : 1,
+            big, 8, 2);
     begin(&j);
     snprintf(command, sizeof command, "nsenter -t %d -n ip link set eth9 down", (int)c.pid);
     cut_us = ty_mono_us();
@@ -1059,8 +1083,8 @@ static void test_late_is_not_lost(void **state)
 #ifdef TY_FAULTS
 static void test_faults_at_open(void **state)
 {
-    static const char *const points[] = { "net.alloc", "net.interfaces", "net.epoll", "net.eventfd", "net.watch",
-                                          "net.thread" };
+    static const char *const points[] = { "net.alloc",   "net.interfaces", "net.epoll",
+                                          "net.eventfd", "net.watch",      "net.thread" };
     struct ty_net_options o = { .size = 1, .key = key };
     struct ty_net *n = NULL;
     char *address = NULL;
@@ -1081,7 +1105,8 @@ static void test_faults_at_open(void **state)
 /* A connection that fails or is refused once is tried again. */
 static void test_faults_that_pass(void **state)
 {
-    static const char *const points[] = { "net.socket", "net.connect", "net.hello", "net.accept", "net.watch" };
+    static const char *const points[] = { "net.socket", "net.connect", "net.hello", "net.accept",
+                                          "net.watch" };
     struct node d[2];
     unsigned char b;
     size_t len;

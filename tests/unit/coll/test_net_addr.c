@@ -24,9 +24,24 @@ static void test_parse(void **state)
 static void test_what_is_none(void **state)
 {
     static const char *const bad[] = {
-        "",          " ",           "host:1",       "10.0.0.1",    "10.0.0.1:",  "10.0.0.1:0",  "10.0.0.1:65536",
-        "10.0.0:1x", "[::1:4",      "[]:4",         "]:4",         ":4",         "::1:4",       "[10.0.0.1]:4",
-        "1.2.3.4:5 nonsense", "1.2.3.4:-5", "[:4", "[::1]x:4",
+        "",
+        " ",
+        "host:1",
+        "10.0.0.1",
+        "10.0.0.1:",
+        "10.0.0.1:0",
+        "10.0.0.1:65536",
+        "10.0.0:1x",
+        "[::1:4",
+        "[]:4",
+        "]:4",
+        ":4",
+        "::1:4",
+        "[10.0.0.1]:4",
+        "1.2.3.4:5 nonsense",
+        "1.2.3.4:-5",
+        "[:4",
+        "[::1]x:4",
     };
     union ty_address a[4];
 
@@ -48,7 +63,8 @@ static void test_here(void **state)
     n = ty_addresses_parse(all, a, TY_NET_ADDRESSES);
     assert_true(n >= 1);
     for (int i = 0; i < n; i++)
-        assert_int_equal(ntohs(a[i].any.sa_family == AF_INET6 ? a[i].v6.sin6_port : a[i].v4.sin_port), 4711);
+        assert_int_equal(
+            ntohs(a[i].any.sa_family == AF_INET6 ? a[i].v6.sin6_port : a[i].v4.sin_port), 4711);
     assert_int_equal(ty_addresses_here("lo", 4711, &lo, &err), 0);
     assert_ptr_equal(strstr(lo, "127.0.0.1:4711"), lo);
     /* loopback comes last */

@@ -4,7 +4,9 @@
 #include <sodium.h>
 
 static const unsigned char key[TY_NET_KEY_BYTES] = "a key of thirty-two bytes, just.";
-static const struct ty_lane_hello good = { .from = 3, .to = 1, .size = 4, .lane = 2, .nonce = { 7, 8, 9 } };
+static const struct ty_lane_hello good = {
+    .from = 3, .to = 1, .size = 4, .lane = 2, .nonce = { 7, 8, 9 }
+};
 
 static void test_hello(void **state)
 {
@@ -13,7 +15,8 @@ static void test_hello(void **state)
 
     (void)state;
     ty_lane_hello_encode(&good, bytes);
-    assert_memory_equal(bytes, "TyLane\0\1\3\0\0\0\1\0\0\0\4\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\7\10\11", 35);
+    assert_memory_equal(bytes, "TyLane\0\1\3\0\0\0\1\0\0\0\4\0\0\0\2\0\0\0\0\0\0\0\0\0\0\0\7\10\11",
+                        35);
     assert_int_equal(ty_lane_hello_decode(bytes, &h), 0);
     assert_memory_equal(&h, &good, sizeof h);
 }
@@ -45,7 +48,8 @@ static void test_no_hello(void **state)
 
 static void test_proofs(void **state)
 {
-    unsigned char hello[TY_LANE_HELLO_BYTES], nonce[TY_LANE_NONCE_BYTES] = { 1 }, proof[TY_LANE_PROOF_BYTES];
+    unsigned char hello[TY_LANE_HELLO_BYTES], nonce[TY_LANE_NONCE_BYTES] = { 1 },
+                                              proof[TY_LANE_PROOF_BYTES];
     unsigned char other_key[TY_NET_KEY_BYTES];
 
     (void)state;
@@ -92,7 +96,8 @@ static void test_small(void **state)
         free(tight);
     }
     assert_int_equal(ty_lane_small_decode(bytes, sizeof bytes, &m), sizeof bytes - 1);
-    assert_true(m.tag == TY_NET_TAG_MAX && m.len == TY_NET_SMALL_BYTES && m.bytes == bytes + TY_LANE_FRAME_BYTES);
+    assert_true(m.tag == TY_NET_TAG_MAX && m.len == TY_NET_SMALL_BYTES &&
+                m.bytes == bytes + TY_LANE_FRAME_BYTES);
     ty_lane_frame_encode(TY_LANE_GOODBYE, 0, bytes);
     assert_int_equal(ty_lane_small_decode(bytes, sizeof bytes, &m), TY_LANE_FRAME_BYTES);
     ty_lane_frame_encode(TY_LANE_GOODBYE, 1, bytes);
@@ -106,8 +111,14 @@ static void test_small(void **state)
 /* Every byte is in one stripe, in order. */
 static void test_stripes(void **state)
 {
-    static const uint64_t sizes[] = { 0, 1, TY_NET_STRIPE_BYTES - 1, TY_NET_STRIPE_BYTES, TY_NET_STRIPE_BYTES + 1,
-                                      50000001, (uint64_t)5 << 40, UINT64_MAX };
+    static const uint64_t sizes[] = { 0,
+                                      1,
+                                      TY_NET_STRIPE_BYTES - 1,
+                                      TY_NET_STRIPE_BYTES,
+                                      TY_NET_STRIPE_BYTES + 1,
+                                      50000001,
+                                      (uint64_t)5 << 40,
+                                      UINT64_MAX };
 
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -133,8 +144,9 @@ static int start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hello),  cmocka_unit_test(test_no_hello), cmocka_unit_test(test_proofs),
-        cmocka_unit_test(test_frames), cmocka_unit_test(test_small),    cmocka_unit_test(test_stripes),
+        cmocka_unit_test(test_hello),  cmocka_unit_test(test_no_hello),
+        cmocka_unit_test(test_proofs), cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_small),  cmocka_unit_test(test_stripes),
     };
     return cmocka_run_group_tests(tests, start, NULL);
 }
