@@ -136,6 +136,9 @@ TY_COLL_PUBLIC int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeou
 /* Submit and wait, on the caller's own thread where it can be. */
 TY_COLL_PUBLIC int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
                               struct ty_error *err);
+/* The same, waiting for at most `timeout_ms`: -EAGAIN when it is not finished by then; it goes on under *handle. */
+TY_COLL_PUBLIC int ty_coll_do_ms(struct ty_coll *c, const struct ty_coll_call *call, int timeout_ms,
+                                 struct ty_coll_result *ret, int64_t *handle, struct ty_error *err);
 
 /* ---- finding each other ---- */
 

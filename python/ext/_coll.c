@@ -842,14 +842,13 @@ static PyObject *context_do(PyObject *object, PyObject *args)
     struct ty_error err = { 0 };
     PyThreadState *thread;
     PyObject *keep = NULL;
-    int64_t handle;
+    int64_t handle = 0;
     int r;
 
     if (!get_request(args, &q, &keep) || !engine(self))
         return NULL;
     thread = enter(self);
-    handle = ty_coll_submit(self->c, &q.call, &err);
-    r = handle < 0 ? (int)handle : ty_coll_wait_ms(self->c, handle, WAIT_MS, &result, &err);
+    r = ty_coll_do_ms(self->c, &q.call, WAIT_MS, &result, &handle, &err);
     leave(self, thread);
     r = wait_in_turns(self, handle, r, &result, &err);
     return finish(self, r, &err, &result, NULL, keep);

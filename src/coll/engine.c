@@ -922,39 +922,83 @@ int ty_coll_wait(struct ty_coll *c, int64_t handle, struct ty_coll_result *ret,
     return ty_coll_wait_ms(c, handle, -1, ret, err);
 }
 
-int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
-               struct ty_error *err)
+/* A call that fast.c did not finish: as a request, which is done when 0 or an error is returned. */
+static int do_slowly(struct ty_coll *c, const struct ty_coll_call *call, struct ty_chan *posted,
+                     struct ty_req *r, int64_t until_us, struct ty_error *err)
 {
-    struct ty_chan *ch;
-    struct ty_req r;
+    int e = enter(c, call, r, err);
     int64_t begun;
-    int e, fast;
+
+    if (e < 0)
+        return e;
+    r->submitted_us = 0;
+    if (posted)
+        posted->batch[0] = r;
+    else
+        ty_fast_note(c, call, r->digest);
+    begun = ty_mono_us();
+    e = await(c, r, until_us) ? 0 : -EAGAIN;
+    c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
+    return e;
+}
+
+/* What was done in one call goes on as if it had been submitted. */
+static int64_t keep(struct ty_coll *c, struct ty_req *r)
+{
+    if (!r->submitted_us)
+        r->submitted_us = ty_mono_us();
+    r->handle = ++c->handles;
+    ty_map_put(&c->by_handle, (uint64_t)r->handle, (uint64_t)(uintptr_t)r);
+    if (!c->driving)
+        pthread_cond_signal(&c->work);
+    return r->handle;
+}
+
+int ty_coll_do_ms(struct ty_coll *c, const struct ty_coll_call *call, int timeout_ms,
+                  struct ty_coll_result *ret, int64_t *handle, struct ty_error *err)
+{
+    struct ty_chan *ch = NULL;
+    struct ty_req *r = NULL;
+    int e = 0, fast;
 
     if (c->forked)
         return check_open(c, err);
     pthread_mutex_lock(&c->lock);
     fast = ty_fast_allreduce(c, call, &ch);
-    e = fast == 1 ? 0 : enter(c, call, &r, err);
-    if (e == 0 && fast != 1) {
-        r.submitted_us = 0;
-        if (fast == 2)
-            ch->batch[0] = &r;
-        else
-            ty_fast_note(c, call, r.digest);
-        begun = ty_mono_us();
-        await(c, &r, -1);
-        c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
-        e = outcome(&r, ret, err);
-        ty_req_done(&r);
-    } else if (fast ==
-               2) { /* out of memory: the others have seen a post that this rank cannot stand by */
-        ty_engine_end(c, e, "this rank ran out of memory");
-        ty_engine_lost(c, c->rank, TY_END_FAILED);
+    if (fast != 1) {
+        if (timeout_ms >= 0 && !c->threaded)
+            e = start_thread(c, err);
+        r = e == 0 && ty_map_reserve(&c->by_handle) == 0 ? new_req(c) : NULL;
+        if (e == 0)
+            e = r ? do_slowly(c, call, fast == 2 ? ch : NULL, r,
+                              timeout_ms < 0 ? -1 : ty_mono_us() + (int64_t)timeout_ms * 1000, err)
+                  : ty_error_oom(err);
+    }
+    if (r && e == -EAGAIN) {
+        *handle = keep(c, r);
+    } else if (r && e == 0) {
+        e = outcome(r, ret, err);
+        give_back(c, r);
+    } else if (e < 0) {
+        if (r) {
+            r->next = c->spare;
+            c->spare = r;
+        }
+        if (fast == 2) { /* the others have seen a post that this rank cannot stand by */
+            ty_engine_end(c, e, "this rank ran out of memory");
+            ty_engine_lost(c, c->rank, TY_END_FAILED);
+        }
+    } else if (ret) {
+        memset(ret, 0, sizeof *ret);
     }
     pthread_mutex_unlock(&c->lock);
-    if (fast == 1 && ret)
-        memset(ret, 0, sizeof *ret);
     return e;
+}
+
+int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_coll_result *ret,
+               struct ty_error *err)
+{
+    return ty_coll_do_ms(c, call, -1, ret, NULL, err);
 }
 
 /* ---- life ---- */
