@@ -17,7 +17,7 @@ import functools
 import os
 import queue
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from horovod.common.exceptions import HorovodInternalError, HostsUpdatedInterrupt
 
@@ -172,11 +172,6 @@ class Notifications:
 notifications = Notifications()
 
 
-def _limit(name: str) -> Optional[int]:
-    value = os.environ.get(name, "").strip()
-    return int(value) if value else None
-
-
 def _next_world(init: Callable[[], Any], shutdown: Callable[[], Any]) -> None:
     """Leave this world and enter the next one that can be entered."""
     client = notifications.client
@@ -200,7 +195,6 @@ def run_fn(func: Callable[..., Any], init: Callable[[], Any], shutdown: Callable
     def wrapper(state: State, *args: Any, **kwargs: Any) -> Any:
         notifications.init()
         notifications.register_listener(state)
-        limit, resets = _limit("HOROVOD_RESET_LIMIT"), 0
         try:
             while True:
                 try:
@@ -212,10 +206,6 @@ def run_fn(func: Callable[..., Any], init: Callable[[], Any], shutdown: Callable
                         raise
                 except HostsUpdatedInterrupt:
                     pass
-                resets += 1
-                if limit is not None and resets > limit:
-                    raise RuntimeError("The ranks have changed %d times, more than the reset limit of %d allows"
-                                       % (resets, limit))
                 state.forget_host_updates()
                 _next_world(init, shutdown)
                 state.on_reset()

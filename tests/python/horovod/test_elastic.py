@@ -320,14 +320,6 @@ def test_loop_ends_a_worker_that_is_not_wanted(events):
     assert elastic.notifications._listeners == []
 
 
-def test_loop_has_a_limit(events, monkeypatch):
-    elastic.notifications.client = Driver(events)
-    monkeypatch.setenv("HOROVOD_RESET_LIMIT", "2")
-    with pytest.raises(RuntimeError, match="reset limit of 2"):
-        loop(events, [HostsUpdatedInterrupt()] * 5)(Recorded(events))
-    assert events.count("train") == 3
-
-
 def test_loop_without_a_driver(events):
     with pytest.raises(HorovodInternalError, match="a rank died"):
         loop(events, [HorovodInternalError("a rank died")])(Recorded(events))
