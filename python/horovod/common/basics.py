@@ -4,6 +4,7 @@ import os
 import struct
 import sys
 import threading
+import time
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from horovod import _coll
@@ -14,6 +15,30 @@ _coll.set_errors(HorovodInternalError, HorovodStartError)
 
 NOT_INITIALIZED = "Horovod has not been initialized; use hvd.init()."
 QUIET_LEVELS = ("error", "fatal")
+
+
+def _elastic() -> bool:
+    return os.environ.get("HOROVOD_ELASTIC") == "1"
+
+
+def _next_context(**options: Any) -> "_coll.Context":
+    """The engine in the next world that the launcher's driver makes.
+
+    A rank of it may have died since: then there is another world to ask for, until the driver's time is over.
+    """
+    from horovod.runner.elastic.client import WorkerClient, timeout_of_environment
+
+    client = WorkerClient.from_env()
+    if client is None:
+        return _coll.Context(**options)
+    deadline = time.monotonic() + timeout_of_environment()
+    while True:
+        client.enter()
+        try:
+            return _coll.Context(**options)
+        except HorovodStartError:
+            if time.monotonic() >= deadline:
+                raise
 
 
 class HorovodBasics:
@@ -64,7 +89,7 @@ class HorovodBasics:
             self._exchange = mpi.Exchange(comm)
             options.update(boot=self._exchange, rank=self._exchange.rank, size=self._exchange.size)
         try:
-            self.context = _coll.Context(**options)
+            self.context = _next_context(**options) if comm is None and _elastic() else _coll.Context(**options)
             self._topology = self.context.topology()
             sets._setup(self, process_sets, self._exchange.comm if self._exchange else None)
         except BaseException:

@@ -1,7 +1,8 @@
 """What a launch is: filled by the command line (launch.py) or by horovod.run()."""
+import hmac
 import os
 import secrets
-import socket
+import sys
 from dataclasses import dataclass, field
 from typing import Dict, List, Optional
 
@@ -50,8 +51,6 @@ class Settings:
 
     def say(self, text: str) -> None:
         """A line for the person who started the job."""
-        import sys
-
         stream = self.stderr or sys.stderr
         try:
             stream.write("horovodrun: %s\n" % text)
@@ -67,6 +66,11 @@ class Settings:
 def new_secret() -> str:
     """A key for one job or one world."""
     return secrets.token_hex(32)
+
+
+def world_secret(secret: str, generation: int, salt: str) -> str:
+    """The key of one world of an elastic job: who has left the job's earlier worlds cannot enter it by mistake."""
+    return hmac.new(secret.encode(), ("world %d %s" % (generation, salt)).encode(), "sha256").hexdigest()
 
 
 def worker_environment(settings: Settings, host: str, secret: str) -> Dict[str, str]:
@@ -114,7 +118,3 @@ def bind_address(settings: Settings, hosts: List[str]) -> Optional[str]:
     named = [known[name] for name in settings.interfaces if name in known]
     # With an interface named, workers of this host use its address too.
     return named[0] if named and not any(network.is_local(host) for host in hosts) else None
-
-
-def hostname() -> str:
-    return socket.gethostname()
