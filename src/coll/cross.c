@@ -13,13 +13,11 @@ struct rail {
 };
 
 static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
-                    void (*got)(void *arg, size_t bytes), void *arg)
+                    void (*got)(void *arg, size_t at, size_t bytes), void *arg)
 {
     struct rail *r = ctx;
     struct ty_net_msg s, t;
 
-    (void)got;
-    (void)arg;
     if (send) {
         s = *send;
         s.rank = r->ch->rail[send->rank * r->ch->rails + r->rail];
@@ -28,7 +26,8 @@ static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
         t = *recv;
         t.rank = r->ch->rail[recv->rank * r->ch->rails + r->rail];
     }
-    return ty_net_exchange(r->ch->net, send ? &s : NULL, recv ? &t : NULL, ty_chan_stop(r->ch));
+    return ty_net_exchange_told(r->ch->net, send ? &s : NULL, recv ? &t : NULL, ty_chan_stop(r->ch),
+                                got, arg);
 }
 
 int ty_cross_allreduce(struct ty_chan *ch, int rail, enum ty_coll_dtype t, enum ty_coll_op op,

@@ -3,9 +3,6 @@
 #include "coll/names.h"
 #include "coll/reduce.h"
 
-/* Adding begins when so many bytes have come: less would be more calls than work. */
-#define PART (size_t)(32 << 10)
-
 /* The part of a message that one exchange carries. */
 struct segment {
     const struct ty_exec *e;
@@ -13,7 +10,7 @@ struct segment {
     size_t at, bytes;              /* this part of it */
     char *data;
     bool theirs_first;
-    size_t added; /* bytes of this part */
+    bool added; /* some of it, so in the end all of it, was added while it came */
 };
 
 static size_t segment_bytes(const struct ty_exec *e)
@@ -63,26 +60,24 @@ static void add(const struct segment *s, void *mine, const void *theirs, size_t 
         ty_reduce(s->e->dtype, s->e->op, mine, theirs, n);
 }
 
-static void add_up_to(struct segment *s, size_t bytes)
+static void add_part(struct segment *s, size_t at, size_t bytes)
 {
-    const char *theirs = (const char *)s->e->scratch + s->added;
+    const char *theirs = (const char *)s->e->scratch + at;
     struct iovec mine[2];
-    int n = pieces(s, s->at + s->added, bytes - s->added, mine);
+    int n = pieces(s, s->at + at, bytes, mine);
 
     for (int i = 0; i < n; i++) {
         add(s, mine[i].iov_base, theirs, mine[i].iov_len);
         theirs += mine[i].iov_len;
     }
-    s->added = bytes;
 }
 
-static void got(void *arg, size_t bytes)
+static void got(void *arg, size_t at, size_t bytes)
 {
     struct segment *s = arg;
 
-    bytes -= bytes % ty_coll_dtype_size(s->e->dtype);
-    if (bytes >= s->added + PART)
-        add_up_to(s, bytes);
+    s->added = true;
+    add_part(s, at, bytes);
 }
 
 static bool overlap(const struct ty_step *s)
@@ -116,8 +111,8 @@ static int run_segment(const struct ty_exec *e, const struct ty_step *step, bool
     int r = e->io->exchange(e->io->ctx, out->bytes ? &send : NULL, in->bytes ? &recv : NULL,
                             adds && ahead ? got : NULL, in);
 
-    if (r == 0 && adds)
-        add_up_to(in, in->bytes);
+    if (r == 0 && adds && !in->added)
+        add_part(in, 0, in->bytes);
     return r;
 }
 
@@ -132,9 +127,9 @@ static int run_step(const struct ty_exec *e, const struct ty_plan *p, int k, cha
     bool ahead = !overlap(&step); /* else what is added to may not have been sent yet */
 
     for (size_t at = 0; at < sends || at < receives; at += most) {
-        struct segment out = { e, step.send, at, part_of(sends, at, most), data, false, 0 };
-        struct segment in = { e,    step.recv,           at, part_of(receives, at, most),
-                              data, step.from < p->rank, 0 };
+        struct segment out = { e, step.send, at, part_of(sends, at, most), data, false, false };
+        struct segment in = { e,    step.recv,           at,   part_of(receives, at, most),
+                              data, step.from < p->rank, false };
         int r = run_segment(e, &step, ahead, &out, &in, e->tag + (uint64_t)k);
 
         if (r < 0)

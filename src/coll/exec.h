@@ -14,14 +14,15 @@
  * when the last has come; what comes early is added early (got), however long the segment is. */
 #define TY_EXEC_SEGMENT (4 << 20)
 
-/* Sends and receives at the same time, either may be NULL, and returns when both are whole, like ty_net_exchange(): 0 or a
- * negative errno.  It may call got(arg, bytes) while it waits, on this thread: so many bytes from the beginning of what is
- * received have come, never less than before; they are then added while the rest arrives.  An exchange that never calls it
- * works as well, only without that overlap. */
+/* Sends and receives at the same time, either may be NULL, and returns when both are whole, like ty_net_exchange_told(): 0
+ * or a negative errno.  If got is not NULL it may call got(arg, at, bytes) while it waits, on this thread: that part of
+ * what is received has come, and is added while the rest arrives.  Then it tells of every byte, once, in any order, in
+ * parts whose ends are multiples of 64 or the message's.  An exchange that never calls it works as well, only without that
+ * overlap. */
 struct ty_exec_io {
     void *ctx;
     int (*exchange)(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
-                    void (*got)(void *arg, size_t bytes), void *arg);
+                    void (*got)(void *arg, size_t at, size_t bytes), void *arg);
 };
 
 struct ty_exec {

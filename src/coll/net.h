@@ -85,6 +85,11 @@ struct ty_net_msg {
 };
 int ty_net_exchange(struct ty_net *n, const struct ty_net_msg *send, const struct ty_net_msg *recv,
                     const volatile uint32_t *stop);
+/* The same; got(arg, at, bytes) is called from within, on this thread, for parts of what is received that have come: in any
+ * order, each byte once, in parts of TY_NET_TELL_BYTES and more whose ends are multiples of 64 or the message's. */
+#define TY_NET_TELL_BYTES (32 << 10)
+int ty_net_exchange_told(struct ty_net *n, const struct ty_net_msg *send, const struct ty_net_msg *recv,
+                         const volatile uint32_t *stop, void (*got)(void *arg, size_t at, size_t bytes), void *arg);
 /* Makes a blocked exchange look at its `stop`; from any thread. */
 void ty_net_wake(struct ty_net *n);
 

@@ -24,6 +24,8 @@ struct stripe {
     int piece;     /* of the iov, and where in it */
     size_t at;
     uint64_t left; /* of this stripe's bytes */
+    uint64_t end;  /* of this stripe in the message */
+    uint64_t told; /* from here on, what has come was not told of */
     bool whole;
 };
 
@@ -35,6 +37,8 @@ struct half {
     bool out;
     int nstripes, open; /* stripes, those that are not whole */
     bool broken;        /* a socket failed: the verdict is waited for */
+    void (*got)(void *arg, size_t at, size_t bytes); /* may be NULL */
+    void *arg;
     struct stripe s[TY_NET_LANES];
 };
 
@@ -77,6 +81,8 @@ static int set_up_half(struct ty_net *n, struct half *h, const struct ty_net_msg
         if (s->lane->torn)
             return -EPIPE;
         s->left = len;
+        s->told = at;
+        s->end = at + len;
         advance(s, m, at);
         if (out)
             ty_lane_frame_encode(m->tag, h->bytes, s->frame);
@@ -124,6 +130,19 @@ static int fill(struct stripe *s, const struct ty_net_msg *m, struct iovec v[PIE
     return k;
 }
 
+/* Stripes begin at multiples of 64, and what is told of ends there. */
+static void tell(struct half *h, struct stripe *s)
+{
+    uint64_t come = s->end - s->left;
+
+    if (s->left > 0)
+        come &= ~(uint64_t)63;
+    if (come <= s->told || (s->left > 0 && come - s->told < TY_NET_TELL_BYTES))
+        return;
+    h->got(h->arg, (size_t)s->told, (size_t)(come - s->told));
+    s->told = come;
+}
+
 /* `k` bytes have moved.  -EPROTO: the frame that came is not the one that was expected. */
 static int account(struct half *h, struct stripe *s, size_t k)
 {
@@ -141,6 +160,8 @@ static int account(struct half *h, struct stripe *s, size_t k)
         if (tag != h->msg->tag || bytes != h->bytes)
             return -EPROTO;
     }
+    if (h->got && s->framed == sizeof s->frame)
+        tell(h, s);
     if (s->framed == sizeof s->frame && s->left == 0) {
         s->whole = true;
         h->open--;
@@ -273,10 +294,11 @@ static int run(struct ty_net *n, struct half *send, struct half *recv,
     return 0;
 }
 
-int ty_net_exchange(struct ty_net *n, const struct ty_net_msg *send, const struct ty_net_msg *recv,
-                    const volatile uint32_t *stop)
+int ty_net_exchange_told(struct ty_net *n, const struct ty_net_msg *send,
+                         const struct ty_net_msg *recv, const volatile uint32_t *stop,
+                         void (*got)(void *arg, size_t at, size_t bytes), void *arg)
 {
-    struct half out = { 0 }, in = { 0 };
+    struct half out = { 0 }, in = { .got = got, .arg = arg };
     int r = set_up_half(n, &out, send, true);
 
     if (r == 0)
@@ -291,4 +313,10 @@ int ty_net_exchange(struct ty_net *n, const struct ty_net_msg *send, const struc
         tear(&in, r == -EPROTO);
     }
     return r;
+}
+
+int ty_net_exchange(struct ty_net *n, const struct ty_net_msg *send, const struct ty_net_msg *recv,
+                    const volatile uint32_t *stop)
+{
+    return ty_net_exchange_told(n, send, recv, stop, NULL, NULL);
 }

@@ -85,31 +85,44 @@ static int take_mail(struct peer *me, int from, struct mail **ret)
     return r;
 }
 
-/* Copy in pieces of any length, telling of each. */
-static void deliver(struct peer *me, const struct mail *mail, struct ty_net_msg *m,
-                    void (*got)(void *arg, size_t bytes), void *arg)
+/* Where byte `at` of the message goes, and how many after it go there too. */
+static char *place(const struct ty_net_msg *m, size_t at, size_t *room)
 {
-    for (size_t at = 0, i = 0, in = 0; at < mail->bytes;) {
-        size_t n = 1 + tests_random(&me->seed) % (64 << 10);
+    int i = 0;
 
-        if (n > m->iov[i].iov_len - in)
-            n = m->iov[i].iov_len - in;
-        memcpy((char *)m->iov[i].iov_base + in, mail->data + at, n);
-        at += n;
-        in += n;
-        if (in == m->iov[i].iov_len) {
-            i++;
-            in = 0;
+    for (; at >= m->iov[i].iov_len; i++)
+        at -= m->iov[i].iov_len;
+    *room = m->iov[i].iov_len - at;
+    return (char *)m->iov[i].iov_base + at;
+}
+
+/* Copy from the beginning and from the middle in turn, as two lanes do, in parts of any length, telling of each. */
+static void deliver(struct peer *me, const struct mail *mail, struct ty_net_msg *m,
+                    void (*got)(void *arg, size_t at, size_t bytes), void *arg)
+{
+    size_t middle = mail->bytes / 128 * 64, from[2] = { 0, middle },
+           to[2] = { middle, mail->bytes };
+
+    for (int lane = 0; from[0] < to[0] || from[1] < to[1]; lane = !lane) {
+        size_t n = (1 + tests_random(&me->seed) % 1024) * 64, at = from[lane];
+
+        n = n > to[lane] - at ? to[lane] - at : n;
+        from[lane] += n;
+        for (size_t done = 0, room; done < n; done += room) {
+            char *p = place(m, at + done, &room);
+
+            room = room > n - done ? n - done : room;
+            memcpy(p, mail->data + at + done, room);
         }
-        if (got && me->tells) {
-            got(arg, at);
+        if (got && me->tells && n > 0) {
+            got(arg, at, n);
             me->told++;
         }
     }
 }
 
 static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
-                    void (*got)(void *arg, size_t bytes), void *arg)
+                    void (*got)(void *arg, size_t at, size_t bytes), void *arg)
 {
     struct peer *me = ctx;
     struct mail *mail = NULL;
