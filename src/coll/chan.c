@@ -14,16 +14,27 @@
 
 /* ---- members ---- */
 
+/* Nodes are in the order of their numbers in every set: ranks commit themselves in it, and all sets must agree who is
+ * before whom. */
 static void find_nodes(struct ty_chan *ch, const int *node_of_world, const int *local_of_world,
                        int rank)
 {
     for (int i = 0; i < ch->n; i++) {
         int w = ch->world[i], k = 0;
 
-        while (k < ch->nnodes && node_of_world[ch->leader[k]] != node_of_world[w])
+        while (k < ch->nnodes && node_of_world[ch->leader[k]] < node_of_world[w])
             k++;
-        if (k == ch->nnodes)
-            ch->leader[ch->nnodes++] = w;
+        if (k < ch->nnodes && node_of_world[ch->leader[k]] == node_of_world[w])
+            continue;
+        memmove(&ch->leader[k + 1], &ch->leader[k],
+                (size_t)(ch->nnodes++ - k) * sizeof *ch->leader);
+        ch->leader[k] = w;
+    }
+    for (int i = 0; i < ch->n; i++) {
+        int w = ch->world[i], k = 0;
+
+        while (node_of_world[ch->leader[k]] != node_of_world[w])
+            k++;
         ch->node_of[i] = k;
         if (node_of_world[w] != node_of_world[rank])
             continue;

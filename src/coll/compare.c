@@ -52,12 +52,18 @@ static struct ty_req *own(const struct ty_chan *ch, const struct ty_entry *e)
     return NULL;
 }
 
-/* Any pending request of that name, whatever its kind. */
-static struct ty_req *own_of_name(const struct ty_chan *ch, const char *name)
+/* A pending request of that name, whatever its kind, that is none of those which are decided. */
+static struct ty_req *own_of_name(const struct ty_chan *ch, const char *name,
+                                  struct ty_req *const *decided, int n)
 {
-    for (struct ty_req *q = ch->oldest; q; q = q->next)
-        if (q->name && strcmp(q->name, name) == 0)
+    for (struct ty_req *q = ch->oldest; q; q = q->next) {
+        bool other = !q->name || strcmp(q->name, name) != 0;
+
+        for (int i = 0; i < n && !other; i++)
+            other = decided[i] == q;
+        if (!other)
             return q;
+    }
     return NULL;
 }
 
@@ -133,15 +139,17 @@ static int run_own(struct ty_coll *c, struct ty_req *r)
     pthread_mutex_unlock(&c->lock);
     e = ty_engine_execute(c, r);
     pthread_mutex_lock(&c->lock);
-    ty_engine_complete(c, r, e < 0 ? e : r->status, NULL);
+    if (e < 0) {
+        ty_engine_end_by_failure(c, e);
+        ty_engine_fail(c, r, c->ended, c->end_text);
+    } else {
+        ty_engine_complete(c, r, r->status, NULL);
+    }
     return e;
 }
 
-static void fail_own(struct ty_coll *c, struct ty_chan *ch, const struct ty_decision *d,
-                     struct ty_req *r)
+static void fail_own(struct ty_coll *c, const struct ty_decision *d, struct ty_req *r)
 {
-    if (d->every_kind)
-        r = own_of_name(ch, d->entry->name);
     if (!r || r->state != TY_REQ_PENDING)
         return;
     ty_engine_unlink(r);
@@ -156,9 +164,12 @@ static int apply(struct ty_coll *c, struct ty_chan *ch, const struct ty_decision
     /* Before anything runs: who is the third unnamed one depends on the two before it. */
     for (int i = 0; e == 0 && i < d->n; i++)
         mine[i] = own(ch, d->at[i].entry);
+    for (int i = 0; e == 0 && i < d->n; i++)
+        if (d->at[i].every_kind && !mine[i])
+            mine[i] = own_of_name(ch, d->at[i].entry->name, mine, d->n);
     for (int i = 0; e == 0 && i < d->n; i++) {
         if (d->at[i].error) {
-            fail_own(c, ch, &d->at[i], mine[i]);
+            fail_own(c, &d->at[i], mine[i]);
             continue;
         }
         e = mine[i] ? run_own(c, mine[i]) : run_zeros(c, ch, d->at[i].entry);

@@ -23,159 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOST_NEWS_US \
-    2000000 /* a broken connection is told to us twice; the second time says who it was */
 #define HISTORY_MAX 65536 /* names that are made up anew each time must not fill memory */
-
-/* ---- ends ---- */
-
-void ty_engine_complete(struct ty_coll *c, struct ty_req *r, int status, const char *error)
-{
-    r->status = status;
-    if (status < 0 && error)
-        r->error = strdup(error);
-    r->state = TY_REQ_DONE;
-    if (c->timeline)
-        ty_timeline_record(c->timeline, r, ty_coll_path_name(r->path));
-    c->pending--;
-    c->stats.ops++;
-    c->stats.bytes += (uint64_t)ty_req_bytes(r);
-    if (r->name_key)
-        ty_map_remove(&r->ch->by_name, r->name_key);
-    if (r->ch->join == r)
-        r->ch->join = NULL;
-    if (c->sleepers)
-        pthread_cond_broadcast(&c->changed);
-}
-
-void ty_engine_unlink(struct ty_req *r)
-{
-    struct ty_chan *ch = r->ch;
-    uint64_t first;
-
-    if (r->prev)
-        r->prev->next = r->next;
-    else
-        ch->oldest = r->next;
-    if (r->next)
-        r->next->prev = r->prev;
-    else
-        ch->youngest = r->prev;
-    r->prev = r->next = NULL;
-    ch->pending--;
-    ch->waiting_since_us = 0;
-    if (!ty_map_get(&ch->by_digest, r->digest, &first))
-        return;
-    if ((struct ty_req *)(uintptr_t)first != r) {
-        struct ty_req *q = (struct ty_req *)(uintptr_t)first;
-
-        while (q && q->same != r)
-            q = q->same;
-        if (q)
-            q->same = r->same;
-    } else if (r->same) {
-        ty_map_put(&ch->by_digest, r->digest, (uint64_t)(uintptr_t)r->same);
-    } else {
-        ty_map_remove(&ch->by_digest, r->digest);
-    }
-    r->same = NULL;
-}
-
-void ty_engine_fail_pending(struct ty_coll *c, struct ty_chan *ch, int code, const char *text)
-{
-    char full[512], title[160];
-
-    while (ch->oldest) {
-        struct ty_req *r = ch->oldest;
-
-        snprintf(full, sizeof full, "%s failed: %s",
-                 ty_req_title(r->kind, r->name, title, sizeof title), text);
-        ty_engine_unlink(r);
-        ty_engine_complete(c, r, code, full);
-    }
-}
-
-void ty_engine_end(struct ty_coll *c, int code, const char *text)
-{
-    if (!c->ended) {
-        c->ended = code;
-        snprintf(c->end_text, sizeof c->end_text, "%s", text);
-    }
-    for (int i = 0; i < c->nsets; i++)
-        if (c->set[i]->ch)
-            ty_engine_fail_pending(c, c->set[i]->ch, c->ended, c->end_text);
-    pthread_cond_broadcast(&c->changed);
-}
-
-/* End the world for what a poison word says. */
-static void end_by(struct ty_coll *c, uint64_t word)
-{
-    int rank = (int)(uint32_t)word - 1, code = -EOWNERDEAD;
-    char text[200];
-
-    switch ((enum ty_end)(word >> 32)) {
-    case TY_END_LEFT:
-        code = -ESHUTDOWN;
-        snprintf(
-            text, sizeof text,
-            "rank %d has shut down; either it has finished, or an exception ended it: see its log",
-            rank);
-        break;
-    case TY_END_CUT:
-        snprintf(text, sizeof text,
-                 "rank %d cannot be reached any more: its process, its host or the network is gone",
-                 rank);
-        break;
-    case TY_END_STALLED:
-        code = -ETIMEDOUT;
-        snprintf(text, sizeof text,
-                 "rank %d ended the job because an operation was stalled for too long", rank);
-        break;
-    case TY_END_FAILED:
-        snprintf(
-            text, sizeof text,
-            "rank %d could not take part in an operation (out of memory, or an error of its system)",
-            rank);
-        break;
-    default:
-        snprintf(text, sizeof text,
-                 "rank %d has died: its process was killed or ended without shutting down", rank);
-    }
-    ty_engine_end(c, code, text);
-}
-
-void ty_engine_lost(struct ty_coll *c, int rank, enum ty_end why)
-{
-    ty_node_poison(c->node, rank, why);
-    if (c->net)
-        ty_net_wake(c->net);
-}
-
-static bool never(void *ctx)
-{
-    (void)ctx;
-    return false;
-}
-
-/* An operation that had begun broke on this rank.  When a rank is gone, the news of it is here or on its way; else this
- * rank itself could not do its part, and the others must not wait for it. */
-static void end_by_failure(struct ty_coll *c, int code)
-{
-    int64_t until = ty_mono_us() + LOST_NEWS_US;
-    char text[160];
-
-    while ((code == -ECONNRESET || code == -ECANCELED) && !ty_node_broken(c->node) &&
-           ty_mono_us() < until)
-        ty_node_sleep(c->node, never, NULL, 1000);
-    if (ty_node_broken(c->node)) {
-        end_by(c, ty_node_broken(c->node));
-        return;
-    }
-    snprintf(text, sizeof text, "this rank could not do its part of an operation: %s",
-             strerror(-code));
-    ty_engine_end(c, code, text);
-    ty_engine_lost(c, c->rank, TY_END_FAILED);
-}
 
 /* ---- posting ---- */
 
@@ -306,7 +154,6 @@ static int staged(struct ty_coll *c, struct ty_req *r)
     int e = ty_allreduce_staged(r->ch, r, path);
 
     r->path = r->ch->net ? TY_PATH_NET : path;
-    c->stats.path_ops[r->path]++;
     if (!r->ch->net && r->ch->id == 0)
         ty_tune_watch(c, ty_req_bytes(r), ty_mono_us() - r->begun_us);
     return e;
@@ -317,6 +164,7 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
     struct ty_chan *ch = r->ch;
 
     r->begun_us = ty_mono_us();
+    r->path = ch->net ? TY_PATH_NET : TY_PATH_COPY;
     switch (r->kind) {
     case TY_COLL_ALLREDUCE:
         return r->op == TY_COLL_ADASUM ? ty_adasum(ch, r) : staged(c, r);
@@ -324,12 +172,6 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
         return ty_engine_set_add(c, r);
     case TY_COLL_SET_REMOVE:
         return ty_engine_set_remove(c, r);
-    default:
-        break;
-    }
-    r->path = ch->net ? TY_PATH_NET : TY_PATH_COPY;
-    c->stats.path_ops[r->path]++;
-    switch (r->kind) {
     case TY_COLL_BROADCAST:
         return ty_broadcast(ch, r);
     case TY_COLL_REDUCESCATTER:
@@ -346,51 +188,45 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
 /* The first m requests of the batch; without the lock. */
 static int execute_batch(struct ty_coll *c, struct ty_chan *ch, uint32_t flags, int m)
 {
-    int64_t begun = flags & TY_POST_INLINE ? 0 : ty_mono_us();
     int e = 0;
 
-    if (flags & TY_POST_INLINE) {
-        c->stats.path_ops[TY_PATH_INLINE] += (uint64_t)m;
-        for (int i = 0; c->timeline && i < m; i++) {
-            ch->batch[i]->begun_us = ty_mono_us();
-            ch->batch[i]->path = TY_PATH_INLINE;
-        }
+    if (flags & TY_POST_INLINE)
         return ty_allreduce_inline(ch, ch->batch, m);
-    }
-    if (flags & TY_POST_DIRECT) {
-        c->stats.path_ops[TY_PATH_DIRECT] += (uint64_t)m;
-        for (int i = 0; i < m; i++) {
-            ch->batch[i]->begun_us = begun;
-            ch->batch[i]->path = TY_PATH_DIRECT;
-        }
-        e = ty_allreduce_direct(ch, ch->batch, m);
-    } else {
-        for (int i = 0; e == 0 && i < m; i++)
-            e = ty_engine_execute(c, ch->batch[i]);
-    }
-    c->stats.busy_us += (uint64_t)(ty_mono_us() - begun);
+    if (flags & TY_POST_DIRECT)
+        return ty_allreduce_direct(ch, ch->batch, m);
+    for (int i = 0; e == 0 && i < m; i++)
+        e = ty_engine_execute(c, ch->batch[i]);
     return e;
 }
 
 static int run_batch(struct ty_coll *c, struct ty_chan *ch, const struct ty_verdict *v)
 {
     int m = (int)v->ready, e;
+    /* A small operation is over sooner than a clock is read twice. */
+    int64_t begun = v->flags & TY_POST_INLINE && !c->timeline ? 0 : ty_mono_us();
 
     for (int i = 0; i < m; i++) {
         ty_engine_unlink(ch->batch[i]);
         ch->batch[i]->state = TY_REQ_RUNNING;
+        ch->batch[i]->begun_us = begun;
+        ch->batch[i]->path = v->flags & TY_POST_INLINE ? TY_PATH_INLINE : TY_PATH_DIRECT;
     }
     pthread_mutex_unlock(&c->lock);
     e = execute_batch(c, ch, v->flags, m);
     pthread_mutex_lock(&c->lock);
+    if (begun)
+        c->stats.busy_us += (uint64_t)(ty_mono_us() - begun);
     if (e < 0)
-        end_by_failure(c, e);
+        ty_engine_end_by_failure(c, e);
     for (int i = 0; i < m; i++) {
         struct ty_req *r = ch->batch[i];
 
         if (e == 0)
             ty_engine_remember(ch, r->digest);
-        ty_engine_complete(c, r, e < 0 ? c->ended : r->status, e < 0 ? c->end_text : NULL);
+        if (e < 0)
+            ty_engine_fail(c, r, c->ended, c->end_text);
+        else
+            ty_engine_complete(c, r, r->status, NULL);
     }
     return 0;
 }
@@ -436,7 +272,7 @@ static bool step(struct ty_coll *c, struct ty_chan *ch)
     if (c->entered == ch)
         c->entered = NULL;
     if (e < 0)
-        end_by_failure(c, e);
+        ty_engine_end_by_failure(c, e);
     ty_chan_next(ch);
     return true;
 }
@@ -466,7 +302,7 @@ static bool news(void *ctx)
     struct ty_coll *c = rest->c;
 
     if (atomic_load_explicit(&c->submits, memory_order_acquire) != rest->seen ||
-        ty_node_poisoned(c->node))
+        (c->linger_until_us ? ty_node_broken(c->node) : ty_node_poisoned(c->node)))
         return true;
     for (int i = 0; i < c->nsets; i++)
         if (c->set[i]->ch && ty_chan_news(c->set[i]->ch, c->entered == NULL))
@@ -522,6 +358,8 @@ static void rest(struct ty_coll *c, uint32_t seen, int64_t until_us)
     }
     begun = ty_mono_us();
     timeout = rest_us(c);
+    if (c->linger_until_us && (until_us < 0 || c->linger_until_us < until_us))
+        until_us = c->linger_until_us;
     if (until_us >= 0) {
         int64_t left = until_us > begun ? until_us - begun : 1;
 
@@ -543,14 +381,17 @@ static void drive(struct ty_coll *c, struct ty_req *until, int64_t until_us)
         if (step_all(c) || c->ended)
             continue;
         if (c->stop) {
-            ty_engine_end(c, -ESHUTDOWN, "this rank has shut down");
+            ty_engine_leave(c);
             continue;
         }
         if (ty_node_poisoned(c->node)) {
             /* What came before the end still counts: look once more. */
-            if (!step_all(c))
-                end_by(c, ty_node_poisoned(c->node));
-            continue;
+            if (step_all(c) || c->ended)
+                continue;
+            if (!ty_engine_lingers(c)) {
+                ty_engine_end_by(c, ty_node_poisoned(c->node));
+                continue;
+            }
         }
         if (until_us >= 0 && ty_mono_us() >= until_us)
             return;
@@ -609,6 +450,9 @@ static bool await(struct ty_coll *c, struct ty_req *r, int64_t until_us)
     c->waiters--;
     if (c->stop && c->sleepers)
         pthread_cond_broadcast(&c->changed);
+    /* Another thread may have driven until here; what is left has nobody but the engine's thread. */
+    if (!c->wanting && !c->driving && c->pending > 0 && c->threaded)
+        pthread_cond_signal(&c->work);
     return r->state == TY_REQ_DONE;
 }
 
@@ -863,10 +707,15 @@ int ty_coll_poll(struct ty_coll *c, int64_t handle)
     r = find(c, handle);
     if (r && r->state == TY_REQ_PENDING && !c->driving) {
         c->driving = true;
-        while (r->state != TY_REQ_DONE && !c->ended && step_all(c))
-            ;
-        if (r->state != TY_REQ_DONE && !c->ended && ty_node_poisoned(c->node))
-            end_by(c, ty_node_poisoned(c->node));
+        while (r->state != TY_REQ_DONE && !c->ended) {
+            bool over = ty_node_poisoned(c->node); /* before the last look */
+
+            if (step_all(c))
+                continue;
+            if (over && !c->ended && !ty_engine_lingers(c))
+                ty_engine_end_by(c, ty_node_poisoned(c->node));
+            break;
+        }
         stop_driving(c);
     }
     ret = !r ? -ENOENT : r->state == TY_REQ_DONE;
@@ -1028,7 +877,7 @@ void ty_engine_stop(struct ty_coll *c)
     pthread_cond_broadcast(&c->work);
     while (c->driving)
         sleep_until(c, -1);
-    ty_engine_end(c, -ESHUTDOWN, "this rank has shut down");
+    ty_engine_leave(c);
     while (c->waiters > 0)
         sleep_until(c, -1);
     pthread_mutex_unlock(&c->lock);

@@ -69,6 +69,8 @@ struct ty_coll {
     uint64_t slots;      /* in use, a bit each */
     uint64_t epoch;      /* of the next set */
 
+    int64_t linger_until_us; /* the driver's; 0: no rank has left */
+
     bool threaded, stop;
     bool cores; /* to spare for a thread of the engine */
     pthread_t thread;
@@ -78,7 +80,7 @@ struct ty_coll {
     char end_text[256];
     bool forked;        /* this is a child */
     struct ty_coll_stats stats;
-    uint64_t *late_us; /* [size] */
+    _Atomic uint64_t *late_us; /* [size] */
     struct ty_coll *next_context;
 };
 
@@ -90,8 +92,10 @@ int ty_engine_add_world(struct ty_coll *c);
 /* Fail everything, end the thread, wait for those who wait. */
 void ty_engine_stop(struct ty_coll *c);
 void ty_engine_done(struct ty_coll *c);
-/* The node is poisoned, or messages cannot be sent: told by the watcher's or the net's thread. */
+/* A rank of another node is gone: told by the net's thread. */
 void ty_engine_lost(struct ty_coll *c, int rank, enum ty_end why);
+/* open.c: tell the other nodes. */
+void ty_engine_tell(struct ty_coll *c, int rank, enum ty_end why);
 
 /* ---- between the engine's files ---- */
 
@@ -102,10 +106,22 @@ void ty_engine_remember(struct ty_chan *ch, uint64_t digest);
 void ty_engine_unlink(struct ty_req *r);
 /* Run one request whose turn it is: called without the lock. */
 int ty_engine_execute(struct ty_coll *c, struct ty_req *r);
+/* Complete with "allreduce 'x' failed: text". */
+void ty_engine_fail(struct ty_coll *c, struct ty_req *r, int code, const char *text);
 /* Every pending operation of a channel fails; text: why.  With the lock. */
 void ty_engine_fail_pending(struct ty_coll *c, struct ty_chan *ch, int code, const char *text);
 /* Everything fails from now on.  With the lock. */
 void ty_engine_end(struct ty_coll *c, int code, const char *text);
+/* The same, for what a poison word says. */
+void ty_engine_end_by(struct ty_coll *c, uint64_t word);
+/* The same, because an operation that had begun broke on this rank. */
+void ty_engine_end_by_failure(struct ty_coll *c, int code);
+/* The same, because this rank closes. */
+void ty_engine_leave(struct ty_coll *c);
+/* Nobody may wait any more for what has begun, for `rank` is gone: tell the node, and the others. */
+void ty_engine_break(struct ty_coll *c, int rank, enum ty_end why);
+/* A rank has left: may what this rank has posted yet run?  With the lock, by the driver. */
+bool ty_engine_lingers(struct ty_coll *c);
 
 /* compare.c: gather the lists of all members, and do what they say.  With the lock; 0 or a negative errno that ends the
  * world. */

@@ -295,6 +295,23 @@ static int index_lists(struct look *k)
     return 0;
 }
 
+/* An operation of member i that has e's name, but another kind, and that the first member does not have either: the two
+ * were meant to be one.  Others of that name may well be pending beside it. */
+static const struct ty_entry *stray(const struct look *k, int i, const struct ty_entry *e)
+{
+    uint64_t any;
+
+    if (!e->base || !ty_map_get(&k->by_base[i], e->base, &any))
+        return NULL;
+    for (int j = 0; j < k->lists[i].n; j++) {
+        const struct ty_entry *x = &k->lists[i].entry[j];
+
+        if (x->base == e->base && !ty_map_get(&k->by_pairing[k->first], x->pairing, &any))
+            return x;
+    }
+    return NULL;
+}
+
 /* What becomes of e, of the first member: 1 runs, -1 fails with text, 0 waits. */
 static int look_at(const struct look *k, const struct ty_entry *e, char *text, size_t cap,
                    bool *every_kind)
@@ -318,7 +335,7 @@ static int look_at(const struct look *k, const struct ty_entry *e, char *text, s
         if (x)
             continue;
         everywhere = false;
-        x = e->base ? find(&k->by_base[i], &k->lists[i], e->base) : NULL;
+        x = stray(k, i, e);
         if (!x)
             named_everywhere = false;
         else if (!other || other->kind == e->kind) {

@@ -26,6 +26,7 @@
 #define PAGE 4096u
 #define SPIN_US 20
 #define YIELDS 64
+#define WATCH_US 1000000
 #define SPINS_SHARED 20 /* where ranks share cores */
 
 static size_t page_up(size_t n)
@@ -303,9 +304,10 @@ bool ty_node_poison(struct ty_node *n, int world, enum ty_end why)
         atomic_compare_exchange_strong(&n->head->broken, &none, word);
     none = 0;
     first = atomic_compare_exchange_strong(&n->head->poison, &none, word);
-
-    for (int r = 0; r < n->ranks; r++)
+    for (int r = 0; r < n->ranks; r++) {
         ty_node_ring_one(n, r);
+        ty_futex_wake(life_word(n, r), TY_NODE_RANKS); /* its watcher */
+    }
     return first;
 }
 
@@ -315,49 +317,68 @@ void ty_node_look(struct ty_node *n, int rank)
         ty_node_poison(n, n->rank[rank].world, TY_END_DIED);
 }
 
-/* Wait until `rank` has died or left, or this watcher is told to stop.  True: it has died. */
-static bool watch(struct ty_node *n, int rank)
+/* What this watcher has told. */
+struct told {
+    bool poison, broken;
+};
+
+static void tell(struct ty_node *n, struct told *told)
+{
+    uint64_t poison = ty_node_poisoned(n), broken = ty_node_broken(n);
+
+    if (!n->lost)
+        return;
+    if (poison && !told->poison && poison != broken)
+        n->lost(n->ctx, (int)(uint32_t)poison - 1, (enum ty_end)(poison >> 32));
+    if (broken && !told->broken)
+        n->lost(n->ctx, (int)(uint32_t)broken - 1, (enum ty_end)(broken >> 32));
+    told->poison = poison;
+    told->broken = broken;
+}
+
+/* Watch `rank` until it has died or left, the node is broken, or this watcher is to stop.  The word does not change when
+ * others poison the node: they wake us, and should that be missed, we look once a second. */
+static void watch(struct ty_node *n, int rank, struct told *told)
 {
     _Atomic uint32_t *word = life_word(n, rank);
 
-    while (!atomic_load(&n->stop)) {
+    while (!atomic_load(&n->stop) && !told->broken) {
         uint32_t v = atomic_fetch_or(word, FUTEX_WAITERS) | FUTEX_WAITERS;
 
-        if (v & FUTEX_OWNER_DIED)
-            return true;
-        if ((v & FUTEX_TID_MASK) == 0)
-            return false;
-        ty_futex_wait(word, v, -1);
+        tell(n, told);
+        if (v & FUTEX_OWNER_DIED) {
+            ty_node_poison(n, n->rank[rank].world, TY_END_DIED);
+            tell(n, told);
+            return;
+        }
+        if ((v & FUTEX_TID_MASK) == 0) {
+            ty_node_poison(n, n->rank[rank].world, TY_END_LEFT);
+            tell(n, told);
+            return;
+        }
+        if (!told->broken)
+            ty_futex_wait(word, v, WATCH_US);
     }
-    return false;
 }
 
 /* The thread whose death is this rank's death. */
 static void *watcher(void *arg)
 {
     struct ty_node *n = arg;
-    int next = n->me;
-    uint64_t poison;
+    struct told told = { false, false };
 
     pthread_mutex_lock(&n->rank[n->me].life);
     atomic_fetch_add(&n->head->ready, 1);
     ty_futex_wake(&n->head->ready, TY_NODE_RANKS);
     while (!atomic_load(&n->stop) && !atomic_load(&n->watching))
         ty_futex_wait(&n->watching, 0, -1);
-    for (int k = 1; k < n->ranks && !atomic_load(&n->stop); k++) {
-        next = (n->me + k) % n->ranks;
-        if (watch(n, next))
-            ty_node_poison(n, n->rank[next].world, TY_END_DIED);
-        else if (!atomic_load(&n->stop))
-            ty_node_poison(n, n->rank[next].world, TY_END_LEFT);
-        poison = ty_node_poisoned(n);
-        if (poison && n->lost && !atomic_load(&n->stop)) {
-            n->lost(n->ctx, (int)(uint32_t)poison - 1, (enum ty_end)(poison >> 32));
-            break;
-        }
+    for (int k = 1; k < n->ranks; k++)
+        watch(n, (n->me + k) % n->ranks, &told);
+    while (!atomic_load(&n->stop)) {
+        /* All others of this node are gone, or it is broken; news from other nodes still come. */
+        tell(n, &told);
+        ty_futex_wait(&n->stop, 0, told.broken ? -1 : WATCH_US);
     }
-    while (!atomic_load(&n->stop))
-        ty_futex_wait(&n->stop, 0, -1);
     pthread_mutex_unlock(&n->rank[n->me].life);
     atomic_store(&n->ended, 1);
     ty_futex_wake(&n->ended, 1);

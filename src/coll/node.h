@@ -33,7 +33,8 @@ struct ty_error;
 #define TY_KEY_BYTES 32
 
 /* Why a world ended; in a poison word: (rank of the world + 1) | why << 32. */
-enum ty_end { TY_END_DIED = 1, TY_END_CUT, TY_END_LEFT, TY_END_STALLED, TY_END_FAILED };
+/* LEFT: after it has done its part in what it had posted; QUIT: before. */
+enum ty_end { TY_END_DIED = 1, TY_END_CUT, TY_END_LEFT, TY_END_STALLED, TY_END_FAILED, TY_END_QUIT };
 
 struct ty_node_head {
     uint64_t magic;
@@ -68,7 +69,7 @@ struct ty_node {
     bool borrowed;   /* the mapping is the leader's, of this process */
     pthread_t watcher;
     _Atomic uint32_t watching, stop, ended;
-    void (*lost)(void *ctx, int world, enum ty_end why); /* told once, on the watcher's thread; may be NULL */
+    void (*lost)(void *ctx, int world, enum ty_end why); /* see below */
     void *ctx;
 };
 
@@ -80,6 +81,7 @@ struct ty_node_options {
     int listener;        /* the leader's listening socket; others -1.  Closed by ty_node_open in any case */
     size_t arena_bytes;  /* for each rank */
     int timeout_ms;
+    /* Told on the watcher's thread of every rank: that a rank has left, and that the node is broken; once each.  May be NULL. */
     void (*lost)(void *ctx, int world, enum ty_end why);
     void *ctx;
 };

@@ -195,26 +195,31 @@ static void find_nodes(struct ty_coll *c, const struct card *cards, int *local, 
 
 /* ---- ends, told by threads of the node and the net ---- */
 
-/* Leaders of the other nodes hear it from the leader here, or from all when it is the leader who is gone. */
-static void tell_others(struct ty_coll *c, int rank, enum ty_end why)
+void ty_engine_tell(struct ty_coll *c, int rank, enum ty_end why)
 {
     int32_t told[2] = { rank, (int32_t)why };
 
-    if (!c->net || (c->local_rank != 0 &&
-                    !(c->node_of[rank] == c->node_of[c->rank] && c->local_of[rank] == 0)))
-        return;
-    for (int i = 0; i < c->size; i++)
+    for (int i = 0; c->net && i < c->size; i++)
         if (c->local_of[i] == 0 && c->node_of[i] != c->node_of[c->rank])
             ty_net_post(c->net, i, TY_NET_TAG_NOTICE, told, sizeof told);
+}
+
+/* Leaders of the other nodes hear it from the leader here, or from all when it is the leader who is gone. */
+static void tell_others(struct ty_coll *c, int rank, enum ty_end why)
+{
+    if (c->local_rank == 0 || (c->node_of[rank] == c->node_of[c->rank] && c->local_of[rank] == 0))
+        ty_engine_tell(c, rank, why);
 }
 
 static void local_lost(void *ctx, int world, enum ty_end why)
 {
     struct ty_coll *c = ctx;
 
-    if (c->net)
-        ty_net_wake(c->net);
-    if (why != TY_END_LEFT)
+    if (!c->net)
+        return;
+    ty_net_wake(c->net);
+    if (why !=
+        TY_END_LEFT) /* who has a lane to it hears its goodbye; the others hear of those who then give up */
         tell_others(c, world, why);
 }
 static void remote_lost(void *ctx, int rank, const char *why)

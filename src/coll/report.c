@@ -26,11 +26,14 @@ void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
     *ret = c->stats;
     ret->late_rank = -1;
     ret->late_us = 0;
-    for (int i = 0; i < c->size; i++)
-        if (c->late_us[i] > ret->late_us) {
-            ret->late_us = c->late_us[i];
+    for (int i = 0; i < c->size; i++) {
+        uint64_t late_us = c->late_us[i];
+
+        if (late_us > ret->late_us) {
+            ret->late_us = late_us;
             ret->late_rank = i;
         }
+    }
     pthread_mutex_unlock(&c->lock);
 }
 

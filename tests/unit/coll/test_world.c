@@ -7,9 +7,12 @@ static void sum(struct world_rank *r)
 {
     int32_t x = r->rank + 1;
     struct ty_coll_buf b = { .data = &x, .count = 1 };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I32, .op = TY_COLL_SUM, .in = &b, .out = &b, .nbufs = 1
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .dtype = TY_COLL_I32,
+                                 .op = TY_COLL_SUM,
+                                 .in = &b,
+                                 .out = &b,
+                                 .nbufs = 1 };
     struct ty_error err;
 
     CHECK(ty_coll_rank(r->c) == r->rank && ty_coll_size(r->c) == r->size);

@@ -39,7 +39,8 @@ struct place {
 
 struct world_table *world_table_new(int size)
 {
-    struct world_table *t = mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct world_table *t =
+        mmap(NULL, sizeof *t, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     assert_true(t != MAP_FAILED && size <= WORLD_MAX);
     t->size = size;
@@ -129,7 +130,8 @@ int64_t world_now_us(void)
     return ty_mono_us();
 }
 
-_Noreturn void world_failed(const struct world *w, int rank, const char *what, const char *file, int line)
+_Noreturn void world_failed(const struct world *w, int rank, const char *what, const char *file,
+                            int line)
 {
     fprintf(stderr, "%s:%d: rank %d of %d, seed %llu: not true: %s\n", file, line, rank, w->size,
             (unsigned long long)w->seed, what);
@@ -248,10 +250,12 @@ void world_end(struct world *w, int timeout_ms)
         int status = 0;
         pid_t got = 0;
 
-        while (w->pid[i] && (got = waitpid(w->pid[i], &status, WNOHANG)) == 0 && ty_mono_us() < until)
+        while (w->pid[i] && (got = waitpid(w->pid[i], &status, WNOHANG)) == 0 &&
+               ty_mono_us() < until)
             usleep(1000);
         if (w->pid[i] && got == 0) {
-            printf("# rank %d of %d has not ended, seed %llu\n", i, w->size, (unsigned long long)w->seed);
+            printf("# rank %d of %d has not ended, seed %llu\n", i, w->size,
+                   (unsigned long long)w->seed);
             world_kill(w, i);
             bad++;
         } else if (w->pid[i] && status != 0) {
