@@ -21,6 +21,7 @@
 #include <string.h>
 
 #define EACH_BYTES (128 << 10)
+#define PIECE_BYTES (64 << 20)
 
 /* What the sum is multiplied by; an average is a sum. */
 static double factor_of(const struct ty_chan *ch, const struct ty_req *r)
@@ -259,11 +260,11 @@ static int each_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int64
 static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int64_t n, bool stream)
 {
     uint64_t w = ch->windows++;
-    int owners = ch->net ? ch->rails : ch->nlocal;
+    int owners = ch->nlocal;
     const void *src[TY_NODE_RANKS];
     unsigned char *own = ty_chan_slot(ch, ch->lme, w);
-    int64_t a = ty_share(n, r->size, ch->lme < owners ? ch->lme : owners, owners);
-    int64_t b = ty_share(n, r->size, ch->lme < owners ? ch->lme + 1 : owners, owners);
+    int64_t a = ty_share(n, r->size, ch->lme, owners),
+            b = ty_share(n, r->size, ch->lme + 1, owners);
     int e;
 
     ty_req_load(r, from, n, own, r->load_scale, stream);
@@ -275,13 +276,7 @@ static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int
 
         for (int l = 0; l < ch->nlocal; l++)
             src[l] = ty_chan_slot(ch, l, w) + (size_t)a * r->size;
-        reduce_many(r, dst, 1, src, ch->nlocal, (size_t)(b - a), ch->net ? 1 : factor_of(ch, r));
-        if (ch->net) {
-            e = ty_cross_allreduce(ch, ch->lme, r->dtype, op_of(r), dst[0], b - a);
-            if (e < 0)
-                return e;
-            ty_scale(r->dtype, dst[0], (size_t)(b - a), factor_of(ch, r));
-        }
+        reduce_many(r, dst, 1, src, ch->nlocal, (size_t)(b - a), factor_of(ch, r));
     }
     e = ty_chan_barrier(ch);
     for (int i = 0; e == 0 && i < owners; i++) {
@@ -292,15 +287,162 @@ static int slices_window(struct ty_chan *ch, struct ty_req *r, int64_t from, int
     return e;
 }
 
+/* ---- staged, between nodes ---- */
+
+/* A piece of a tensor on its way: elements [from, from + n) of r; `sum`: this rank's slices of its windows, one after another. */
+struct piece {
+    struct ty_chan *ch;
+    struct ty_req *r;
+    int64_t from, n;
+    unsigned char *sum;
+};
+
+static int64_t window_of(const struct piece *p, int64_t at)
+{
+    int64_t most = TY_SLOT_BYTES / (int64_t)p->r->size;
+
+    return p->n - at < most ? p->n - at : most;
+}
+
+/* My slice of a window of n elements; empty for those who are no rail. */
+static void my_slice(const struct piece *p, int64_t n, int64_t *a, int64_t *b)
+{
+    int rails = p->ch->rails, i = p->ch->lme < rails ? p->ch->lme : rails;
+
+    *a = ty_share(n, p->r->size, i, rails);
+    *b = ty_share(n, p->r->size, i < rails ? i + 1 : rails, rails);
+}
+
+/* 1: the node's sum of my slices.  *count: how many elements. */
+static int gather_slices(struct piece *p, int64_t *count)
+{
+    struct ty_chan *ch = p->ch;
+    size_t size = p->r->size;
+    const void *src[TY_NODE_RANKS];
+    int64_t n, a, b;
+    int e = 0;
+
+    *count = 0;
+    for (int64_t at = 0; e == 0 && at < p->n; at += n) {
+        uint64_t w = ch->windows++;
+
+        n = window_of(p, at);
+        my_slice(p, n, &a, &b);
+        ty_req_load(p->r, p->from + at, n, ty_chan_slot(ch, ch->lme, w), p->r->load_scale, false);
+        e = ty_chan_barrier(ch);
+        if (e == 0 && a < b) {
+            void *dst[1] = { p->sum + (size_t)*count * size };
+
+            for (int l = 0; l < ch->nlocal; l++)
+                src[l] = ty_chan_slot(ch, l, w) + (size_t)a * size;
+            reduce_many(p->r, dst, 1, src, ch->nlocal, (size_t)(b - a), 1);
+            *count += b - a;
+        }
+    }
+    return e;
+}
+
+/* 3: everybody's slices to everybody on the node. */
+static int spread_slices(struct piece *p)
+{
+    struct ty_chan *ch = p->ch;
+    size_t size = p->r->size, done = 0;
+    int64_t n, a, b;
+    int e = 0;
+
+    for (int64_t at = 0; e == 0 && at < p->n; at += n) {
+        uint64_t w = ch->windows++;
+
+        n = window_of(p, at);
+        my_slice(p, n, &a, &b);
+        memcpy(ty_chan_slot(ch, ch->lme, w) + (size_t)a * size, p->sum + done,
+               (size_t)(b - a) * size);
+        done += (size_t)(b - a) * size;
+        e = ty_chan_barrier(ch);
+        for (int i = 0; e == 0 && i < ch->rails; i++) {
+            a = ty_share(n, size, i, ch->rails);
+            b = ty_share(n, size, i + 1, ch->rails);
+            ty_req_store(p->r, p->from + at + a, b - a, ty_chan_slot(ch, i, w) + (size_t)a * size);
+        }
+    }
+    return e;
+}
+
+/* 2: with the same slices of the other nodes. */
+static int cross_slices(struct piece *p, int64_t count)
+{
+    int e =
+        count ? ty_cross_allreduce(p->ch, p->ch->lme, p->r->dtype, op_of(p->r), p->sum, count) : 0;
+
+    if (e == 0)
+        ty_scale(p->r->dtype, p->sum, (size_t)count, factor_of(p->ch, p->r));
+    return e;
+}
+
+/* A node with one member has nothing to gather or to spread. */
+static int alone_on_node(struct piece *p, bool in_place)
+{
+    int e;
+
+    if (in_place)
+        p->sum = p->r->seg[0].out + (size_t)p->from * p->r->size;
+    if (!in_place || p->r->seg[0].in != p->r->seg[0].out || p->r->load_scale != 1)
+        ty_req_load(p->r, p->from, p->n, p->sum, p->r->load_scale, false);
+    e = cross_slices(p, p->n);
+    if (e == 0 && !in_place)
+        ty_req_store(p->r, p->from, p->n, p->sum);
+    return e;
+}
+
+/* Pieces are large, for every plan between nodes has its latency, and the same on all nodes. */
+static int allreduce_between_nodes(struct ty_chan *ch, struct ty_req *r)
+{
+    int64_t most = PIECE_BYTES / (int64_t)r->size, n;
+    bool in_place = ch->nlocal == 1 && r->nsegs == 1;
+    struct piece p = { .ch = ch, .r = r };
+    unsigned char *sum = NULL;
+    int e = 0;
+
+    if (!in_place && ch->lme < ch->rails && r->count) {
+        size_t room = (size_t)(r->count < most ? r->count : most) * r->size;
+
+        /* Slices are cut at lines, so that mine may be a line longer in every window. */
+        room = room / (size_t)ch->rails + (room / TY_SLOT_BYTES + 2) * 128;
+        sum = FAULT("allreduce.alloc", NULL, aligned_alloc(64, (room + 63) / 64 * 64));
+        if (!sum)
+            return -ENOMEM;
+    }
+    for (int64_t at = 0; e == 0 && at < r->count; at += n) {
+        int64_t count = 0;
+
+        n = r->count - at < most ? r->count - at : most;
+        p.from = at;
+        p.n = n;
+        p.sum = sum;
+        if (ch->nlocal == 1) {
+            e = alone_on_node(&p, in_place);
+            continue;
+        }
+        e = gather_slices(&p, &count);
+        if (e == 0)
+            e = cross_slices(&p, count);
+        if (e == 0)
+            e = spread_slices(&p);
+    }
+    free(sum);
+    return e;
+}
+
 int ty_allreduce_staged(struct ty_chan *ch, struct ty_req *r, enum ty_path path)
 {
-    bool slices =
-        ch->net || path == TY_PATH_SLICES || path == TY_PATH_SLICES_STREAM || path == TY_PATH_CMA;
+    bool slices = path == TY_PATH_SLICES || path == TY_PATH_SLICES_STREAM || path == TY_PATH_CMA;
     bool stream = path == TY_PATH_EACH_STREAM || path == TY_PATH_SLICES_STREAM;
     int64_t step = (slices ? TY_SLOT_BYTES : EACH_BYTES) / (int64_t)r->size;
     int e = 0;
 
-    if (path == TY_PATH_CMA && !ch->net && r->nsegs == 1)
+    if (ch->net)
+        return allreduce_between_nodes(ch, r);
+    if (path == TY_PATH_CMA && r->nsegs == 1)
         return ty_allreduce_cma(ch, r);
     for (int64_t at = 0; e == 0 && at < r->count; at += step) {
         int64_t n = r->count - at < step ? r->count - at : step;

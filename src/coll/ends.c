@@ -176,7 +176,8 @@ bool ty_engine_lingers(struct ty_coll *c)
 {
     uint64_t word = ty_node_poisoned(c->node);
 
-    if ((enum ty_end)(word >> 32) != TY_END_LEFT || ty_node_broken(c->node) || !has_promised(c, true))
+    if ((enum ty_end)(word >> 32) != TY_END_LEFT || ty_node_broken(c->node) ||
+        !has_promised(c, true))
         return false;
     if (!c->linger_until_us)
         c->linger_until_us = ty_mono_us() + LINGER_US;
