@@ -98,6 +98,7 @@ def check_gradients():
     x = torch.ones(3, requires_grad=True)
     (hvd.allreduce(x, op=hvd.Sum, process_set=mine) * float(hvd.rank() + 1)).sum().backward()
     assert torch.allclose(x.grad, torch.full((3,), float(sum(r + 1 for r in mine.ranks))))
+    hvd.barrier()               # the next check shuts the whole world down
 
 
 def check_end():
@@ -107,12 +108,14 @@ def check_end():
     if N > 1:
         hvd.add_process_set(odd)
         assert odd.process_set_id == 1
+    hvd.barrier()
     hvd.shutdown()
     raises(ValueError, lambda: hvd.init(process_sets="often"), "often")
     if N > 2:
         raises(ValueError, lambda: hvd.init(process_sets=[hvd.ProcessSet([0, 1]), hvd.ProcessSet([1, 0])]), "twice")
         assert not hvd.is_initialized()
         hvd.init(process_sets=[hvd.ProcessSet([0, 1])])
+        hvd.barrier()
         hvd.shutdown()
 
 
