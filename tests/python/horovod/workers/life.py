@@ -142,6 +142,7 @@ def check_communicators():
         hvd.init(comm=world, process_sets=[one])
         assert one.ranks == sorted(half) and one.included() and one.process_set_id == 1 + world.rank % 2
         assert hvd.allreduce(torch.ones(1), op=hvd.Sum, process_set=one).item() == len(half)
+        hvd.barrier()
         hvd.shutdown()
     hvd.init()
 
