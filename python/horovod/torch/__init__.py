@@ -1,8 +1,9 @@
 """Horovod's API for PyTorch: `import horovod.torch as hvd; hvd.init()`. See docs/horovod.md."""
-from typing import Any
+import torch as _torch
 
 from horovod.common.exceptions import HorovodInternalError
 from horovod.common.util import gpu_available
+from horovod.torch import elastic
 from horovod.torch.compression import Compression
 from horovod.torch.functions import (allgather_object, broadcast_object, broadcast_object_fn, broadcast_optimizer_state,
                                      broadcast_parameters)
@@ -17,25 +18,10 @@ from horovod.torch.mpi_ops import (Adasum, Average, Max, Min, ProcessSet, Produc
                                    mpi_threads_supported, nccl_built, poll, rank, reducescatter, reducescatter_async,
                                    remove_process_set, rocm_built, shutdown, size, sparse_allreduce_async,
                                    start_timeline, stop_timeline, synchronize)
+from horovod.torch.optimizer import DistributedOptimizer
+from horovod.torch.sync_batch_norm import SyncBatchNorm
 
 
 def _check_has_gpu() -> bool:
     """Whether torch sees a GPU."""
-    import torch
-
-    return torch.cuda.is_available()
-
-
-def __getattr__(name: str) -> Any:
-    if name == "DistributedOptimizer":
-        from horovod.torch.optimizer import DistributedOptimizer as value
-    elif name == "SyncBatchNorm":
-        from horovod.torch.sync_batch_norm import SyncBatchNorm as value
-    elif name == "elastic":
-        import importlib
-
-        value = importlib.import_module("horovod.torch.elastic")
-    else:
-        raise AttributeError("module 'horovod.torch' has no attribute '%s'" % name)
-    globals()[name] = value
-    return value
+    return _torch.cuda.is_available()

@@ -10,8 +10,8 @@ import pytest
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 @pytest.mark.parametrize("worker", ["ops", "grads", "errors", "joins", "sets", "objects", "life"])
-def test_worker(worker, ranks):
-    done = job.mpirun(ranks, worker)
+def test_worker(worker, ranks, tmp_path):
+    done = job.mpirun(ranks, worker, TMPDIR=str(tmp_path))
     passed = re.findall(r"passed (\d+) checks", done.stdout)
     assert len(passed) == ranks and set(passed) != {"0"}, done.stdout
 

@@ -60,6 +60,26 @@ def check_steps_are_counted():
     assert got["steps"] == 4 and got["step_s"] >= got["step_exposed_s"] >= 0, got
 
 
+def check_timeline():
+    path = os.path.join(os.environ["TMPDIR"], "timeline.json")
+    os.environ.pop("HOROVOD_TIMELINE", None)
+    raises(ValueError, lambda: hvd.start_timeline(path), "HOROVOD_TIMELINE")
+    raises(ValueError, hvd.stop_timeline, "HOROVOD_TIMELINE")
+    os.environ["HOROVOD_TIMELINE"] = "DYNAMIC"
+    for i in range(2):
+        hvd.start_timeline(path, mark_cycles=bool(i))
+        hvd.allreduce(torch.ones(100), name="seen.%d" % i)
+        hvd.broadcast(torch.ones(100), 0, name="cast.%d" % i)
+        hvd.stop_timeline()
+        hvd.allreduce(torch.ones(100), name="unseen")
+        if hvd.rank() == 0:
+            with open(path) as file:
+                text = json.dumps(json.load(file))
+            assert "seen.%d" % i in text and "cast.%d" % i in text and "unseen" not in text, text
+            assert "ALLREDUCE" in text and "BROADCAST" in text, text
+        hvd.barrier()
+
+
 def check_children():
     """A forked child knows where it is, cannot operate, and ends without harm to the job."""
     ask, tell = os.pipe()
