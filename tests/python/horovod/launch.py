@@ -13,19 +13,16 @@ import subprocess
 import sys
 import traceback
 
+import job
+
 CASE_SECONDS = 60               # of one case on a busy machine
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-class NotHere(Exception):
-    """The case makes no sense with this number of ranks."""
-
-
 def mpirun(ranks, argv, env=None, timeout=300):
     """Run Python with `argv` on each rank: (exit status, output).  Every process is gone afterwards."""
-    everything = dict(os.environ, OMP_NUM_THREADS="1", OMPI_MCA_rmaps_base_oversubscribe="1", **(env or {}))
-    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-np", str(ranks), sys.executable] + list(argv)
-    process = subprocess.Popen(command, env=everything, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), sys.executable]
+    process = subprocess.Popen(command + list(argv), env=job.environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=True)
     try:
         output, _ = process.communicate(timeout=timeout)
@@ -39,17 +36,17 @@ def mpirun(ranks, argv, env=None, timeout=300):
 class Results:
     """How the cases of a module ended, each number of ranks in one job that is started when it is first asked for."""
 
-    def __init__(self, folder, module, cases, env=None):
-        self._folder, self._module, self._cases, self._env = str(folder), module, list(cases), env
+    def __init__(self, folder, module, env=None):
+        self._folder, self._module, self._env = str(folder), module, env
         self._jobs = {}
 
     def check(self, ranks, case):
-        """None, or the reason why the case is skipped; AssertionError if it failed on a rank."""
+        """AssertionError if the case failed on a rank."""
+        cases = [name for n, name in pairs(self._module, [ranks])]
         if ranks not in self._jobs:
             folder = os.path.join(self._folder, "%s.%d" % (self._module, ranks))
             os.makedirs(folder)
-            argv = [os.path.join(HERE, "launch.py"), folder, self._module] + self._cases
-            status, output = mpirun(ranks, argv, self._env)
+            status, output = mpirun(ranks, [os.path.join(HERE, "launch.py"), folder, self._module] + cases, self._env)
             ends = [{} for _ in range(ranks)]
             for rank in range(ranks):
                 path = os.path.join(folder, str(rank))
@@ -59,31 +56,34 @@ class Results:
             self._jobs[ranks] = status, output, ends
         status, output, ends = self._jobs[ranks]
         for rank, end in enumerate(ends):
-            how = end.get(case)
-            assert how is not None, "rank %d has not finished %s: status %d\n%s" % (rank, case, status, output[-4000:])
-            assert how["ok"], "rank %d: %s" % (rank, how["text"])
-        if case == self._cases[-1]:
+            assert case in end, "rank %d has not finished %s: status %d\n%s" % (rank, case, status, output[-4000:])
+            assert end[case] is None, "rank %d: %s" % (rank, end[case])
+        if case == cases[-1]:
             assert status == 0, output[-4000:]
-        return ends[0][case]["skipped"]
 
 
-def cases_of(module):
-    """(the names in CASES, all functions) of a module, without importing it: a test is no rank."""
+def names_in(module):
+    """(CASES, ONLY, all functions) of a module of cases, without importing it: a test is no rank."""
     with open(os.path.join(HERE, module + ".py"), encoding="utf-8") as file:
         tree = ast.parse(file.read())
-    listed = next(ast.literal_eval(node.value) for node in tree.body
-                  if isinstance(node, ast.Assign) and node.targets[0].id == "CASES")
-    return listed, [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    given = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body
+             if isinstance(node, ast.Assign) and node.targets[0].id in ("CASES", "ONLY")}
+    return given["CASES"], given["ONLY"], [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+
+
+def pairs(module, ranks):
+    """(number of ranks, case) of all that there is to check."""
+    cases, only, _ = names_in(module)
+    return [(n, case) for n in ranks for case in cases if n in only.get(case, ranks)]
 
 
 def _one(function):
+    """None, or how it failed."""
     try:
         function()
-    except NotHere as e:
-        return {"ok": True, "skipped": str(e) or "not with this number of ranks"}
     except BaseException:
-        return {"ok": False, "text": traceback.format_exc()}
-    return {"ok": True, "skipped": None}
+        return traceback.format_exc()
+    return None
 
 
 def main(folder, module, cases):
@@ -99,14 +99,12 @@ def main(folder, module, cases):
             faulthandler.cancel_dump_traceback_later()
             file.write(json.dumps([case, end]) + "\n")
             file.flush()
-            if not end["ok"]:
-                sys.stderr.write(end["text"])
+            if end is not None:
+                sys.stderr.write(end)
                 sys.stderr.flush()
                 os._exit(1)
     hvd.shutdown()
 
 
 if __name__ == "__main__":
-    import launch               # the one that cases import: its NotHere is not that of __main__
-
-    launch.main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-pytest.importorskip("torch")
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import launch  # noqa: E402
 
