@@ -22,7 +22,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 def mpirun(ranks, argv, env=None, timeout=300):
     """Run Python with `argv` on each rank: (exit status, output).  Every process is gone afterwards."""
     command = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-np", str(ranks), sys.executable]
-    process = subprocess.Popen(command + list(argv), env=job.environment(**(env or {})), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    process = subprocess.Popen(command + list(argv), env=job.environment(**(env or {})),
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                start_new_session=True)
     try:
         output, _ = process.communicate(timeout=timeout)

@@ -567,13 +567,13 @@ def state_goes_in_and_out():
     saved = copy.deepcopy(optimizer.state_dict())
     plain = sgd(net().parameters())
     assert saved["param_groups"] == sgd(model.parameters()).state_dict()["param_groups"] and len(saved["state"]) == 6
-    plain.load_state_dict(saved)
-    optimizer.load_state_dict(plain.state_dict())
+    plain.load_state_dict(copy.deepcopy(saved))
+    optimizer.load_state_dict(copy.deepcopy(plain.state_dict()))     # torch may share the tensors
     x, y, mine_x, mine_y = batch(9)
     reference = net()
     reference.load_state_dict(model.state_dict())
     plain = sgd(reference.parameters())
-    plain.load_state_dict(saved)
+    plain.load_state_dict(copy.deepcopy(saved))
     optimizer.zero_grad()
     F.mse_loss(model(mine_x), mine_y).backward()
     optimizer.step()
@@ -661,7 +661,7 @@ def goes_on_after_a_new_start():
     reference = net()
     reference.load_state_dict(model.state_dict())
     plain = sgd(reference.parameters())
-    plain.load_state_dict(optimizer.state_dict())
+    plain.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for step in range(STEPS):
         x, y, mine_x, mine_y = batch(step)
         optimizer.zero_grad()
