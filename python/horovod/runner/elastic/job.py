@@ -126,7 +126,8 @@ class ElasticJob:
             self._loop.after(0.5, self._tick)
 
     def _round_done(self):
-        ended, self._ended = self._ended, []
+        ended = list(self._ended)
+        self._ended.clear()
         # Those that a signal killed first: what their peers do is a consequence.
         for process in sorted(ended, key=lambda p: p.status >= 0):
             self._gone(process)
