@@ -85,7 +85,7 @@ def _scalar(text: str):
         if text[-1] != text[0] or text[0] in text[1:-1] or "\\" in text:
             raise ValueError("quoted text that this reader does not know")
         return text[1:-1]
-    if text[:1] and text[0] in "[]{}&*!|>%@`,?-" and not re.match(r"^-\d", text):
+    if re.match(r"[\[\]{}&*!|>%@`,]|[-?](\s|$)", text):
         raise ValueError("lists, anchors and block text are not read")
     lower = text.lower()
     if lower in ("true", "yes", "on"):

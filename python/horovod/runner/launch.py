@@ -128,14 +128,19 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def run_settings(settings: Settings, function: Optional[bytes] = None) -> list:
-    """Run a job to its end; LaunchError when it fails, ValueError when it cannot begin."""
+    """Run a job to its end; LaunchError when it fails, ValueError when the settings contradict each other."""
+    return job_of(settings, function).run()
+
+
+def job_of(settings: Settings, function: Optional[bytes] = None):
+    """The job that `settings` describe, not begun."""
     if settings.elastic:
         from .elastic.job import ElasticJob
 
-        return ElasticJob(settings, function).run()
+        return ElasticJob(settings, function)
     from .static import StaticJob
 
-    return StaticJob(settings, function).run()
+    return StaticJob(settings, function)
 
 
 def check_build() -> str:
@@ -178,17 +183,21 @@ def run_commandline(argv: List[str] = None) -> int:
     if args.check_build:
         print(check_build(), end="")
         return 0
-    settings = None
     try:
         settings = settings_of(args)
-        run_settings(settings)
+        job = job_of(settings)
+    except (ValueError, OSError) as e:
+        Settings().say(str(e))
+        return 2
+    try:
+        job.run()
         return 0
     except LaunchError as e:
         settings.say(str(e))
         return e.status
-    except (ValueError, OSError) as e:
-        (settings or Settings()).say(str(e))
-        return 2 if isinstance(e, ValueError) else 1
+    except OSError as e:
+        settings.say(str(e))
+        return 1
 
 
 def main() -> None:

@@ -225,7 +225,7 @@ class Processes:
     def _finish(self, process):
         if not process.exited or process.open or process.status is not None:
             return
-        if process.popen.stdin:
+        if process.popen.stdin and not process.popen.stdin.closed:
             self._loop.forget(process.popen.stdin.fileno())
             process.popen.stdin.close()
         process.status = process.popen.returncode

@@ -119,7 +119,7 @@ def test_command_that_is_not_there():
 
 # ---- the launcher itself ----
 
-WAIT = "import os, sys, time; os.fork(); print('up', flush=True); time.sleep(300)"
+WAIT = "import os, time; print('up', flush=True); os.fork(); time.sleep(300)"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
