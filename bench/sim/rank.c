@@ -1,30 +1,25 @@
-/* rank.c - one rank of a calibration: runs the engine's plans over plain TCP, and says how long they took
+/* rank.c - one rank of a calibration: runs the engine's plans over its own lanes, and says how long they took
  *
- *     rank RANK PORT ADDRESS,ADDRESS... TEST...
+ *     rank RANK RANKS TEST...
  *
+ * It first prints a line with its addresses, and reads such a line for each rank from its standard input.
  * A TEST is allreduce:PLAN:BYTES:TIMES, p2p:BYTES:ROW:TIMES (ranks 0 and 1 exchange messages of that size, ROW after each
  * other) or adds:BYTES:TIMES (no network).  All ranks get the same tests.  All are on one host and share its monotonic
  * clock: each measurement begins at an instant that the ranks have agreed on, and each rank prints "<test> <time> <begin>
  * <end>", both in microseconds after that instant.
  */
+#include "base/cleanup.h"
 #include "coll/exec.h"
 #include "coll/reduce.h"
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdarg.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <trainyard/error.h>
 
 #define RANKS 64
 #define LEAD_NS \
     INT64_C(3000000) /* from agreeing on an instant to it, besides what agreeing takes */
-#define GIVE_UP_MS 20000
 
-static int rank, ranks, lanes[RANKS];
-static const char *address[RANKS];
+static int rank, ranks;
+static struct ty_net *net;
 
 static _Noreturn void die(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static void die(const char *fmt, ...)
@@ -57,177 +52,51 @@ static int64_t number(const char *s)
     return v;
 }
 
-/* ---- lanes: each rank connects to those below it ---- */
+/* ---- lanes ---- */
 
-static struct sockaddr_in place_of(int r, int port)
+static void on_lost(void *ctx, int who, const char *why)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
-
-    if (inet_pton(AF_INET, address[r], &a.sin_addr) != 1)
-        die("\"%s\" is no address", address[r]);
-    return a;
+    (void)ctx;
+    die("rank %d is gone: it %s", who, why);
 }
 
-static void ready_lane(int r, int fd)
+/* Our address goes out on a line, those of all ranks come in. */
+static struct ty_net *open_net(void)
 {
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    if (r < 0 || r >= ranks || lanes[r] || fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-        die("a lane from rank %d is not wanted", r);
-    lanes[r] = fd;
-}
+    static const unsigned char key[TY_NET_KEY_BYTES] = "calibration";
+    struct ty_net_options o = { .rank = rank,
+                                .size = ranks,
+                                .key = key,
+                                .interfaces = "lan0",
+                                .spin_us = -1,
+                                .lost = on_lost };
+    struct ty_net *n;
+    struct ty_error err;
+    char *address[RANKS] = { 0 };
+    size_t room = 0;
 
-static int listen_here(int port)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in here = place_of(rank, port);
-
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int));
-    if (fd < 0 || bind(fd, (struct sockaddr *)&here, sizeof here) < 0 || listen(fd, RANKS) < 0)
-        die("cannot listen on %s:%d: %m", address[rank], port);
-    return fd;
-}
-
-static void connect_to(int r, int port)
-{
-    struct sockaddr_in there = place_of(r, port);
-    int64_t end = now_ns() + GIVE_UP_MS * INT64_C(1000000);
-    int32_t me = rank;
-
-    for (;;) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-        if (fd >= 0 && connect(fd, (struct sockaddr *)&there, sizeof there) == 0) {
-            if (write(fd, &me, sizeof me) != sizeof me)
-                die("cannot greet rank %d: %m", r);
-            ready_lane(r, fd);
-            return;
-        }
-        if (now_ns() > end)
-            die("cannot connect to rank %d at %s:%d: %m", r, address[r], port);
-        if (fd >= 0)
-            close(fd);
-        nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
+    if (ty_net_open(&o, &n, &address[0], &err) < 0)
+        die("%s", err.text);
+    printf("%s\n", address[0]);
+    fflush(stdout);
+    free(TAKE(address[0]));
+    for (int r = 0; r < ranks; r++, room = 0) {
+        if (getline(&address[r], &room, stdin) <= 0)
+            die("there is no address of rank %d", r);
+        address[r][strcspn(address[r], "\n")] = 0;
     }
-}
-
-static void open_lanes(int port)
-{
-    int fd = listen_here(port);
-
-    for (int r = 0; r < rank; r++)
-        connect_to(r, port);
-    for (int i = rank + 1; i < ranks; i++) {
-        struct pollfd p = { fd, POLLIN, 0 };
-        int lane = poll(&p, 1, GIVE_UP_MS) == 1 ? accept4(fd, NULL, NULL, SOCK_CLOEXEC) : -1;
-        int32_t who = -1;
-
-        if (lane < 0 || recv(lane, &who, sizeof who, MSG_WAITALL) != sizeof who)
-            die("not every rank has connected");
-        ready_lane(who, lane);
-    }
-    close(fd);
-}
-
-/* ---- messages ---- */
-
-struct head {
-    uint64_t tag, bytes;
-};
-/* A message on its way: its head and pieces, and how much has passed. */
-struct flow {
-    int fd;
-    struct head head;
-    struct iovec iov[4];
-    int at, n;
-    size_t passed, whole;
-};
-
-static void begin_flow(struct flow *f, const struct ty_net_msg *m)
-{
-    *f = (struct flow){ .fd = m ? lanes[m->rank] : -1, .n = 1 };
-    if (!m)
-        return;
-    f->iov[0] = (struct iovec){ &f->head, sizeof f->head };
-    f->head.tag = m->tag;
-    for (int i = 0; i < m->niov; i++) {
-        f->iov[f->n++] = m->iov[i];
-        f->head.bytes += m->iov[i].iov_len;
-    }
-    f->whole = sizeof f->head + f->head.bytes;
-}
-
-static void pass(struct flow *f, ssize_t n)
-{
-    f->passed += (size_t)n;
-    while (n > 0) {
-        struct iovec *v = &f->iov[f->at];
-        size_t step = (size_t)n < v->iov_len ? (size_t)n : v->iov_len;
-
-        v->iov_base = (char *)v->iov_base + step;
-        v->iov_len -= step;
-        n -= (ssize_t)step;
-        f->at += v->iov_len == 0;
-    }
-}
-
-/* As much as the socket takes or gives at once.  1: something passed. */
-static int move(struct flow *f, bool sends)
-{
-    if (f->passed == f->whole)
-        return 0;
-    struct msghdr m = { .msg_iov = f->iov + f->at, .msg_iovlen = (size_t)(f->n - f->at) };
-    ssize_t n = sends ? sendmsg(f->fd, &m, MSG_NOSIGNAL) : recvmsg(f->fd, &m, 0);
-
-    if (n < 0)
-        return errno == EAGAIN ? 0 : -errno;
-    if (n == 0)
-        return -ECONNRESET;
-    pass(f, n);
-    return 1;
-}
-
-/* What has come and was not told of, if it is worth it. */
-static void tell(const struct flow *f, size_t *told,
-                 void (*got)(void *arg, size_t at, size_t bytes), void *arg)
-{
-    size_t come = f->passed - sizeof f->head;
-
-    if (f->passed < f->whole)
-        come &= ~(size_t)63;
-    if (come > *told && (f->passed == f->whole || come - *told >= TY_NET_TELL_BYTES)) {
-        got(arg, *told, come - *told);
-        *told = come;
-    }
+    if (ty_net_peers(n, (const char *const *)address, &err) < 0)
+        die("%s", err.text);
+    for (int r = 0; r < ranks; r++)
+        free(address[r]);
+    return n;
 }
 
 static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
                     void (*got)(void *arg, size_t at, size_t bytes), void *arg)
 {
-    struct flow out, in;
-    size_t told = 0;
-
     (void)ctx;
-    begin_flow(&out, send);
-    begin_flow(&in, recv);
-    struct head want = in.head;
-
-    while (out.passed < out.whole || in.passed < in.whole) {
-        struct pollfd p[2] = { { out.passed < out.whole ? out.fd : -1, POLLOUT, 0 },
-                               { in.passed < in.whole ? in.fd : -1, POLLIN, 0 } };
-        int sent = move(&out, true), received = sent < 0 ? 0 : move(&in, false);
-
-        if (sent < 0 || received < 0)
-            return sent < 0 ? sent : received;
-        if (received && in.passed > sizeof want) {
-            if (in.head.tag != want.tag || in.head.bytes != want.bytes)
-                return -EPROTO;
-            if (got)
-                tell(&in, &told, got, arg);
-        }
-        if (!sent && !received && poll(p, 2, GIVE_UP_MS) == 0)
-            return -ETIMEDOUT;
-    }
-    return 0;
+    return ty_net_exchange_told(net, send, recv, NULL, got, arg);
 }
 
 static const struct ty_exec_io io = { NULL, exchange };
@@ -364,21 +233,18 @@ static void measure(const char *test)
 
 int main(int argc, char **argv)
 {
-    char *save = NULL;
-
-    if (argc < 5) {
-        fprintf(stderr, "usage: rank RANK PORT ADDRESS,ADDRESS... TEST...\n");
+    if (argc < 4) {
+        fprintf(stderr, "usage: rank RANK RANKS TEST...\n");
         return 2;
     }
     rank = (int)number(argv[1]);
-    for (char *a = strtok_r(argv[3], ",", &save); a && ranks < RANKS;
-         a = strtok_r(NULL, ",", &save))
-        address[ranks++] = a;
-    if (rank >= ranks || ranks < 2)
-        die("there are %d addresses", ranks);
-    open_lanes((int)number(argv[2]));
-    for (int i = 4; i < argc; i++)
+    ranks = (int)number(argv[2]);
+    if (rank >= ranks || ranks < 2 || ranks > RANKS)
+        die("it is none of %d ranks", ranks);
+    net = open_net();
+    for (int i = 3; i < argc; i++)
         measure(argv[i]);
     together(); /* nobody goes while another still receives */
+    net = ty_net_free(net);
     return 0;
 }
