@@ -33,7 +33,7 @@ struct ty_net;
 #define TY_NET_INBOX 4096      /* most small messages from one rank that nobody has taken; one more and it is lost */
 #define TY_NET_OUTBOX (1 << 20) /* most bytes of small messages waiting for one rank's socket */
 #define TY_NET_TAG_MAX (UINT64_MAX - 16) /* larger tags are the lanes' own */
-#define TY_NET_TAG_NOTICE TY_NET_TAG_MAX
+#define TY_NET_TAG_NOTICE TY_NET_TAG_MAX /* handed to notice(), never to ty_net_check */
 
 struct ty_net_options {
     int rank, size;

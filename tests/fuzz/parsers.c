@@ -9,6 +9,8 @@
 #include "blob/statcache.h"
 #include "client/http.h"
 #include "client/sse.h"
+#include "coll/net_addr.h"
+#include "coll/net_wire.h"
 #include "core/routes.h"
 #include "core/row.h"
 #include "core/run_event.h"
@@ -534,6 +536,68 @@ static bool parse_words(const char *bytes, size_t n)
 
 bool fuzz_patient;
 
+/* ---- lanes between ranks ---- */
+
+static void seed_lane(struct corpus *c)
+{
+    struct ty_lane_hello h = {
+        .from = 1, .to = 0, .size = 2, .lane = TY_NET_LANES, .nonce = { 1 }
+    };
+    unsigned char hello[TY_LANE_HELLO_BYTES], stream[3 * TY_LANE_FRAME_BYTES + 5];
+
+    ty_lane_hello_encode(&h, hello);
+    corpus_add(c, hello, sizeof hello);
+    ty_lane_frame_encode(7, 5, stream);
+    memcpy(stream + TY_LANE_FRAME_BYTES, "hello", 5);
+    ty_lane_frame_encode(0, 0, stream + TY_LANE_FRAME_BYTES + 5);
+    ty_lane_frame_encode(TY_LANE_GOODBYE, 0, stream + 2 * TY_LANE_FRAME_BYTES + 5);
+    corpus_add(c, stream, sizeof stream);
+}
+
+/* As a hello, and as what follows on a lane for small messages. */
+static bool parse_lane(const char *text, size_t n)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    unsigned char again[TY_LANE_HELLO_BYTES];
+    struct ty_lane_hello h;
+    struct ty_lane_small m;
+    bool good = false;
+    ptrdiff_t used;
+
+    if (n >= TY_LANE_HELLO_BYTES && ty_lane_hello_decode(bytes, &h) == 0) {
+        ty_lane_hello_encode(&h, again);
+        assert(memcmp(again, bytes, sizeof again) == 0);
+        assert(h.from < h.size && h.to < h.size && h.from != h.to && h.lane <= TY_NET_LANES);
+        good = true;
+    }
+    for (size_t at = 0; (used = ty_lane_small_decode(bytes + at, n - at, &m)) > 0;
+         at += (size_t)used) {
+        assert((size_t)used <= n - at && m.len <= TY_NET_SMALL_BYTES);
+        assert(m.bytes + m.len == bytes + at + used);
+        assert(m.tag <= TY_NET_TAG_MAX || (m.tag == TY_LANE_GOODBYE && m.len == 0));
+    }
+    assert(used == -EAGAIN || used == -EBADMSG);
+    return good || used == -EAGAIN;
+}
+
+static void seed_addresses(struct corpus *c)
+{
+    corpus_text(c, "10.0.0.1:4711 [2001:db8::1]:4711 127.0.0.1:65535");
+}
+
+static bool parse_addresses(const char *bytes, size_t n)
+{
+    union ty_address a[TY_NET_ADDRESSES];
+    int k;
+
+    (void)n; /* a text up to its NUL */
+    k = ty_addresses_parse(bytes, a, TY_NET_ADDRESSES);
+    assert(k == -EINVAL || (k > 0 && k <= TY_NET_ADDRESSES));
+    for (int i = 0; i < k; i++)
+        assert(a[i].any.sa_family == AF_INET || a[i].any.sa_family == AF_INET6);
+    return k > 0;
+}
+
 const struct parser parsers[] = {
     { "frame", seed_frame, parse_frame },
     { "row", seed_row, parse_row },
@@ -551,6 +615,8 @@ const struct parser parsers[] = {
     { "spool", seed_spool, parse_spool },
     { "conf", seed_conf, parse_conf },
     { "words", seed_words, parse_words },
+    { "lane", seed_lane, parse_lane },
+    { "addresses", seed_addresses, parse_addresses },
     { "request", seed_request, parse_request },
     { 0 },
 };
