@@ -41,7 +41,8 @@ struct ty_net_options {
     const char *interfaces;   /* "eth0,lo" or "10.0.0.1": what others are told to connect to; NULL: every one that is up */
     int connect_timeout_ms;   /* for reaching a rank, addresses and retries together; 0: 30000 */
     int hello_timeout_ms;     /* for a stranger to prove the key; 0: 5000 */
-    int spin_us;              /* how long an exchange spins before it sleeps; 0: 20 where there are two cores; -1: not at all */
+    int spin_us;              /* how long an exchange spins before it sleeps, unless that did not pay lately; 0: 20 where there
+                               * are two cores; -1: not at all */
     void *ctx;
     /* Called on the net's thread, never with a lock of the net held; each may be NULL.
      * lost: that rank is gone (why: a sentence's end, "cannot be reached at 10.0.0.1:4711: Connection refused"); once.

@@ -103,6 +103,7 @@ struct ty_net {
     uint32_t unseen, epoch;
     int nstrangers;
     struct stranger strangers[TY_NET_STRANGERS];
+    int spin_fails, spin_skips; /* exchanges only */
     _Atomic uint64_t sent, received;
 };
 

@@ -15,7 +15,8 @@
 #include <poll.h>
 #include <string.h>
 
-#define PIECES 32 /* most parts of an iov in one system call */
+#define PIECES 32     /* most parts of an iov in one system call */
+#define SKIPS_MAX 255 /* most waits in a row without spinning first */
 
 struct stripe {
     struct lane *lane;
@@ -264,6 +265,37 @@ static void tear(const struct half *h, bool wrong)
         h->s[k].lane->torn = true;
 }
 
+/* Spinning pays where the peer runs on another core and answers soon.  Where it did not, it is left out the next time, then the
+ * next three times, and so on: a peer that needs this core is not kept from it for long. */
+static void learn(struct ty_net *n, bool paid)
+{
+    n->spin_fails = paid ? 0 : n->spin_fails < SKIPS_MAX / 2 ? n->spin_fails * 2 + 1 : SKIPS_MAX;
+    n->spin_skips = n->spin_fails;
+}
+
+/* Nothing moved: spin on, or sleep.  *spin_until is 0 when this is the first time since something did. */
+static void wait_a_little(struct ty_net *n, const struct half *send, const struct half *recv,
+                          int64_t *spin_until)
+{
+    int64_t now;
+
+    if (*spin_until == 0 && (n->o.spin_us <= 0 || n->spin_skips > 0)) {
+        n->spin_skips -= n->spin_skips > 0;
+        sleep_on(n, send, recv);
+        return;
+    }
+    now = ty_mono_us();
+    if (*spin_until == 0)
+        *spin_until = now + n->o.spin_us;
+    if (now < *spin_until) {
+        ty_cpu_pause();
+        return;
+    }
+    learn(n, false);
+    *spin_until = 0;
+    sleep_on(n, send, recv);
+}
+
 static int run(struct ty_net *n, struct half *send, struct half *recv,
                const volatile uint32_t *stop)
 {
@@ -280,16 +312,13 @@ static int run(struct ty_net *n, struct half *send, struct half *recv,
         r = move_half(n, recv);
         if (r < 0)
             return r;
-        if (s || r) {
-            spin_until = 0;
+        if (!s && !r) {
+            wait_a_little(n, send, recv, &spin_until);
             continue;
         }
-        if (spin_until == 0 && n->o.spin_us > 0)
-            spin_until = ty_mono_us() + n->o.spin_us;
-        if (ty_mono_us() < spin_until)
-            ty_cpu_pause();
-        else if (send->open > 0 || recv->open > 0)
-            sleep_on(n, send, recv);
+        if (spin_until)
+            learn(n, true);
+        spin_until = 0;
     }
     return 0;
 }
