@@ -97,7 +97,7 @@ void ty_engine_lost(struct ty_coll *c, int rank, enum ty_end why);
 /* open.c: tell the other nodes. */
 void ty_engine_tell(struct ty_coll *c, int rank, enum ty_end why);
 
-/* ---- between the engine's files ---- */
+/* ---- between engine.c, submit.c, ends.c ---- */
 
 void ty_engine_complete(struct ty_coll *c, struct ty_req *r, int status, const char *error);
 /* The history of a channel: this was executed. */
@@ -122,6 +122,18 @@ void ty_engine_leave(struct ty_coll *c);
 void ty_engine_break(struct ty_coll *c, int rank, enum ty_end why);
 /* A rank has left: may what this rank has posted yet run?  With the lock, by the driver. */
 bool ty_engine_lingers(struct ty_coll *c);
+
+/* One look at every channel; true when a round has been run.  With the lock and `driving`. */
+bool ty_engine_step(struct ty_coll *c);
+/* Wait for r, driving when nobody else does, until a time of ty_mono_us (< 0: without end).  False: time is up.  With the
+ * lock. */
+bool ty_engine_await(struct ty_coll *c, struct ty_req *r, int64_t until_us);
+void ty_engine_stop_driving(struct ty_coll *c);
+int ty_engine_start_thread(struct ty_coll *c, struct ty_error *err);
+/* The oldest pending request of that digest, or NULL. */
+struct ty_req *ty_engine_pending(const struct ty_chan *ch, uint64_t digest);
+/* submit.c: a request that its caller has done with. */
+void ty_engine_give_back(struct ty_coll *c, struct ty_req *r);
 
 /* compare.c: gather the lists of all members, and do what they say.  With the lock; 0 or a negative errno that ends the
  * world. */

@@ -310,7 +310,7 @@ static void test_other_types(void **state)
             memset(sum, 0, sizeof sum);
             for (int i = 0; i < n * 301; i++) {
                 bytes[i] = (int8_t)tests_random(&seed);
-                longs[i] = (int64_t)bytes[i] << 32;
+                longs[i] = (int64_t)bytes[i] * (1ll << 32);
                 sum[i % 301] += bytes[i];
             }
             run(&post, peers, plan, e, bytes, &seed, true, -1);
