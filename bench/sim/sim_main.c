@@ -126,8 +126,30 @@ static void report(void)
     show_sizes(&ethernet[1], 1024);
 }
 
+/* For bench/run: one JSON object a line, of figures of which more is better. */
+static void report_json(void)
+{
+    const int64_t bytes = 25 << 20;
+
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &ethernet[i];
+        double ours = chosen(&s->net, 1024, bytes),
+               ring = time_of(&s->net, TY_PLAN_RING, 1024, bytes);
+
+        printf(
+            "{\"what\": \"25 MiB on 1,024 nodes, %s, share of 2N/B\", \"value\": %.2f, \"unit\": \"%%\", "
+            "\"goal\": 90, \"against\": \"the ring %.1f %%\"}\n",
+            s->name, share(&s->net, bytes, ours), share(&s->net, bytes, ring));
+        printf(
+            "{\"what\": \"25 MiB, %s, speed on 1,024 nodes of that on 8\", \"value\": %.2f, \"unit\": \"%%\", "
+            "\"goal\": 76.9, \"against\": \"%.2f ms\"}\n",
+            s->name, 100 * chosen(&s->net, 8, bytes) / ours, 1e3 * ours);
+    }
+}
+
 enum {
-    NODES = 256,
+    JSON = 255,
+    NODES,
     BYTES,
     ALPHA,
     GBYTES,
@@ -145,6 +167,7 @@ enum {
     RECEIVE
 };
 static const struct option options[] = {
+    { "json", no_argument, NULL, JSON },
     { "nodes", required_argument, NULL, NODES },
     { "bytes", required_argument, NULL, BYTES },
     { "alpha-us", required_argument, NULL, ALPHA },
@@ -165,7 +188,7 @@ static const struct option options[] = {
 };
 
 static const char usage[] =
-    "usage: sim [--select TABLE] [--nodes N --bytes B [--alpha-us US] [--gbytes GB/S] [--reduce-gbytes GB/S (0: free)]\n"
+    "usage: sim [--select TABLE] [--json | --nodes N --bytes B [--alpha-us US] [--gbytes GB/S] [--reduce-gbytes GB/S (0: free)]\n"
     "           [--part BYTES (0: add when all is there)] [--segment BYTES] [--jitter-us US] [--seed N]\n"
     "           [--slow-share S --slow-factor F] [--rack NODES --oversubscription X]\n"
     "           [--burst BYTES (sent at once after a pause)] [--receive-gbytes GB/S]]\n"
@@ -176,6 +199,7 @@ int main(int argc, char **argv)
     struct sim_net net = ethernet[0].net;
     const char *text = NULL;
     int nodes = 0, opt;
+    bool json = false;
     int64_t bytes = 25 << 20;
     struct ty_error err;
 
@@ -184,6 +208,9 @@ int main(int argc, char **argv)
         double v = optarg ? strtod(optarg, NULL) : 0;
 
         switch (opt) {
+        case JSON:
+            json = true;
+            break;
         case NODES:
             nodes = (int)v;
             break;
@@ -251,6 +278,8 @@ int main(int argc, char **argv)
             printf("%s %.3f%c", ty_plan_word((enum ty_plan_kind)k),
                    1e6 * time_of(&net, (enum ty_plan_kind)k, nodes, bytes),
                    k + 1 < TY_PLAN_KINDS ? ' ' : '\n');
+    else if (json)
+        report_json();
     else
         report();
     table = ty_select_free(table);
