@@ -7,6 +7,7 @@ ranks, in whatever order they come; calls without one are paired by their order.
     pending     an operation on its way: its calls to the engine, and what becomes of their results
 """
 import itertools
+import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
@@ -65,12 +66,15 @@ Finish = Callable[[List[Any]], Any]     # the results of the engine's calls -> w
 
 # ---- handles ----
 
+POLL_SECONDS = 0.001
+
+
 class _Pending:
     """calls: (engine's handle, what its memory must be kept alive by, bytes of a row of each tensor that comes back)."""
-    __slots__ = ("context", "calls", "finish")
+    __slots__ = ("context", "calls", "finish", "begun")
 
     def __init__(self, context: Any, finish: Optional[Finish]) -> None:
-        self.context, self.finish = context, finish
+        self.context, self.finish, self.begun = context, finish, time.monotonic()
         self.calls: List[Tuple[int, Any, Tuple[int, ...]]] = []
 
     def wait(self) -> Any:
@@ -79,17 +83,20 @@ class _Pending:
             while self.calls:
                 results.append(self.context.wait(*self.calls[0]))
                 del self.calls[0]
-        except BaseException:
-            self._abandon()
+        except (HorovodInternalError, ValueError):
+            self._drain()
+            raise
+        except BaseException:   # interrupted: the engine goes on, and so must the memory that it uses
+            _add(self)
             raise
         return self.finish(results) if self.finish is not None else None
 
-    def _abandon(self) -> None:
-        """After the failure of one call, wait for the others: their memory is in use until they have failed too."""
+    def _drain(self) -> None:
+        """After the failure of one call, wait for the others: their memory is in use until they are over."""
         for call in self.calls[1:]:
             try:
                 self.context.wait(*call)
-            except HorovodInternalError:
+            except (HorovodInternalError, ValueError):
                 pass
         self.calls.clear()
 
@@ -105,11 +112,15 @@ def _add(pending: _Pending) -> int:
 
 
 def poll(handle: int) -> bool:
-    """Whether the operation is over, so that synchronize() would return at once."""
+    """Whether the operation is over, so that synchronize() would return at once; never within its first millisecond.
+
+    A script that polls at once expects "not yet": Horovod looks at submissions a millisecond later at the soonest.
+    """
     pending = _pending.get(handle)
     if pending is None:
         raise ValueError("there is no operation with the handle %r" % (handle,))
-    return all(pending.context.poll(call[0]) for call in pending.calls)
+    done = all([pending.context.poll(call[0]) for call in pending.calls])
+    return done and time.monotonic() - pending.begun >= POLL_SECONDS
 
 
 def synchronize(handle: int) -> Any:
@@ -236,7 +247,8 @@ def _submit_reduction(kind: int, word: str, inputs: Tensors, outputs: Tensors, g
                                     tuple(_one(sources[k], targets[k]) for k in places))
             pending.calls.append((handle, (sources, targets), ()))
     except BaseException:
-        pending._abandon() if len(pending.calls) > 1 else None
+        if pending.calls:       # what is on its way keeps its memory
+            _add(pending)
         raise
     return _add(pending)
 

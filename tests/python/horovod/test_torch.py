@@ -1,6 +1,8 @@
 """horovod.torch in jobs of 1 to 4 ranks on this machine: each worker script checks one side of it on every rank."""
+import json
 import os
 import re
+import socket
 import subprocess
 import sys
 
@@ -70,3 +72,42 @@ def test_a_waiting_rank_is_interrupted():
             "assert hvd.allreduce_async(torch.ones(3), name='d') > 0\n")
     done = script(2, text)
     assert done.returncode == 0 and "interrupted" in done.stdout, done.stdout + done.stderr
+
+
+def test_steps_are_logged_to_the_run(tmp_path):
+    text = ("import torch, horovod.torch as hvd\n"
+            "hvd.init()\n"
+            "m = torch.nn.Linear(3, 1)\n"
+            "optimizer = hvd.DistributedOptimizer(torch.optim.SGD(m.parameters(), lr=0.1), m.named_parameters())\n"
+            "for _ in range(4):\n"
+            "    optimizer.zero_grad(); m(torch.ones(2, 3)).sum().backward(); optimizer.step()\n")
+    done = script(2, text, TRAINYARD_RUN_ID="a_run", TRAINYARD_SPOOL_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    for name in (b"hvd_step_ms", b"hvd_exposed_ms", b"hvd_mb_per_step"):
+        assert written.count(name) == 1, written       # by rank 0 alone
+
+
+def test_timeline_of_a_whole_job(tmp_path):
+    path = tmp_path / "timeline.json"
+    done = script(2, "import torch, horovod.torch as hvd; hvd.init(); hvd.allreduce(torch.ones(3), name='x')",
+                  HOROVOD_TIMELINE=str(path))
+    assert done.returncode == 0, done.stderr
+    assert "allreduce.x" in json.dumps(json.loads(path.read_text()))
+
+
+def test_a_missing_rank_is_named():
+    """Rank 1 of 2 never comes: the start fails in the time that was allowed, and says who is missing."""
+    text = ("import horovod.torch as hvd\n"
+            "try:\n"
+            "    hvd.init()\n"
+            "except ValueError as e:\n"
+            "    assert isinstance(e, hvd.HorovodInternalError) and not hvd.is_initialized()\n"
+            "    print('failed:', e)\n")
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    done = subprocess.run([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                          env=job.environment(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+                                              MASTER_PORT=str(port), HOROVOD_START_TIMEOUT="2"))
+    assert done.returncode == 0 and "failed: " in done.stdout and re.search(r"\b1\b", done.stdout), done.stdout
