@@ -17,16 +17,26 @@
 #include "coll/move.h"
 #include "coll/reduce.h"
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EACH_BYTES (128 << 10)
 #define PIECE_BYTES (64 << 20)
 
+double ty_average(enum ty_coll_dtype t, enum ty_coll_op op, double postscale, int n)
+{
+    double factor = op == TY_COLL_AVERAGE ? postscale / n : postscale;
+
+    if (op != TY_COLL_AVERAGE || t > TY_COLL_BOOL || n == 1)
+        return factor;
+    return nextafter(factor, factor < 0 ? -INFINITY : INFINITY);
+}
+
 /* What the sum is multiplied by; an average is a sum. */
 static double factor_of(const struct ty_chan *ch, const struct ty_req *r)
 {
-    return r->op == TY_COLL_AVERAGE ? r->postscale / ch->n : r->postscale;
+    return ty_average(r->dtype, r->op, r->postscale, ch->n);
 }
 static enum ty_coll_op op_of(const struct ty_req *r)
 {
@@ -44,7 +54,10 @@ void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, 
         nsrc -= TY_REDUCE_RANKS - 1;
         src[0] = sum;
     }
-    ty_reduce_all(t, op, dst, ndst, src, nsrc, n, factor, false);
+    ty_reduce_all(t, op, dst, ndst < TY_REDUCE_RANKS ? ndst : TY_REDUCE_RANKS, src, nsrc, n, factor,
+                  false);
+    for (int i = TY_REDUCE_RANKS; i < ndst; i++)
+        memcpy(dst[i], dst[0], n * ty_coll_dtype_size(t));
 }
 
 static void reduce_many(const struct ty_req *r, void *const *dst, int ndst, const void **src,

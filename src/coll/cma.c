@@ -90,7 +90,7 @@ static int reduce_piece(struct ty_chan *ch, const struct ty_req *r, const struct
         src[l] = piece;
     }
     ty_reduce_many(r->dtype, average ? TY_COLL_SUM : r->op, dst, 1, src, ch->nlocal, (size_t)n,
-                   average ? r->postscale / ch->n : r->postscale);
+                   ty_average(r->dtype, r->op, r->postscale, ch->n));
     return 0;
 }
 

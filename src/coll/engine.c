@@ -310,6 +310,17 @@ static bool news(void *ctx)
     return false;
 }
 
+/* Asked when the bell rings for us already: armed before, the net could use its one call for a message that is
+ * of no use now, and the bell would not ring for the next. */
+static bool last_look(void *ctx)
+{
+    const struct rest *rest = ctx;
+
+    if (rest->c->net)
+        ty_net_arm(rest->c->net);
+    return news(ctx);
+}
+
 /* How long a rest may last: until patience ends for a channel.  -1: no end. */
 static int64_t rest_us(const struct ty_coll *c)
 {
@@ -365,9 +376,7 @@ static void rest(struct ty_coll *c, uint32_t seen, int64_t until_us)
 
         timeout = timeout < 0 || left < timeout ? left : timeout;
     }
-    if (c->net)
-        ty_net_arm(c->net);
-    ty_node_sleep(n, news, &r, timeout);
+    ty_node_sleep(n, last_look, &r, timeout);
     blame(c, begun);
 }
 

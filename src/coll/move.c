@@ -252,7 +252,7 @@ static int scatter_between_nodes(struct ty_chan *ch, const struct ty_req *r)
 
 int ty_reducescatter(struct ty_chan *ch, struct ty_req *r)
 {
-    double factor = r->op == TY_COLL_AVERAGE ? r->postscale / ch->n : r->postscale;
+    double factor = ty_average(r->dtype, r->op, r->postscale, ch->n);
     int e = 0;
 
     if (ch->net)

@@ -25,7 +25,11 @@ enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
 #define TY_INLINE_BYTES 8000 /* largest tensor that travels in a post */
 #define TY_DIRECT_BYTES 2048 /* in the arena: from here on it is better left where it is */
 
-/* ty_reduce_all for any number of sources; src[] is used up. */
+/* What a reduction is multiplied by at the end: for averages, 1/n.  The reciprocals of some n are a bit too small, and
+ * integers are cut: 49 * (1 / 49.) must not become 0. */
+double ty_average(enum ty_coll_dtype t, enum ty_coll_op op, double postscale, int n);
+
+/* ty_reduce_all for any number of sources and destinations; src[] is used up. */
 void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
                     double factor);
 
