@@ -94,7 +94,9 @@ int ty_chan_new(struct ty_node *node, struct ty_net *net, const struct ty_select
     ch->member = malloc((size_t)n * sizeof *ch->member);
     ch->leader = malloc((size_t)n * sizeof *ch->leader);
     ch->batch = malloc(TY_BATCH * sizeof(struct ty_req *));
-    if (!ch->world || !ch->node_of || !ch->local || !ch->member || !ch->leader || !ch->batch) {
+    ch->joined_at = calloc((size_t)n, sizeof *ch->joined_at);
+    if (!ch->world || !ch->node_of || !ch->local || !ch->member || !ch->leader || !ch->batch ||
+        !ch->joined_at) {
         ty_chan_free(ch);
         return -ENOMEM;
     }
@@ -121,6 +123,7 @@ struct ty_chan *ty_chan_free(struct ty_chan *ch)
     free(ch->leader);
     free(ch->rail);
     free(ch->batch);
+    free(ch->joined_at);
     free(ch->scratch);
     ty_map_done(&ch->by_digest);
     ty_map_done(&ch->by_name);

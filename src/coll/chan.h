@@ -105,6 +105,7 @@ struct ty_chan {
     uint64_t last;           /* the digest executed last */
     int64_t waiting_since_us; /* since when something is pending but not what was predicted; 0: no */
     struct ty_req *join;     /* this rank has joined */
+    uint64_t *joined_at;     /* [n] the round in which a member was first seen to have joined; 0: it has not */
     uint64_t unnamed[TY_COLL_KINDS]; /* executed */
 };
 

@@ -203,6 +203,22 @@ static void note_missing(struct ty_chan *ch, const struct ty_list *lists)
     }
 }
 
+/* Who joined last: rounds tell it on all ranks alike; within one round, how long ago each says it was. */
+static void note_joined(struct ty_chan *ch, const struct ty_list *lists, int *last)
+{
+    for (int i = 0; i < ch->n; i++)
+        if (lists[i].joined && !ch->joined_at[i])
+            ch->joined_at[i] = ch->round;
+    if (*last < 0)
+        return;
+    for (int i = 0; i < ch->n; i++)
+        if (ch->joined_at[i] > ch->joined_at[*last] ||
+            (ch->joined_at[i] == ch->joined_at[*last] &&
+             lists[i].joined_us < lists[*last].joined_us))
+            *last = i;
+    memset(ch->joined_at, 0, (size_t)ch->n * sizeof *ch->joined_at);
+}
+
 int ty_engine_compare(struct ty_coll *c, struct ty_chan *ch)
 {
     struct ty_list *lists = FAULT("compare.alloc", NULL, calloc((size_t)ch->n, sizeof *lists));
@@ -221,6 +237,7 @@ int ty_engine_compare(struct ty_coll *c, struct ty_chan *ch)
         pthread_mutex_lock(&c->lock);
     }
     if (e == 0) {
+        note_joined(ch, lists, &d.last_joined);
         ch->comparing = d.n == 0 && d.last_joined < 0;
         if (ch->comparing)
             note_missing(ch, lists);

@@ -355,4 +355,3 @@ int ty_coll_do(struct ty_coll *c, const struct ty_coll_call *call, struct ty_col
 {
     return ty_coll_do_ms(c, call, -1, ret, NULL, err);
 }
-

@@ -27,7 +27,8 @@ static const struct way {
 /* Elements of `size` bytes: around every switch point. */
 static int sizes(size_t size, int64_t *ret)
 {
-    static const int64_t bytes[] = { TY_DIRECT_BYTES, TY_INLINE_BYTES, 64 << 10, 128 << 10, 1 << 20, 5 << 19 };
+    static const int64_t bytes[] = { TY_DIRECT_BYTES, TY_INLINE_BYTES, 64 << 10,
+                                     128 << 10,       1 << 20,         5 << 19 };
     int n = 0;
 
     ret[n++] = 0;
@@ -61,7 +62,9 @@ static void same_everywhere(struct world_rank *r, int set, const void *p, size_t
     uint64_t h = 0, low, high;
     const unsigned char *b = p;
     struct ty_coll_buf buf[2] = { { .data = &low, .count = 1 }, { .data = &high, .count = 1 } };
-    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I64, .set = set, .nbufs = 1 };
+    struct ty_coll_call call = {
+        .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I64, .set = set, .nbufs = 1
+    };
 
     for (size_t i = 0; i < n; i += 8) {
         uint64_t x = 0;
@@ -80,7 +83,8 @@ static void same_everywhere(struct world_rank *r, int set, const void *p, size_t
     CHECK(low == high);
 }
 
-static void do_call(struct world_rank *r, const struct ty_coll_call *call, struct ty_coll_result *ret)
+static void do_call(struct world_rank *r, const struct ty_coll_call *call,
+                    struct ty_coll_result *ret)
 {
     struct ty_error err = { 0 };
     int64_t h;
@@ -95,13 +99,15 @@ static void do_call(struct world_rank *r, const struct ty_coll_call *call, struc
         world_failed(r->w, r->rank, err.text, __FILE__, __LINE__);
 }
 
-static void allreduce(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_op op, int64_t n, const struct way *w)
+static void allreduce(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_op op, int64_t n,
+                      const struct way *w)
 {
     static const double scales[] = { 0, 1, 0.5, 2 };
     static const int ranks[] = { 0, 1, 2, 3 };
     uint64_t seed = r->w->seed + (uint64_t)n * 64 + t * 8 + op;
     size_t bytes = (size_t)n * ty_coll_dtype_size(t);
-    unsigned char *in = memory(r, w->arena, bytes), *out = w->apart ? memory(r, w->arena, bytes) : in;
+    unsigned char *in = memory(r, w->arena, bytes),
+                  *out = w->apart ? memory(r, w->arena, bytes) : in;
     struct ty_coll_buf from = { .data = in, .count = n }, to = { .data = out, .count = n };
     struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
                                  .name = op % 2 ? "x" : NULL,
@@ -123,9 +129,9 @@ static void allreduce(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_o
         double got = load(t, out, k), off = got - want[k % PERIOD];
 
         if (fabs(off) > slack[k % PERIOD]) {
-            fprintf(stderr, "%s %s %d, %lld elements, %s: element %lld is %g, not %g (%g off)\n", ty_coll_kind_name(0),
-                    ty_coll_dtype_name(t), op, (long long)n, w->what, (long long)k, got,
-                    want[k % PERIOD], off);
+            fprintf(stderr, "%s %s %d, %lld elements, %s: element %lld is %g, not %g (%g off)\n",
+                    ty_coll_kind_name(0), ty_coll_dtype_name(t), op, (long long)n, w->what,
+                    (long long)k, got, want[k % PERIOD], off);
             CHECK(!"the sum");
         }
         if (w->apart && n < 100)
@@ -137,7 +143,8 @@ static void allreduce(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_o
         release(r, w->arena, out);
 }
 
-static const enum ty_coll_op reductions[] = { TY_COLL_AVERAGE, TY_COLL_SUM, TY_COLL_MIN, TY_COLL_MAX, TY_COLL_PRODUCT };
+static const enum ty_coll_op reductions[] = { TY_COLL_AVERAGE, TY_COLL_SUM, TY_COLL_MIN,
+                                              TY_COLL_MAX, TY_COLL_PRODUCT };
 
 static void all_allreduces(struct world_rank *r)
 {
@@ -165,7 +172,7 @@ static void all_allreduces(struct world_rank *r)
 static void run_worlds(void (*body)(struct world_rank *), int from, int to)
 {
     static const char *const two[] = { "a", "a", "b", "b" }, *const uneven[] = { "a", "b", "a" },
-                            *const each[] = { "a", "b", "c", "d" };
+                             *const each[] = { "a", "b", "c", "d" };
 
     for (int n = from; n <= to; n++)
         world_threads(&(struct world){ .size = n, .seed = (uint64_t)n }, body);
@@ -178,7 +185,9 @@ static void allreduces(void **state)
 {
     (void)state;
     run_worlds(all_allreduces, 1, 4);
-    world_threads(&(struct world){ .size = 3, .seed = 12, .node = (const char *const[]){ "a", "b", "c" } }, all_allreduces);
+    world_threads(
+        &(struct world){ .size = 3, .seed = 12, .node = (const char *const[]){ "a", "b", "c" } },
+        all_allreduces);
 }
 
 /* ---- groups ---- */
@@ -189,20 +198,28 @@ static void group(struct world_rank *r, enum ty_coll_dtype t, int64_t most, bool
 {
     static const int ranks[] = { 0, 1, 2, 3 };
     struct ty_coll_buf b[GROUP];
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .name = "group", .dtype = t, .op = TY_COLL_SUM, .in = b, .out = b, .nbufs = GROUP
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .name = "group",
+                                 .dtype = t,
+                                 .op = TY_COLL_SUM,
+                                 .in = b,
+                                 .out = b,
+                                 .nbufs = GROUP };
     uint64_t seed = r->w->seed + (uint64_t)most;
 
     for (int i = 0; i < GROUP; i++) {
-        b[i] = (struct ty_coll_buf){ .count = (int64_t)(mix(seed + (uint64_t)i) % 4 == 0 ? 0 : mix(seed * 7 + (uint64_t)i) % (uint64_t)most) };
+        b[i] = (struct ty_coll_buf){ .count = (int64_t)(mix(seed + (uint64_t)i) % 4 == 0
+                                                            ? 0
+                                                            : mix(seed * 7 + (uint64_t)i) %
+                                                                  (uint64_t)most) };
         b[i].data = memory(r, arena, (size_t)b[i].count * ty_coll_dtype_size(t));
         fill(t, b[i].data, b[i].count, seed + (uint64_t)i, r->rank);
     }
     do_call(r, &call, NULL);
     for (int i = 0; i < GROUP; i++) {
         for (int64_t k = 0; k < b[i].count; k++) {
-            double slack, want = reduced(t, TY_COLL_SUM, seed + (uint64_t)i, ranks, r->size, k, 1, 1, &slack);
+            double slack,
+                want = reduced(t, TY_COLL_SUM, seed + (uint64_t)i, ranks, r->size, k, 1, 1, &slack);
 
             CHECK(fabs(load(t, b[i].data, k) - want) <= slack);
         }
@@ -243,7 +260,8 @@ static void adasum_reference(double *v, int n, int64_t count)
                 bb += b[k] * b[k];
             }
             for (int64_t k = 0; k < count; k++)
-                a[k] = a[k] * (aa > 0 ? 1 - ab / (2 * aa) : 1) + b[k] * (bb > 0 ? 1 - ab / (2 * bb) : 1);
+                a[k] = a[k] * (aa > 0 ? 1 - ab / (2 * aa) : 1) +
+                       b[k] * (bb > 0 ? 1 - ab / (2 * bb) : 1);
         }
 }
 
@@ -253,9 +271,13 @@ static void adasum(struct world_rank *r, enum ty_coll_dtype t, int64_t n, bool a
     unsigned char *p = memory(r, arena, (size_t)n * ty_coll_dtype_size(t));
     double *v = malloc((size_t)(n * r->size + 1) * sizeof *v);
     struct ty_coll_buf b = { .data = p, .count = n };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .dtype = t, .op = TY_COLL_ADASUM, .postscale = 0.5, .in = &b, .out = &b, .nbufs = 1
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .dtype = t,
+                                 .op = TY_COLL_ADASUM,
+                                 .postscale = 0.5,
+                                 .in = &b,
+                                 .out = &b,
+                                 .nbufs = 1 };
 
     fill(t, p, n, seed, r->rank);
     for (int i = 0; i < r->size; i++)
@@ -293,16 +315,21 @@ static void adasums(void **state)
 
 /* ---- what moves data ---- */
 
-static void broadcast(struct world_rank *r, enum ty_coll_dtype t, int64_t n, int root, bool arena, bool apart)
+static void broadcast(struct world_rank *r, enum ty_coll_dtype t, int64_t n, int root, bool arena,
+                      bool apart)
 {
     uint64_t seed = r->w->seed + (uint64_t)n;
     size_t bytes = (size_t)n * ty_coll_dtype_size(t);
     unsigned char *in = memory(r, arena, bytes), *out = apart ? memory(r, arena, bytes) : in;
     struct ty_coll_buf b[2] = { { .data = in, .count = n }, { .data = NULL, .count = 0 } },
                        o[2] = { { .data = out, .count = n }, { .data = NULL, .count = 0 } };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_BROADCAST, .name = "b", .dtype = t, .root = root, .in = b, .out = o, .nbufs = 2
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_BROADCAST,
+                                 .name = "b",
+                                 .dtype = t,
+                                 .root = root,
+                                 .in = b,
+                                 .out = o,
+                                 .nbufs = 2 };
 
     fill(t, in, n, seed, r->rank);
     do_call(r, &call, NULL);
@@ -346,7 +373,8 @@ static int64_t rows_of(uint64_t seed, int rank, int tensor, int64_t most)
 static void allgather(struct world_rank *r, enum ty_coll_dtype t, int64_t most, int64_t row)
 {
     uint64_t seed = r->w->seed + (uint64_t)most;
-    int64_t dims[2][2] = { { rows_of(seed, r->rank, 0, most), row }, { rows_of(seed, r->rank, 1, most), row } };
+    int64_t dims[2][2] = { { rows_of(seed, r->rank, 0, most), row },
+                           { rows_of(seed, r->rank, 1, most), row } };
     struct ty_coll_buf b[2] = { { .count = dims[0][0] * row, .ndims = 2, .dims = dims[0] },
                                 { .count = dims[1][0] * row, .ndims = 2, .dims = dims[1] } };
     struct ty_coll_call call = { .kind = TY_COLL_ALLGATHER, .dtype = t, .in = b, .nbufs = 2 };
@@ -389,12 +417,15 @@ static void allgathers(void **state)
     run_worlds(all_allgathers, 1, 4);
 }
 
-static void alltoall(struct world_rank *r, enum ty_coll_dtype t, int64_t most, int64_t row, bool even)
+static void alltoall(struct world_rank *r, enum ty_coll_dtype t, int64_t most, int64_t row,
+                     bool even)
 {
     uint64_t seed = r->w->seed + (uint64_t)most;
     int64_t splits[4], dims[2] = { even ? 0 : 2, row }, at = 0; /* two rows that nobody gets */
     struct ty_coll_buf b = { .ndims = 2, .dims = dims };
-    struct ty_coll_call call = { .kind = TY_COLL_ALLTOALL, .dtype = t, .in = &b, .nbufs = 1, .splits = even ? NULL : splits };
+    struct ty_coll_call call = {
+        .kind = TY_COLL_ALLTOALL, .dtype = t, .in = &b, .nbufs = 1, .splits = even ? NULL : splits
+    };
     struct ty_coll_result ret;
 
     for (int i = 0; i < r->size; i++) {
@@ -404,7 +435,8 @@ static void alltoall(struct world_rank *r, enum ty_coll_dtype t, int64_t most, i
     b.count = dims[0] * row;
     b.data = memory(r, false, (size_t)b.count * ty_coll_dtype_size(t));
     for (int i = 0; i < r->size; at += splits[i++] * row) /* what goes to rank i */
-        fill(t, (char *)b.data + (size_t)at * ty_coll_dtype_size(t), splits[i] * row, seed + (uint64_t)i, r->rank);
+        fill(t, (char *)b.data + (size_t)at * ty_coll_dtype_size(t), splits[i] * row,
+             seed + (uint64_t)i, r->rank);
     do_call(r, &call, &ret);
     CHECK(ret.nrows == r->size);
     at = 0;
@@ -435,15 +467,23 @@ static void alltoalls(void **state)
     run_worlds(all_alltoalls, 1, 4);
 }
 
-static void reducescatter(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_op op, int64_t rows, int64_t row)
+static void reducescatter(struct world_rank *r, enum ty_coll_dtype t, enum ty_coll_op op,
+                          int64_t rows, int64_t row)
 {
     static const int ranks[] = { 0, 1, 2, 3 };
     uint64_t seed = r->w->seed + (uint64_t)rows * 8 + t;
     int64_t dims[2] = { rows, row }, mine = rows / r->size + (r->rank < rows % r->size),
-            first = rows / r->size * r->rank + (r->rank < rows % r->size ? r->rank : rows % r->size);
+            first =
+                rows / r->size * r->rank + (r->rank < rows % r->size ? r->rank : rows % r->size);
     size_t size = ty_coll_dtype_size(t);
     struct ty_coll_buf in = { .count = rows * row, .ndims = 2, .dims = dims }, out = { 0 };
-    struct ty_coll_call call = { .kind = TY_COLL_REDUCESCATTER, .dtype = t, .op = op, .postscale = 2, .in = &in, .out = &out, .nbufs = 1 };
+    struct ty_coll_call call = { .kind = TY_COLL_REDUCESCATTER,
+                                 .dtype = t,
+                                 .op = op,
+                                 .postscale = 2,
+                                 .in = &in,
+                                 .out = &out,
+                                 .nbufs = 1 };
 
     in.data = memory(r, false, (size_t)in.count * size);
     out.data = memory(r, false, (size_t)(mine * row) * size);
@@ -453,7 +493,8 @@ static void reducescatter(struct world_rank *r, enum ty_coll_dtype t, enum ty_co
         call.postscale = 1;
     do_call(r, &call, NULL);
     for (int64_t k = 0; k < mine * row; k++) {
-        double slack, want = reduced(t, op, seed, ranks, r->size, first * row + k, 1, call.postscale, &slack);
+        double slack,
+            want = reduced(t, op, seed, ranks, r->size, first * row + k, 1, call.postscale, &slack);
 
         CHECK(fabs(load(t, out.data, k) - want) <= slack);
     }
@@ -488,7 +529,9 @@ static void ones(struct world_rank *r)
 {
     int64_t x[3] = { 1, 7, -3 };
     struct ty_coll_buf b = { .data = x, .count = 3 };
-    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I64, .in = &b, .out = &b, .nbufs = 1 };
+    struct ty_coll_call call = {
+        .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I64, .in = &b, .out = &b, .nbufs = 1
+    };
 
     do_call(r, &call, NULL);
     CHECK(x[0] == 1 && x[1] == 7 && x[2] == -3);
@@ -502,7 +545,8 @@ static void averages(void **state)
         world_threads(&(struct world){ .size = n }, ones);
     for (int n = 1; n <= 4096; n++)
         for (int64_t k = -20; k <= 20; k++)
-            assert_int_equal((int64_t)((double)(k * n) * ty_average(TY_COLL_I64, TY_COLL_AVERAGE, 1, n)), k);
+            assert_int_equal(
+                (int64_t)((double)(k * n) * ty_average(TY_COLL_I64, TY_COLL_AVERAGE, 1, n)), k);
 }
 
 /* ---- more than 2^31 elements ---- */
@@ -512,10 +556,14 @@ static void averages(void **state)
 static void huge(struct world_rank *r)
 {
     struct ty_coll_buf b = { .count = HUGE };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_U8, .op = TY_COLL_MAX, .in = &b, .out = &b, .nbufs = 1
-    };
-    unsigned char *p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .dtype = TY_COLL_U8,
+                                 .op = TY_COLL_MAX,
+                                 .in = &b,
+                                 .out = &b,
+                                 .nbufs = 1 };
+    unsigned char *p = mmap(NULL, HUGE, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
     CHECK(p != MAP_FAILED);
     b.data = p;
@@ -523,7 +571,8 @@ static void huge(struct world_rank *r)
     p[HUGE / 2 + r->rank] = 77;
     p[HUGE - 1] = (unsigned char)(9 + r->rank);
     do_call(r, &call, NULL);
-    CHECK(p[0] == r->size && p[HUGE - 1] == 8 + r->size && p[HUGE / 2] == 77 && p[HUGE / 2 + 1] == 77);
+    CHECK(p[0] == r->size && p[HUGE - 1] == 8 + r->size && p[HUGE / 2] == 77 &&
+          p[HUGE / 2 + 1] == 77);
     CHECK(p[HUGE / 2 + 2] == 0 && p[HUGE - 2] == 0);
     munmap(p, HUGE);
 }
@@ -538,9 +587,9 @@ static void huges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(allreduces),     cmocka_unit_test(groups),    cmocka_unit_test(adasums),
+        cmocka_unit_test(allreduces),     cmocka_unit_test(groups),     cmocka_unit_test(adasums),
         cmocka_unit_test(broadcasts),     cmocka_unit_test(allgathers), cmocka_unit_test(alltoalls),
-        cmocka_unit_test(reducescatters), cmocka_unit_test(averages), cmocka_unit_test(huges),
+        cmocka_unit_test(reducescatters), cmocka_unit_test(averages),   cmocka_unit_test(huges),
     };
 
     alarm(110);
