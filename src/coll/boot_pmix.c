@@ -10,8 +10,10 @@
  *     taken back (an Init after it finds no job), so this engine's own comes at the exit of the process.
  *     Without it, mpirun reports an abnormal end.
  *
- * When MPI had the library alone and has ended it before the first world begins, a rank's late goodbye can hit a fence of the
- * others, which then ends as "partial": they just begin it again, and meet the late rank there.
+ * When MPI had the library alone and has ended it already, it cannot be used any more: PMIx 4.2 mixes up values after a second
+ * Init.  MPI is asked for that.
+ *
+ * A fence that a rank's goodbye hits ends as "partial": it is begun again, and the time-out tells who is missing.
  *
  * Every rank puts a mark before it waits at a fence: so those who have waited in vain can tell who is missing.
  * What is given up stays pending in the library: it ends in memory that belongs to it, not to us.
@@ -386,6 +388,21 @@ static void pmix_close(void *ctx)
     free(x);
 }
 
+/* Has MPI been here, and gone? */
+static bool mpi_has_ended(void)
+{
+    void *so = dlopen("libmpi.so.40", RTLD_LAZY | RTLD_NOLOAD);
+    void *f = dlsym(so ? so : RTLD_DEFAULT, "MPI_Finalized");
+    int (*finalized)(int *), yes = 0;
+
+    memcpy(&finalized, &f, sizeof f);
+    if (f)
+        finalized(&yes);
+    if (so)
+        dlclose(so);
+    return yes;
+}
+
 static struct {
     pthread_mutex_t mutex;
     int (*finalize)(const struct pmix_info *, size_t); /* NULL: not held */
@@ -420,6 +437,16 @@ static int hold(const struct library *lib, unsigned *epoch)
     return s;
 }
 
+static bool is_held(void)
+{
+    bool yes;
+
+    pthread_mutex_lock(&held.mutex);
+    yes = held.finalize != NULL;
+    pthread_mutex_unlock(&held.mutex);
+    return yes;
+}
+
 /* The library is open and x->lib filled. */
 static int enter(struct pmix *x, const struct ty_world *w, struct ty_error *err)
 {
@@ -450,6 +477,11 @@ int ty_boot_pmix(const struct ty_world *w, struct ty_coll_boot *ret, struct ty_e
         return ty_error_set(
             err, -ENOENT,
             "this process was not started by a PMIx server (mpirun is one, and srun --mpi=pmix)");
+    if (!is_held() && mpi_has_ended())
+        return ty_error_set(
+            err, -ENOENT,
+            "MPI was used in this process and has ended, and PMIx cannot be begun again after that "
+            "(call init before MPI_Finalize)");
     x = FAULT("pmix.alloc", NULL, calloc(1, sizeof *x));
     if (!x)
         return ty_error_oom(err);

@@ -2,7 +2,7 @@
  *
  *   pmix_main twice     two worlds, one after the other; each rank must see what all put into its world, and nothing else
  *   pmix_main both      two worlds at once
- *   pmix_main before    MPI is used first, and ends first
+ *   pmix_main before    MPI is used first, and ends first: PMIx is refused, and MASTER_ADDR is used where it is set
  *   pmix_main inside    MPI is used first, and ends last
  *   pmix_main after     MPI is used afterwards
  *   pmix_main missing   the last rank does not come until the others have given up and said so
@@ -134,6 +134,20 @@ static void mpi(void *so, const char *name)
     CHECK(call(NULL, NULL) == 0, ": %s", name);
 }
 
+static void after_mpi(void)
+{
+    struct ty_coll_boot b;
+    struct ty_error err = { 0 };
+
+    unsetenv("MASTER_ADDR");
+    CHECK(ty_boot_from_env(&w, TIMEOUT_MS, &b, &err) == -ENOENT, ": %s", err.text);
+    CHECK(strstr(err.text, "MPI was used in this process and has ended"), ": %s", err.text);
+    CHECK(strstr(err.text, "MASTER_ADDR"), ": %s", err.text);
+    setenv("MASTER_ADDR", "127.0.0.1", 1);
+    one_world(0);
+    one_world(1);
+}
+
 static void beside_mpi(const char *mode)
 {
     void *so = dlopen("libmpi.so.40", RTLD_NOW | RTLD_GLOBAL);
@@ -146,7 +160,9 @@ static void beside_mpi(const char *mode)
     if (strcmp(mode, "inside") == 0)
         one_world(0);
     mpi(so, "MPI_Finalize");
-    if (strcmp(mode, "after") != 0)
+    if (strcmp(mode, "before") == 0)
+        after_mpi();
+    else
         one_world(1);
 }
 
