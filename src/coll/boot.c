@@ -365,3 +365,8 @@ int ty_boot_from_env(const struct ty_world *w, int timeout_ms, struct ty_coll_bo
         "TRAINYARD_COLL_RENDEZVOUS=host:port, on every rank",
         w->rank, w->size, w->launcher, pmix.text, pmix.text[0] ? "; " : "");
 }
+
+void ty_boot_forked(const struct ty_coll_boot *b)
+{
+    ty_boot_rendezvous_forked(b); /* PMIx closes its own by itself */
+}

@@ -200,8 +200,10 @@ static int say(struct client *c, const struct ty_rdv_message *m, int64_t until_u
 
 static void hang_up(struct client *c)
 {
-    if (c->fd >= 0)
+    if (c->fd >= 0) {
+        shutdown(c->fd, SHUT_RDWR); /* a forked child may have a copy */
         close(c->fd);
+    }
     c->fd = -1;
     c->in_len = c->used = c->sent = 0;
 }
@@ -554,6 +556,18 @@ static void client_close(void *ctx)
     free(c->in);
     sodium_memzero(c, sizeof *c);
     free(c);
+}
+
+void ty_boot_rendezvous_forked(const struct ty_coll_boot *b)
+{
+    struct client *c = b->ctx;
+
+    if (b->close != client_close)
+        return;
+    if (c->fd >= 0)
+        close(c->fd);
+    if (c->own)
+        ty_rendezvous_forked(c->own);
 }
 
 int ty_boot_rendezvous_at(const struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms,

@@ -243,6 +243,7 @@ static void conn_free(struct ty_rendezvous *s, struct conn *c)
     s->nconns--;
     if (c->world)
         leave(s, c);
+    shutdown(c->fd, SHUT_RDWR); /* a forked child may have a copy */
     close(c->fd);
     free(c->in);
     ty_str_done(&c->out);
@@ -826,6 +827,14 @@ void ty_rendezvous_reset(struct ty_rendezvous *s, int size)
     wish(s, false, size);
 }
 
+/* The thread is not here, and may have been at work on the list of connections when the fork came, so that is not looked at:
+ * a copy of a connection harms nobody, because the thread shuts connections down before it closes them. */
+void ty_rendezvous_forked(struct ty_rendezvous *s)
+{
+    close(s->listener);
+    close(s->wake);
+}
+
 struct ty_rendezvous *ty_rendezvous_free(struct ty_rendezvous *s)
 {
     if (!s)
@@ -834,8 +843,10 @@ struct ty_rendezvous *ty_rendezvous_free(struct ty_rendezvous *s)
         wish(s, true, 0);
         pthread_join(s->thread, NULL);
     }
-    if (s->listener >= 0)
+    if (s->listener >= 0) {
+        shutdown(s->listener, SHUT_RDWR);
         close(s->listener);
+    }
     if (s->wake >= 0)
         close(s->wake);
     pthread_mutex_destroy(&s->mutex);

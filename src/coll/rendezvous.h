@@ -90,4 +90,7 @@ struct ty_rdv_place {
 };
 int ty_boot_rendezvous_at(const struct ty_rdv_place *p, const struct ty_world *w, int timeout_ms,
                           struct ty_coll_boot *ret, struct ty_error *err);
+void ty_boot_rendezvous_forked(const struct ty_coll_boot *b); /* also for other kinds: does nothing then */
+/* In a forked child: close the server's descriptors. */
+void ty_rendezvous_forked(struct ty_rendezvous *s);
 #endif
