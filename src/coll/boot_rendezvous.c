@@ -423,7 +423,7 @@ static int missing(struct client *c, const struct ty_rdv_message *m, int timeout
         if (m->a > 0)
             ty_str_add(&s, ", and ");
         name_ranks(&s, list + 4 * skip, m->b);
-        ty_str_addf(&s, "%s have come but %s not ready,", m->a > 0 ? "" : " of the world",
+        ty_str_addf(&s, " %s come but %s not ready,", m->b == 1 ? "has" : "have",
                     m->b == 1 ? "is" : "are");
     }
     if (s.failed)

@@ -67,7 +67,9 @@ struct conn {
     struct conn *next;
     int fd, slot; /* slot: index in the array of poll */
     int64_t born_us;
-    bool proven, ending; /* ending: goes when out is empty */
+    bool proven;
+    bool ending;    /* was refused: what it says is not heard any more */
+    bool lingering; /* and has been told so */
     struct ty_rdv_side side;
     struct ty_rdv_keys keys;
     struct world *world;
@@ -465,6 +467,8 @@ static int take(struct ty_rendezvous *s, struct conn *c)
             on_message(s, c, &m);
         at += (size_t)used;
     }
+    if (c->ending)
+        at = c->in_len;
     c->in_len -= at;
     memmove(c->in, c->in + at, c->in_len);
     return used < 0 ? (int)used : 0;
@@ -479,8 +483,10 @@ static int on_readable(struct ty_rendezvous *s, struct conn *c)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     if (n == 0)
         return -ECONNRESET;
-    if (c->ending)
+    if (c->ending) {
+        c->in_len = 0;
         return 0;
+    }
     c->in_len += (size_t)n;
     return take(s, c);
 }
@@ -526,7 +532,7 @@ static int flush(struct conn *c)
         if (c->out.failed)
             return -ENOMEM;
         if (c->out_at == c->out.len)
-            return c->ending ? -ECANCELED : 0;
+            return 0;
         n = FAULT("rendezvous.send", -1,
                   send(c->fd, c->out.text + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL));
         if (n < 0)
@@ -617,6 +623,17 @@ static int timeout_of(int64_t until_us)
     return left > 600000 ? 600000 : left < 0 && until_us != INT64_MAX ? 0 : (int)left;
 }
 
+/* The kernel throws away what was sent when a connection is closed that has unread bytes; so the other side closes first, or
+ * its time is over. */
+static void linger(struct ty_rendezvous *s, struct conn *c)
+{
+    c->lingering = true;
+    c->born_us = ty_mono_us();
+    if (c->world)
+        leave(s, c);
+    shutdown(c->fd, SHUT_WR);
+}
+
 /* A connection that is freed here may make others speak, but frees no other. */
 static void serve_conns(struct ty_rendezvous *s)
 {
@@ -629,6 +646,8 @@ static void serve_conns(struct ty_rendezvous *s)
             r = on_readable(s, c);
         if (r == 0 && has_output(c))
             r = flush(c);
+        if (r == 0 && c->ending && !c->lingering && !has_output(c))
+            linger(s, c);
         if (r < 0)
             conn_free(s, c);
     }
