@@ -399,7 +399,8 @@ static void begin_leaving(struct ty_net *n, int64_t now)
 
         for (int k = 0; k < TY_NET_LANES; k++)
             ty_net_abandon(n, &p->out[k]);
-        if (p->out[TY_NET_LANES].q_len == 0)
+        /* One that has proved itself may be open at the other end: it is opened here too, and ends with a goodbye. */
+        if (p->out[TY_NET_LANES].q_len == 0 && lane_state(&p->out[TY_NET_LANES]) < LANE_PROVEN)
             ty_net_abandon(n, &p->out[TY_NET_LANES]);
         if (lane_state(&p->out[TY_NET_LANES]) == LANE_OPEN)
             say_goodbye(n, &p->out[TY_NET_LANES]);
@@ -408,7 +409,7 @@ static void begin_leaving(struct ty_net *n, int64_t now)
     }
 }
 
-/* Every small lane has ended at both ends, and nothing waits to be sent on one that is being opened. */
+/* Every small lane has ended at both ends; none is being opened. */
 static bool has_left(const struct ty_net *n)
 {
     for (int r = 0; r < n->o.size; r++) {

@@ -255,15 +255,15 @@ static void test_goodbye_is_no_loss(void **state)
     close_world(d, 2);
 }
 
-/* The goodbye goes against the direction of the only lane that there is; who is blocked learns of it. */
-static void test_goodbye_to_who_is_blocked(void **state)
+/* The goodbye goes against the direction of the only lane that was asked for; who is blocked learns of it.  The other lane,
+ * which rank 1 opens to watch over rank 0 while it waits, is in any state when rank 1 leaves. */
+static void leave_who_is_blocked(void)
 {
     unsigned char b[8] = { 0 };
     struct node d[2];
     struct job j;
     size_t len;
 
-    (void)state;
     open_world(d, 2, (struct ty_net_options){ 0 });
     assert_int_equal(ty_net_post(d[0].net, 1, 1, b, 1), 0);
     take(&d[1], 0, 1, b, sizeof b, &len);
@@ -274,6 +274,67 @@ static void test_goodbye_to_who_is_blocked(void **state)
     await(&d[0], &d[0].left[1], 1);
     assert_int_equal(d[0].lost[1], 0);
     close_world(d, 2);
+}
+
+static void test_goodbye_to_who_is_blocked(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        leave_who_is_blocked();
+}
+
+static void *free_net(void *arg)
+{
+    struct node *d = arg;
+
+    d->net = ty_net_free(d->net);
+    return NULL;
+}
+
+/* Rank 0 is this test, at a socket of its own; rank 1 leaves when it has proved itself on a lane and not heard whether that
+ * is open.  It says goodbye there all the same: else it would be taken for lost. */
+static void test_goodbye_on_a_lane_that_opens(void **state)
+{
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    struct ty_lane_hello h = { .from = 0, .to = 1, .size = 2, .lane = 0 };
+    unsigned char hello[TY_LANE_HELLO_BYTES], out[TY_LANE_CHALLENGE_BYTES] = { 9 },
+                                              proof[TY_LANE_PROOF_BYTES];
+    unsigned char frame[TY_LANE_FRAME_BYTES];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd, stranger;
+    socklen_t len = sizeof a;
+    char address[64];
+    uint64_t tag, bytes;
+    pthread_t leaving;
+    struct node d;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(a.sin_port));
+    open_node(&d, 1, 2, (struct ty_net_options){ 0 });
+    assert_int_equal(ty_net_peers(d.net, (const char *const[]){ address, NULL }, NULL), 0);
+    assert_int_equal(ty_net_check(d.net, 0, 1, out, 0, &n),
+                     0); /* opens a lane, to watch over rank 0 */
+    fd = accept(listener, NULL, NULL);
+    assert_int_equal(recv(fd, hello, sizeof hello, MSG_WAITALL), sizeof hello);
+    ty_lane_proof(kit_key, TY_LANE_ACCEPTS, hello, out, out + TY_LANE_NONCE_BYTES);
+    assert_int_equal(send(fd, out, sizeof out, 0), sizeof out);
+    assert_int_equal(recv(fd, proof, sizeof proof, MSG_WAITALL), sizeof proof);
+    assert_true(ty_lane_proof_holds(kit_key, TY_LANE_OPENS, hello, out, proof));
+    stranger = say_hello(&d, h, hello, out);
+    assert_int_equal(pthread_create(&leaving, NULL, free_net, &d), 0);
+    is_turned_away(stranger); /* now it is leaving */
+    ty_lane_frame_encode(TY_LANE_WELCOME, 0, frame);
+    assert_int_equal(send(fd, frame, sizeof frame, MSG_NOSIGNAL), sizeof frame);
+    assert_int_equal(recv(fd, frame, sizeof frame, MSG_WAITALL), sizeof frame);
+    ty_lane_frame_decode(frame, &tag, &bytes);
+    assert_true(tag == TY_LANE_GOODBYE && bytes == 0);
+    close(fd);
+    pthread_join(leaving, NULL);
+    close(listener);
+    close_node(&d);
 }
 
 /* Who has the key and then sends what is no message, or too many of them, is lost; nobody else is. */
@@ -371,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_cut_network),
         cmocka_unit_test(test_goodbye_is_no_loss),
         cmocka_unit_test(test_goodbye_to_who_is_blocked),
+        cmocka_unit_test(test_goodbye_on_a_lane_that_opens),
         cmocka_unit_test(test_garbage_from_a_rank),
         cmocka_unit_test(test_broken_data_lane),
 #ifdef TY_FAULTS
