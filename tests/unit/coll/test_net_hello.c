@@ -42,6 +42,22 @@ static void test_addresses_in_order(void **state)
     close_world(d, 2);
 }
 
+static void test_ipv6(void **state)
+{
+    struct ty_error err;
+    char *text = NULL;
+    struct node d[2];
+
+    (void)state;
+    if (ty_addresses_here("::1", 1, &text, &err) < 0)
+        skip();
+    free(text);
+    open_world(d, 2, (struct ty_net_options){ .interfaces = "::1" });
+    assert_ptr_equal(strstr(d[0].address, "[::1]:"), d[0].address);
+    swap(d, 1000, 300000, 1);
+    close_world(d, 2);
+}
+
 static void test_strangers_are_turned_away(void **state)
 {
     struct ty_lane_hello h = { .from = 1, .to = 0, .size = 2, .lane = 0 };
@@ -146,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gone_before_it_was_met),
         cmocka_unit_test(test_addresses_in_order),
+        cmocka_unit_test(test_ipv6),
         cmocka_unit_test(test_strangers_are_turned_away),
         cmocka_unit_test(test_silent_strangers),
         cmocka_unit_test(test_wrong_key),
