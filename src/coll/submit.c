@@ -282,26 +282,22 @@ static int do_slowly(struct ty_coll *c, const struct ty_coll_call *call, struct 
                      struct ty_req *r, int64_t until_us, struct ty_error *err)
 {
     int e = enter(c, call, r, err);
-    int64_t begun;
 
     if (e < 0)
         return e;
-    r->submitted_us = 0;
+    r->submitted_us = ty_mono_us(); /* lists tell how long ago: who joined last is the youngest join */
     if (posted)
         posted->batch[0] = r;
     else
         ty_fast_note(c, call, r->digest);
-    begun = ty_mono_us();
     e = ty_engine_await(c, r, until_us) ? 0 : -EAGAIN;
-    c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
+    c->stats.wait_us += (uint64_t)(ty_mono_us() - r->submitted_us);
     return e;
 }
 
 /* What was done in one call goes on as if it had been submitted. */
 static int64_t keep(struct ty_coll *c, struct ty_req *r)
 {
-    if (!r->submitted_us)
-        r->submitted_us = ty_mono_us();
     r->handle = ++c->handles;
     ty_map_put(&c->by_handle, (uint64_t)r->handle, (uint64_t)(uintptr_t)r);
     if (!c->driving)
