@@ -41,7 +41,7 @@ def reduced(tensors, op):
     dtype = tensors[0].dtype
     if dtype is torch.bool:
         stack = torch.stack(tensors)
-        return stack.any(0) if op in (hvd.Sum, hvd.Max) else stack.all(0)
+        return stack.any(0) if op in (hvd.Sum, hvd.Average, hvd.Max) else stack.all(0)
     if dtype.is_floating_point:
         stack = torch.stack([t.double() for t in tensors])
     else:
