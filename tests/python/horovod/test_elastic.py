@@ -1,5 +1,7 @@
 """Elastic state, sampler and loop: by themselves with a driver that is played here, and on several ranks."""
 import os
+import re
+import subprocess
 import sys
 import threading
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import job  # noqa: E402
 import launch  # noqa: E402
 
 import horovod.torch as hvd  # noqa: E402
@@ -347,3 +350,50 @@ def test_the_driver_s_news_reach_every_state(events):
         state.commit()
     run_fn(train, lambda: None, lambda: None)(state)
     assert events == ["sync", "world", "reset", "sync"] and driver.commits == 2
+
+
+# ---- with horovodrun ----
+
+def horovodrun(arguments, worker):
+    """The lines that the workers have printed, without the rank in front, and what the launcher said."""
+    command = [sys.executable, "-m", "horovod.runner.launch"] + arguments
+    command += [sys.executable, os.path.join(launch.HERE, "workers", "elastic.py")] + worker
+    done = subprocess.run(command, env=job.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=job.SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line.split(">:", 1)[-1] for line in done.stdout.splitlines()], done.stderr
+
+
+def losses_of(lines):
+    """By step; a step that was repeated must have had the same loss."""
+    found = {}
+    for step, loss in re.findall(r"^step (\d+) loss (\S+)$", "\n".join(lines), re.M):
+        assert abs(found.setdefault(int(step), float(loss)) - float(loss)) < 1e-5, lines
+    return found
+
+
+def check_losses(lines):
+    alone, _ = horovodrun(["-np", "1"], [])
+    wanted, found = losses_of(alone), losses_of(lines)
+    assert wanted.keys() == found.keys() and len(wanted) == 8, (alone, lines)
+    assert all(abs(wanted[step] - found[step]) < 1e-5 for step in wanted), (alone, lines)
+
+
+def test_training_goes_on_when_a_rank_is_killed(tmp_path):
+    lines, told = horovodrun(["-np", "2", "--min-np", "1", "--max-np", "2"], ["kill", str(tmp_path / "mark")])
+    assert "rank 0 of 2 begins at step 0" in lines and "rank 1 of 2 begins at step 0" in lines
+    assert "rank 0 of 1 begins at step 4" in lines and "SIGKILL" in told
+    check_losses(lines)
+
+
+def test_training_goes_on_when_hosts_come_and_go(tmp_path):
+    hosts, script = tmp_path / "hosts", tmp_path / "discover.sh"
+    hosts.write_text("localhost:1\n")
+    script.write_text("#!/bin/sh\ncat '%s'\n" % hosts)
+    script.chmod(0o755)
+    lines, _ = horovodrun(["-np", "1", "--min-np", "1", "--max-np", "2", "--host-discovery-script", str(script)],
+                          ["hosts", str(hosts)])
+    begun = [line for line in lines if line.startswith("rank")]
+    assert begun[0] == "rank 0 of 1 begins at step 0" and begun[-1] == "rank 0 of 1 begins at step 5", begun
+    assert sorted(begun[1:-1]) == ["rank 0 of 2 begins at step 2", "rank 1 of 2 begins at step 2"], begun
+    check_losses(lines)
