@@ -67,26 +67,48 @@ def _dense(p: torch.Tensor) -> bool:
     return True
 
 
-class Gradients:
-    """Places in the arena for the gradients of parameters: objects with `param`, and `view`, which is set here.
+class Place:
+    """Where the gradient of `param` is in the arena: the base of what an optimizer knows of a parameter."""
+    __slots__ = ("param", "place", "at", "_view")
 
-    `view` is the place in the shape and the layout of the parameter, or None.  The order of the places is the
-    reverse of the order given, which is about the order in which backward fills them.
+    def __init__(self, param: torch.Tensor) -> None:
+        self.param = param
+        self.place: Optional[torch.Tensor] = None   # in the shape and the layout of the parameter; never handed out
+        self.at = 0                                 # its address
+        self._view: Optional[torch.Tensor] = None   # what is handed out as param.grad
+
+    def holds(self, grad: Optional[torch.Tensor]) -> bool:
+        """Whether `grad` is the view of this place, and still looks at it: `p.grad.data = x` makes it look elsewhere."""
+        return grad is not None and grad is self._view and grad.data_ptr() == self.at
+
+    def view(self) -> torch.Tensor:
+        """What is to be param.grad."""
+        if self._view is None or self._view.data_ptr() != self.at:
+            self._view = self.place.detach()
+        return self._view
+
+    def set(self, place: Optional[torch.Tensor]) -> None:
+        """It is there from now on, or nowhere."""
+        self.place, self._view, self.at = place, None, place.data_ptr() if place is not None else 0
+
+
+class Gradients:
+    """The places of the gradients of parameters.
+
+    Their order is the reverse of the order given, which is about the order in which backward fills them.
     """
 
-    def __init__(self, slots: Iterable[Any]) -> None:
-        self._slots: List[Any] = list(slots)
+    def __init__(self, slots: Iterable[Place]) -> None:
+        self._slots: List[Place] = list(slots)
         self._blocks: List[torch.Tensor] = []
         self._asked: Any = None         # the context that was asked for the places
-        for slot in self._slots:
-            slot.view = None
         if not _all:
             atexit.unregister(_drop)
             atexit.register(_drop)      # after the engine's own, and therefore called before it
         _all.add(self)
 
     def place(self) -> None:
-        """Ask for memory, once in the life of a context, and set each view."""
+        """Ask for memory, once in the life of a context, and set each place."""
         context = current()
         if context is None or context is self._asked:
             return
@@ -94,7 +116,7 @@ class Gradients:
         sizes: Dict[torch.dtype, int] = {}
         places = []
         for slot in reversed(self._slots):
-            slot.view = None
+            slot.set(None)
             p = slot.param
             if p.device.type != "cpu" or p.layout != torch.strided or p.numel() == 0 or not _dense(p):
                 continue
@@ -106,15 +128,15 @@ class Gradients:
         for slot, start in places:
             block = blocks[slot.param.dtype]
             if block is not None:
-                slot.view = block.as_strided(slot.param.shape, slot.param.stride(), start)
+                slot.set(block.as_strided(slot.param.shape, slot.param.stride(), start))
         self._blocks = [block for block in blocks.values() if block is not None]
 
     def leave(self, keep: bool = True) -> None:
         """Give every gradient that is in its place memory of its own, or drop it, and forget the places."""
         for slot in self._slots:
-            if slot.view is not None and slot.param.grad is slot.view:
-                slot.param.grad = slot.view.clone() if keep else None
-            slot.view = None
+            if slot.holds(slot.param.grad):
+                slot.param.grad = slot.place.clone() if keep else None
+            slot.set(None)
         self._blocks, self._asked = [], None
 
     def zero(self) -> None:

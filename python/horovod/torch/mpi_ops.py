@@ -325,6 +325,30 @@ def allreduce_async_(tensor: torch.Tensor, average: Optional[bool] = None, name:
                              process_set, True)
 
 
+class Repeated:
+    """An allreduce in place of one CPU tensor that is made in every step: its arguments are worked out once.
+
+    begin() submits it, and a call of the object waits and returns the tensor. It belongs to the engine that was open
+    when it was made, and the memory of the tensor must stay where it is.
+    """
+    __slots__ = ("_context", "_tensor", "_arguments", "_handle")
+
+    def __init__(self, tensor: torch.Tensor, name: Optional[str] = None, op: int = Average, prescale_factor: float = 1.0,
+                 postscale_factor: float = 1.0, process_set: ProcessSet = global_process_set) -> None:
+        _check_adasum(op, process_set)
+        self._context, self._tensor, self._handle = _basics.engine(), tensor, 0
+        self._arguments = (_coll.ALLREDUCE, _name("allreduce", name), _set_id(process_set), _type(tensor), op, prescale_factor,
+                           postscale_factor, 0, (_one(tensor, tensor),))
+
+    def begin(self) -> None:
+        """Submit it."""
+        self._handle = self._context.submit(*self._arguments)
+
+    def __call__(self) -> torch.Tensor:
+        self._context.wait(self._handle, self._tensor, ())
+        return self._tensor
+
+
 class _GroupedAllreduce(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, name: Optional[str], op: int, prescale: float, postscale: float, process_set: ProcessSet,

@@ -22,7 +22,7 @@ from horovod.common import metrics
 from horovod.torch import arena
 from horovod.torch.compression import Compression
 from horovod.torch.functions import broadcast_object
-from horovod.torch.mpi_ops import (Adasum, Average, allreduce, allreduce_async_, global_process_set,
+from horovod.torch.mpi_ops import (Adasum, Average, Repeated, allreduce, allreduce_async_, global_process_set,
                                    grouped_allreduce_async_, size, sparse_allreduce_async, synchronize)
 
 TOO_MANY_PASSES = ("Gradients were computed more than backward_passes_per_step times before call to step(). "
@@ -34,18 +34,23 @@ REDUCED_TWICE = ("optimizer.step() called without optimizer.skip_synchronize() c
                  "`with optimizer.skip_synchronize():` after synchronize().")
 
 
-class _Slot:
+class _Slot(arena.Place):
     """A parameter and where its gradient is on the way."""
-    __slots__ = ("param", "name", "left", "sent", "view", "sparse_dim", "group", "hook")
+    __slots__ = ("name", "left", "sent", "repeat", "sparse_dim", "group", "hook")
 
     def __init__(self, param: torch.Tensor, name: str, passes: int) -> None:
-        self.param, self.name = param, name
+        super().__init__(param)
+        self.name = name
         self.left = passes      # backward passes until the gradient is sent
         self.sent = False       # submitted since the last synchronize()
-        self.view = None        # the place in the arena, set by arena.Gradients
+        self.repeat: Optional[Repeated] = None      # the allreduce of the place
         self.sparse_dim: Optional[int] = None       # of the last gradient, when that was sparse
         self.group: Optional[_Group] = None
         self.hook: Any = None
+
+    def set(self, place: Optional[torch.Tensor]) -> None:
+        super().set(place)
+        self.repeat = None
 
 
 class _Group:
@@ -217,7 +222,7 @@ class _Hooked:
         """As the optimizer's own, but gradients in the arena are zeroed and stay, `set_to_none` or not."""
         if self._touched:
             raise AssertionError(ZERO_TOO_EARLY)
-        kept = [slot for slot in self._slots.values() if slot.view is not None and slot.param.grad is slot.view]
+        kept = [slot for slot in self._slots.values() if slot.holds(slot.param.grad)]
         for slot in kept:
             slot.param.grad = None
         self._wrapped.zero_grad(self, *args, **kwargs)
@@ -225,7 +230,7 @@ class _Hooked:
             for places in self._places:
                 places.zero()
         for slot in kept:
-            slot.param.grad = slot.view
+            slot.param.grad = slot.view()
 
     def __reduce_ex__(self, protocol: int) -> Any:
         return _new, (self._wrapped,), self._wrapped.__getstate__(self)
@@ -294,29 +299,26 @@ class _Averaged(_Hooked):
     def _tensor_to_send(self, slot: _Slot) -> torch.Tensor:
         """The gradient, in the arena where there is a place: contiguous, but for a sparse one."""
         grad = slot.param.grad
-        if grad is slot.view:
-            return grad if grad.is_contiguous() else _flat(grad)
+        if slot.holds(grad):
+            return _contiguous(slot.place)
         if grad.is_sparse:
             if not self.sparse_as_dense:
                 slot.sparse_dim = grad.sparse_dim()
                 return grad
             grad = slot.param.grad = grad.to_dense()
-        view = self._place_of(slot)
-        if view is not None:
-            view.copy_(grad)
-            slot.param.grad = view
-            return view if view.is_contiguous() else _flat(view)
+        if self._has_place(slot):
+            slot.place.copy_(grad)
+            slot.param.grad = slot.view()
+            return _contiguous(slot.place)
         return grad if grad.is_contiguous() else grad.contiguous()
 
-    def _place_of(self, slot: _Slot) -> Optional[torch.Tensor]:
-        """The place of a gradient in the arena, if the parameter still is what it was when that was laid out."""
-        if slot.view is None:
+    def _has_place(self, slot: _Slot) -> bool:
+        """Whether the gradient has a place, and the parameter still is what it was when that was laid out."""
+        if slot.place is None:
             for places in self._places:
                 places.place()
-        view, p = slot.view, slot.param
-        if view is None or view.dtype != p.dtype or view.shape != p.shape or p.device.type != "cpu":
-            return None
-        return view
+        place, p = slot.place, slot.param
+        return place is not None and place.dtype == p.dtype and place.shape == p.shape and p.device.type == "cpu"
 
     def _submit(self, slot: _Slot) -> None:
         tensor = self._tensor_to_send(slot)
@@ -328,6 +330,12 @@ class _Averaged(_Hooked):
         context = None
         if self._compress:
             tensor, context = self._compression.compress(tensor)
+        elif slot.holds(slot.param.grad):       # the same memory in every step
+            if slot.repeat is None:
+                slot.repeat = Repeated(tensor, name=slot.name, op=self.op, process_set=self.process_set, **self._scale)
+            slot.repeat.begin()
+            self._in_flight.append((slot.repeat, slot, tensor, None))
+            return
         handle = allreduce_async_(tensor, name=slot.name, op=self.op, process_set=self.process_set, **self._scale)
         self._in_flight.append((handle, slot, tensor, context))
 
@@ -375,8 +383,11 @@ class _Averaged(_Hooked):
             indices = torch.zeros((slot.sparse_dim, 0), dtype=torch.int64, device=p.device)
             p.grad = torch.sparse_coo_tensor(indices, values, p.shape)
             return
-        view = self._place_of(slot)
-        p.grad = view.zero_() if view is not None else torch.zeros_like(p.detach())
+        if self._has_place(slot):
+            slot.place.zero_()
+            p.grad = slot.view()
+        else:
+            p.grad = torch.zeros_like(p.detach())
 
     # ---- receiving ----
 
@@ -532,9 +543,9 @@ def _new(kind: type) -> Any:
     return kind.__new__(kind)
 
 
-def _flat(view: torch.Tensor) -> torch.Tensor:
-    """The elements of a dense tensor in the order of its memory."""
-    return view.as_strided((view.numel(),), (1,), view.storage_offset())
+def _contiguous(place: torch.Tensor) -> torch.Tensor:
+    """A place as it is sent: in the order of its memory where that is another than that of its dimensions."""
+    return place if place.is_contiguous() else place.as_strided((place.numel(),), (1,), place.storage_offset())
 
 
 def _shaped(result: torch.Tensor, grad: torch.Tensor) -> torch.Tensor:

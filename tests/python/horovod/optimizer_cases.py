@@ -413,6 +413,39 @@ def gradients_stay_in_the_arena():
         assert at == [p.grad.data_ptr() for p in model.parameters()]
 
 
+def gradients_that_look_elsewhere():
+    """`p.grad.data = x` takes the view out of the arena; what counts is what it looks at then."""
+    model, optimizer = train_both(sgd)
+    for _ in range(2):
+        optimizer.zero_grad()
+        for p in model.parameters():
+            if p.grad is not None:
+                p.grad.data = torch.full_like(p, 7.0)
+        optimizer.zero_grad()
+        assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+        for p in model.parameters():
+            (p * (hvd.rank() + 1)).sum().backward()
+        optimizer.synchronize()
+        assert all(torch.allclose(p.grad, torch.full_like(p, (hvd.size() + 1) / 2)) for p in model.parameters())
+        for p in model.parameters():
+            p.grad.data = torch.full_like(p, 3.0 + hvd.rank())
+        optimizer.synchronize()
+        wanted = 3 + (hvd.size() - 1) / 2
+        assert all(torch.allclose(p.grad, torch.full_like(p, wanted)) for p in model.parameters())
+    optimizer.zero_grad()
+
+
+def parameters_without_elements():
+    p, q = torch.nn.Parameter(torch.ones(0, 3)), torch.nn.Parameter(torch.ones(()))
+    for groups in (None, 1):
+        optimizer = hvd.DistributedOptimizer(torch.optim.SGD([p, q], lr=1.0), [("empty", p), ("scalar", q)], groups=groups)
+        optimizer.zero_grad()
+        start = q.item()
+        (p.sum() + q * (hvd.rank() + 1)).backward()
+        optimizer.step()
+        assert p.grad.shape == (0, 3) and abs(q.item() - (start - (hvd.size() + 1) / 2)) < 1e-6
+
+
 def the_arena_can_be_turned_off():
     os.environ["HOROVOD_GRADIENT_ARENA"] = "0"
     try:
@@ -810,7 +843,8 @@ CASES = [
     "half_precision_parameters", "layouts_of_memory", "sparse_gradients", "a_sparse_gradient_missing_on_one_rank",
     "parameters_unused_on_a_rank", "a_rank_without_any_gradient", "frozen_parameters", "parameters_added_later",
     "passes_are_added_up", "a_step_before_all_passes", "too_many_passes", "gradients_that_need_gradients",
-    "zero_grad_in_all_its_forms", "gradients_stay_in_the_arena", "the_arena_can_be_turned_off",
+    "zero_grad_in_all_its_forms", "gradients_stay_in_the_arena", "gradients_that_look_elsewhere",
+    "parameters_without_elements", "the_arena_can_be_turned_off",
     "a_model_that_changes_its_type", "zero_grad_too_early", "synchronize_clip_and_step", "a_warning_when_reduced_twice",
     "closures_see_reduced_gradients", "lbfgs", "wrong_arguments", "names", "it_is_the_optimizer_of_the_user",
     "state_goes_in_and_out", "a_state_from_before_is_kept", "a_model_wrapped_again", "broadcasts_go_with_it",
