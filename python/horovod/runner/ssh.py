@@ -14,8 +14,8 @@ MARK = b"trainyard-worker-starts"
 # No single quote and no exclamation mark: it is quoted for whatever login shell the user has.
 _BOOTSTRAP = (
     'IFS= read -r l || exit 1; eval "$l"; echo %s; exec 3<&0 </dev/null; setsid "$@" 3<&- & p=$!; '
-    '( cat <&3; kill -s TERM -- -$p; sleep 5; kill -s KILL -- -$p ) >/dev/null 2>&1 & w=$!; '
-    'exec 3<&-; wait $p; r=$?; kill $w; kill -s KILL -- -$p 2>/dev/null; exit $r' % MARK.decode())
+    'setsid sh -c "cat; kill -s TERM -- -$p; sleep 5; kill -s KILL -- -$p" <&3 3<&- >/dev/null 2>&1 & w=$!; '
+    'exec 3<&- 2>/dev/null; wait $p; r=$?; kill -s KILL -- -$w || kill -s KILL $w; kill -s KILL -- -$p; exit $r' % MARK.decode())
 
 # What belongs to the session here and not to the one there, or to the user there.
 _STAYS = re.compile(r"^(BASH_FUNC_.*|OLDPWD|PWD|SHLVL|_|SHELL|HOME|USER|LOGNAME|MAIL|HOSTNAME|TERM|TERMCAP|TMUX.*|STY|"
