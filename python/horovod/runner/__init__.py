@@ -44,6 +44,8 @@ def run(func, args=(), kwargs=None, num_proc=None, min_num_proc=None, max_num_pr
     """
     from .launch import run_settings
 
+    # Where functions of the caller's script come from on the ranks that had to load it (task.py).
+    sys.modules.setdefault("__mp_main__", sys.modules["__main__"])
     names = network_interfaces or network_interface or []
     settings = Settings(
         np=num_proc or np, min_np=min_num_proc or min_np, max_np=max_num_proc or max_np, slots=slots,

@@ -1,5 +1,4 @@
 """Jobs on this host."""
-import os
 import signal
 import socket
 import sys
@@ -7,6 +6,10 @@ import time
 
 import pytest
 from running import Job, lines, run
+
+from horovod.runner.process import Process
+from horovod.runner.settings import Settings
+from horovod.runner.static import StaticJob
 
 SHOW = "import os; print(' '.join(os.environ.get('HOROVOD_' + n, '-') for n in " \
        "'RANK SIZE LOCAL_RANK LOCAL_SIZE CROSS_RANK CROSS_SIZE CONTROLLER HOSTNAME'.split()))"
@@ -78,22 +81,20 @@ def test_one_rank_that_fails_ends_the_others_and_is_named():
 
 
 def test_rank_that_is_killed_is_the_cause():
-    # Rank 0 sees the death and fails too, at once: the signal is what is named.
-    code = """import os, signal, socket, sys
-path = sys.argv[1]
-if os.environ["HOROVOD_RANK"] == "1":
-    s = socket.socket(socket.AF_UNIX); s.bind(path); s.listen(1); c, _ = s.accept()
-    os.kill(os.getpid(), signal.SIGKILL)
-while True:
-    try:
-        s = socket.socket(socket.AF_UNIX); s.connect(path); break
-    except OSError:
-        pass
-s.recv(1); sys.exit(3)"""
-    path = "\0" + "test-%d" % os.getpid()
-    status, _, err = run("-np", 2, sys.executable, "-c", code.replace("sys.argv[1]", repr(path)))
-    assert status in (137, 3)       # 3: it was quick enough to be seen first
-    assert ("rank 1" in err and "was killed by signal 9 (SIGKILL)" in err) or "rank 0" in err
+    status, _, err = run("-np", 2, "sh", "-c", "[ $HOROVOD_RANK = 1 ] && kill -9 $$; sleep 300")
+    assert status == 137 and "rank 1 (host localhost, pid " in err and "was killed by signal 9 (SIGKILL)" in err
+
+
+def test_of_ranks_that_end_together_the_killed_one_is_the_cause():
+    job = StaticJob(Settings(np=4, command=["x"]))
+    ended = [Process("localhost", rank, None) for rank in range(4)]
+    for process, status in zip(ended, (3, 0, -9, -15)):
+        process.status = status
+    ended[3].ending = True          # the launcher ended it
+    told = []
+    job._processes = type("Told", (), {"live": [], "end_all": lambda self: told.append(1)})()
+    job._ended.extend(ended)
+    assert job._round_done() and job._failed is ended[2] and told == [1]
 
 
 def test_rank_that_ignores_sigterm_is_killed():

@@ -67,6 +67,7 @@ class ElasticJob:
         self._last_warning = ""
         self._told_removed: set = set()
         self._told_added: set = set()
+        self._told_waiting = False
         self._timestamp = 0.0
         self._stuck_since: Optional[float] = None
         self._error: Optional[LaunchError] = None
@@ -319,7 +320,7 @@ class ElasticJob:
             self._world.close()
         self._generation += 1
         self._world = World(self._generation, self._secret, len(members), self._listen)
-        self._failure, self._stuck_since = None, None
+        self._failure, self._stuck_since, self._told_waiting = None, None, False
         self._told_removed, self._told_added = set(), set()
         for worker, slot in zip(members, place([w.host for w in members])):
             self._admit(worker, slot)
@@ -346,11 +347,12 @@ class ElasticJob:
         now = time.monotonic()
         if self._stuck_since is None:
             self._stuck_since = now
-            if not running and len(self._workers) < self._need():
-                self._settings.say("%d of at least %d workers are left; waiting for hosts, up to %d s"
-                                   % (len(self._workers), self._need(), self._settings.elastic_timeout_s))
         if not running and not self._done and self._hopeless(now):
             return
+        if not running and self._generation and len(self._workers) < self._need() and not self._told_waiting:
+            self._told_waiting = True
+            self._settings.say("%d of at least %d workers are left; waiting for hosts, up to %d s"
+                               % (len(self._workers), self._need(), self._settings.elastic_timeout_s))
         if now - self._stuck_since < self._settings.elastic_timeout_s:
             return
         if running:
