@@ -47,7 +47,7 @@ struct ty_verdict {
 struct ty_post {
     _Atomic uint64_t seq; /* the round; stored last */
     struct ty_verdict v;
-    uint64_t pad;
+    int64_t at_us; /* when it was posted, by CLOCK_MONOTONIC, while a timeline is being written; else 0 */
     unsigned char payload[TY_POST_BYTES - 32];
 };
 struct ty_phase {

@@ -136,6 +136,8 @@ static bool post(struct ty_coll *c, struct ty_chan *ch)
     if (c->drift.again && ch->id == 0)
         v.flags |= TY_POST_TUNE;
     ty_chan_publish(ch, &v);
+    if (c->timeline)
+        ty_timeline_cycle(c->timeline, ty_mono_us());
     return true;
 }
 
@@ -255,8 +257,6 @@ static bool step(struct ty_coll *c, struct ty_chan *ch)
 
     if (!post(c, ch))
         return false;
-    if (c->timeline && !ch->agreed)
-        ty_timeline_cycle(c->timeline, ty_mono_us());
     e = ty_chan_agreed(ch, &v);
     if (e > 0 && may_block(c, ch, &v)) {
         e = ty_chan_enter(ch, c->entered == NULL);

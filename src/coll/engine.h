@@ -135,6 +135,10 @@ struct ty_req *ty_engine_pending(const struct ty_chan *ch, uint64_t digest);
 /* submit.c: a request that its caller has done with. */
 void ty_engine_give_back(struct ty_coll *c, struct ty_req *r);
 
+/* report.c: tell a person; without the lock. */
+void ty_engine_warn(struct ty_coll *c, const char *line);
+void ty_engine_close_timeline(struct ty_coll *c);
+
 /* compare.c: gather the lists of all members, and do what they say.  With the lock; 0 or a negative errno that ends the
  * world. */
 int ty_engine_compare(struct ty_coll *c, struct ty_chan *ch);

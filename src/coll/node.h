@@ -42,6 +42,7 @@ struct ty_node_head {
     uint64_t arena_bytes, bytes;
     _Alignas(TY_LINE) _Atomic uint64_t poison; /* 0: all is well; else nothing new begins */
     _Atomic uint64_t broken; /* 0: what has begun ends (a rank that leaves has done its part); else it does not */
+    _Atomic uint32_t timed;  /* a timeline is being written: posts say when */
     _Alignas(TY_LINE) _Atomic uint32_t sleepers;
     _Alignas(TY_LINE) _Atomic uint32_t ready; /* ranks that hold their life; a futex, at start alone */
     _Atomic uint32_t users; /* contexts of the leader's process that use its mapping */

@@ -527,7 +527,7 @@ struct ty_coll *ty_coll_close(struct ty_coll *c)
     if (c->forked) /* a child has its parent's threads' memory, and not their threads */
         return NULL;
     ty_engine_stop(c);
-    ty_timeline_close(c->timeline);
+    ty_engine_close_timeline(c);
     ty_engine_done(c);
     give_up(c);
     return NULL;

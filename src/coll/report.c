@@ -5,6 +5,7 @@
 #include "coll/engine.h"
 #include "coll/timeline.h"
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 const char *ty_coll_path_name(int path)
@@ -35,6 +36,14 @@ void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
         }
     }
     pthread_mutex_unlock(&c->lock);
+}
+
+void ty_engine_warn(struct ty_coll *c, const char *line)
+{
+    if (c->warn)
+        c->warn(c->warn_ctx, line);
+    else
+        fprintf(stderr, "trainyard: rank %d: %s\n", c->rank, line);
 }
 
 /* Ranks that keep r waiting, as far as this rank knows. */
@@ -89,20 +98,40 @@ int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error
     return 0;
 }
 
+/* ---- the timeline ---- */
+
+static int refuse_timeline(const char *path, struct ty_error *err)
+{
+    return ty_error_set(err, -EEXIST,
+                        "cannot start the timeline '%s': one is being written; stop it first", path);
+}
+
 int ty_coll_timeline_start(struct ty_coll *c, const char *path, bool cycles, struct ty_error *err)
 {
-    int r = 0;
+    struct ty_timeline *t = NULL;
+    bool running;
+    int r;
 
     if (c->rank != 0 || c->forked)
         return 0;
     pthread_mutex_lock(&c->lock);
-    if (c->timeline)
-        r = ty_error_set(err, -EEXIST, "cannot start the timeline '%s': one is being written",
-                         path);
-    else
-        r = ty_timeline_open(path, cycles, &c->timeline, err);
+    running = c->timeline != NULL;
     pthread_mutex_unlock(&c->lock);
-    return r;
+    if (running)
+        return refuse_timeline(path, err);
+    r = ty_timeline_open(path, cycles, &t, err);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&c->lock);
+    running = c->timeline != NULL; /* started by another thread meanwhile */
+    if (!running)
+        c->timeline = t;
+    atomic_store(&c->node->head->timed, 1);
+    pthread_mutex_unlock(&c->lock);
+    if (!running)
+        return 0;
+    ty_timeline_close(t, NULL);
+    return refuse_timeline(path, err);
 }
 
 int ty_coll_timeline_stop(struct ty_coll *c, struct ty_error *err)
@@ -114,9 +143,18 @@ int ty_coll_timeline_stop(struct ty_coll *c, struct ty_error *err)
     pthread_mutex_lock(&c->lock);
     t = c->timeline;
     c->timeline = NULL;
+    atomic_store(&c->node->head->timed, 0);
     pthread_mutex_unlock(&c->lock);
     if (!t)
         return ty_error_set(err, -ENOENT, "cannot stop the timeline: none is being written");
-    ty_timeline_close(t);
-    return 0;
+    return ty_timeline_close(t, err);
+}
+
+void ty_engine_close_timeline(struct ty_coll *c)
+{
+    struct ty_error err = { 0 };
+
+    if (ty_timeline_close(c->timeline, &err) < 0)
+        ty_engine_warn(c, err.text);
+    c->timeline = NULL;
 }
