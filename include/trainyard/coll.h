@@ -215,8 +215,9 @@ struct ty_coll_stats {
 TY_COLL_PUBLIC void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret);
 TY_COLL_PUBLIC const char *ty_coll_path_name(int path); /* "direct", "staged", ...; NULL past the last */
 
-/* Operations that some rank has not submitted for `older_ms`: a JSON array, malloc'ed:
- * [{"name": .., "kind": .., "set": .., "waiting_s": .., "missing": [ranks]}] */
+/* Operations that have waited for other ranks for `older_ms`: a JSON array, malloc'ed:
+ * [{"name": .., "kind": .., "set": .., "waiting_s": .., "moving": .., "missing": [ranks]}].  moving: it has begun, and waits for
+ * data of those ranks; else they have not submitted it.  missing is empty where this rank cannot tell. */
 TY_COLL_PUBLIC int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error *err);
 
 /* Chrome's trace format, written by rank 0 alone; nothing happens on the others. */

@@ -3,6 +3,7 @@
 #include "base/fault.h"
 #include "coll/engine.h"
 #include "coll/lists.h"
+#include "coll/stall.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,7 @@ static int make_zeros(struct ty_chan *ch, const struct ty_entry *e, struct ty_re
     r->digest = e->digest;
     r->zeros = zeros;
     r->begun_us = ty_mono_us();
+    r->state = TY_REQ_RUNNING;
     *ret = r;
     return 0;
 }
@@ -120,9 +122,11 @@ static int run_zeros(struct ty_coll *c, struct ty_chan *ch, const struct ty_entr
     int e = make_zeros(ch, entry, &r);
 
     if (e == 0) {
+        ty_stall_enter(c, ch, &r, 1);
         pthread_mutex_unlock(&c->lock);
         e = ty_engine_execute(c, r);
         pthread_mutex_lock(&c->lock);
+        ty_stall_leave(c);
         free(r->zeros);
         ty_req_done(r);
         free(r);
@@ -136,11 +140,14 @@ static int run_own(struct ty_coll *c, struct ty_req *r)
 
     ty_engine_unlink(r);
     r->state = TY_REQ_RUNNING;
+    ty_stall_enter(c, r->ch, &r, 1);
     pthread_mutex_unlock(&c->lock);
     e = ty_engine_execute(c, r);
     pthread_mutex_lock(&c->lock);
-    if (e < 0) {
+    if (e < 0)
         ty_engine_end_by_failure(c, e);
+    ty_stall_leave(c);
+    if (e < 0) {
         ty_engine_fail(c, r, c->ended, c->end_text);
     } else {
         ty_engine_complete(c, r, r->status, NULL);
@@ -230,11 +237,13 @@ int ty_engine_compare(struct ty_coll *c, struct ty_chan *ch)
     ch->fresh = false;
     c->stats.negotiations++;
     if (e == 0) {
+        ty_stall_enter(c, ch, NULL, 0);
         pthread_mutex_unlock(&c->lock);
         e = read_lists(ch, mine, n, lists);
         if (e == 0)
             e = ty_lists_decide(lists, ch->n, ch->world, &d);
         pthread_mutex_lock(&c->lock);
+        ty_stall_leave(c);
     }
     if (e == 0) {
         note_joined(ch, lists, &d.last_joined);

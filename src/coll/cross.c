@@ -6,6 +6,20 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* Whoever asks why data do not move sees for whom this rank waits. */
+static int exchanged(struct ty_chan *ch, const struct ty_net_msg *send,
+                     const struct ty_net_msg *recv,
+                     void (*got)(void *arg, size_t at, size_t bytes), void *arg)
+{
+    _Atomic uint32_t *waits_for = &ty_chan_phase(ch, ch->lme)->waits_for;
+    int e, rank = recv && recv->rank >= 0 ? recv->rank : send ? send->rank : -1;
+
+    atomic_store_explicit(waits_for, (uint32_t)(rank + 1), memory_order_relaxed);
+    e = ty_net_exchange_told(ch->net, send, recv, ty_chan_stop(ch), got, arg);
+    atomic_store_explicit(waits_for, 0, memory_order_relaxed);
+    return e;
+}
+
 /* An exchange of exec.c between nodes of a rail: numbers of nodes become ranks of the world. */
 struct rail {
     struct ty_chan *ch;
@@ -26,8 +40,7 @@ static int exchange(void *ctx, struct ty_net_msg *send, struct ty_net_msg *recv,
         t = *recv;
         t.rank = r->ch->rail[recv->rank * r->ch->rails + r->rail];
     }
-    return ty_net_exchange_told(r->ch->net, send ? &s : NULL, recv ? &t : NULL, ty_chan_stop(r->ch),
-                                got, arg);
+    return exchanged(r->ch, send ? &s : NULL, recv ? &t : NULL, got, arg);
 }
 
 int ty_cross_allreduce(struct ty_chan *ch, int rail, enum ty_coll_dtype t, enum ty_coll_op op,
@@ -64,5 +77,5 @@ int ty_cross_exchange(struct ty_chan *ch, int to, const void *send, int64_t nsen
     struct ty_net_msg s = { to >= 0 ? ch->world[to] : -1, tag, &out, nsend > 0 };
     struct ty_net_msg r = { from >= 0 ? ch->world[from] : -1, tag, &in, nrecv > 0 };
 
-    return ty_net_exchange(ch->net, to >= 0 ? &s : NULL, from >= 0 ? &r : NULL, ty_chan_stop(ch));
+    return exchanged(ch, to >= 0 ? &s : NULL, from >= 0 ? &r : NULL, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "coll/engine.h"
 #include "coll/net.h"
+#include "coll/stall.h"
 #include "coll/timeline.h"
 #include <errno.h>
 #include <stdio.h>
@@ -77,7 +78,7 @@ void ty_engine_unlink(struct ty_req *r)
 
 void ty_engine_fail(struct ty_coll *c, struct ty_req *r, int code, const char *text)
 {
-    char full[512], title[160];
+    char full[1100], title[160];
 
     snprintf(full, sizeof full, "%s failed: %s",
              ty_req_title(r->kind, r->name, title, sizeof title), text);
@@ -126,10 +127,23 @@ void ty_engine_break(struct ty_coll *c, int rank, enum ty_end why)
     ty_engine_tell(c, rank, why == TY_END_LEFT ? TY_END_QUIT : why);
 }
 
+/* What this rank has waited for says more than that another one has lost its patience. */
+static void say_stalled(struct ty_coll *c, int rank, char *buf, size_t cap)
+{
+    char waits[700] = "";
+
+    if (rank == c->rank)
+        snprintf(waits, sizeof waits, "%s", c->stall_text);
+    else
+        ty_stall_text(c, (int64_t)c->stall_shutdown_s * 500000, false, waits, sizeof waits);
+    snprintf(buf, cap, "rank %d ended the job because an operation was stalled for too long%s%s",
+             rank, *waits ? ": " : "", waits);
+}
+
 void ty_engine_end_by(struct ty_coll *c, uint64_t word)
 {
     int rank = (int)(uint32_t)word - 1, code = -EOWNERDEAD;
-    char text[200];
+    char text[900];
 
     switch ((enum ty_end)(word >> 32)) {
     case TY_END_LEFT:
@@ -147,8 +161,7 @@ void ty_engine_end_by(struct ty_coll *c, uint64_t word)
         break;
     case TY_END_STALLED:
         code = -ETIMEDOUT;
-        snprintf(text, sizeof text,
-                 "rank %d ended the job because an operation was stalled for too long", rank);
+        say_stalled(c, rank, text, sizeof text);
         break;
     case TY_END_FAILED:
         snprintf(

@@ -14,6 +14,7 @@
 #include "coll/fast.h"
 #include "coll/names.h"
 #include "coll/net.h"
+#include "coll/stall.h"
 #include "coll/timeline.h"
 #include "coll/tune.h"
 #include <errno.h>
@@ -213,6 +214,7 @@ static int run_batch(struct ty_coll *c, struct ty_chan *ch, const struct ty_verd
         ch->batch[i]->begun_us = begun;
         ch->batch[i]->path = v->flags & TY_POST_INLINE ? TY_PATH_INLINE : TY_PATH_DIRECT;
     }
+    ty_stall_enter(c, ch, ch->batch, m);
     pthread_mutex_unlock(&c->lock);
     e = execute_batch(c, ch, v->flags, m);
     pthread_mutex_lock(&c->lock);
@@ -220,6 +222,7 @@ static int run_batch(struct ty_coll *c, struct ty_chan *ch, const struct ty_verd
         c->stats.busy_us += (uint64_t)(ty_mono_us() - begun);
     if (e < 0)
         ty_engine_end_by_failure(c, e);
+    ty_stall_leave(c);
     for (int i = 0; i < m; i++) {
         struct ty_req *r = ch->batch[i];
 
@@ -243,9 +246,11 @@ static int tune_again(struct ty_coll *c)
 {
     int e;
 
+    ty_stall_enter(c, c->set[0]->ch, NULL, 0);
     pthread_mutex_unlock(&c->lock);
     e = ty_tune(c, NULL);
     pthread_mutex_lock(&c->lock);
+    ty_stall_leave(c);
     return e;
 }
 

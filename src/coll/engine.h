@@ -21,6 +21,8 @@
 #define TY_COLL_GRACE_US 5000
 
 struct ty_memo;
+struct ty_notes;
+struct ty_stall;
 struct ty_timeline;
 
 struct ty_set {
@@ -63,6 +65,18 @@ struct ty_coll {
     struct ty_req *spare;
     struct ty_memo *memo; /* [TY_MEMOS] */
     struct ty_timeline *timeline; /* NULL: off */
+    struct ty_stall *stall;
+    struct ty_notes *notes;
+    struct ty_chan *blocked;        /* where the driver is in what may wait for other ranks */
+    struct ty_req *const *running;  /* [nrunning] what it does there */
+    int nrunning;
+    struct ty_moved {               /* of that: */
+        uint64_t runs;              /* how many there were */
+        uint64_t seen_runs, phase, bytes, first_runs; /* what was seen of it last */
+        int64_t since_us, first_us; /* since then; it was first seen */
+        int64_t busy_until_us;
+    } moved;
+    char stall_text[700]; /* why this rank has given up */
     struct ty_set *set[TY_NODE_SETS]; /* the first nsets */
     int nsets, next_set;
     struct ty_chan *entered; /* the driver's: the set that this rank has committed itself to */
@@ -77,7 +91,7 @@ struct ty_coll {
     pthread_cond_t work;
 
     int ended;          /* 0, or the negative errno of every operation from now on */
-    char end_text[256];
+    char end_text[900];
     bool forked;        /* this is a child */
     struct ty_coll_stats stats;
     _Atomic uint64_t *late_us; /* [size] */

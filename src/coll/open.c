@@ -12,6 +12,7 @@
 #include "coll/engine.h"
 #include "coll/net.h"
 #include "coll/plan.h"
+#include "coll/stall.h"
 #include "coll/timeline.h"
 #include "coll/tune.h"
 #include <errno.h>
@@ -70,12 +71,13 @@ static int seconds_from_env(const char *name, int *field, struct ty_error *err)
 static int fill_options(struct ty_coll_options *o, struct ty_error *err)
 {
     uint64_t arena = o->arena_bytes;
-    const char *off = getenv("HOROVOD_STALL_CHECK_DISABLE");
+    const char *disable = getenv("HOROVOD_STALL_CHECK_DISABLE");
+    bool off = disable && strcmp(disable, "1") == 0;
     int r = seconds_from_env("HOROVOD_START_TIMEOUT", &o->start_timeout_s, err);
 
-    if (r == 0)
+    if (r == 0 && !off)
         r = seconds_from_env("HOROVOD_STALL_CHECK_TIME_SECONDS", &o->stall_warning_s, err);
-    if (r == 0)
+    if (r == 0 && !off)
         r = seconds_from_env("HOROVOD_STALL_SHUTDOWN_TIME_SECONDS", &o->stall_shutdown_s, err);
     if (r == 0 && !arena)
         r = number_from_env("TRAINYARD_COLL_ARENA", true, &arena, err);
@@ -83,7 +85,7 @@ static int fill_options(struct ty_coll_options *o, struct ty_error *err)
         return r;
     o->start_timeout_s = o->start_timeout_s > 0 ? o->start_timeout_s : START_TIMEOUT_S;
     if (o->stall_warning_s == 0)
-        o->stall_warning_s = off && strcmp(off, "1") == 0 ? -1 : 60;
+        o->stall_warning_s = off ? -1 : 60;
     o->arena_bytes = arena ? (size_t)arena : ARENA_BYTES;
     if (!o->select)
         o->select = getenv("TRAINYARD_COLL_SELECT");
@@ -245,6 +247,8 @@ static void remote_notice(void *ctx, int rank, const void *bytes, size_t n)
     int32_t told[2];
 
     (void)rank;
+    if (n == TY_NOTE_BYTES)
+        ty_notes_heard(c->notes, bytes);
     if (n != sizeof told || !c->node)
         return;
     memcpy(told, bytes, n);
@@ -417,6 +421,7 @@ static void give_up(struct ty_coll *c)
 {
     ty_net_free(c->net);
     ty_node_free(c->node);
+    ty_notes_free(c->notes);
     if (c->boot.close)
         c->boot.close(c->boot.ctx);
     ty_select_free(c->select);
@@ -482,12 +487,17 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
         ty_engine_done(c);
         return ty_error_set(err, r, "cannot start the engine: %s", strerror(-r));
     }
-    r = ty_tune(c, err);
+    r = ty_stall_start(c);
+    if (r < 0)
+        ty_error_set(err, r, "cannot start to look for late ranks: %s", strerror(-r));
+    if (r == 0)
+        r = ty_tune(c, err);
     if (r == 0 && o->timeline && *o->timeline && strcmp(o->timeline, "DYNAMIC") != 0)
         r = ty_coll_timeline_start(c, o->timeline, o->timeline_cycles, err);
     if (r < 0) {
         delist(c);
         ty_engine_stop(c);
+    ty_stall_stop(c);
         ty_engine_done(c);
     }
     return r;
@@ -506,8 +516,12 @@ int ty_coll_open(const struct ty_coll_options *options, struct ty_coll **ret, st
     if (r < 0)
         return r;
     c = FAULT("coll.alloc", NULL, calloc(1, sizeof *c));
-    if (!c)
+    if (c)
+        c->notes = ty_notes_new();
+    if (!c || !c->notes) {
+        free(c);
         return ty_error_oom(err);
+    }
     r = join_world(c, &o, err);
     if (r == 0)
         r = start(c, &o, err);
@@ -527,6 +541,7 @@ struct ty_coll *ty_coll_close(struct ty_coll *c)
     if (c->forked) /* a child has its parent's threads' memory, and not their threads */
         return NULL;
     ty_engine_stop(c);
+    ty_stall_stop(c);
     ty_engine_close_timeline(c);
     ty_engine_done(c);
     give_up(c);

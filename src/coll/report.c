@@ -1,11 +1,14 @@
 /* report.c - what the engine did, and what it waits for */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/str.h"
 #include "coll/engine.h"
+#include "coll/stall.h"
 #include "coll/timeline.h"
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *ty_coll_path_name(int path)
@@ -46,52 +49,53 @@ void ty_engine_warn(struct ty_coll *c, const char *line)
         fprintf(stderr, "trainyard: rank %d: %s\n", c->rank, line);
 }
 
-/* Ranks that keep r waiting, as far as this rank knows. */
-static int missing_ranks(struct ty_chan *ch, const struct ty_req *r, int *ranks)
+struct stalled {
+    struct ty_str text;
+    int64_t older_us;
+    int *ranks; /* [size] */
+};
+
+static void add_stalled(struct ty_coll *c, const struct ty_req *r, int64_t waits_us, void *ctx)
 {
-    if (ch->posted && !ch->agreed) {
-        int n = ty_chan_missing(ch, ranks);
+    struct stalled *out = ctx;
+    struct ty_str *s = &out->text;
+    int n;
 
-        if (n > 0)
-            return n;
-    }
-    memcpy(ranks, r->missing, r->missing ? (size_t)r->nmissing * sizeof *ranks : 0);
-    return r->missing ? r->nmissing : 0;
-}
-
-static void add_stalled(struct ty_str *s, struct ty_chan *ch, const struct ty_req *r,
-                        int64_t now_us)
-{
-    int ranks[TY_NODE_RANKS];
-    int n = r->nmissing > TY_NODE_RANKS ? 0 : missing_ranks(ch, r, ranks);
-
+    if (waits_us < out->older_us)
+        return;
+    n = ty_stall_missing(c, r, out->ranks);
     ty_str_addf(s, "%s{\"name\": ", s->len > 1 ? ", " : "");
     if (r->name)
         ty_str_add_json(s, r->name, strlen(r->name));
     else
         ty_str_add(s, "null");
-    ty_str_addf(s, ", \"kind\": \"%s\", \"set\": %d, \"waiting_s\": %.3f, \"missing\": [",
-                ty_coll_kind_name(r->kind), ch->id, (double)(now_us - r->submitted_us) / 1e6);
+    ty_str_addf(s,
+                ", \"kind\": \"%s\", \"set\": %d, \"waiting_s\": %.3f, \"moving\": %s, "
+                "\"missing\": [",
+                ty_coll_kind_name(r->kind), r->ch->id, (double)waits_us / 1e6,
+                r->state == TY_REQ_RUNNING ? "true" : "false");
     for (int i = 0; i < n; i++)
-        ty_str_addf(s, "%s%d", i ? ", " : "", ranks[i]);
+        ty_str_addf(s, "%s%d", i ? ", " : "", out->ranks[i]);
     ty_str_add(s, "]}");
 }
 
 int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error *err)
 {
-    struct ty_str s = { 0 };
-    int64_t now_us = ty_mono_us();
+    struct stalled out = { .older_us = (int64_t)older_ms * 1000 };
     char *text;
 
-    ty_str_add(&s, "[");
-    pthread_mutex_lock(&c->lock);
-    for (int i = 0; i < c->nsets; i++)
-        for (struct ty_req *r = c->set[i]->ch ? c->set[i]->ch->oldest : NULL; r; r = r->next)
-            if (r->submitted_us && now_us - r->submitted_us >= (int64_t)older_ms * 1000)
-                add_stalled(&s, c->set[i]->ch, r, now_us);
-    pthread_mutex_unlock(&c->lock);
-    ty_str_add(&s, "]");
-    text = ty_str_take(&s);
+    out.ranks = FAULT("stalled.alloc", NULL, malloc((size_t)c->size * sizeof *out.ranks));
+    if (!out.ranks)
+        return ty_error_oom(err);
+    ty_str_add(&out.text, "[");
+    if (!c->forked) {
+        pthread_mutex_lock(&c->lock);
+        ty_stall_each(c, add_stalled, &out);
+        pthread_mutex_unlock(&c->lock);
+    }
+    free(out.ranks);
+    ty_str_add(&out.text, "]");
+    text = ty_str_take(&out.text);
     if (!text)
         return ty_error_oom(err);
     *ret = text;

@@ -8,6 +8,7 @@
 #include "coll/engine.h"
 #include "coll/fast.h"
 #include "coll/names.h"
+#include "coll/stall.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,6 +124,7 @@ static void link_req(struct ty_coll *c, struct ty_chan *ch, struct ty_req *r)
     if (r->kind == TY_COLL_JOIN)
         ch->join = r;
     c->pending++;
+    ty_stall_arm(c);
 }
 
 /* Check, copy, and put into the channel's lists.  With the lock. */
