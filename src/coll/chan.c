@@ -140,7 +140,8 @@ void ty_chan_publish(struct ty_chan *ch, const struct ty_verdict *v)
     struct ty_post *p = ty_chan_post(ch, ch->lme, ch->round);
 
     p->v = ch->mine = *v;
-    p->at_us = atomic_load_explicit(&ch->node->head->timed, memory_order_relaxed) ? ty_mono_us() : 0;
+    p->at_us =
+        atomic_load_explicit(&ch->node->head->timed, memory_order_relaxed) ? ty_mono_us() : 0;
     atomic_store_explicit(&p->seq, ch->round, memory_order_release);
     ch->posted = true;
     ch->agreed = ch->committed = ch->passed = ch->sent = false;

@@ -8,8 +8,8 @@
 
 /* Whoever asks why data do not move sees for whom this rank waits. */
 static int exchanged(struct ty_chan *ch, const struct ty_net_msg *send,
-                     const struct ty_net_msg *recv,
-                     void (*got)(void *arg, size_t at, size_t bytes), void *arg)
+                     const struct ty_net_msg *recv, void (*got)(void *arg, size_t at, size_t bytes),
+                     void *arg)
 {
     _Atomic uint32_t *waits_for = &ty_chan_phase(ch, ch->lme)->waits_for;
     int e, rank = recv && recv->rank >= 0 ? recv->rank : send ? send->rank : -1;

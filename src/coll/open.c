@@ -497,7 +497,7 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
     if (r < 0) {
         delist(c);
         ty_engine_stop(c);
-    ty_stall_stop(c);
+        ty_stall_stop(c);
         ty_engine_done(c);
     }
     return r;

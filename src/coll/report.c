@@ -106,8 +106,8 @@ int ty_coll_stalled(struct ty_coll *c, int older_ms, char **ret, struct ty_error
 
 static int refuse_timeline(const char *path, struct ty_error *err)
 {
-    return ty_error_set(err, -EEXIST,
-                        "cannot start the timeline '%s': one is being written; stop it first", path);
+    return ty_error_set(
+        err, -EEXIST, "cannot start the timeline '%s': one is being written; stop it first", path);
 }
 
 int ty_coll_timeline_start(struct ty_coll *c, const char *path, bool cycles, struct ty_error *err)

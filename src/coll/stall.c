@@ -15,7 +15,8 @@
 #define NOTE_US 1000000 /* who waits for longer tells the other nodes */
 #define LONG_US 1000000 /* an operation that is under way for longer keeps others waiting */
 #define NOTES_MAX 4096
-#define MOVED_BITS 12 /* less than so many bits of bytes between nodes are not data, but words of the engine */
+#define MOVED_BITS \
+    12 /* less than so many bits of bytes between nodes are not data, but words of the engine */
 
 /* ---- notes of other nodes ---- */
 
@@ -154,8 +155,7 @@ static int missing_in_phase(const struct ty_coll *c, const struct ty_chan *ch, i
         if (l == ch->lme || (int64_t)(atomic_load(&p->phase) - phase) >= 0)
             continue;
         far = atomic_load(&p->waits_for);
-        n = far ? add_far(c, ch, ranks, n, (int)far - 1)
-                : add(ranks, n, ch->world[ch->member[l]]);
+        n = far ? add_far(c, ch, ranks, n, (int)far - 1) : add(ranks, n, ch->world[ch->member[l]]);
     }
     return n;
 }

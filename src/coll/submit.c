@@ -287,7 +287,8 @@ static int do_slowly(struct ty_coll *c, const struct ty_coll_call *call, struct 
 
     if (e < 0)
         return e;
-    r->submitted_us = ty_mono_us(); /* lists tell how long ago: who joined last is the youngest join */
+    r->submitted_us =
+        ty_mono_us(); /* lists tell how long ago: who joined last is the youngest join */
     if (posted)
         posted->batch[0] = r;
     else

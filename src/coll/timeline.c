@@ -173,9 +173,9 @@ static int new_row(struct ty_timeline *t, const struct record *e)
     t->nrows = row;
     t->row_end_us[row] = 0;
     ty_map_put(&t->rows, e->key, (uint64_t)row);
-    ty_str_addf(&t->text,
-                ",\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"name\": ",
-                row);
+    ty_str_addf(
+        &t->text,
+        ",\n{\"name\": \"process_name\", \"ph\": \"M\", \"pid\": %d, \"args\": {\"name\": ", row);
     ty_str_add_json(&t->text, e->name, strlen(e->name));
     ty_str_addf(&t->text,
                 "}},\n{\"name\": \"process_sort_index\", \"ph\": \"M\", \"pid\": %d, "

@@ -16,7 +16,7 @@ static struct heard {
     char line[WORLD_MAX][2048]; /* the first of each rank */
     _Atomic uint32_t lines[WORLD_MAX];
     _Atomic uint32_t bell;
-} *heard;
+} * heard;
 
 static void hear(void *ctx, const char *line)
 {
@@ -43,13 +43,15 @@ static void wait_for_line(int rank, uint32_t lines)
 /* Did that rank say that `late`, and nobody else, keeps the others waiting in this? */
 static bool said(int rank, const char *title, int late)
 {
-    const char *at = strstr(heard->line[rank], title), *missing = at ? strstr(at, "missing: ") : NULL;
+    const char *at = strstr(heard->line[rank], title),
+               *missing = at ? strstr(at, "missing: ") : NULL;
     char names[32];
 
     snprintf(names, sizeof names, "missing: rank %d)", late);
     if (missing && strncmp(missing, names, strlen(names)) == 0)
         return true;
-    fprintf(stderr, "rank %d was to say \"%s ... %s\": %s\n", rank, title, names, heard->line[rank]);
+    fprintf(stderr, "rank %d was to say \"%s ... %s\": %s\n", rank, title, names,
+            heard->line[rank]);
     return false;
 }
 
@@ -357,7 +359,7 @@ static void check_stopped(int size, const char *const *node, void *ends)
 static void a_peer_that_is_stopped(void **state)
 {
     static const char *const two[] = { "a", "b" }, *const three[] = { "a", "b", "c" },
-                      *const mixed[] = { "a", "a", "b", "b" };
+                             *const mixed[] = { "a", "a", "b", "b" };
 
     (void)state;
     check_stopped(2, NULL, NULL);
