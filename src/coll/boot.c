@@ -49,7 +49,7 @@ static bool in_torchrun(void)
 
 static bool has_master(void)
 {
-    return env("MASTER_ADDR");
+    return env("MASTER_ADDR") && (env("RANK") || env("WORLD_SIZE"));
 }
 
 /* RANK alone is a word that many programs use. */

@@ -28,6 +28,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -175,6 +176,8 @@ struct wait {
     pthread_mutex_t mutex;
     pthread_cond_t cond;
     int users, pending;
+    struct pmix_info info; /* what the call was given, which the library may read until its end */
+    char mark[64];
     struct slot {
         struct wait *wait;
         bool done;
@@ -245,25 +248,25 @@ static void wait_until(struct wait *w, int64_t until_us)
 
 /* ---- the fence ---- */
 
-static char *mark_of(const struct pmix *x)
+static void mark_of(const struct pmix *x, char mark[64])
 {
-    return ty_strf("trainyard.%u/fence.%u", x->epoch, x->fences);
+    snprintf(mark, 64, "trainyard.%u/fence.%u", x->epoch, x->fences);
 }
 
 static int put_mark(struct pmix *x)
 {
     struct pmix_value here = { .type = PMIX_BOOL, .data.flag = true };
-    CLEANUP_FREE char *mark = mark_of(x);
-    int s = mark ? x->lib.put(PMIX_GLOBAL, mark, &here) : PMIX_ERR_NOMEM;
+    char mark[64];
+    int s;
 
+    mark_of(x, mark);
+    s = x->lib.put(PMIX_GLOBAL, mark, &here);
     return s == PMIX_SUCCESS ? FAULT("pmix.commit", PMIX_ERR_NOT_FOUND, x->lib.commit()) : s;
 }
 
 /* PMIX_ERR_TIMEOUT: it stays pending. */
 static int fence_once(struct pmix *x, int64_t until_us)
 {
-    struct pmix_info collect = { .key = "pmix.collect",
-                                 .value = { .type = PMIX_BOOL, .data.flag = true } };
     struct pmix_proc all = x->me;
     struct wait *w = wait_new(1);
     int s;
@@ -271,7 +274,9 @@ static int fence_once(struct pmix *x, int64_t until_us)
     if (!w)
         return PMIX_ERR_NOMEM;
     all.rank = PMIX_RANK_WILDCARD;
-    s = x->lib.fence_nb(&all, 1, &collect, 1, on_end, &w->slots[0]);
+    w->info = (struct pmix_info){ .key = "pmix.collect",
+                                  .value = { .type = PMIX_BOOL, .data.flag = true } };
+    s = x->lib.fence_nb(&all, 1, &w->info, 1, on_end, &w->slots[0]);
     if (s != PMIX_SUCCESS)
         on_end(s == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : s,
                &w->slots[0]); /* nobody else will */
@@ -284,17 +289,19 @@ static int fence_once(struct pmix *x, int64_t until_us)
 /* Ask for the mark of every rank at once. */
 static struct wait *ask_for_marks(struct pmix *x)
 {
-    struct pmix_info soon = { .key = "pmix.timeout",
-                              .value = { .type = PMIX_INT, .data.integer = PROBE_S } };
-    CLEANUP_FREE char *mark = mark_of(x);
     struct pmix_proc p = x->me;
-    struct wait *w = mark ? wait_new(x->size) : NULL;
+    struct wait *w = wait_new(x->size);
 
-    for (int i = 0; w && i < x->size; i++) {
+    if (!w)
+        return NULL;
+    mark_of(x, w->mark);
+    w->info = (struct pmix_info){ .key = "pmix.timeout",
+                                  .value = { .type = PMIX_INT, .data.integer = PROBE_S } };
+    for (int i = 0; i < x->size; i++) {
         int s;
 
         p.rank = (uint32_t)i;
-        s = x->lib.get_nb(&p, mark, &soon, 1, on_value, &w->slots[i]);
+        s = x->lib.get_nb(&p, w->mark, &w->info, 1, on_value, &w->slots[i]);
         if (s != PMIX_SUCCESS)
             on_end(s == PMIX_OPERATION_SUCCEEDED ? PMIX_SUCCESS : s, &w->slots[i]);
     }

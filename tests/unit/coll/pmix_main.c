@@ -138,12 +138,17 @@ static void after_mpi(void)
 {
     struct ty_coll_boot b;
     struct ty_error err = { 0 };
+    char port[20];
 
     unsetenv("MASTER_ADDR");
     CHECK(ty_boot_from_env(&w, TIMEOUT_MS, &b, &err) == -ENOENT, ": %s", err.text);
     CHECK(strstr(err.text, "MPI was used in this process and has ended"), ": %s", err.text);
     CHECK(strstr(err.text, "MASTER_ADDR"), ": %s", err.text);
     setenv("MASTER_ADDR", "127.0.0.1", 1);
+    /* Equal on all ranks, and another in another job at the same time. */
+    snprintf(port, sizeof port, "%ld",
+             10000 + strtol(getenv("PMIX_NAMESPACE"), NULL, 10) / 65536 % 2000 * 10);
+    setenv("MASTER_PORT", port, 1);
     one_world(0);
     one_world(1);
 }

@@ -1,0 +1,99 @@
+/* test_pmix.c - three ranks of pmix_main under mpirun; skipped where there is none */
+#include "base/cleanup.h"
+#include "tests.h"
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MPIRUN "/usr/bin/mpirun"
+
+/* mpirun takes the code of the first rank that ends with one. */
+static int run(const char *mode)
+{
+    const char *program = getenv("TRAINYARD_PMIX_MAIN");
+    int status;
+    pid_t pid;
+
+    if (access(MPIRUN, X_OK) < 0)
+        return 77;
+    assert_non_null(program);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(2, 1); /* stdout is for the results */
+        execl("/usr/bin/timeout", "timeout", "90", MPIRUN, "--allow-run-as-root", "--oversubscribe",
+              "-np", "3", program, mode, NULL);
+        _exit(127);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void expect_good(const char *mode)
+{
+    int r = run(mode);
+
+    if (r == 77)
+        skip();
+    assert_int_equal(r, 0);
+}
+
+static void test_worlds_one_after_the_other(void **state)
+{
+    (void)state;
+    expect_good("twice");
+}
+
+static void test_two_worlds_at_once(void **state)
+{
+    (void)state;
+    expect_good("both");
+}
+
+static void test_beside_mpi(void **state)
+{
+    (void)state;
+    expect_good("inside");
+    expect_good("after");
+}
+
+static void test_after_mpi_has_ended(void **state)
+{
+    (void)state;
+    expect_good("before");
+}
+
+static void test_who_is_missing_is_named(void **state)
+{
+    char dir[] = "/tmp/trainyard-test.XXXXXX", fifo[2][64];
+    int r;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    for (int i = 0; i < 2; i++) {
+        snprintf(fifo[i], sizeof fifo[i], "%s/%d", dir, i);
+        assert_int_equal(mkfifo(fifo[i], 0600), 0);
+    }
+    setenv("TEST_DIR", dir, 1);
+    r = run("missing");
+    for (int i = 0; i < 2; i++)
+        unlink(fifo[i]);
+    rmdir(dir);
+    if (r == 77)
+        skip();
+    assert_int_equal(r, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_worlds_one_after_the_other),
+        cmocka_unit_test(test_two_worlds_at_once),
+        cmocka_unit_test(test_beside_mpi),
+        cmocka_unit_test(test_after_mpi_has_ended),
+        cmocka_unit_test(test_who_is_missing_is_named),
+    };
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* what MPI's libraries never give back */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
