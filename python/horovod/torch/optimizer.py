@@ -590,6 +590,8 @@ def DistributedOptimizer(optimizer: torch.optim.Optimizer,
 
     A gradient that this rank did not compute counts as zeros: ranks with unused parameters do not block the others.
     """
+    if getattr(type(optimizer), "_wrapped", None) is not None:
+        raise ValueError("the optimizer is a distributed one already; give hvd.DistributedOptimizer() the plain one")
     if gradient_predivide_factor != 1.0 and op != Average:
         raise ValueError("gradient_predivide_factor not supported with op != Average")
     if num_groups != 0:

@@ -66,6 +66,7 @@ def sync_gives_the_state_of_rank_0():
     assert not torch.equal(before, state.model.weight)
     state.restore()
     assert torch.equal(before, state.model.weight) and state.step == 10
+    assert not any(p.grad is not None and p.grad.any() for p in state.model.parameters())
     assert not state.optimizer.state_dict()["state"]
 
 
@@ -104,7 +105,8 @@ def a_failure_goes_back_to_the_last_commit():
                 if state.step % 2 == 0:
                     state.commit()
                 if state.step == 5 and client.worlds == 0:
-                    # The ranks disagree: every one of them gets the error.
+                    # The ranks disagree: every one of them gets the error, with half of its gradients on the way.
+                    state.model(torch.ones(1, 3)).sum().backward()
                     hvd.allreduce(torch.ones(2 + hvd.rank()), name="of different shapes")
             return state.step
 

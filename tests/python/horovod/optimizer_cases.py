@@ -563,6 +563,7 @@ def wrong_arguments():
     raises(ValueError, "torch.Tensor", make, groups=[["a"]])
     raises(ValueError, "only appear once", make, groups=[[named[0][1]], [named[1][1], named[0][1]]])
     raises(ValueError, "backward_passes_per_step", make, backward_passes_per_step=0)
+    raises(ValueError, "already", hvd.DistributedOptimizer, make())
 
 
 def names():

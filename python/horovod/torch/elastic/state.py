@@ -42,6 +42,10 @@ class ModelStateHandler(StateHandler):
 
 
 class OptimizerStateHandler(StateHandler):
+    def restore(self) -> None:
+        super().restore()
+        self.value.zero_grad()          # after a failure some gradients are reduced and some are not
+
     def sync(self) -> None:
         broadcast_optimizer_state(self.value, root_rank=0)
         self.save()
