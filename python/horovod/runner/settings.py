@@ -1,6 +1,7 @@
 """What a launch is: filled by the command line (launch.py) or by horovod.run()."""
 import hmac
 import os
+import re
 import secrets
 import sys
 from dataclasses import dataclass, field
@@ -91,9 +92,15 @@ def rendezvous_environment(host: str, port: int, secret: str) -> Dict[str, str]:
             "HOROVOD_GLOO_RENDEZVOUS_ADDR": host, "HOROVOD_GLOO_RENDEZVOUS_PORT": str(port)}
 
 
+# Of a launcher around this one: its ranks are not ours.
+_OUTER = re.compile(r"^(HOROVOD_((LOCAL_|CROSS_)?(RANK|SIZE)|HOSTNAME|ELASTIC|SECRET_KEY|GLOO_RENDEZVOUS_.*)|"
+                    r"TRAINYARD_COLL_(RANK|SIZE|RENDEZVOUS|SECRET)|TRAINYARD_HOROVOD_.*)$")
+
+
 def start_worker(settings: Settings, processes: Processes, process: Process, environment: Dict[str, str]) -> None:
     """Start settings.command on process.host, here or through ssh."""
-    base = dict(os.environ if settings.base_environment is None else settings.base_environment)
+    outer = os.environ if settings.base_environment is None else settings.base_environment
+    base = {name: value for name, value in outer.items() if not _OUTER.match(name)}
     if network.is_local(process.host):
         base.update(environment)
         try:

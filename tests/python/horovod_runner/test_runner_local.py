@@ -46,6 +46,14 @@ def test_options_reach_the_ranks():
     assert status == 0 and lines(out)[0] == ["1048576 9 lo"]
 
 
+def test_variables_of_a_launcher_around_it_stay_outside():
+    outer = ("HOROVOD_RANK HOROVOD_ELASTIC HOROVOD_SECRET_KEY HOROVOD_CROSS_SIZE HOROVOD_GLOO_RENDEZVOUS_ADDR "
+             "TRAINYARD_HOROVOD_DRIVER TRAINYARD_HOROVOD_WORKER TRAINYARD_COLL_SECRET").split()
+    code = "import os; print(sorted(n for n in os.environ if os.environ[n] == 'outer'), 'HOROVOD_ELASTIC' in os.environ)"
+    status, out, _ = run("-np", 1, sys.executable, "-c", code, env=dict.fromkeys(outer + ["MINE"], "outer"))
+    assert status == 0 and lines(out)[0] == ["['MINE'] False"]
+
+
 def test_hosts_that_are_this_one():
     status, out, _ = run("-np", 3, "-H", "localhost:1,%s:2" % socket.gethostname(), sys.executable, "-c", SHOW)
     assert status == 0

@@ -137,6 +137,8 @@ class ElasticJob:
         return self._over and not self._processes.live
 
     def _finish(self, error: Optional[LaunchError]):
+        if self._over:
+            return
         self._over, self._error = True, error
         self._discovery.close()
         self._processes.end_all()
@@ -217,10 +219,9 @@ class ElasticJob:
     def _step(self):
         if self._end_reached():
             return
-        self._seat()
-        self._tell()
-        self._form()
-        self._check_waiting()
+        for act in (self._seat, self._tell, self._form, self._check_waiting):
+            if not self._over:
+                act()
 
     def _end_reached(self):
         """Whether the job has come to an end, good or bad."""
@@ -307,8 +308,7 @@ class ElasticJob:
         """Make the next world of those that are ready, if it can be made."""
         workers = list(self._workers.values())
         first = self._generation == 0
-        need = 1 if self._done else self._first if first else self._min
-        if not plan.can_form(workers, need, first and any(map(self._about_to_come, workers))):
+        if not plan.can_form(workers, self._need(), first and any(map(self._about_to_come, workers))):
             return
         if self._settings.reset_limit is not None and self._generation > self._settings.reset_limit:
             self._finish(LaunchError("the world was made anew %d times; that is the limit (--reset-limit)"
@@ -353,7 +353,9 @@ class ElasticJob:
             self._told_waiting = True
             self._settings.say("%d of at least %d workers are left; waiting for hosts, up to %d s"
                                % (len(self._workers), self._need(), self._settings.elastic_timeout_s))
-        if now - self._stuck_since < self._settings.elastic_timeout_s:
+        # Enough that are alive are waited for: those that are ready have bounds of their own.
+        if now - self._stuck_since < self._settings.elastic_timeout_s or (
+                not running and len(self._workers) >= self._need()):
             return
         if running:
             for worker in running:
@@ -369,6 +371,9 @@ class ElasticJob:
                 "; " + self._last_warning if self._last_warning else "")))
 
     def _need(self):
+        """How many make a world: ranks that have finished are not missed."""
+        if self._done:
+            return 1
         return self._first if self._generation == 0 else self._min
 
     def _hopeless(self, now):
