@@ -11,6 +11,7 @@
 #include "client/sse.h"
 #include "coll/net_addr.h"
 #include "coll/net_wire.h"
+#include "coll/rendezvous.h"
 #include "core/routes.h"
 #include "core/row.h"
 #include "core/run_event.h"
@@ -598,6 +599,66 @@ static bool parse_addresses(const char *bytes, size_t n)
     return k > 0;
 }
 
+/* ---- the rendezvous of ranks ---- */
+
+static void seed_rendezvous(struct corpus *c)
+{
+    static const unsigned char ranks[] = { 2, 0, 0, 0, 4, 0, 0, 0, 3, 0, 0, 0 };
+    static const struct ty_rdv_message good[] = {
+        { .type = TY_RDV_JOIN, .a = 1, .b = 2 },
+        { .type = TY_RDV_PUT, .key = "address", .value = "10.0.0.1", .value_len = 8 },
+        { .type = TY_RDV_FENCE, .a = 30000 },
+        { .type = TY_RDV_JOINED, .a = 1 },
+        { .type = TY_RDV_REFUSED, .a = TY_RDV_SIZE, .value = "no", .value_len = 2 },
+        { .type = TY_RDV_VALUE, .a = 1, .key = "key" },
+        { .type = TY_RDV_FENCED },
+        { .type = TY_RDV_MISSING, .a = 2, .b = 1, .value = ranks, .value_len = sizeof ranks },
+        { .type = TY_RDV_GONE, .a = 1 },
+    };
+
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        CLEANUP_STR struct ty_str s = { 0 };
+
+        ty_rdv_encode(&good[i], &s);
+        corpus_add(c, s.text, s.len);
+    }
+}
+
+/* As a hello, and as a frame, from one who does not know the secret: never accepted. */
+static void parse_stranger(const char *bytes, size_t n)
+{
+    unsigned char answer[TY_RDV_HELLO_BYTES], *copy = malloc(n + 1);
+    struct ty_rdv_keys keys = { 0 };
+    struct ty_rdv_message m;
+    struct ty_rdv_side side;
+
+    assert(copy && ty_rdv_side_init(&side, "secret") == 0);
+    memcpy(copy, bytes, n);
+    ty_rdv_hello_begins(copy, n);
+    if (n >= TY_RDV_HELLO_BYTES)
+        assert(ty_rdv_accept(&side, copy, answer, &keys) == -EACCES);
+    if (n >= TY_RDV_GREETING_BYTES + TY_RDV_PROOF_BYTES && ty_rdv_hello(&side, copy, answer) == 0)
+        assert(ty_rdv_confirm(&side, copy, copy + TY_RDV_GREETING_BYTES, &keys) == -EACCES);
+    assert(ty_rdv_open(&keys, copy, n, &m) <= 0);
+    free(copy);
+}
+
+static bool parse_rendezvous(const char *bytes, size_t n)
+{
+    CLEANUP_STR struct ty_str again = { 0 };
+    struct ty_rdv_message m;
+    int r = ty_rdv_decode(bytes, n, &m);
+
+    parse_stranger(bytes, n);
+    if (r < 0) {
+        assert(r == -EPROTO);
+        return false;
+    }
+    ty_rdv_encode(&m, &again);
+    assert(again.len == n && memcmp(again.text, bytes, n) == 0);
+    return true;
+}
+
 const struct parser parsers[] = {
     { "frame", seed_frame, parse_frame },
     { "row", seed_row, parse_row },
@@ -618,6 +679,7 @@ const struct parser parsers[] = {
     { "lane", seed_lane, parse_lane },
     { "addresses", seed_addresses, parse_addresses },
     { "request", seed_request, parse_request },
+    { "rendezvous", seed_rendezvous, parse_rendezvous },
     { 0 },
 };
 
