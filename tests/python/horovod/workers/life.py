@@ -3,6 +3,7 @@ import gc
 import json
 import os
 import sys
+import threading
 
 import torch
 from common import checks_of, hvd, main, raises
@@ -133,6 +134,48 @@ def check_arena():
     assert hvd.allreduce_(part, op=hvd.Sum)[0] == 8.0 * hvd.size()
     del part, other
     gc.collect()
+
+
+def check_threads():
+    """Several threads operate at once, by names that they do not share."""
+    failed = []
+
+    def work(k):
+        try:
+            for i in range(50):
+                assert hvd.allreduce(torch.full((k + 1,), float(i)), op=hvd.Sum, name="thread.%d" % k)[0] == i * hvd.size()
+        except BaseException as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not failed and not any(thread.is_alive() for thread in threads), failed
+
+
+def check_shutdown_ends_the_wait_of_a_thread():
+    if hvd.size() == 1:
+        return
+    ready, ends = threading.Event(), []
+
+    def wait():
+        ready.set()
+        try:
+            hvd.allreduce(torch.ones(3), name="nobody.else.%d" % hvd.rank())
+        except BaseException as e:
+            ends.append(type(e))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    ready.wait(60)
+    hvd.barrier()
+    hvd.shutdown()
+    thread.join(60)
+    assert ends and ends[0] in (hvd.HorovodInternalError, ValueError), ends     # the latter before it had begun
+    hvd.init()
+    assert hvd.allreduce(torch.ones(3), op=hvd.Sum)[0] == hvd.size()
 
 
 def check_communicators():
