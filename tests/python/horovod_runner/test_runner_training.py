@@ -50,6 +50,22 @@ def test_killed_rank_is_replaced(tmp_path, loss):
     assert re.findall(r"loss (\S+) of 2", out) == [loss] * 2
 
 
+def test_rank_that_dies_on_its_way_into_a_world():
+    """The others do not wait for it until --start-timeout: hvd.init() gets them into the next world."""
+    code = """import os
+from horovod.runner.elastic.client import WorkerClient
+import horovod.torch as hvd
+if os.environ["TRAINYARD_HOROVOD_WORKER"] == "1":
+    WorkerClient.from_env().next_world(60)
+    os._exit(3)
+hvd.init()
+print(hvd.allreduce(__import__("torch").ones(1), op=hvd.Sum).item(), "of", hvd.size(), flush=True)
+hvd.shutdown()"""
+    status, out, err = run("-np", 3, "--min-np", 1, "--start-timeout", 300, sys.executable, "-c", code)
+    assert status == 0, err
+    assert sorted(line for found in lines(out).values() for line in found) == ["2.0 of 2"] * 2
+
+
 def test_static_job_names_the_killed_rank(tmp_path):
     status, _, err = run("-np", 2, sys.executable, TRAIN, tmp_path, STEPS, 1, 5)
     assert status != 0 and re.search(r"^horovodrun: rank \d \(host localhost", err, re.M), err

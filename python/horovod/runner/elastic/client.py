@@ -84,6 +84,7 @@ class WorkerClient:
                 callback = self._callback
                 if callback is None:
                     self._update = update
+                    self._changed.notify_all()
             if callback is not None:
                 callback(*update)
         elif op == "leave":
