@@ -33,8 +33,16 @@ class World:
         self.port = self.server.port
         self.broken = False         # a rank has died or is READY again: it cannot go on
 
+    def abandon(self) -> None:
+        """Ranks that are still on their way into this world get an error at once.
+
+        A server that is gone may come back, so they would look for it until their time is over; one that is there for a
+        world of another size refuses them for good.
+        """
+        self.broken = True
+        self.server.reset(self.size + 1)
+
     def close(self) -> None:
-        """Ranks that are still on their way into this world get an error at once."""
         self.server.close()
 
 
@@ -189,7 +197,7 @@ class ElasticJob:
         if process.ending or self._over or (worker.state == State.LEAVING and (process.status or worker.rank is None)):
             self._settings.say_more("%s has left" % process)
             if self._in_world(worker):
-                self._break_world()
+                self._world.abandon()
         elif process.status == 0:
             self._done.append(worker)
         else:
@@ -205,14 +213,10 @@ class ElasticJob:
         self._settings.say("%s; host %s gets no new workers%s; %d are left" % (
             text, worker.host, "" if delay is None else " for %.0f s" % delay, len(self._workers)))
         if self._in_world(worker):
-            self._break_world()
+            self._world.abandon()
 
     def _in_world(self, worker):
         return self._world and worker.generation == self._world.generation and worker.rank is not None
-
-    def _break_world(self):
-        self._world.broken = True
-        self._world.close()
 
     # ---- what follows ----
 
