@@ -189,6 +189,29 @@ static int missing_posts(const struct ty_coll *c, const struct ty_chan *ch, int 
     return n;
 }
 
+/* What the leader has found out about other nodes, for those who cannot: one rank. */
+static int missing_by_leader(const struct ty_coll *c, const struct ty_chan *ch, int *ranks)
+{
+    uint64_t late = ch->lme > 0 && ch->net ? atomic_load(&ty_chan_phase(ch, 0)->late) : 0;
+
+    return late >> 32 == (ch->round & 0xffffffff) && (uint32_t)late - 1 < (uint32_t)c->size
+               ? add(ranks, 0, (int)(uint32_t)late - 1)
+               : 0;
+}
+
+static void tell_node(const struct ty_chan *ch, const int *ranks, int n)
+{
+    for (int i = 0; ch->lme == 0 && i < n; i++) {
+        int member = ty_chan_member(ch, ranks[i]);
+
+        if (member >= 0 && ch->node_of[member] != ch->my_node) {
+            atomic_store(&ty_chan_phase(ch, 0)->late,
+                         (ch->round & 0xffffffff) << 32 | (uint32_t)(ranks[i] + 1));
+            return;
+        }
+    }
+}
+
 /* All want the same, and members have not committed themselves to it: they are in another set's part. */
 static int missing_commitments(const struct ty_chan *ch, int *ranks)
 {
@@ -210,6 +233,8 @@ int ty_stall_missing(struct ty_coll *c, const struct ty_req *r, int *ranks)
         return missing_in_phase(c, ch, ranks);
     if (ch->posted)
         n = ch->agreed ? missing_commitments(ch, ranks) : missing_posts(c, ch, ranks);
+    if (n == 0 && ch->posted && !ch->agreed)
+        n = missing_by_leader(c, ch, ranks);
     if (n > 0)
         return n;
     if (r->missing && r->nmissing > 0) {
@@ -338,9 +363,10 @@ static void describe(struct ty_coll *c, const struct ty_req *r, int64_t waits_us
     add_text(t, piece);
     snprintf(piece, sizeof piece, " (%lld s; missing: %s",
              (long long)((waits_us + 500000) / 1000000),
-             n == 0   ? "ranks of other nodes"
-             : n == 1 ? "rank"
-                      : "ranks");
+             n > 1         ? "ranks"
+             : n == 1      ? "rank"
+             : r->ch->net ? "ranks of other nodes"
+                           : "none any more");
     add_text(t, piece);
     for (int i = 0; i < n; i++) {
         snprintf(piece, sizeof piece, "%s%d", i ? ", " : " ", ranks[i]);
@@ -393,6 +419,7 @@ static void send_note(struct ty_coll *c, const struct ty_req *r)
     if (!ch->net || (!ch->posted && c->blocked != ch))
         return;
     n = ty_stall_missing(c, r, c->stall->ranks);
+    tell_node(ch, c->stall->ranks, n);
     for (int i = 0; i < n && note.n < (int)(sizeof note.ranks / sizeof *note.ranks); i++) {
         int member = ty_chan_member(ch, c->stall->ranks[i]);
 
