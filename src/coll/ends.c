@@ -173,6 +173,9 @@ void ty_engine_end_by(struct ty_coll *c, uint64_t word)
         snprintf(text, sizeof text,
                  "rank %d has died: its process was killed or ended without shutting down", rank);
     }
+    /* Others hear of our leaving soon; it is not the reason. */
+    if (c->net && !c->ended && word >> 32 != TY_END_LEFT)
+        ty_net_tell(c->net, (int32_t[2]){ rank, (int32_t)(word >> 32) }, 2 * sizeof(int32_t));
     if (has_promised(c, false) && !ty_node_broken(c->node))
         ty_engine_break(c, rank, (enum ty_end)(word >> 32));
     ty_engine_end(c, code, text);

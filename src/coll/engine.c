@@ -385,6 +385,40 @@ static void rest(struct ty_coll *c, uint32_t seen, int64_t until_us)
     blame(c, begun);
 }
 
+int ty_engine_meet(struct ty_coll *c, int timeout_ms, struct ty_error *err)
+{
+    struct ty_chan *ch = c->set[0]->ch;
+    int64_t until_us = ty_mono_us() + (int64_t)timeout_ms * 1000;
+    struct ty_verdict v = { 0 };
+    int e = 0;
+
+    if (!ch->net)
+        return 0;
+    ty_chan_publish(ch, &v);
+    for (;;) {
+        bool over =
+            ty_node_poisoned(c->node) || ty_mono_us() >= until_us; /* before the last look */
+
+        e = ty_chan_agreed(ch, &v);
+        if (e != 0 || (over && !ty_engine_lingers(c)))
+            break;
+        rest(c, atomic_load(&c->submits), until_us);
+    }
+    for (int i = 0; i < c->size; i++)
+        c->late_us[i] = 0;
+    if (e > 0) {
+        ty_chan_next(ch);
+        return 0;
+    }
+    if (e == 0 && !ty_node_poisoned(c->node))
+        return ty_error_set(err, -ETIMEDOUT, "the nodes of the world have not met in %d s",
+                            timeout_ms / 1000);
+    pthread_mutex_lock(&c->lock);
+    ty_engine_end_by_failure(c, e < 0 ? e : -EOWNERDEAD);
+    pthread_mutex_unlock(&c->lock);
+    return ty_error_set(err, c->ended, "the world cannot start: %s", c->end_text);
+}
+
 /* With the lock and `driving`: until `until` is done or the time has come; for the engine's thread (NULL) until nothing
  * is pending or somebody else would drive. */
 static void drive(struct ty_coll *c, struct ty_req *until, int64_t until_us)

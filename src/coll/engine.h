@@ -103,6 +103,9 @@ struct ty_coll {
 /* The context without threads and sets; node, net, ranks are there already.  -ENOMEM. */
 int ty_engine_init(struct ty_coll *c);
 int ty_engine_add_world(struct ty_coll *c);
+/* A first round, about nothing: afterwards each leader can be reached by those that wait for it, and has a lane to say goodbye
+ * on. */
+int ty_engine_meet(struct ty_coll *c, int timeout_ms, struct ty_error *err);
 /* Fail everything, end the thread, wait for those who wait. */
 void ty_engine_stop(struct ty_coll *c);
 void ty_engine_done(struct ty_coll *c);

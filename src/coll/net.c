@@ -318,6 +318,20 @@ int ty_net_post(struct ty_net *n, int rank, uint64_t tag, const void *bytes, siz
     return r;
 }
 
+void ty_net_tell(struct ty_net *n, const void *bytes, size_t len)
+{
+    pthread_mutex_lock(&n->lock);
+    for (int r = 0; r < n->o.size; r++) {
+        struct lane *small[] = { &n->peers[r].out[TY_NET_LANES], &n->peers[r].in[TY_NET_LANES] };
+
+        for (int i = 0; i < 2 && peer_end(&n->peers[r]) == PEER_FINE; i++)
+            if (lane_state(small[i]) == LANE_OPEN && !small[i]->bye &&
+                ty_net_enqueue(small[i], TY_NET_TAG_NOTICE, bytes, len) == 0)
+                ty_net_flush(n, small[i]);
+    }
+    pthread_mutex_unlock(&n->lock);
+}
+
 /* The letters of p have been looked at. */
 static void seen(struct ty_net *n, struct peer *p)
 {

@@ -99,6 +99,8 @@ void ty_net_wake(struct ty_net *n);
 /* Queue at most TY_NET_SMALL_BYTES to `rank`; the net's thread sends what the socket does not take at once, and opens the lane.
  * Messages to one rank arrive in order.  -ENOBUFS: TY_NET_OUTBOX is full; -EMSGSIZE; -ECONNRESET, -ESHUTDOWN, -EINVAL as above. */
 int ty_net_post(struct ty_net *n, int rank, uint64_t tag, const void *bytes, size_t len);
+/* A notice to every rank that there is a small lane with, whichever of the two opened it: it comes before our goodbye. */
+void ty_net_tell(struct ty_net *n, const void *bytes, size_t len);
 /* Has the message `tag` from `rank` come?  1: it is in buf (its length in *len) and taken, the oldest of that tag; 0: not yet.
  * -EMSGSIZE: it has more than `cap` bytes, and stays.  -ECONNRESET, -ESHUTDOWN: it has not come and will not. */
 int ty_net_check(struct ty_net *n, int rank, uint64_t tag, void *buf, size_t cap, size_t *len);

@@ -46,7 +46,8 @@ struct lane {
     size_t in_len;
     unsigned char *q;
     size_t q_at, q_len;
-    bool bye; /* goodbye is the last in q */
+    bool bye;       /* goodbye is the last in q */
+    bool heard_bye; /* out: the other end has said it here, and will say it on its own lane too */
 };
 
 /* A small message that nobody has taken. */

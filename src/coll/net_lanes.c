@@ -202,8 +202,11 @@ static const char *deliver(struct ty_net *n, struct peer *p, const struct ty_lan
     l->rank = (int)(p - n->peers);
     memcpy(l->bytes, m->bytes, m->len);
     if (m->tag == TY_NET_TAG_NOTICE) {
-        l->next = n->notices;
-        n->notices = l;
+        struct letter **end = &n->notices;
+
+        while (*end)
+            end = &(*end)->next;
+        *end = l;
         return NULL;
     }
     *p->inbox_end = l;
@@ -232,8 +235,10 @@ static void parse_small(struct ty_net *n, struct lane *l)
 
         if (used == -EAGAIN)
             break;
-        if (used < 0 || (l->out && m.tag != TY_LANE_GOODBYE))
+        if (used < 0 || (l->out && m.tag != TY_LANE_GOODBYE && m.tag != TY_NET_TAG_NOTICE))
             why = "it sent what is no message";
+        else if (m.tag == TY_LANE_GOODBYE && l->out && lane_state(&p->in[l->index]) == LANE_OPEN)
+            l->heard_bye = true; /* the one that it says there comes after all that it has posted */
         else if (m.tag == TY_LANE_GOODBYE)
             ty_net_end_peer(n, l->rank, PEER_LEFT, "it has said goodbye");
         else
@@ -270,6 +275,8 @@ static void read_small(struct ty_net *n, struct lane *l)
             l->in_len += (size_t)k;
             atomic_fetch_add_explicit(&n->received, (uint64_t)k, memory_order_relaxed);
             parse_small(n, l);
+        } else if (k == 0 && l->heard_bye) {
+            return;
         } else if (k == 0) {
             end_of_small(n, l, 0);
         } else if (errno == EAGAIN) {
@@ -305,6 +312,8 @@ void ty_net_opened(struct ty_net *n, struct lane *l)
             ty_net_shake(n, &n->peers[l->rank].out[k]);
     if (n->stopping)
         say_goodbye(n, l);
+    if (n->stopping && l->out && lane_state(&n->peers[l->rank].in[TY_NET_LANES]) == LANE_OPEN)
+        say_goodbye(n, &n->peers[l->rank].in[TY_NET_LANES]);
     read_small(n, l);
 }
 
@@ -345,9 +354,19 @@ static void handle(struct ty_net *n, const struct epoll_event *e)
     }
 }
 
-/* Tell what the batch of events has brought, without the lock. */
+/* Tell what the batch of events has brought, without the lock.  Notices first: they may say why a rank then left. */
 static void tell(struct ty_net *n)
 {
+    while (n->notices) {
+        struct letter *l = n->notices;
+
+        n->notices = l->next;
+        pthread_mutex_unlock(&n->lock);
+        if (n->o.notice)
+            n->o.notice(n->o.ctx, l->rank, l->bytes, l->len);
+        free(l);
+        pthread_mutex_lock(&n->lock);
+    }
     for (int r = 0; n->untold > 0 && r < n->o.size; r++) {
         struct peer *p = &n->peers[r];
         int end = peer_end(p);
@@ -363,16 +382,6 @@ static void tell(struct ty_net *n)
             n->o.lost(n->o.ctx, r, p->why);
         if (end == PEER_LEFT && n->o.left)
             n->o.left(n->o.ctx, r);
-        pthread_mutex_lock(&n->lock);
-    }
-    while (n->notices) {
-        struct letter *l = n->notices;
-
-        n->notices = l->next;
-        pthread_mutex_unlock(&n->lock);
-        if (n->o.notice)
-            n->o.notice(n->o.ctx, l->rank, l->bytes, l->len);
-        free(l);
         pthread_mutex_lock(&n->lock);
     }
     if (!n->fire)
@@ -404,7 +413,10 @@ static void begin_leaving(struct ty_net *n, int64_t now)
             ty_net_abandon(n, &p->out[TY_NET_LANES]);
         if (lane_state(&p->out[TY_NET_LANES]) == LANE_OPEN)
             say_goodbye(n, &p->out[TY_NET_LANES]);
-        if (lane_state(&p->in[TY_NET_LANES]) == LANE_OPEN)
+        /* Not while there is something to say on a lane of ours that is being opened. */
+        if (lane_state(&p->in[TY_NET_LANES]) == LANE_OPEN &&
+            (lane_state(&p->out[TY_NET_LANES]) == LANE_NONE ||
+             lane_state(&p->out[TY_NET_LANES]) >= LANE_OPEN))
             say_goodbye(n, &p->in[TY_NET_LANES]);
     }
 }

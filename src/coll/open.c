@@ -491,6 +491,8 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
     if (r < 0)
         ty_error_set(err, r, "cannot start to look for late ranks: %s", strerror(-r));
     if (r == 0)
+        r = ty_engine_meet(c, o->start_timeout_s * 1000, err);
+    if (r == 0)
         r = ty_tune(c, err);
     if (r == 0 && o->timeline && *o->timeline && strcmp(o->timeline, "DYNAMIC") != 0)
         r = ty_coll_timeline_start(c, o->timeline, o->timeline_cycles, err);
