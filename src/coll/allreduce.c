@@ -368,8 +368,9 @@ static int spread_slices(struct piece *p)
 
         n = window_of(p, at);
         my_slice(p, n, &a, &b);
-        memcpy(ty_chan_slot(ch, ch->lme, w) + (size_t)a * size, p->sum + done,
-               (size_t)(b - a) * size);
+        if (a < b)
+            memcpy(ty_chan_slot(ch, ch->lme, w) + (size_t)a * size, p->sum + done,
+                   (size_t)(b - a) * size);
         done += (size_t)(b - a) * size;
         e = ty_chan_barrier(ch);
         for (int i = 0; e == 0 && i < ch->rails; i++) {

@@ -363,10 +363,10 @@ static void describe(struct ty_coll *c, const struct ty_req *r, int64_t waits_us
     add_text(t, piece);
     snprintf(piece, sizeof piece, " (%lld s; missing: %s",
              (long long)((waits_us + 500000) / 1000000),
-             n > 1         ? "ranks"
-             : n == 1      ? "rank"
+             n > 1        ? "ranks"
+             : n == 1     ? "rank"
              : r->ch->net ? "ranks of other nodes"
-                           : "none any more");
+                          : "none any more");
     add_text(t, piece);
     for (int i = 0; i < n; i++) {
         snprintf(piece, sizeof piece, "%s%d", i ? ", " : " ", ranks[i]);
