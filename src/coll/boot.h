@@ -32,7 +32,8 @@ void ty_boot_forked(const struct ty_coll_boot *b);
 
 /* The three kinds. */
 int ty_boot_alone(struct ty_coll_boot *ret, struct ty_error *err);
-/* -ENOENT: no PMIx here.  After a fence has timed out, close. */
+/* -ENOENT: no PMIx here.  After a fence has timed out, close.  The library is held until the process ends by exit(): one that
+ * ends by _exit() is reported by mpirun as an abnormal end. */
 int ty_boot_pmix(const struct ty_world *w, struct ty_coll_boot *ret, struct ty_error *err);
 /* secret: any text, "" for none.  -EEXIST: this rank is there already; -EINVAL: the server's world has another size;
  * -EACCES: it has another secret; -EPROTO: who listens there is no rendezvous; -ETIMEDOUT: nobody does.

@@ -6,9 +6,11 @@
  *   pmix_main inside    MPI is used first, and ends last
  *   pmix_main after     MPI is used afterwards
  *   pmix_main missing   the last rank does not come until the others have given up and said so
+ *   pmix_main faults    each call of the library fails once (builds with fault points; else 77)
  *
  * Exit code 0, or 1 and a line on stderr; 77: no MPI library here.
  */
+#include "base/fault.h"
 #include "base/str.h"
 #include "coll/boot.h"
 #include <dlfcn.h>
@@ -201,6 +203,45 @@ static void missing(void)
     b.close(b.ctx);
 }
 
+/* ---- failures ---- */
+
+#ifdef TY_FAULTS
+static void faults(void)
+{
+    static const char *const points[] = { "pmix.dlopen", "pmix.alloc", "pmix.init", "pmix.put",
+                                          "pmix.commit", "pmix.wait",  "pmix.get" };
+
+    for (size_t i = 0; i < sizeof points / sizeof *points; i++) {
+        struct ty_coll_boot b = { 0 };
+        struct ty_error err = { 0 };
+        void *got;
+        size_t n;
+        int r;
+
+        ty_fault_arm(points[i], 1, EIO);
+        r = ty_boot_pmix(&w, &b, &err);
+        if (r == 0)
+            r = b.put(b.ctx, "address", "here", 4, &err);
+        if (r == 0)
+            r = b.fence(b.ctx, TIMEOUT_MS, &err);
+        if (r == 0)
+            r = b.get(b.ctx, w.rank, "address", &got, &n, &err);
+        CHECK(r < 0, ": %s", points[i]);
+        CHECK(err.code == r && err.text[0], ": %s: %d, '%s'", points[i], r, err.text);
+        CHECK((r == -ENOENT) == (i == 0), ": %s: %d, '%s'", points[i], r, err.text);
+        ty_fault_arm("none", 0, 0);
+        if (b.close)
+            b.close(b.ctx);
+    }
+    one_world(0);
+}
+#else
+static void faults(void)
+{
+    exit(77);
+}
+#endif
+
 int main(int argc, char **argv)
 {
     const char *mode = argc > 1 ? argv[1] : "twice";
@@ -217,6 +258,8 @@ int main(int argc, char **argv)
         two_at_once();
     } else if (strcmp(mode, "missing") == 0) {
         missing();
+    } else if (strcmp(mode, "faults") == 0) {
+        faults();
     } else {
         beside_mpi(mode);
     }
