@@ -414,6 +414,11 @@ void ty_net_wake(struct ty_net *n)
     ty_net_signal(n->wake);
 }
 
+uint64_t ty_net_moved(const struct ty_net *n)
+{
+    return atomic_load_explicit(&n->moved, memory_order_relaxed);
+}
+
 void ty_net_bytes(const struct ty_net *n, uint64_t *sent, uint64_t *received)
 {
     if (sent)

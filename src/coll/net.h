@@ -115,4 +115,6 @@ void ty_net_arm(struct ty_net *n);
 
 /* Bytes on lanes since open, frames included; either may be NULL. */
 void ty_net_bytes(const struct ty_net *n, uint64_t *sent, uint64_t *received);
+/* Those of exchanges alone, both ways: while one runs, it tells whether data still move. */
+uint64_t ty_net_moved(const struct ty_net *n);
 #endif

@@ -106,6 +106,7 @@ struct ty_net {
     struct stranger strangers[TY_NET_STRANGERS];
     int spin_fails, spin_skips; /* exchanges only */
     _Atomic uint64_t sent, received;
+    _Atomic uint64_t moved; /* both, by exchanges */
 };
 
 /* What an event of the epoll is about. */

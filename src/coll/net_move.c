@@ -194,6 +194,7 @@ static int move_stripe(struct ty_net *n, struct half *h, struct stripe *s)
         return 0;
     }
     atomic_fetch_add_explicit(counter, (uint64_t)k, memory_order_relaxed);
+    atomic_fetch_add_explicit(&n->moved, (uint64_t)k, memory_order_relaxed);
     r = account(h, s, (size_t)k);
     return r < 0 ? r : 1;
 }

@@ -15,8 +15,6 @@
 #define NOTE_US 1000000 /* who waits for longer tells the other nodes */
 #define LONG_US 1000000 /* an operation that is under way for longer keeps others waiting */
 #define NOTES_MAX 4096
-#define MOVED_BITS \
-    12 /* less than so many bits of bytes between nodes are not data, but words of the engine */
 
 /* ---- notes of other nodes ---- */
 
@@ -264,16 +262,13 @@ void ty_stall_leave(struct ty_coll *c)
 /* Since when has nothing moved in what the driver does?  As well as those who ask can tell. */
 static int64_t still_since(struct ty_coll *c, int64_t now_us)
 {
-    uint64_t sent = 0, received = 0, phase;
+    uint64_t phase = atomic_load(&ty_chan_phase(c->blocked, c->blocked->lme)->phase),
+             bytes = c->net ? ty_net_moved(c->net) : 0;
 
-    phase = atomic_load(&ty_chan_phase(c->blocked, c->blocked->lme)->phase);
-    if (c->net)
-        ty_net_bytes(c->net, &sent, &received);
-    sent = (sent + received) >> MOVED_BITS;
-    if (c->moved.runs != c->moved.seen_runs || phase != c->moved.phase || sent != c->moved.bytes) {
+    if (c->moved.runs != c->moved.seen_runs || phase != c->moved.phase || bytes != c->moved.bytes) {
         c->moved.seen_runs = c->moved.runs;
         c->moved.phase = phase;
-        c->moved.bytes = sent;
+        c->moved.bytes = bytes;
         c->moved.since_us = now_us;
         if (c->moved.runs != c->moved.first_runs) {
             c->moved.first_runs = c->moved.runs;
@@ -435,6 +430,9 @@ static void send_note(struct ty_coll *c, const struct ty_req *r)
         if (!missing)
             return;
     }
+    if (memcmp(&note, c->stall->note, sizeof note) == 0)
+        return;
+    memcpy(c->stall->note, &note, sizeof note);
     for (int k = 0; k < ch->nnodes; k++)
         if (k != ch->my_node)
             ty_net_post(c->net, ch->leader[k], TY_NET_TAG_NOTICE, &note, sizeof note);

@@ -14,20 +14,22 @@
 #define TY_COLL_STALL_H
 #include "coll/engine.h"
 
+/* A notice of this length is one of ours; anything may be in it. */
+#define TY_NOTE_BYTES 232
+
 struct ty_stall {
     pthread_t thread;
     pthread_cond_t wake; /* with the engine's lock, as all of this */
     bool started, stop, dormant;
     int64_t warned_us; /* when it last did */
     int *ranks;        /* [size] room for those who are missing */
+    unsigned char note[TY_NOTE_BYTES]; /* what other nodes were told last */
 };
 
 /* What other nodes' ranks have said; it has a lock of its own and outlives the engine. */
 struct ty_notes;
 struct ty_notes *ty_notes_new(void); /* NULL: no memory */
 struct ty_notes *ty_notes_free(struct ty_notes *n);
-/* A notice of this length is one of ours; anything may be in it. */
-#define TY_NOTE_BYTES 232
 void ty_notes_heard(struct ty_notes *n, const void *bytes);
 
 /* Start to look, unless neither reports nor an end are wanted.  0 or a negative errno. */
