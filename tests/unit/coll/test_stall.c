@@ -327,7 +327,8 @@ static void stopped_peer(struct world_rank *r)
                                  .name = "big",
                                  .dtype = TY_COLL_F32,
                                  .op = TY_COLL_SUM,
-                                 .prescale = 0.5, /* computed: a kernel's copy would find no memory */
+                                 .prescale =
+                                     0.5, /* computed: a kernel's copy would find no memory */
                                  .in = &b,
                                  .out = &b,
                                  .nbufs = 1 };
