@@ -322,7 +322,7 @@ static int all_committed(struct ty_chan *ch)
     r = pass_on(ch);
     if (r < 0 || reached(&line->go, ch->round))
         return r < 0 ? r : 1;
-    if (ch->lme != 0)
+    if (ch->lme != 0 || ch->my_node == ch->nnodes - 1)
         return 0;
     r = ty_net_check(ch->net, ch->leader[ch->nnodes - 1], agreement_tag(ch, STEP_GO), &byte, 1,
                      &len);

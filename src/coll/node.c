@@ -447,10 +447,9 @@ int ty_node_open(const struct ty_node_options *o, struct ty_node **ret, struct t
         if (r < 0)
             ty_error_set(err, r, "cannot start a thread: %s", strerror(-r));
         else
-            n->watching = 0;
+            n->watched = true;
     }
     if (r < 0) {
-        n->ended = 1; /* there is no thread to end */
         ty_node_free(n);
         return r;
     }
@@ -465,12 +464,13 @@ int ty_node_open(const struct ty_node_options *o, struct ty_node **ret, struct t
     return 0;
 }
 
-/* The watcher may be between its look at `stop` and its sleep: wake it until it has ended. */
-static void end_watcher(struct ty_node *n)
+void ty_node_leave(struct ty_node *n)
 {
-    if (atomic_load(&n->ended) && !atomic_load(&n->stop))
-        return; /* it was never started */
+    if (!n || !n->watched)
+        return;
+    n->watched = false;
     atomic_store(&n->stop, 1);
+    /* The watcher may be between its look at `stop` and its sleep: wake it until it has ended. */
     while (!atomic_load(&n->ended)) {
         ty_futex_wake(&n->stop, 1);
         ty_futex_wake(&n->watching, 1);
@@ -486,7 +486,7 @@ struct ty_node *ty_node_free(struct ty_node *n)
     if (!n)
         return NULL;
     if (n->base) {
-        end_watcher(n);
+        ty_node_leave(n);
         if (n->borrowed || n->me == 0) {
             /* Ranks of one process use one mapping: the last of them takes it down. */
             if (atomic_fetch_sub(&n->head->users, 1) == 1)

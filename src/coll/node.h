@@ -69,6 +69,7 @@ struct ty_node {
     int fd;          /* the memory file; -1 where the leader's mapping is used */
     bool borrowed;   /* the mapping is the leader's, of this process */
     pthread_t watcher;
+    bool watched;    /* it runs */
     _Atomic uint32_t watching, stop, ended;
     void (*lost)(void *ctx, int world, enum ty_end why); /* see below */
     void *ctx;
@@ -90,7 +91,9 @@ struct ty_node_options {
 int ty_node_listen(char name[32], struct ty_error *err);
 /* The leader (me 0) makes the memory and hands it out; the others ask for it.  Returns when all are there. */
 int ty_node_open(const struct ty_node_options *o, struct ty_node **ret, struct ty_error *err);
-/* Give up this rank's life and the mapping.  What others wait for on it fails from now on. */
+/* Give up this rank's life: the others see that it has left, and `lost` is not called any more.  NULL is fine. */
+void ty_node_leave(struct ty_node *n);
+/* The same, and give up the mapping.  What others wait for on it fails from now on. */
 struct ty_node *ty_node_free(struct ty_node *n);
 /* In a forked child: the arena becomes a private copy, the rest goes, descriptors are closed. */
 void ty_node_forked(struct ty_node *n);

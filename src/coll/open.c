@@ -419,6 +419,7 @@ static void delist(struct ty_coll *c)
 
 static void give_up(struct ty_coll *c)
 {
+    ty_node_leave(c->node); /* its thread uses the net, and the net's thread the node */
     ty_net_free(c->net);
     ty_node_free(c->node);
     ty_notes_free(c->notes);

@@ -72,7 +72,7 @@ static int new_set(struct ty_coll *c, const int *ranks, int n, struct ty_set **r
         return e;
     }
     /* The slot may have served another set: its last rounds must not be taken for ours. */
-    if (member)
+    if (member && s->id != 0)
         memset(ty_node_control(c->node, s->slot, c->node->me), 0, 2 * TY_POST_BYTES + TY_LINE);
     *ret = s;
     return 0;

@@ -17,6 +17,15 @@
 
 #define WORLD_MAX 16
 
+/* Sanitizers take their time: one in so many of the many cases is enough there. */
+#if defined(__SANITIZE_THREAD__)
+#define WORLD_THIN 12
+#elif defined(__SANITIZE_ADDRESS__)
+#define WORLD_THIN 4
+#else
+#define WORLD_THIN 1
+#endif
+
 struct world_table;
 struct world;
 
