@@ -54,6 +54,17 @@ void *ty_arena_take(struct ty_arena *a, size_t n)
         memset(a->base + p->at, 0, n);
         return a->base + p->at;
     }
+    if (a->pieces && !a->piece[a->pieces - 1].used) { /* the last one and what is behind it */
+        struct ty_piece *last = &a->piece[a->pieces - 1];
+
+        if (n > a->size - last->at)
+            return NULL;
+        memset(a->base + last->at, 0, last->n);
+        last->n = n;
+        last->used = true;
+        a->fresh = last->at + n;
+        return a->base + last->at;
+    }
     if (n > a->size - a->fresh || !insert(a, a->pieces, (struct ty_piece){ a->fresh, n, true }))
         return NULL;
     a->fresh += n;

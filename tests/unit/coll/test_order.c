@@ -27,12 +27,14 @@ struct op {
     int64_t splits[WORLD_MAX], handle;
 };
 
-static const enum ty_coll_kind kinds[] = { TY_COLL_ALLREDUCE, TY_COLL_ALLREDUCE,     TY_COLL_ALLREDUCE, TY_COLL_BROADCAST,
-                                           TY_COLL_ALLGATHER, TY_COLL_REDUCESCATTER, TY_COLL_ALLTOALL,  TY_COLL_BARRIER };
+static const enum ty_coll_kind kinds[] = { TY_COLL_ALLREDUCE, TY_COLL_ALLREDUCE,
+                                           TY_COLL_ALLREDUCE, TY_COLL_BROADCAST,
+                                           TY_COLL_ALLGATHER, TY_COLL_REDUCESCATTER,
+                                           TY_COLL_ALLTOALL,  TY_COLL_BARRIER };
 
 /* Operation i of a step, of ranks r->rank's view.  sets[k]: which sets there are; bit i of members[k]. */
-static void make_op(struct op *o, struct world_rank *r, uint64_t seed, int i, int step, const int *sets,
-                    const unsigned *members, int nsets)
+static void make_op(struct op *o, struct world_rank *r, uint64_t seed, int i, int step,
+                    const int *sets, const unsigned *members, int nsets)
 {
     uint64_t x = mix(seed + (uint64_t)i * 77);
     int which = (int)(x % (uint64_t)nsets);
@@ -47,7 +49,8 @@ static void make_op(struct op *o, struct world_rank *r, uint64_t seed, int i, in
         if (members[which] >> k & 1)
             o->ranks[o->n++] = k;
     o->member = members[which] >> r->rank & 1;
-    o->count = (int64_t)(x >> 20 & 7) == 0 ? (int64_t)(x >> 24 & 0x3ffff) : (int64_t)(x >> 24 & 0x1ff);
+    o->count =
+        (int64_t)(x >> 20 & 7) == 0 ? (int64_t)(x >> 24 & 0x3ffff) : (int64_t)(x >> 24 & 0x1ff);
     o->count = (o->count / o->n + 1) * o->n;
     o->root = o->ranks[(x >> 44) % (uint64_t)o->n];
     o->arena = (x >> 50 & 1) && o->kind == TY_COLL_ALLREDUCE;
@@ -103,7 +106,8 @@ static void check_data(struct op *o, const struct ty_coll_result *ret)
     int64_t each = o->count / o->n, me = place_of(o);
 
     for (int64_t k = 0; k < o->count; k += 1 + o->count / 200) {
-        double slack, want = reduced(o->dtype, TY_COLL_SUM, o->seed, o->ranks, o->n, k, 1, 1, &slack);
+        double slack,
+            want = reduced(o->dtype, TY_COLL_SUM, o->seed, o->ranks, o->n, k, 1, 1, &slack);
 
         if (o->kind == TY_COLL_ALLREDUCE)
             CHECK(fabs(load(o->dtype, o->buf.data, k) - want) <= slack);
@@ -113,9 +117,11 @@ static void check_data(struct op *o, const struct ty_coll_result *ret)
             CHECK(load(o->dtype, o->buf.data, k) == value(o->dtype, o->seed, o->root, k));
         for (int i = 0; i < o->n; i++) {
             if (o->kind == TY_COLL_ALLGATHER)
-                CHECK(load(o->dtype, ret->data[0], i * o->count + k) == value(o->dtype, o->seed, o->ranks[i], k));
+                CHECK(load(o->dtype, ret->data[0], i * o->count + k) ==
+                      value(o->dtype, o->seed, o->ranks[i], k));
             if (o->kind == TY_COLL_ALLTOALL && k < each)
-                CHECK(load(o->dtype, ret->data[0], i * each + k) == value(o->dtype, o->seed, o->ranks[i], me * each + k));
+                CHECK(load(o->dtype, ret->data[0], i * each + k) ==
+                      value(o->dtype, o->seed, o->ranks[i], me * each + k));
         }
     }
 }
@@ -143,8 +149,8 @@ static void end_op(struct op *o)
     e = ty_coll_wait(r->c, o->handle, &ret, &err);
 ended:
     if (e != (o->wrong ? -EPROTO : 0)) {
-        fprintf(stderr, "%s '%s' of set %d, %lld elements: %d %s\n", ty_coll_kind_name(o->kind), o->name, o->set,
-                (long long)o->count, e, e < 0 ? err.text : "");
+        fprintf(stderr, "%s '%s' of set %d, %lld elements: %d %s\n", ty_coll_kind_name(o->kind),
+                o->name, o->set, (long long)o->count, e, e < 0 ? err.text : "");
         CHECK(e == (o->wrong ? -EPROTO : 0));
     }
     CHECK(!o->wrong || strstr(err.text, "mismatched"));
@@ -198,8 +204,8 @@ static void *part(void *arg)
     return NULL;
 }
 
-static void step(struct world_rank *r, uint64_t seed, int k, const int *sets, const unsigned *members, int nsets, int threads,
-                 bool mistakes)
+static void step(struct world_rank *r, uint64_t seed, int k, const int *sets,
+                 const unsigned *members, int nsets, int threads, bool mistakes)
 {
     static _Thread_local struct op ops[OPS];
     struct part parts[3] = { { .n = 0 } };
@@ -300,9 +306,13 @@ static void random_orders(void **state)
 {
     (void)state;
     for (uint64_t k = 0; k < (WORLD_THIN > 1 ? 4 : 12); k++)
-        world_threads(&(struct world){ .size = 1 + (int)(k % 4), .seed = first_seed() + k }, orders);
+        world_threads(&(struct world){ .size = 1 + (int)(k % 4), .seed = first_seed() + k },
+                      orders);
     for (uint64_t k = 0; k < (WORLD_THIN > 1 ? 2 : 8); k++)
-        world_threads(&(struct world){ .size = 3 + (int)(k / 4 % 2), .seed = first_seed() + k, .node = nodes[k % 4] }, orders);
+        world_threads(&(struct world){ .size = 3 + (int)(k / 4 % 2),
+                                       .seed = first_seed() + k,
+                                       .node = nodes[k % 4] },
+                      orders);
 }
 
 /* ---- unnamed ---- */
@@ -343,7 +353,9 @@ static void unnamed(void **state)
 {
     (void)state;
     for (uint64_t k = 0; k < 6; k++)
-        world_threads(&(struct world){ .size = 2 + (int)(k % 3), .seed = first_seed() + k, .node = k < 3 ? NULL : nodes[0] },
+        world_threads(&(struct world){ .size = 2 + (int)(k % 3),
+                                       .seed = first_seed() + k,
+                                       .node = k < 3 ? NULL : nodes[0] },
                       unnamed_orders);
 }
 
@@ -364,8 +376,11 @@ static void joins(struct world_rank *r)
         }
         for (int k = 0; k < batches[r->rank]; k++) {
             float one = 1, few[3000];
-            struct ty_coll_buf b[2] = { { .data = &one, .count = 1 }, { .data = few, .count = 3000 } };
-            struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .nbufs = 1 };
+            struct ty_coll_buf b[2] = { { .data = &one, .count = 1 },
+                                        { .data = few, .count = 3000 } };
+            struct ty_coll_call call = {
+                .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .nbufs = 1
+            };
             struct ty_error err = { 0 };
             int64_t h[2];
             int here = 0;
@@ -391,9 +406,12 @@ static void joins(struct world_rank *r)
         {
             int32_t low = last, high = last;
             struct ty_coll_buf a = { .data = &low, .count = 1 }, b = { .data = &high, .count = 1 };
-            struct ty_coll_call call = {
-                .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I32, .op = TY_COLL_MIN, .in = &a, .out = &a, .nbufs = 1
-            };
+            struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                         .dtype = TY_COLL_I32,
+                                         .op = TY_COLL_MIN,
+                                         .in = &a,
+                                         .out = &a,
+                                         .nbufs = 1 };
 
             CHECK(ty_coll_do(r->c, &call, NULL, NULL) == 0);
             call.in = call.out = &b;
@@ -408,7 +426,9 @@ static void random_joins(void **state)
 {
     (void)state;
     for (uint64_t k = 0; k < 8; k++)
-        world_threads(&(struct world){ .size = 1 + (int)(k % 4), .seed = first_seed() + k, .node = k < 4 ? NULL : nodes[1] },
+        world_threads(&(struct world){ .size = 1 + (int)(k % 4),
+                                       .seed = first_seed() + k,
+                                       .node = k < 4 ? NULL : nodes[1] },
                       joins);
 }
 
@@ -418,9 +438,12 @@ static void forbidden_with_join(struct world_rank *r)
     struct ty_coll_call join = { .kind = TY_COLL_JOIN };
     float x = 1;
     struct ty_coll_buf b = { .data = &x, .count = 1 };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_BROADCAST, .name = "b", .dtype = TY_COLL_F32, .in = &b, .out = &b, .nbufs = 1
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_BROADCAST,
+                                 .name = "b",
+                                 .dtype = TY_COLL_F32,
+                                 .in = &b,
+                                 .out = &b,
+                                 .nbufs = 1 };
     struct ty_error err = { 0 };
 
     if (r->rank != 1) {
@@ -444,12 +467,19 @@ static void two_kinds(struct world_rank *r)
 {
     float x[2] = { 1, 2 };
     struct ty_coll_buf a = { .data = &x[0], .count = 1 }, b = { .data = &x[1], .count = 1 };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .name = "x", .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .in = &a, .out = &a, .nbufs = 1
-    };
-    struct ty_coll_call other = {
-        .kind = TY_COLL_BROADCAST, .name = "x", .dtype = TY_COLL_F32, .in = &b, .out = &b, .nbufs = 1
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .name = "x",
+                                 .dtype = TY_COLL_F32,
+                                 .op = TY_COLL_SUM,
+                                 .in = &a,
+                                 .out = &a,
+                                 .nbufs = 1 };
+    struct ty_coll_call other = { .kind = TY_COLL_BROADCAST,
+                                  .name = "x",
+                                  .dtype = TY_COLL_F32,
+                                  .in = &b,
+                                  .out = &b,
+                                  .nbufs = 1 };
     struct ty_error err = { 0 };
 
     if (r->rank == 0) {
@@ -505,9 +535,13 @@ static void nobody_waits(struct world_rank *r)
         for (int i = 0; i < 64; i++) {
             char name[16];
             struct ty_coll_buf b = { .data = &x[i], .count = 1 };
-            struct ty_coll_call call = {
-                .kind = TY_COLL_ALLREDUCE, .name = name, .dtype = TY_COLL_F32, .op = TY_COLL_MAX, .in = &b, .out = &b, .nbufs = 1
-            };
+            struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                         .name = name,
+                                         .dtype = TY_COLL_F32,
+                                         .op = TY_COLL_MAX,
+                                         .in = &b,
+                                         .out = &b,
+                                         .nbufs = 1 };
 
             snprintf(name, sizeof name, "%d", i);
             h[i] = ty_coll_submit(r->c, &call, &err);
@@ -518,7 +552,8 @@ static void nobody_waits(struct world_rank *r)
             while (ty_coll_poll(r->c, h[i]) == 0)
                 usleep(50);
         for (int i = 0; i < 64; i++)
-            CHECK(i == (int)(mix(r->seed + (uint64_t)k) % 64) || ty_coll_wait(r->c, h[i], NULL, &err) == 0);
+            CHECK(i == (int)(mix(r->seed + (uint64_t)k) % 64) ||
+                  ty_coll_wait(r->c, h[i], NULL, &err) == 0);
     }
 }
 
@@ -545,9 +580,13 @@ static void two_at_once(struct world_rank *r)
     struct world_rank a = *r, b = *r;
     float x = 1, y = 2;
     struct ty_coll_buf p = { .data = &x, .count = 1 }, q = { .data = &y, .count = 1 };
-    struct ty_coll_call call = {
-        .kind = TY_COLL_ALLREDUCE, .name = "x", .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .in = &p, .out = &p, .nbufs = 1
-    };
+    struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
+                                 .name = "x",
+                                 .dtype = TY_COLL_F32,
+                                 .op = TY_COLL_SUM,
+                                 .in = &p,
+                                 .out = &p,
+                                 .nbufs = 1 };
     int64_t h;
 
     a.c = world_open(r, 0);
@@ -572,14 +611,20 @@ static void worlds(void **state)
 {
     (void)state;
     world_threads(&(struct world){ .size = 2, .seed = first_seed(), .manual = true }, again);
-    world_threads(&(struct world){ .size = 3, .seed = first_seed() + 1, .manual = true, .node = nodes[0] }, again);
-    world_threads(&(struct world){ .size = 2, .seed = first_seed() + 2, .manual = true }, two_at_once);
-    world_threads(&(struct world){ .size = 3, .seed = first_seed() + 3, .manual = true, .node = nodes[0] }, two_at_once);
+    world_threads(
+        &(struct world){ .size = 3, .seed = first_seed() + 1, .manual = true, .node = nodes[0] },
+        again);
+    world_threads(&(struct world){ .size = 2, .seed = first_seed() + 2, .manual = true },
+                  two_at_once);
+    world_threads(
+        &(struct world){ .size = 3, .seed = first_seed() + 3, .manual = true, .node = nodes[0] },
+        two_at_once);
 }
 
 static void two_jobs(void **state)
 {
-    struct world a = { .size = 3, .seed = first_seed() + 50 }, b = { .size = 2, .seed = first_seed() + 51 };
+    struct world a = { .size = 3, .seed = first_seed() + 50 },
+                 b = { .size = 2, .seed = first_seed() + 51 };
 
     (void)state;
     world_fork(&a, orders);
@@ -591,8 +636,9 @@ static void two_jobs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_orders), cmocka_unit_test(unnamed), cmocka_unit_test(random_joins),
-        cmocka_unit_test(join_forbids),  cmocka_unit_test(one_name), cmocka_unit_test(engine_thread),
+        cmocka_unit_test(random_orders), cmocka_unit_test(unnamed),
+        cmocka_unit_test(random_joins),  cmocka_unit_test(join_forbids),
+        cmocka_unit_test(one_name),      cmocka_unit_test(engine_thread),
         cmocka_unit_test(worlds),        cmocka_unit_test(two_jobs),
     };
 
