@@ -43,27 +43,12 @@ static enum ty_coll_op op_of(const struct ty_req *r)
     return r->op == TY_COLL_AVERAGE ? TY_COLL_SUM : r->op;
 }
 
-void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst,
-                    const void **src, int nsrc, size_t n, double factor)
-{
-    while (nsrc > TY_REDUCE_RANKS) {
-        void *sum = dst[0];
-
-        ty_reduce_all(t, op, &sum, 1, src, TY_REDUCE_RANKS, n, 1, false);
-        src += TY_REDUCE_RANKS - 1;
-        nsrc -= TY_REDUCE_RANKS - 1;
-        src[0] = sum;
-    }
-    ty_reduce_all(t, op, dst, ndst < TY_REDUCE_RANKS ? ndst : TY_REDUCE_RANKS, src, nsrc, n, factor,
-                  false);
-    for (int i = TY_REDUCE_RANKS; i < ndst; i++)
-        memcpy(dst[i], dst[0], n * ty_coll_dtype_size(t));
-}
+_Static_assert(TY_NODE_RANKS <= TY_REDUCE_RANKS, "all ranks of a node at once");
 
 static void reduce_many(const struct ty_req *r, void *const *dst, int ndst, const void **src,
                         int nsrc, size_t n, double factor)
 {
-    ty_reduce_many(r->dtype, op_of(r), dst, ndst, src, nsrc, n, factor);
+    ty_reduce_all(r->dtype, op_of(r), dst, ndst, src, nsrc, n, factor, false);
 }
 
 /* ---- inline ---- */

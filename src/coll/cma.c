@@ -89,8 +89,8 @@ static int reduce_piece(struct ty_chan *ch, const struct ty_req *r, const struct
         ty_scale(r->dtype, piece, r->load_scale == 1 ? 0 : (size_t)n, r->load_scale);
         src[l] = piece;
     }
-    ty_reduce_many(r->dtype, average ? TY_COLL_SUM : r->op, dst, 1, src, ch->nlocal, (size_t)n,
-                   ty_average(r->dtype, r->op, r->postscale, ch->n));
+    ty_reduce_all(r->dtype, average ? TY_COLL_SUM : r->op, dst, 1, src, ch->nlocal, (size_t)n,
+                  ty_average(r->dtype, r->op, r->postscale, ch->n), false);
     return 0;
 }
 

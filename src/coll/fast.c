@@ -76,8 +76,8 @@ static void reduce(struct ty_coll *c, struct ty_chan *ch, const struct ty_coll_c
 
     for (int l = 0; l < ch->nlocal; l++)
         src[l] = ty_chan_post(ch, l, ch->round)->payload;
-    ty_reduce_many(call->dtype, average ? TY_COLL_SUM : call->op, dst, 1, src, ch->nlocal,
-                   (size_t)call->in->count, ty_average(call->dtype, call->op, factor, ch->n));
+    ty_reduce_all(call->dtype, average ? TY_COLL_SUM : call->op, dst, 1, src, ch->nlocal,
+                  (size_t)call->in->count, ty_average(call->dtype, call->op, factor, ch->n), false);
     c->stats.ops++;
     c->stats.bytes += (uint64_t)call->in->count * ty_coll_dtype_size(call->dtype);
     c->stats.path_ops[TY_PATH_INLINE]++;

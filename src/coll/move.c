@@ -213,7 +213,7 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
 
             for (int l = 0; l < ch->nlocal; l++)
                 src[l] = ty_chan_slot(ch, l, w) + (size_t)(ch->me * part) * r->size;
-            ty_reduce_many(r->dtype, TY_COLL_SUM, dst, 1, src, ch->nlocal, (size_t)n, factor);
+            ty_reduce_all(r->dtype, TY_COLL_SUM, dst, 1, src, ch->nlocal, (size_t)n, factor, false);
         }
     }
     return e;

@@ -29,10 +29,6 @@ enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
  * integers are cut: 49 * (1 / 49.) must not become 0. */
 double ty_average(enum ty_coll_dtype t, enum ty_coll_op op, double postscale, int n);
 
-/* ty_reduce_all for any number of sources and destinations; src[] is used up. */
-void ty_reduce_many(enum ty_coll_dtype t, enum ty_coll_op op, void *const *dst, int ndst, const void **src, int nsrc, size_t n,
-                    double factor);
-
 /* Where the share of owner `i` of `owners` begins in `count` elements of `size` bytes: at whole lines. */
 int64_t ty_share(int64_t count, size_t size, int i, int owners);
 

@@ -11,7 +11,7 @@
 #define TY_COLL_REDUCE_H
 #include <trainyard/coll.h>
 
-#define TY_REDUCE_RANKS 64 /* most sources of ty_reduce_all at once */
+#define TY_REDUCE_RANKS 256 /* most sources of ty_reduce_all */
 
 /* dst[i] = dst[i] op src[i] for n elements.  op: SUM (AVERAGE and ADASUM are the same here), MIN, MAX, PRODUCT. */
 void ty_reduce(enum ty_coll_dtype t, enum ty_coll_op op, void *dst, const void *src, size_t n);

@@ -229,7 +229,7 @@ static void test_every_length(void **state)
 /* Blocks, groups of sources, lines that are streamed whole. */
 static void test_long_and_many(void **state)
 {
-    static const int counts[] = { 2, 8, 9, 16, 17, 64 };
+    static const int counts[] = { 2, 8, 9, 16, 65, TY_REDUCE_RANKS };
     uint64_t seed = 2;
 
     (void)state;
@@ -249,6 +249,28 @@ static void test_long_and_many(void **state)
                 r.shift[j] = i % 5 == 0 ? tests_random(&seed) % 64 : tests_random(&seed) % 4 * size;
             trial_compare(&r, &seed);
         }
+}
+
+/* The result goes over any of the sources, however far behind it stands. */
+static void test_over_a_source(void **state)
+{
+    enum { SRC = TY_REDUCE_RANKS, N = 700 };
+    static int32_t v[SRC][N], want[N];
+
+    (void)state;
+    for (int over = 0; over < SRC; over += 51) {
+        const void *src[SRC];
+        void *dst = v[over];
+
+        memset(want, 0, sizeof want);
+        for (int i = 0; i < SRC; i++) {
+            src[i] = v[i];
+            for (int j = 0; j < N; j++)
+                want[j] += v[i][j] = i * 1000 + j;
+        }
+        ty_reduce_all(TY_COLL_I32, TY_COLL_SUM, &dst, 1, src, SRC, N, 1, false);
+        assert_memory_equal(v[over], want, sizeof want);
+    }
 }
 
 /* The arithmetic of each type, by hand. */
@@ -662,6 +684,7 @@ int main(void)
         cmocka_unit_test(test_nan_stays),
         cmocka_unit_test(test_every_length),
         cmocka_unit_test(test_long_and_many),
+        cmocka_unit_test(test_over_a_source),
         cmocka_unit_test(test_every_half),
         cmocka_unit_test(test_every_rounding),
         cmocka_unit_test(test_integers_by_a_factor),
