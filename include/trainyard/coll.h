@@ -106,14 +106,23 @@ struct ty_coll_call {
     enum ty_coll_op op;
     double prescale, postscale; /* 0 counts as 1; applied before and after the reduction */
     int root;                   /* broadcast: a rank of the world */
-    int device;                 /* -1 (or 0 with zero-initialised calls on CPU) memory of this host; see coll_cuda.h */
+    int device;                 /* 0 or -1: memory of this host; TY_COLL_GPU(i): of CUDA's device i, see "GPUs" below */
     int nbufs;                  /* more than one: a group, submitted and finished as one */
     const struct ty_coll_buf *in;
     const struct ty_coll_buf *out; /* allreduce, broadcast, reducescatter: may be equal to in; else not read (see result) */
     const int64_t *splits; /* alltoall: rows of dimension 0 for each rank of the set; NULL: even */
     const int *ranks;      /* set_add: ranks of the world, any order */
     int nranks;
+    void *ready;           /* with a GPU: a cudaEvent_t after which the tensors may be read and written; see "GPUs" */
 };
+
+/* GPUs.  `device` says where the tensors of a call are, all of them, in and out; every rank gives a GPU or none does (-EPROTO).
+ * The CUDA runtime and NCCL are looked for when the first such call is submitted: -ENOTSUP when there is no CUDA, -EINVAL for
+ * a GPU that this process does not see.  What must be finished before the engine touches the tensors stands before the event
+ * `ready` in its stream; the event lives until the operation's end.  NULL: all work on them has ended.  When the end is
+ * reported, the tensors are complete: any stream may use them at once.
+ * What allgather and alltoall make lies in device memory (of cudaMalloc), and ty_coll_result.device says where. */
+#define TY_COLL_GPU(i) ((i) + 1)
 
 /* What an operation gives back, apart from out[]. */
 struct ty_coll_result {
@@ -121,6 +130,8 @@ struct ty_coll_result {
     int64_t *rows;      /* allgather: rows of each rank, buffer after buffer; alltoall: rows received from each rank */
     int nrows;          /* entries of rows */
     int value;          /* join: the rank that joined last; set_add: the id of the new set */
+    int device;         /* 0: data[] is memory of this host; TY_COLL_GPU(i): of that GPU, not malloc'ed */
+    int (*device_free)(void *data); /* then: cudaFree, for each block */
 };
 TY_COLL_PUBLIC void ty_coll_result_done(struct ty_coll_result *r); /* frees what is in it */
 
@@ -169,6 +180,9 @@ struct ty_coll_options {
     /* Told of what a person should look at (a late rank, a slow path): one line, no newline.  NULL: stderr. */
     void (*warn)(void *ctx, const char *line);
     void *warn_ctx;
+    /* Where the CUDA runtime and NCCL may be, beside what is loaded and what the system finds: folders and files with ':'
+     * between them, for example lib/ of an installed torch.  TRAINYARD_COLL_CUDA_PATH */
+    const char *cuda_path;
 };
 
 /* Join the world.  Waits for every rank, `start_timeout_s` at most, then names who is missing (-ETIMEDOUT). */
@@ -183,6 +197,14 @@ TY_COLL_PUBLIC int ty_coll_local_size(const struct ty_coll *c);
 TY_COLL_PUBLIC int ty_coll_cross_rank(const struct ty_coll *c); /* among the ranks with this local rank */
 TY_COLL_PUBLIC int ty_coll_cross_size(const struct ty_coll *c);
 TY_COLL_PUBLIC bool ty_coll_homogeneous(const struct ty_coll *c); /* every node has as many ranks */
+
+/* ---- GPUs ---- */
+
+/* Can this context take tensors on GPUs?  0, or -ENOTSUP with the reason.  Opens the CUDA runtime when it is not yet. */
+TY_COLL_PUBLIC int ty_coll_gpu_ready(struct ty_coll *c, struct ty_error *err);
+/* Can the libraries be opened, GPU or not?  0 or -ENOENT with what was tried.  cuda_path: as in the options. */
+TY_COLL_PUBLIC int ty_coll_cuda_found(const char *cuda_path, struct ty_error *err);
+TY_COLL_PUBLIC int ty_coll_nccl_found(const char *cuda_path, int *version, struct ty_error *err); /* 22105 */
 
 /* ---- process sets ---- */
 

@@ -7,6 +7,7 @@
 #include "coll/chan.h"
 #include "base/clock.h"
 #include "base/fault.h"
+#include "coll/nccl.h"
 #include "coll/net.h"
 #include <errno.h>
 #include <sched.h>
@@ -126,6 +127,7 @@ struct ty_chan *ty_chan_free(struct ty_chan *ch)
     free(ch->batch);
     free(ch->joined_at);
     free(ch->scratch);
+    ty_comm_free(ch->comm);
     ty_map_done(&ch->by_digest);
     ty_map_done(&ch->by_name);
     ty_map_done(&ch->next);

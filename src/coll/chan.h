@@ -23,6 +23,7 @@
 #include "coll/req.h"
 #include <trainyard/coll.h>
 
+struct ty_comm;
 struct ty_net;
 struct ty_select;
 
@@ -97,6 +98,8 @@ struct ty_chan {
     bool fresh;     /* something was submitted since */
     void *scratch;  /* of the exchanges between nodes */
     size_t scratch_bytes;
+    struct ty_comm *comm; /* NCCL's, of the driver; NULL: GPUs' tensors go through the host */
+    bool comm_settled;    /* the members have agreed which */
 
     /* operations: under the engine's lock */
     struct ty_req *oldest, *youngest;

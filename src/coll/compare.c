@@ -77,6 +77,7 @@ static int make_zeros(struct ty_chan *ch, const struct ty_entry *e, struct ty_re
                                  .op = e->op,
                                  .prescale = e->prescale,
                                  .postscale = e->postscale,
+                                 .device = e->device ? TY_COLL_GPU(0) : 0,
                                  .nbufs = e->nsegs };
     struct ty_coll_buf *buf = calloc((size_t)e->nsegs + 1, sizeof *buf);
     struct ty_req *r = FAULT("compare.alloc", NULL, calloc(1, sizeof *r));

@@ -235,7 +235,7 @@ void ty_engine_end_by_failure(struct ty_coll *c, int code)
     bool by_others = code == -ECONNRESET || code == -ECANCELED || code == -ESHUTDOWN ||
                      code == -EPIPE || code == -EOWNERDEAD || code == -ESRCH;
     uint64_t word = by_others ? news_of_end(c) : ty_node_broken(c->node);
-    char text[160];
+    char text[400];
 
     if (word) {
         /* What had begun is not done: whatever the reason was, others may wait for it. */
@@ -245,7 +245,7 @@ void ty_engine_end_by_failure(struct ty_coll *c, int code)
         return;
     }
     snprintf(text, sizeof text, "this rank could not do its part of an operation: %s",
-             strerror(-code));
+             c->trouble[0] ? c->trouble : strerror(-code));
     ty_engine_end(c, code, text);
     ty_engine_break(c, c->rank, TY_END_FAILED);
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/fault.h"
 #include "coll/fast.h"
+#include "coll/gpu.h"
 #include "coll/names.h"
 #include "coll/net.h"
 #include "coll/stall.h"
@@ -70,7 +71,7 @@ static struct ty_req *choose(struct ty_coll *c, struct ty_chan *ch)
 
 static bool small(const struct ty_req *r)
 {
-    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM &&
+    return r->kind == TY_COLL_ALLREDUCE && r->op != TY_COLL_ADASUM && r->device < 0 &&
            ty_req_bytes(r) <= TY_INLINE_BYTES;
 }
 static bool chains(const struct ty_req *r)
@@ -166,6 +167,8 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
 {
     struct ty_chan *ch = r->ch;
 
+    if (r->device >= 0)
+        return ty_gpu_run(c, &r, 1);
     r->begun_us = ty_mono_us();
     r->path = ch->net ? TY_PATH_NET : TY_PATH_COPY;
     switch (r->kind) {
@@ -188,6 +191,16 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
     }
 }
 
+/* How many requests from the first on are on GPUs: what is together in a batch is together on all ranks. */
+static int on_gpus(struct ty_req *const *req, int m)
+{
+    int n = 0;
+
+    while (n < m && req[n]->device >= 0)
+        n++;
+    return n;
+}
+
 /* The first m requests of the batch; without the lock. */
 static int execute_batch(struct ty_coll *c, struct ty_chan *ch, uint32_t flags, int m)
 {
@@ -197,8 +210,10 @@ static int execute_batch(struct ty_coll *c, struct ty_chan *ch, uint32_t flags, 
         return ty_allreduce_inline(ch, ch->batch, m);
     if (flags & TY_POST_DIRECT)
         return ty_allreduce_direct(ch, ch->batch, m);
-    for (int i = 0; e == 0 && i < m; i++)
-        e = ty_engine_execute(c, ch->batch[i]);
+    for (int i = 0, n; e == 0 && i < m; i += n ? n : 1) {
+        n = on_gpus(ch->batch + i, m - i);
+        e = n ? ty_gpu_run(c, ch->batch + i, n) : ty_engine_execute(c, ch->batch[i]);
+    }
     return e;
 }
 
@@ -606,6 +621,8 @@ void ty_engine_done(struct ty_coll *c)
         free(c->set[i]->ranks);
         free(c->set[i]);
     }
+    ty_gpu_free(c->gpu);
+    free(c->cuda_path);
     free(c->late_us);
     free(c->memo);
     pthread_cond_destroy(&c->work);

@@ -20,6 +20,7 @@
 #define TY_COLL_PATIENCE_US 2000 /* how long a predicted operation is waited for */
 #define TY_COLL_GRACE_US 5000
 
+struct ty_gpu;
 struct ty_memo;
 struct ty_notes;
 struct ty_stall;
@@ -89,6 +90,12 @@ struct ty_coll {
     bool cores; /* to spare for a thread of the engine */
     pthread_t thread;
     pthread_cond_t work;
+
+    struct ty_gpu *gpu;      /* NULL until a call has a tensor on one; made under the lock, then the driver's */
+    char *cuda_path;
+    int no_gpu;              /* 0, or why there is none: a negative errno */
+    struct ty_error no_gpu_why;
+    char trouble[300];       /* the driver's: why an operation broke on this rank; "": its errno says it */
 
     int ended;          /* 0, or the negative errno of every operation from now on */
     char end_text[900];

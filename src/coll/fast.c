@@ -33,7 +33,7 @@ void ty_fast_note(struct ty_coll *c, const struct ty_coll_call *call, uint64_t d
 {
     struct ty_memo *m;
 
-    if (!suits(call) || strlen(call->name) >= TY_MEMO_NAME)
+    if (call->device > 0 || !suits(call) || strlen(call->name) >= TY_MEMO_NAME)
         return;
     m = memo_of(c, call);
     memset(m, 0, sizeof *m);

@@ -174,12 +174,6 @@ int ty_broadcast(struct ty_chan *ch, struct ty_req *r)
 
 /* ---- reducescatter ---- */
 
-/* First row of member i, of `rows`. */
-static int64_t first_row(int64_t rows, int n, int i)
-{
-    return rows / n * i + (i < rows % n ? i : rows % n);
-}
-
 /* This node's sum of what belongs to the members, window by window: a slot holds the same part of each one's block.
  * sum[i] receives for member i where this rank is to have it: `mine` alone on one node. */
 static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const struct ty_seg *s,
@@ -187,7 +181,7 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
 {
     int64_t row = ty_seg_row(s), rows = s->dims[0],
             part = TY_SLOT_BYTES / ch->n / 64 * 64 / (int64_t)r->size;
-    int64_t longest = (first_row(rows, ch->n, 1) - 0) * row;
+    int64_t longest = (ty_first_row(rows, ch->n, 1) - 0) * row;
     const void *src[TY_NODE_RANKS];
     int e = 0;
 
@@ -197,8 +191,8 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
         int64_t n;
 
         for (int i = 0; i < ch->n; i++) {
-            int64_t first = first_row(rows, ch->n, i) * row + at,
-                    past = first_row(rows, ch->n, i + 1) * row;
+            int64_t first = ty_first_row(rows, ch->n, i) * row + at,
+                    past = ty_first_row(rows, ch->n, i + 1) * row;
 
             n = least(past - first, part);
             if (n > 0)
@@ -206,8 +200,9 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
                             s->in + (size_t)first * r->size, (size_t)n, r->load_scale);
         }
         e = ty_chan_barrier(ch);
-        n = least((first_row(rows, ch->n, ch->me + 1) - first_row(rows, ch->n, ch->me)) * row - at,
-                  part);
+        n = least(
+            (ty_first_row(rows, ch->n, ch->me + 1) - ty_first_row(rows, ch->n, ch->me)) * row - at,
+            part);
         if (e == 0 && n > 0) {
             void *dst[1] = { s->out + (size_t)at * r->size };
 
@@ -239,8 +234,8 @@ static int scatter_between_nodes(struct ty_chan *ch, const struct ty_req *r)
     e = ty_allreduce_staged(ch, &all, TY_PATH_SLICES);
     for (int i = 0; e == 0 && i < r->nsegs; i++) {
         const struct ty_seg *s = &r->seg[i];
-        int64_t row = ty_seg_row(s), a = first_row(s->dims[0], ch->n, ch->me),
-                b = first_row(s->dims[0], ch->n, ch->me + 1);
+        int64_t row = ty_seg_row(s), a = ty_first_row(s->dims[0], ch->n, ch->me),
+                b = ty_first_row(s->dims[0], ch->n, ch->me + 1);
 
         if (a < b && row)
             memcpy(s->out, all.seg[i].out + (size_t)(a * row) * r->size,
@@ -270,32 +265,10 @@ static void *block(size_t n)
 }
 
 /* rows[n * nsegs] by member; got.rows wants them tensor after tensor. */
-static int allgather_results(struct ty_chan *ch, struct ty_req *r, const int64_t *rows)
-{
-    r->got.rows = block((size_t)(ch->n * r->nsegs) * sizeof *r->got.rows);
-    r->got.data = calloc((size_t)r->nsegs + 1, sizeof *r->got.data);
-    if (!r->got.rows || !r->got.data)
-        return -ENOMEM;
-    r->got.nrows = ch->n * r->nsegs;
-    for (int s = 0; s < r->nsegs; s++) {
-        int64_t sum = 0;
-
-        for (int i = 0; i < ch->n; i++) {
-            r->got.rows[s * ch->n + i] = rows[i * r->nsegs + s];
-            sum += rows[i * r->nsegs + s];
-        }
-        r->got.data[s] = block((size_t)(sum * ty_seg_row(&r->seg[s])) * r->size);
-        if (!r->got.data[s])
-            return -ENOMEM;
-    }
-    return 0;
-}
-
-int ty_allgather(struct ty_chan *ch, struct ty_req *r)
+int ty_allgather_rows(struct ty_chan *ch, struct ty_req *r)
 {
     int64_t *rows = block((size_t)(ch->n + 1) * (size_t)r->nsegs * sizeof *rows), *mine;
-    int64_t *sizes = block((size_t)ch->n * sizeof *sizes);
-    int e = rows && sizes ? 0 : -ENOMEM;
+    int e = rows ? 0 : -ENOMEM;
 
     if (e == 0) {
         mine = rows + (size_t)ch->n * (size_t)r->nsegs;
@@ -303,14 +276,36 @@ int ty_allgather(struct ty_chan *ch, struct ty_req *r)
             mine[s] = r->seg[s].dims[0];
         e = ty_gather_fixed(ch, mine, (size_t)r->nsegs * sizeof *mine, rows);
     }
-    if (e == 0)
-        e = allgather_results(ch, r, rows);
-    for (int s = 0; e == 0 && s < r->nsegs; s++) {
-        for (int i = 0; i < ch->n; i++)
-            sizes[i] = r->got.rows[s * ch->n + i] * ty_seg_row(&r->seg[s]) * (int64_t)r->size;
-        e = ty_gather(ch, r->seg[s].in, sizes, r->got.data[s]);
+    if (e == 0) {
+        r->got.rows = block((size_t)(ch->n * r->nsegs) * sizeof *r->got.rows);
+        r->got.data = calloc((size_t)r->nsegs + 1, sizeof *r->got.data);
+        e = r->got.rows && r->got.data ? 0 : -ENOMEM;
+    }
+    if (e == 0) {
+        r->got.nrows = ch->n * r->nsegs;
+        for (int s = 0; s < r->nsegs; s++)
+            for (int i = 0; i < ch->n; i++)
+                r->got.rows[s * ch->n + i] = rows[i * r->nsegs + s];
     }
     free(rows);
+    return e;
+}
+
+int ty_allgather(struct ty_chan *ch, struct ty_req *r)
+{
+    int64_t *sizes = block((size_t)ch->n * sizeof *sizes);
+    int e = sizes ? ty_allgather_rows(ch, r) : -ENOMEM;
+
+    for (int s = 0; e == 0 && s < r->nsegs; s++) {
+        int64_t sum = 0;
+
+        for (int i = 0; i < ch->n; i++) {
+            sizes[i] = r->got.rows[s * ch->n + i] * ty_seg_row(&r->seg[s]) * (int64_t)r->size;
+            sum += sizes[i];
+        }
+        r->got.data[s] = block((size_t)sum);
+        e = r->got.data[s] ? ty_gather(ch, r->seg[s].in, sizes, r->got.data[s]) : -ENOMEM;
+    }
     free(sizes);
     return e;
 }
@@ -376,25 +371,33 @@ static int alltoall_between_nodes(struct ty_chan *ch, struct ty_req *r, const in
     return 0;
 }
 
+int ty_alltoall_rows(struct ty_chan *ch, struct ty_req *r, int64_t *all)
+{
+    int e = ty_gather_fixed(ch, r->splits, (size_t)ch->n * sizeof *r->splits, all);
+
+    if (e < 0)
+        return e;
+    r->got.rows = block((size_t)ch->n * sizeof *r->got.rows);
+    r->got.data = calloc(2, sizeof *r->got.data);
+    if (!r->got.rows || !r->got.data)
+        return -ENOMEM;
+    r->got.nrows = ch->n;
+    for (int i = 0; i < ch->n; i++)
+        r->got.rows[i] = all[i * ch->n + ch->me];
+    return 0;
+}
+
 int ty_alltoall(struct ty_chan *ch, struct ty_req *r)
 {
     int64_t row = ty_seg_row(&r->seg[0]) * (int64_t)r->size, sum = 0;
     int64_t *all = block((size_t)ch->n * (size_t)ch->n * sizeof *all),
             *at = block((size_t)ch->n * sizeof *at);
-    int e = all && at ? ty_gather_fixed(ch, r->splits, (size_t)ch->n * sizeof *r->splits, all)
-                      : -ENOMEM;
+    int e = all && at ? ty_alltoall_rows(ch, r, all) : -ENOMEM;
 
     if (e == 0) {
-        r->got.rows = block((size_t)ch->n * sizeof *r->got.rows);
-        r->got.data = calloc(2, sizeof *r->got.data);
-        e = r->got.rows && r->got.data ? 0 : -ENOMEM;
-    }
-    if (e == 0) {
-        r->got.nrows = ch->n;
         for (int i = 0; i < ch->n; i++) {
             at[i] = sum;
-            r->got.rows[i] = all[i * ch->n + ch->me];
-            sum += all[i * ch->n + ch->me] * row;
+            sum += r->got.rows[i] * row;
         }
         r->got.data[0] = block((size_t)sum);
         e = r->got.data[0] ? alltoall_on_node(ch, r, all, row, at, r->got.data[0]) : -ENOMEM;

@@ -17,7 +17,9 @@
     X(SLICES_STREAM, "slices-stream", "the same, slots written past the caches") \
     X(CMA, "cma", "each rank reads its slice of the others' tensors from their processes' memory") \
     X(COPY, "copy", "through slots, nothing reduced") \
-    X(NET, "net", "between nodes")
+    X(NET, "net", "between nodes") \
+    X(NCCL, "nccl", "tensors on GPUs, by NCCL") \
+    X(HOST, "host", "tensors on GPUs, through pinned memory of the host")
 #define X(id, word, what) TY_PATH_##id,
 enum ty_path { TY_PATHS(X) TY_PATH_COUNT };
 #undef X
@@ -54,6 +56,14 @@ int ty_broadcast(struct ty_chan *ch, struct ty_req *req);
 int ty_reducescatter(struct ty_chan *ch, struct ty_req *req);
 int ty_allgather(struct ty_chan *ch, struct ty_req *req); /* fills req->got */
 int ty_alltoall(struct ty_chan *ch, struct ty_req *req);  /* fills req->got */
+/* What both begin with: got.rows from all members, and got.data without blocks.  all: [n * n] the splits. */
+int ty_allgather_rows(struct ty_chan *ch, struct ty_req *req);
+int ty_alltoall_rows(struct ty_chan *ch, struct ty_req *req, int64_t *all);
+/* Rows of a sum before those of member i of n: the first members have one more where they do not come out even. */
+static inline int64_t ty_first_row(int64_t rows, int n, int i)
+{
+    return rows / n * i + (i < rows % n ? i : rows % n);
+}
 int ty_barrier(struct ty_chan *ch);                       /* all members, not those of this node alone */
 
 /* ---- bytes from all to all, for the engine itself ---- */

@@ -97,6 +97,8 @@ static int fill_options(struct ty_coll_options *o, struct ty_error *err)
     }
     if (!o->node)
         o->node = getenv("TRAINYARD_COLL_NODE");
+    if (!o->cuda_path)
+        o->cuda_path = getenv("TRAINYARD_COLL_CUDA_PATH");
     return 0;
 }
 
@@ -480,6 +482,7 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
     c->stall_warning_s = o->stall_warning_s;
     c->stall_shutdown_s = o->stall_shutdown_s;
     c->cores = cores_to_spare(c);
+    c->cuda_path = o->cuda_path ? strdup(o->cuda_path) : NULL;
     ty_arena_init(&c->arena, ty_node_arena(c->node, c->node->me), c->node->arena_bytes);
     r = ty_engine_add_world(c);
     if (r == 0)

@@ -311,7 +311,8 @@ int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size,
     r->dtype = data ? call->dtype : TY_COLL_U8;
     r->op = reduces ? call->op : TY_COLL_SUM;
     r->root = call->kind == TY_COLL_SET_REMOVE ? call->set : call->root;
-    r->device = call->device > 0 ? call->device : -1;
+    r->device = data && call->device > 0 ? call->device - 1 : -1;
+    r->ready = call->ready;
     r->prescale = reduces && call->prescale != 0 ? call->prescale : 1;
     r->load_scale = r->prescale;
     r->postscale = reduces && call->postscale != 0 ? call->postscale : 1;
@@ -342,7 +343,7 @@ void ty_coll_result_done(struct ty_coll_result *r)
 {
     if (r->data)
         for (int i = 0; r->data[i]; i++)
-            free(r->data[i]);
+            r->device ? (void)r->device_free(r->data[i]) : free(r->data[i]);
     free(r->data);
     free(r->rows);
     memset(r, 0, sizeof *r);

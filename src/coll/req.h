@@ -33,7 +33,8 @@ struct ty_req {
     enum ty_coll_kind kind;
     enum ty_coll_dtype dtype;
     enum ty_coll_op op;
-    int root, device;
+    int root, device; /* device: -1 for memory of the host */
+    void *ready;      /* with a device: a cudaEvent_t, or NULL */
     double prescale, postscale;
     double load_scale; /* prescale, until the inputs have been scaled in place */
     const char *name; /* NULL: unnamed */
@@ -48,7 +49,7 @@ struct ty_req {
     int nranks;
     bool arena;    /* every out is in the arena */
     uint64_t marked; /* the round in whose post it is */
-    void *zeros; /* made by this rank because it has joined: the tensors, freed when done */
+    void *zeros; /* made by this rank because it has joined: the tensors, in memory of the host, freed when done */
     int path; /* enum ty_path that it took */
     int64_t submitted_us, begun_us;
     int *missing; /* ranks of the world that had not submitted it when lists were last compared */

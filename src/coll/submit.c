@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "coll/engine.h"
 #include "coll/fast.h"
+#include "coll/gpu.h"
 #include "coll/names.h"
 #include "coll/stall.h"
 #include <errno.h>
@@ -142,7 +143,9 @@ static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_r
         return -EINVAL;
     if (call->kind == TY_COLL_JOIN && s->ch->join)
         return ty_error_set(err, -EEXIST, "cannot join: this rank has joined already");
-    e = ty_req_init(r, call, s->n, is_member, s, err);
+    e = call->device > 0 ? ty_gpu_need(c, call->device - 1, err) : 0;
+    if (e == 0)
+        e = ty_req_init(r, call, s->n, is_member, s, err);
     if (e < 0)
         return e;
     if (r->name_key && ty_map_get(&s->ch->by_name, r->name_key, &old)) {
@@ -155,7 +158,7 @@ static int enter(struct ty_coll *c, const struct ty_coll_call *call, struct ty_r
         return ty_error_oom(err);
     }
     r->ch = s->ch;
-    r->arena = r->kind == TY_COLL_ALLREDUCE && all_in_arena(c, r);
+    r->arena = r->kind == TY_COLL_ALLREDUCE && r->device < 0 && all_in_arena(c, r);
     link_req(c, s->ch, r);
     return 0;
 }
