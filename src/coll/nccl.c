@@ -20,19 +20,28 @@
 #include <unistd.h>
 
 #define CONFIG_MAGIC 0xcafebeefu
-#define UP_SECONDS 60  /* for all members' NCCL to find each other */
+#define UP_SECONDS 60    /* for all members' NCCL to find each other */
 #define ABORT_US 2000000 /* for kernels that were aborted to leave the GPU */
-#define NICE 256       /* where tensors begin in scratch memory */
+#define NICE 256         /* where tensors begin in scratch memory */
 
 /* ncclDataType_t, ncclRedOp_t */
-enum { NCCL_I8 = 0, NCCL_U8 = 1, NCCL_I32 = 2, NCCL_I64 = 4, NCCL_F16 = 6, NCCL_F32 = 7, NCCL_F64 = 8,
-       NCCL_BF16 = 9, NCCL_NO_TYPE = -1 };
+enum {
+    NCCL_I8 = 0,
+    NCCL_U8 = 1,
+    NCCL_I32 = 2,
+    NCCL_I64 = 4,
+    NCCL_F16 = 6,
+    NCCL_F32 = 7,
+    NCCL_F64 = 8,
+    NCCL_BF16 = 9,
+    NCCL_NO_TYPE = -1
+};
 enum { NCCL_SUM = 0, NCCL_PROD = 1, NCCL_MAX = 2, NCCL_MIN = 3, NCCL_AVG = 4 };
 enum { NCCL_SCALAR_NOW = 1 }; /* ncclScalarHostImmediate */
 
 static const int types[TY_COLL_DTYPES] = {
-    [TY_COLL_U8] = NCCL_U8,   [TY_COLL_I8] = NCCL_I8,   [TY_COLL_I16] = NCCL_NO_TYPE,
-    [TY_COLL_I32] = NCCL_I32, [TY_COLL_I64] = NCCL_I64, [TY_COLL_BOOL] = NCCL_U8,
+    [TY_COLL_U8] = NCCL_U8,   [TY_COLL_I8] = NCCL_I8,     [TY_COLL_I16] = NCCL_NO_TYPE,
+    [TY_COLL_I32] = NCCL_I32, [TY_COLL_I64] = NCCL_I64,   [TY_COLL_BOOL] = NCCL_U8,
     [TY_COLL_F16] = NCCL_F16, [TY_COLL_BF16] = NCCL_BF16, [TY_COLL_F32] = NCCL_F32,
     [TY_COLL_F64] = NCCL_F64,
 };
@@ -70,9 +79,10 @@ int ty_nccl_open(const char *paths, struct ty_nccl *ret, struct ty_error *err)
     if (e < 0)
         return e;
     if (found.GetVersion(&found.version) != 0 || comparable(found.version) < TY_NCCL_OLDEST)
-        return ty_error_set(err, -ENOENT,
-                            "cannot use NCCL: it is older than 2.14, and could not be stopped when a "
-                            "rank dies");
+        return ty_error_set(
+            err, -ENOENT,
+            "cannot use NCCL: it is older than 2.14, and could not be stopped when a "
+            "rank dies");
     *ret = found;
     return 0;
 }
@@ -121,9 +131,10 @@ bool ty_nccl_serves(const struct ty_req *r, int n)
 
 static int failed(struct ty_gpu *g, const char *what, int error)
 {
-    snprintf(g->text, sizeof g->text,
-             "NCCL %s failed: %s (NCCL_DEBUG=WARN says more; TRAINYARD_COLL_NCCL=none does without NCCL)",
-             what, g->nccl.GetErrorString(error));
+    snprintf(
+        g->text, sizeof g->text,
+        "NCCL %s failed: %s (NCCL_DEBUG=WARN says more; TRAINYARD_COLL_NCCL=none does without NCCL)",
+        what, g->nccl.GetErrorString(error));
     return -EIO;
 }
 
@@ -168,8 +179,8 @@ static int settled(struct ty_comm *k, struct ty_chan *ch, int64_t until_us, int 
 
 /* The world has ended, or NCCL has failed, while kernels of ours may wait for others: they leave the GPU, so that nothing
  * writes to the caller's tensors after this. */
-static int give_up(struct ty_gpu *g, struct ty_comm *k, struct ty_gpu_device *d,
-                   struct ty_chan *ch, int code)
+static int give_up(struct ty_gpu *g, struct ty_comm *k, struct ty_gpu_device *d, struct ty_chan *ch,
+                   int code)
 {
     int64_t until = ty_mono_us() + ABORT_US;
 
@@ -244,7 +255,8 @@ static int ask_all(struct ty_gpu *g, struct ty_chan *ch, int device, enum answer
 
 static int share_id(struct ty_gpu *g, struct ty_chan *ch, struct offer *ret)
 {
-    struct offer *all = FAULT("nccl.alloc", NULL, malloc((size_t)ch->n * sizeof *all)), mine = { 0 };
+    struct offer *all = FAULT("nccl.alloc", NULL, malloc((size_t)ch->n * sizeof *all)),
+                 mine = { 0 };
     int e;
 
     if (!all)
@@ -262,10 +274,9 @@ static int share_id(struct ty_gpu *g, struct ty_chan *ch, struct offer *ret)
 static int come_up(struct ty_gpu *g, struct ty_chan *ch, const struct ty_nccl_id *id,
                    struct ty_comm *k, bool *up)
 {
-    struct ty_nccl_config config = { .size = sizeof config,
-                                     .magic = CONFIG_MAGIC,
-                                     .version = TY_NCCL_OLDEST,
-                                     .blocking = 0 };
+    struct ty_nccl_config config = {
+        .size = sizeof config, .magic = CONFIG_MAGIC, .version = TY_NCCL_OLDEST, .blocking = 0
+    };
     int error = g->nccl.CommInitRankConfig(&k->comm, ch->n, *id, ch->me, &config), e = 0;
 
     if (accepted(error) && k->comm)
@@ -347,7 +358,8 @@ static bool foreign(const struct job *j, const struct ty_req *r)
 
 static int64_t block_rows(const struct job *j, const struct ty_seg *s, int member)
 {
-    return ty_first_row(s->dims[0], j->ch->n, member + 1) - ty_first_row(s->dims[0], j->ch->n, member);
+    return ty_first_row(s->dims[0], j->ch->n, member + 1) -
+           ty_first_row(s->dims[0], j->ch->n, member);
 }
 
 static size_t bytes_out(const struct job *j, const struct ty_req *r, const struct ty_seg *s)
@@ -546,9 +558,9 @@ static int gather(struct job *j, const struct ty_req *r, int seg, const struct v
     for (int i = 1; i < j->ch->n; i++)
         even &= rows[i] == rows[0];
     if (even)
-        return rows[0] * row > 0 ? x->AllGather(v->in, out, (size_t)(rows[0] * row), NCCL_U8, j->k->comm,
-                                            j->d->stream)
-                             : 0;
+        return rows[0] * row > 0 ? x->AllGather(v->in, out, (size_t)(rows[0] * row), NCCL_U8,
+                                                j->k->comm, j->d->stream)
+                                 : 0;
     for (int i = 0; accepted(e) && i < j->ch->n; out += rows[i++] * row)
         if (rows[i] * row > 0)
             e = x->Broadcast(i == j->ch->me ? v->in : out, out, (size_t)(rows[i] * row), NCCL_U8, i,

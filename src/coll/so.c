@@ -52,7 +52,7 @@ static void *try_path(const struct ty_so *so, const char *path)
     if (S_ISDIR(st.st_mode))
         return try_folder(so, path);
     return strncmp(name ? name + 1 : path, so->stem, strlen(so->stem)) == 0 ? try_file(path, 0)
-                                                                          : NULL;
+                                                                            : NULL;
 }
 
 static void *try_paths(const struct ty_so *so, const char *paths, struct tried *tried)
@@ -106,10 +106,11 @@ int ty_so_open(const struct ty_so *so, const char *paths, void **ret, struct ty_
         handle = try_file(so->names[i], 0);
     }
     if (!handle)
-        return ty_error_set(err, -ENOENT,
-                            "cannot find %s (tried what is loaded in this process, and %s); install a "
-                            "torch that is built for CUDA, or name the file in %s",
-                            so->what, tried.text, so->env);
+        return ty_error_set(
+            err, -ENOENT,
+            "cannot find %s (tried what is loaded in this process, and %s); install a "
+            "torch that is built for CUDA, or name the file in %s",
+            so->what, tried.text, so->env);
     *ret = handle;
     return 0;
 }
@@ -121,8 +122,9 @@ int ty_so_fill(const struct ty_so *so, void *handle, const struct ty_so_call *ca
         void *f = dlsym(handle, calls[i].name);
 
         if (!f)
-            return ty_error_set(err, -ENOENT, "cannot use %s: it has no function %s; is it too old?",
-                                so->what, calls[i].name);
+            return ty_error_set(err, -ENOENT,
+                                "cannot use %s: it has no function %s; is it too old?", so->what,
+                                calls[i].name);
         memcpy((char *)table + calls[i].at, &f, sizeof f);
     }
     return 0;

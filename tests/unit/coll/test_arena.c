@@ -18,7 +18,8 @@ static void first_fit(void **state)
     assert_ptr_equal(q, base + 64);
     assert_ptr_equal(r, base + 192);
     assert_true(ty_arena_has(&a, p) && ty_arena_has(&a, base + SIZE - 1));
-    assert_false(ty_arena_has(&a, base + SIZE) || ty_arena_has(&a, base - 1) || ty_arena_has(&a, NULL));
+    assert_false(ty_arena_has(&a, base + SIZE) || ty_arena_has(&a, base - 1) ||
+                 ty_arena_has(&a, NULL));
     memset(q, 7, 100);
     ty_arena_give(&a, q);
     ty_arena_give(&a, q); /* twice is ignored, as is what was not taken */
@@ -41,7 +42,9 @@ static void joined(void **state)
 {
     unsigned char *base = aligned_alloc(64, SIZE), *p[16];
     struct ty_arena a;
-    static const int orders[][4] = { { 0, 1, 2, 3 }, { 3, 2, 1, 0 }, { 0, 2, 1, 3 }, { 1, 3, 0, 2 } };
+    static const int orders[][4] = {
+        { 0, 1, 2, 3 }, { 3, 2, 1, 0 }, { 0, 2, 1, 3 }, { 1, 3, 0, 2 }
+    };
 
     (void)state;
     memset(base, 0, SIZE);

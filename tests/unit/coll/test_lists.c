@@ -33,9 +33,14 @@ static void want_call(struct rank *r, const struct ty_coll_call *call)
 
 static struct ty_coll_call a_call(enum ty_coll_kind kind, const char *name, struct ty_coll_buf *b)
 {
-    return (struct ty_coll_call){
-        .kind = kind, .name = name, .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .in = b, .out = b, .nbufs = 1, .root = 2
-    };
+    return (struct ty_coll_call){ .kind = kind,
+                                  .name = name,
+                                  .dtype = TY_COLL_F32,
+                                  .op = TY_COLL_SUM,
+                                  .in = b,
+                                  .out = b,
+                                  .nbufs = 1,
+                                  .root = 2 };
 }
 
 static void want(struct rank *r, enum ty_coll_kind kind, const char *name)
@@ -144,7 +149,8 @@ static void order_of_the_first(void **state)
 }
 
 /* One rank differs in one thing. */
-static void differ(const struct ty_coll_call *usual, const struct ty_coll_call *odd, const char *const *words)
+static void differ(const struct ty_coll_call *usual, const struct ty_coll_call *odd,
+                   const char *const *words)
 {
     static struct rank r[RANKS];
 
@@ -156,41 +162,61 @@ static void differ(const struct ty_coll_call *usual, const struct ty_coll_call *
 static void differences(void **state)
 {
     static const int64_t dims[] = { 4, 3 }, turned[] = { 3, 4 }, flat[] = { 12 };
-    struct ty_coll_buf b[3] = { { .data = data, .count = 12, .ndims = 2, .dims = dims }, { .data = data, .count = 5 }, { .data = data, .count = 5 } };
+    struct ty_coll_buf b[3] = { { .data = data, .count = 12, .ndims = 2, .dims = dims },
+                                { .data = data, .count = 5 },
+                                { .data = data, .count = 5 } };
     struct ty_coll_buf c[3] = { b[0], b[1], b[2] };
-    struct ty_coll_call usual = a_call(TY_COLL_ALLREDUCE, "x", b), odd = a_call(TY_COLL_ALLREDUCE, "x", c);
+    struct ty_coll_call usual = a_call(TY_COLL_ALLREDUCE, "x", b),
+                        odd = a_call(TY_COLL_ALLREDUCE, "x", c);
 
     (void)state;
     odd.dtype = TY_COLL_F16;
-    differ(&usual, &odd, (const char *[]){ "allreduce 'x'", "mismatched data types", "rank 2 gave float32", "rank 5 float16", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "allreduce 'x'", "mismatched data types", "rank 2 gave float32",
+                             "rank 5 float16", NULL });
     odd = a_call(TY_COLL_ALLREDUCE, "x", c);
     odd.op = TY_COLL_MAX;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mismatched reduction operations", "rank 2 gave sum", "rank 5 max", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mismatched reduction operations", "rank 2 gave sum",
+                             "rank 5 max", NULL });
     odd = a_call(TY_COLL_ALLREDUCE, "x", c);
     odd.prescale = 0.5;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mismatched prescale factors", "rank 2 gave 1", "rank 5 0.5", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mismatched prescale factors", "rank 2 gave 1", "rank 5 0.5",
+                             NULL });
     odd = a_call(TY_COLL_ALLREDUCE, "x", c);
     odd.postscale = 2;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mismatched postscale factors", "rank 2 gave 1", "rank 5 2", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mismatched postscale factors", "rank 2 gave 1", "rank 5 2",
+                             NULL });
     odd = a_call(TY_COLL_ALLREDUCE, "x", c);
     odd.device = 1;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mixed devices", "rank 2 gave a tensor on the CPU", "rank 5 on the GPU", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mixed devices", "rank 2 gave a tensor on the CPU",
+                             "rank 5 on the GPU", NULL });
     odd = a_call(TY_COLL_ALLREDUCE, "x", c);
     c[0].dims = turned;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mismatched allreduce tensor shapes", "rank 2 gave [4, 3]", "rank 5 [3, 4]", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mismatched allreduce tensor shapes", "rank 2 gave [4, 3]",
+                             "rank 5 [3, 4]", NULL });
     c[0].dims = flat;
     c[0].ndims = 1;
-    differ(&usual, &odd, (const char *[]){ "'x'", "shapes", "rank 2 gave [4, 3]", "rank 5 [12]", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "shapes", "rank 2 gave [4, 3]", "rank 5 [12]", NULL });
     c[0] = b[0];
     odd.nbufs = 2;
-    differ(&usual, &odd, (const char *[]){ "'x'", "mismatched group sizes", "rank 2 gave 1", "rank 5 2", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "mismatched group sizes", "rank 2 gave 1", "rank 5 2", NULL });
     usual.nbufs = odd.nbufs = 3;
     c[2].count = 4;
-    differ(&usual, &odd, (const char *[]){ "'x'", "its tensor 2", "rank 2 gave 5 elements", "rank 5 4", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "'x'", "its tensor 2", "rank 2 gave 5 elements", "rank 5 4", NULL });
     usual = a_call(TY_COLL_BROADCAST, "x", b);
     odd = a_call(TY_COLL_BROADCAST, "x", c);
     odd.root = 5;
-    differ(&usual, &odd, (const char *[]){ "broadcast 'x'", "mismatched root ranks", "rank 2 gave 2", "rank 5 5", NULL });
+    differ(&usual, &odd,
+           (const char *[]){ "broadcast 'x'", "mismatched root ranks", "rank 2 gave 2", "rank 5 5",
+                             NULL });
     usual = a_call(TY_COLL_ALLREDUCE, NULL, b);
     odd = a_call(TY_COLL_ALLREDUCE, NULL, c);
     odd.dtype = TY_COLL_I64;
@@ -201,7 +227,8 @@ static void differences(void **state)
 static void counts_without_dims(void **state)
 {
     struct ty_coll_buf b = { .data = data, .count = 5 }, c = { .data = data, .count = 6 };
-    struct ty_coll_call usual = a_call(TY_COLL_ALLREDUCE, "x", &b), odd = a_call(TY_COLL_ALLREDUCE, "x", &c);
+    struct ty_coll_call usual = a_call(TY_COLL_ALLREDUCE, "x", &b),
+                        odd = a_call(TY_COLL_ALLREDUCE, "x", &c);
 
     (void)state;
     differ(&usual, &odd, (const char *[]){ "'x'", "rank 2 gave 5", "rank 5 6", NULL });
@@ -224,13 +251,16 @@ static void rows_are_free(void **state)
     }
     runs(r, 1, 0);
     for (int i = 0; i < RANKS; i++) {
-        struct ty_coll_buf b = { .data = data, .count = i == 2 ? 8 : 3, .ndims = 2, .dims = i == 2 ? other : dims };
+        struct ty_coll_buf b = {
+            .data = data, .count = i == 2 ? 8 : 3, .ndims = 2, .dims = i == 2 ? other : dims
+        };
         struct ty_coll_call call = a_call(TY_COLL_ALLGATHER, "x", &b);
 
         dims[0] = 1;
         want_call(&r[i], &call);
     }
-    refused(r, (const char *[]){ "mismatched allgather tensor shapes", "rank 2 gave", "rank 9 [2, 4]", NULL });
+    refused(r, (const char *[]){ "mismatched allgather tensor shapes", "rank 2 gave",
+                                 "rank 9 [2, 4]", NULL });
 }
 
 static void names(void **state)
@@ -241,7 +271,8 @@ static void names(void **state)
     /* One rank calls something else by that name. */
     for (int i = 0; i < RANKS; i++)
         want(&r[i], i == 2 ? TY_COLL_BROADCAST : TY_COLL_ALLREDUCE, "x");
-    refused(r, (const char *[]){ "'x'", "mismatched operations", "rank 2 called allreduce", "rank 9 broadcast", NULL });
+    refused(r, (const char *[]){ "'x'", "mismatched operations", "rank 2 called allreduce",
+                                 "rank 9 broadcast", NULL });
     /* It may still come, for the third has not spoken. */
     for (int i = 0; i < 2; i++)
         want(&r[i], i ? TY_COLL_BROADCAST : TY_COLL_ALLREDUCE, "x");
@@ -301,7 +332,8 @@ static void joined(void **state)
     assert_null(d.at[1].error);
     assert_int_equal(d.waiting, 1);
     assert_int_equal(d.last_joined, -1);
-    assert_int_equal(ty_lists_missing(lists, RANKS, world, ty_list_pairing(&r[1].req[2], 0), missing), 1);
+    assert_int_equal(
+        ty_lists_missing(lists, RANKS, world, ty_list_pairing(&r[1].req[2], 0), missing), 1);
     assert_int_equal(missing[0], 9);
     done(r, lists, &d);
 
@@ -309,7 +341,8 @@ static void joined(void **state)
     want_call(&r[0], &join);
     for (int i = 1; i < RANKS; i++)
         want(&r[i], TY_COLL_ALLGATHER, "x");
-    refused(r, (const char *[]){ "allgather 'x'", "not supported with join", "rank 2 has joined", NULL });
+    refused(r, (const char *[]){ "allgather 'x'", "not supported with join", "rank 2 has joined",
+                                 NULL });
 
     /* All have: the last one is known. */
     for (int i = 0; i < RANKS; i++) {
@@ -335,9 +368,11 @@ static void no_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(agreement), cmocka_unit_test(order_of_the_first), cmocka_unit_test(differences),
-        cmocka_unit_test(counts_without_dims), cmocka_unit_test(rows_are_free), cmocka_unit_test(names),
-        cmocka_unit_test(unnamed), cmocka_unit_test(joined), cmocka_unit_test(no_lists),
+        cmocka_unit_test(agreement),     cmocka_unit_test(order_of_the_first),
+        cmocka_unit_test(differences),   cmocka_unit_test(counts_without_dims),
+        cmocka_unit_test(rows_are_free), cmocka_unit_test(names),
+        cmocka_unit_test(unnamed),       cmocka_unit_test(joined),
+        cmocka_unit_test(no_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

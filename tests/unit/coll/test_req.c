@@ -165,9 +165,15 @@ static void digests(void **state)
 /* The order of ranks does not matter. */
 static void sets(void **state)
 {
-    struct ty_coll_call a = { .kind = TY_COLL_SET_ADD, .ranks = (const int[]){ 3, 1, 2 }, .nranks = 3 };
-    struct ty_coll_call b = { .kind = TY_COLL_SET_ADD, .ranks = (const int[]){ 1, 2, 3 }, .nranks = 3 };
-    struct ty_coll_call c = { .kind = TY_COLL_SET_ADD, .ranks = (const int[]){ 1, 2 }, .nranks = 2 };
+    struct ty_coll_call a = { .kind = TY_COLL_SET_ADD,
+                              .ranks = (const int[]){ 3, 1, 2 },
+                              .nranks = 3 };
+    struct ty_coll_call b = { .kind = TY_COLL_SET_ADD,
+                              .ranks = (const int[]){ 1, 2, 3 },
+                              .nranks = 3 };
+    struct ty_coll_call c = { .kind = TY_COLL_SET_ADD,
+                              .ranks = (const int[]){ 1, 2 },
+                              .nranks = 2 };
 
     (void)state;
     assert_true(digest(&a, 0) == digest(&b, 0));
@@ -181,7 +187,9 @@ static void copies(void **state)
     struct ty_coll_buf b[N];
     char name[] = "a name that is long enough to be seen when it is not copied";
     int64_t d[2] = { 1, 2 };
-    struct ty_coll_call c = { .kind = TY_COLL_ALLREDUCE, .name = name, .dtype = TY_COLL_F32, .in = b, .out = b, .nbufs = N };
+    struct ty_coll_call c = {
+        .kind = TY_COLL_ALLREDUCE, .name = name, .dtype = TY_COLL_F32, .in = b, .out = b, .nbufs = N
+    };
     struct ty_req r;
 
     (void)state;
@@ -208,7 +216,9 @@ static void ranges(void **state)
     static const int counts[N] = { 0, 3, 0, 0, 1, 10, 2, 0, 7, 1, 1, 0, 20, 5, 9, 1, 0 };
     int32_t in[ALL], out[ALL], flat[ALL];
     struct ty_coll_buf b[N], o[N];
-    struct ty_coll_call c = { .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I32, .in = b, .out = o, .nbufs = N };
+    struct ty_coll_call c = {
+        .kind = TY_COLL_ALLREDUCE, .dtype = TY_COLL_I32, .in = b, .out = o, .nbufs = N
+    };
     struct ty_req r;
     int at = 0;
 
@@ -246,15 +256,16 @@ static void titles(void **state)
 
     (void)state;
     assert_string_equal(ty_req_title(TY_COLL_BROADCAST, "w", buf, sizeof buf), "broadcast 'w'");
-    assert_string_equal(ty_req_title(TY_COLL_ALLTOALL, NULL, buf, sizeof buf), "an unnamed alltoall");
+    assert_string_equal(ty_req_title(TY_COLL_ALLTOALL, NULL, buf, sizeof buf),
+                        "an unnamed alltoall");
     assert_string_equal(ty_req_title(TY_COLL_ALLREDUCE, "long", few, sizeof few), "allreduce '");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refusals), cmocka_unit_test(digests), cmocka_unit_test(sets), cmocka_unit_test(copies),
-        cmocka_unit_test(ranges),   cmocka_unit_test(titles),
+        cmocka_unit_test(refusals), cmocka_unit_test(digests), cmocka_unit_test(sets),
+        cmocka_unit_test(copies),   cmocka_unit_test(ranges),  cmocka_unit_test(titles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

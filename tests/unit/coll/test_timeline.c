@@ -1,8 +1,8 @@
 /* The trace: a valid array after every write, rows, nested intervals, ticks, arguments; what cannot be written. */
-#include "coll/timeline.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "coll/engine.h"
+#include "coll/timeline.h"
 #include "tests.h"
 #include "world.h"
 #include <jansson.h>
@@ -38,8 +38,7 @@ static long long row_of(const json_t *all, const char *name)
     json_t *e;
     size_t i;
 
-    json_array_foreach(all, i, e)
-    {
+    json_array_foreach (all, i, e) {
         if (strcmp(str(e, "name"), "process_name") == 0 &&
             strcmp(str(json_object_get(e, "args"), "name"), name) == 0)
             row = row == -1 ? num(e, "pid") : -2;
@@ -55,13 +54,13 @@ static const char *words(const json_t *all, long long row, char *buf, size_t cap
     json_t *e;
 
     buf[0] = 0;
-    json_array_foreach(all, i, e)
-    {
+    json_array_foreach (all, i, e) {
         const char *ph = str(e, "ph");
 
         if (num(e, "pid") != row || strcmp(ph, "M") == 0)
             continue;
-        len += (size_t)snprintf(buf + len, cap - len, "%s%s %s", len ? ", " : "", ph, str(e, "name"));
+        len +=
+            (size_t)snprintf(buf + len, cap - len, "%s%s %s", len ? ", " : "", ph, str(e, "name"));
         if (*ph == 'X')
             continue; /* ticks are in the order of ranks */
         if (num(e, "ts") < last)
@@ -78,9 +77,9 @@ static const json_t *last_event(const json_t *all, long long row, const char *ph
     json_t *e;
     size_t i;
 
-    json_array_foreach(all, i, e)
-    {
-        if (num(e, "pid") == row && strcmp(str(e, "ph"), ph) == 0 && strcmp(str(e, "name"), name) == 0)
+    json_array_foreach (all, i, e) {
+        if (num(e, "pid") == row && strcmp(str(e, "ph"), ph) == 0 &&
+            strcmp(str(e, "name"), name) == 0)
             found = e;
     }
     return found;
@@ -91,8 +90,7 @@ static size_t count(const json_t *all, const char *name)
     size_t i, n = 0;
     json_t *e;
 
-    json_array_foreach(all, i, e)
-    {
+    json_array_foreach (all, i, e) {
         n += strcmp(str(e, "name"), name) == 0;
     }
     return n;
@@ -233,7 +231,8 @@ static void refusals(struct world_rank *r)
 
     CHECK(ty_coll_timeline_stop(r->c, &err) == (first ? -ENOENT : 0));
     CHECK(!first || strstr(err.text, "none is being written"));
-    CHECK(ty_coll_timeline_start(r->c, "/nowhere/at/all.json", false, &err) == (first ? -ENOENT : 0));
+    CHECK(ty_coll_timeline_start(r->c, "/nowhere/at/all.json", false, &err) ==
+          (first ? -ENOENT : 0));
     CHECK(!first || strstr(err.text, "'/nowhere/at/all.json'"));
     CHECK(ty_coll_timeline_start(r->c, "/dev/full", false, &err) == (first ? -ENOSPC : 0));
     for (int i = 0; i < 2; i++) {
@@ -320,8 +319,7 @@ static void many_records(void **state)
         record(t, k % 1000);
     assert_int_equal(ty_timeline_close(t, &err), 0);
     all = load(path);
-    json_array_foreach(all, i, e)
-    {
+    json_array_foreach (all, i, e) {
         if (strcmp(str(e, "name"), "DROPPED") == 0)
             dropped += (size_t)num(json_object_get(e, "args"), "records");
     }
@@ -385,10 +383,10 @@ static void no_room(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_trace),      cmocka_unit_test(what_is_refused),
-        cmocka_unit_test(at_open),      cmocka_unit_test(many_records),
+        cmocka_unit_test(a_trace),  cmocka_unit_test(what_is_refused),
+        cmocka_unit_test(at_open),  cmocka_unit_test(many_records),
 #ifdef TY_FAULTS
-        cmocka_unit_test(no_start),     cmocka_unit_test(no_room),
+        cmocka_unit_test(no_start), cmocka_unit_test(no_room),
 #endif
     };
     int r;
