@@ -85,11 +85,13 @@ static void test_who_is_missing_is_named(void **state)
     assert_int_equal(r, 0);
 }
 
+#ifdef TY_FAULTS
 static void test_faults(void **state)
 {
     (void)state;
     expect_good("faults");
 }
+#endif
 
 int main(void)
 {
@@ -99,7 +101,9 @@ int main(void)
         cmocka_unit_test(test_beside_mpi),
         cmocka_unit_test(test_after_mpi_has_ended),
         cmocka_unit_test(test_who_is_missing_is_named),
+#ifdef TY_FAULTS
         cmocka_unit_test(test_faults),
+#endif
     };
     setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* what MPI's libraries never give back */
     return cmocka_run_group_tests(tests, NULL, NULL);
