@@ -56,6 +56,7 @@ struct ty_phase {
     _Atomic uint64_t committed;        /* the round that this rank has committed itself to */
     _Atomic uint32_t waits_for;        /* in an exchange between nodes: 1 + the rank of the world that is to send, or to take */
     _Atomic uint64_t late;             /* of the leader, when it has waited for long: 1 + a late rank of another node, | round << 32 */
+    _Atomic uint64_t no_comm;          /* the round in which NCCL's communicator did not come up on it */
     _Alignas(64) _Atomic uint64_t seq; /* of the leader: the round of the verdict */
     struct ty_verdict v;
     _Atomic uint64_t go;               /* of the leader: the round that all have committed themselves to */

@@ -159,7 +159,18 @@ struct ty_comm *ty_comm_free(struct ty_comm *k)
     return NULL;
 }
 
-/* Until NCCL has done what was asked for: 0 or its error; -EOWNERDEAD; -ETIMEDOUT. */
+/* Has a member on this node given up in this round? */
+static bool hopeless(const struct ty_chan *ch)
+{
+    bool ret = false;
+
+    for (int l = 0; l < ch->nlocal; l++)
+        ret |= atomic_load(&ty_chan_phase(ch, l)->no_comm) == ch->round;
+    return ret;
+}
+
+/* Until NCCL has done what was asked for: 0 or its error; -EOWNERDEAD; -ETIMEDOUT.  until_us > 0: while the communicator comes
+ * up, for which it needs all members. */
 static int settled(struct ty_comm *k, struct ty_chan *ch, int64_t until_us, int *error)
 {
     for (int i = 0;; i++) {
@@ -171,7 +182,7 @@ static int settled(struct ty_comm *k, struct ty_chan *ch, int64_t until_us, int 
             return 0;
         if (ty_node_broken(ch->node))
             return -EOWNERDEAD;
-        if (until_us > 0 && ty_mono_us() >= until_us)
+        if (until_us > 0 && (hopeless(ch) || ty_mono_us() >= until_us))
             return -ETIMEDOUT;
         ty_gpu_nap(ch, i);
     }
@@ -282,6 +293,8 @@ static int come_up(struct ty_gpu *g, struct ty_chan *ch, const struct ty_nccl_id
     if (accepted(error) && k->comm)
         e = settled(k, ch, ty_mono_us() + (int64_t)UP_SECONDS * 1000000, &error);
     *up = e == 0 && error == 0 && k->comm;
+    if (!*up)
+        atomic_store(&ty_chan_phase(ch, ch->lme)->no_comm, ch->round);
     return e == -EOWNERDEAD ? e : 0;
 }
 

@@ -386,6 +386,7 @@ static void in_child(void)
         ty_node_forked(c->node);
         if (c->net)
             ty_net_forked(c->net);
+        ty_boot_forked(&c->boot);
     }
     pthread_mutex_unlock(&contexts_lock);
 }
