@@ -53,9 +53,12 @@ class Process:
     def pid(self) -> int:
         return self.popen.pid if self.popen else 0
 
+    @property
+    def where(self) -> str:
+        return "host %s" % self.host + ("" if self.remote or not self.pid else ", pid %d" % self.pid)
+
     def __str__(self):
-        where = "host %s" % self.host + ("" if self.remote or not self.pid else ", pid %d" % self.pid)
-        return "rank %s (%s)" % (self.rank, where)
+        return "rank %s (%s)" % (self.rank, self.where)
 
 
 class Processes:

@@ -151,6 +151,29 @@ def test_worker_that_fails_after_others_have_finished(tmp_path):
     assert "exited with status 4" in job.err
 
 
+def test_newcomer_that_fails_is_not_missed(tmp_path):
+    """The ranks finish while a worker that was to join them has failed."""
+    code = """import os, sys
+from horovod.runner.elastic.client import WorkerClient
+if os.environ["TRAINYARD_HOROVOD_WORKER"] != "0":
+    sys.exit(4)
+WorkerClient.from_env().next_world(60)
+print("in", flush=True)
+while not os.path.exists(sys.argv[1]):
+    pass"""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("localhost:1\n")
+    script = tmp_path / "discover"
+    script.write_text("#!/bin/sh\ncat '%s'\n" % hosts)
+    script.chmod(0o755)
+    job = Job("-np", 1, "--max-np", 2, "--host-discovery-script", script, sys.executable, "-c", code, tmp_path / "end")
+    job.wait_for(":in$")
+    hosts.write_text("localhost:2\n")
+    job.wait_for(r"a new worker \(host localhost, pid \d+\) exited with status 4")
+    (tmp_path / "end").touch()
+    assert job.end() == 0, job.err
+
+
 def test_reset_limit(tmp_path):
     job = Elastic(tmp_path, 5, "-np", 3, "--min-np", 1, "--reset-limit", 1, does=["kill@1.2", "kill@2.1"])
     job.go(5)

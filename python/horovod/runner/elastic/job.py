@@ -75,6 +75,7 @@ class ElasticJob:
         self._last_warning = ""
         self._told_removed: set = set()
         self._told_added: set = set()
+        self._member_failed = False                     # that one was a rank of the world
         self._told_waiting = False
         self._timestamp = 0.0
         self._stuck_since: Optional[float] = None
@@ -204,19 +205,23 @@ class ElasticJob:
             self._failed(worker, process)
 
     def _failed(self, worker, process):
-        text = "%s %s" % (process, status_text(process.status))
+        # Before it has a place in a world, its rank is only what it is likely to become.
+        name = str(process) if worker.rank is not None or not self._generation else "a new worker (%s)" % process.where
+        text = "%s %s" % (name, status_text(process.status))
         if process.remote and not process.connected:
             text = "ssh to host %s failed (see its message above)" % process.host
         delay = self._blacklist.failed(worker.host, time.monotonic())
-        if self._failure is None:
+        member = self._in_world(worker)
+        if self._failure is None or (member and not self._member_failed):
+            self._member_failed = member
             self._failure = (text, exit_status(process.status), worker.rank, worker.number)
         self._settings.say("%s; host %s gets no new workers%s; %d are left" % (
-            text, worker.host, "" if delay is None else " for %.0f s" % delay, len(self._workers)))
-        if self._in_world(worker):
+            text, worker.host, "" if delay is None else " for %.1f s" % delay, len(self._workers)))
+        if member:
             self._world.abandon()
 
     def _in_world(self, worker):
-        return self._world and worker.generation == self._world.generation and worker.rank is not None
+        return bool(self._world) and worker.generation == self._world.generation and worker.rank is not None
 
     # ---- what follows ----
 
@@ -231,8 +236,8 @@ class ElasticJob:
         """Whether the job has come to an end, good or bad."""
         # Before the first world, workers may be programs that never ask for one.
         if self._done and not any(w.rank is not None or self._generation == 0 for w in self._workers.values()):
-            error = None
-            if self._failure:
+            error = None        # newcomers that have failed are not missed
+            if self._failure and (self._member_failed or self._generation == 0):
                 error = self._failure_error("; the others have finished")
             self._finish(error)
             return True
@@ -324,7 +329,8 @@ class ElasticJob:
             self._world.close()
         self._generation += 1
         self._world = World(self._generation, self._secret, len(members), self._listen)
-        self._failure, self._stuck_since, self._told_waiting = None, None, False
+        self._failure, self._member_failed = None, False
+        self._stuck_since, self._told_waiting = None, False
         self._told_removed, self._told_added = set(), set()
         for worker, slot in zip(members, place([w.host for w in members])):
             self._admit(worker, slot)
@@ -366,6 +372,7 @@ class ElasticJob:
                 text = "%s has not left its broken world within %d s" % (worker.process, self._settings.elastic_timeout_s)
                 self._settings.say(text + " and is ended")
                 self._failure = self._failure or (text, 1, worker.rank, worker.number)
+                self._member_failed = True
                 self._processes.end(worker.process)
             self._stuck_since = now
             return
