@@ -416,6 +416,41 @@ static void nobody_looks_at_nothing(void **state)
     world_threads(&(struct world){ .size = 2, .manual = true, .arg = (void *)1 }, idle);
 }
 
+/* The variables, as Horovod has them. */
+static void by_variables(struct world_rank *r)
+{
+    const int *want = r->arg;
+
+    CHECK(r->c->stall_warning_s == want[0] && r->c->stall_shutdown_s == want[1]);
+    CHECK(r->c->stall->started == (want[0] > 0));
+}
+
+static void variables(void **state)
+{
+    static const struct {
+        const char *disable, *check, *shutdown;
+        int want[2];
+    } cases[] = {
+        { NULL, NULL, NULL, { 60, 0 } },  { NULL, "5", "7", { 5, 7 } }, { NULL, "5", "4", { 5, 0 } },
+        { "1", "5", "7", { -1, 0 } },     { "0", "5", "7", { 5, 7 } },  { NULL, NULL, "90", { 60, 90 } },
+    };
+    static const char *const names[] = { "HOROVOD_STALL_CHECK_DISABLE",
+                                         "HOROVOD_STALL_CHECK_TIME_SECONDS",
+                                         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *const values[] = { cases[i].disable, cases[i].check, cases[i].shutdown };
+        struct world w = { .size = 2, .arg = (void *)(uintptr_t)cases[i].want };
+
+        for (int k = 0; k < 3; k++)
+            values[k] ? setenv(names[k], values[k], 1) : unsetenv(names[k]);
+        world_threads(&w, by_variables);
+    }
+    for (int k = 0; k < 3; k++)
+        unsetenv(names[k]);
+}
+
 /* ---- who has joined is not late ---- */
 
 static void joined(struct world_rank *r)
@@ -475,6 +510,7 @@ int main(void)
         cmocka_unit_test(no_end_before_a_word),
         cmocka_unit_test(a_peer_that_is_stopped),
         cmocka_unit_test(nobody_looks_at_nothing),
+        cmocka_unit_test(variables),
         cmocka_unit_test(joins),
         cmocka_unit_test(odd_notes),
     };
