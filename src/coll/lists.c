@@ -111,6 +111,17 @@ int ty_list_write(const struct ty_req *oldest, int64_t now_us, void **ret, size_
 
 /* ---- read ---- */
 
+/* Numbers of elements that can be: they are multiplied by the size of one. */
+static bool plausible(const int64_t *counts, int n)
+{
+    int64_t sum = 0;
+
+    for (int i = 0; i < n; i++)
+        if (counts[i] < 0 || __builtin_add_overflow(sum, counts[i], &sum) || sum > INT64_MAX / 16)
+            return false;
+    return true;
+}
+
 static bool read_entry(const unsigned char **at, const unsigned char *end, struct ty_entry *e)
 {
     struct wire w;
@@ -148,7 +159,7 @@ static bool read_entry(const unsigned char **at, const unsigned char *end, struc
             return false;
         *at += (w.name + 7u) / 8 * 8;
     }
-    return w.pairing != 0;
+    return w.pairing != 0 && (w.base == 0 || w.name) && plausible(e->counts, e->nsegs);
 }
 
 int ty_list_read(const void *bytes, size_t n, struct ty_list *ret)

@@ -9,9 +9,11 @@
 #include "blob/statcache.h"
 #include "client/http.h"
 #include "client/sse.h"
+#include "coll/lists.h"
 #include "coll/net_addr.h"
 #include "coll/net_wire.h"
 #include "coll/rendezvous.h"
+#include "coll/req.h"
 #include "core/routes.h"
 #include "core/row.h"
 #include "core/run_event.h"
@@ -599,6 +601,57 @@ static bool parse_addresses(const char *bytes, size_t n)
     return k > 0;
 }
 
+/* ---- what ranks want ---- */
+
+static void seed_wanted(struct corpus *c)
+{
+    static const int64_t dims[] = { 2, 3 };
+    struct ty_coll_buf b[2] = { { .count = 6, .ndims = 2, .dims = dims, .data = c },
+                                { .count = 1, .data = c } };
+    static const struct ty_coll_call join = { .kind = TY_COLL_JOIN };
+    struct ty_coll_call call = { .dtype = TY_COLL_F32, .in = b, .out = b, .nbufs = 2 };
+    static const char *const names[] = { "layer.weight", NULL, "x", NULL };
+    struct ty_req r[4];
+
+    for (int i = 0; i < 4; i++) {
+        void *bytes;
+        size_t n;
+
+        call.kind = i == 2 ? TY_COLL_BARRIER : TY_COLL_ALLREDUCE;
+        call.name = names[i];
+        assert(ty_req_init(&r[i], i == 3 ? &join : &call, 2, NULL, NULL, NULL) == 0);
+        if (i)
+            r[i - 1].next = &r[i];
+        assert(ty_list_write(r, 1000, &bytes, &n) == 0);
+        corpus_add(c, bytes, n);
+        free(bytes);
+    }
+    for (int i = 0; i < 4; i++)
+        ty_req_done(&r[i]);
+}
+
+/* As the list of two ranks, and beside one who wants nothing. */
+static bool parse_wanted(const char *bytes, size_t n)
+{
+    static const int world[] = { 0, 1 };
+    struct ty_list both[2], l;
+    struct ty_decisions d;
+    int r = ty_list_read(bytes, n, &l);
+
+    if (r < 0) {
+        assert(r == -EPROTO);
+        return false;
+    }
+    both[0] = both[1] = l;
+    assert(ty_lists_decide(both, 2, world, &d) == 0 && d.n + d.waiting <= l.n);
+    ty_decisions_done(&d);
+    memset(&both[1], 0, sizeof both[1]);
+    assert(ty_lists_decide(both, 2, world, &d) == 0 && (l.joined || d.n == 0));
+    ty_decisions_done(&d);
+    ty_list_done(&l);
+    return true;
+}
+
 /* ---- the rendezvous of ranks ---- */
 
 static void seed_rendezvous(struct corpus *c)
@@ -677,6 +730,7 @@ const struct parser parsers[] = {
     { "conf", seed_conf, parse_conf },
     { "words", seed_words, parse_words },
     { "lane", seed_lane, parse_lane },
+    { "wanted", seed_wanted, parse_wanted },
     { "addresses", seed_addresses, parse_addresses },
     { "request", seed_request, parse_request },
     { "rendezvous", seed_rendezvous, parse_rendezvous },
