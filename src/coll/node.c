@@ -27,6 +27,7 @@
 #define SPIN_US 20
 #define YIELDS 64
 #define WATCH_US 1000000
+#define HELLO_US 2000000
 #define SPINS_SHARED 20 /* where ranks share cores */
 
 static size_t page_up(size_t n)
@@ -195,6 +196,14 @@ static int send_welcome(int fd, const struct ty_node *n)
     return sendmsg(fd, &m, MSG_NOSIGNAL) == (ssize_t)sizeof w ? 0 : -errno;
 }
 
+/* Who asks says so at once; a stranger who says nothing must not keep the others waiting. */
+static int64_t patience_us(int64_t deadline_us)
+{
+    int64_t soon = ty_mono_us() + HELLO_US;
+
+    return soon < deadline_us ? soon : deadline_us;
+}
+
 /* Answer those who ask, until all have got it.  Who does not know the key is not answered. */
 static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us,
                     struct ty_error *err)
@@ -211,7 +220,7 @@ static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t 
                 err, r, "%d of the %d ranks of this node have not come for its shared memory: %s",
                 missing, n->ranks, strerror(-r));
         fd = accept4(o->listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0 || wait_readable(fd, deadline_us) < 0 ||
+        if (fd < 0 || wait_readable(fd, patience_us(deadline_us)) < 0 ||
             recv(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || h.magic != MAGIC ||
             sodium_memcmp(h.key, o->key, sizeof h.key) != 0)
             continue;
