@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 WORKERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "workers")
-SECONDS = 120
+SECONDS = 240
 
 
 def environment(**more):
