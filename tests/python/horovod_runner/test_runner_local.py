@@ -1,12 +1,16 @@
 """Jobs on this host."""
+import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 
 import pytest
 from running import Job, lines, run
 
+import horovod.runner
 from horovod.runner.process import Process
 from horovod.runner.settings import Settings
 from horovod.runner.static import StaticJob
@@ -173,3 +177,19 @@ def test_version_and_build():
     assert (status, out) == (0, "0.28.1\n")
     status, out, _ = run("--check-build")
     assert status == 0 and "Horovod v0.28.1:\n" in out and "    [X] Gloo\n" in out and "    [ ] TensorFlow\n" in out
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_command_finds_its_package(installed, tmp_path):
+    build = os.path.dirname(os.path.dirname(os.path.dirname(horovod.runner.__file__)))       # .../build/python
+    program = os.path.join(os.path.dirname(build), "horovodrun")
+    if installed:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "lib/trainyard").mkdir(parents=True)
+        (tmp_path / "lib/trainyard/python").symlink_to(build)
+        program = shutil.copy(program, tmp_path / "bin")
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([program, "-np", "1", "sh", "-c", "echo $PYTHONPATH"], env=dict(env, HOROVOD_PYTHON=sys.executable),
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0
+    assert os.path.realpath(lines(done.stdout)[0][0].split(":")[0]) == os.path.realpath(build)

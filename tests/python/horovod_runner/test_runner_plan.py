@@ -1,11 +1,14 @@
 """What an elastic job does next: the pure part."""
 import itertools
 import random
+import re
 
 import pytest
 
-from horovod.runner.elastic.discovery import parse
+from horovod.runner.elastic import discovery
+from horovod.runner.elastic.discovery import HostDiscoveryScript, parse
 from horovod.runner.elastic.plan import Blacklist, State, Worker, can_form, order, seats
+from horovod.runner.loop import Loop
 
 
 def workers(*words):
@@ -98,3 +101,21 @@ def test_output_of_a_script():
     for text in ("a\n", "a:x\n", "a 2\n"):
         with pytest.raises(ValueError):
             parse(text, None)
+
+
+@pytest.mark.parametrize("text, why", [
+    ("sleep 300 & sleep 300", "has not ended within 0.2 s and was killed"),
+    ("exec >&-; sleep 300", "has not ended within 0.2 s and was killed"),
+    ("yes a:1", "ended with status|is no host|killed")])
+def test_script_that_hangs_or_floods(text, why, tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery, "SCRIPT_S", 0.2)
+    path = tmp_path / "script"
+    path.write_text("#!/bin/sh\n%s\n" % text)
+    path.chmod(0o755)
+    loop, failed, found = Loop(), [], []
+    script = HostDiscoveryScript(str(path))
+    script.start(loop, found.append, failed.append)
+    loop.run_until(lambda: failed or found)
+    assert not found and re.search(why, failed[0])
+    script.close()
+    loop.close()
