@@ -263,7 +263,7 @@ static int tune_again(struct ty_coll *c)
 
     ty_stall_enter(c, c->set[0]->ch, NULL, 0);
     pthread_mutex_unlock(&c->lock);
-    e = ty_tune(c, NULL);
+    e = ty_tune(c);
     pthread_mutex_lock(&c->lock);
     ty_stall_leave(c);
     return e;
@@ -400,6 +400,14 @@ static void rest(struct ty_coll *c, uint32_t seen, int64_t until_us)
     blame(c, begun);
 }
 
+int ty_engine_cannot_start(struct ty_coll *c, int code, struct ty_error *err)
+{
+    pthread_mutex_lock(&c->lock);
+    ty_engine_end_by_failure(c, code);
+    pthread_mutex_unlock(&c->lock);
+    return ty_error_set(err, c->ended, "the world cannot start: %s", c->end_text);
+}
+
 int ty_engine_meet(struct ty_coll *c, int timeout_ms, struct ty_error *err)
 {
     struct ty_chan *ch = c->set[0]->ch;
@@ -428,10 +436,7 @@ int ty_engine_meet(struct ty_coll *c, int timeout_ms, struct ty_error *err)
     if (e == 0 && !ty_node_poisoned(c->node))
         return ty_error_set(err, -ETIMEDOUT, "the nodes of the world have not met in %d s",
                             timeout_ms / 1000);
-    pthread_mutex_lock(&c->lock);
-    ty_engine_end_by_failure(c, e < 0 ? e : -EOWNERDEAD);
-    pthread_mutex_unlock(&c->lock);
-    return ty_error_set(err, c->ended, "the world cannot start: %s", c->end_text);
+    return ty_engine_cannot_start(c, e < 0 ? e : -EOWNERDEAD, err);
 }
 
 /* With the lock and `driving`: until `until` is done or the time has come; for the engine's thread (NULL) until nothing
@@ -583,7 +588,7 @@ int ty_engine_init(struct ty_coll *c)
     pthread_condattr_destroy(&a);
     c->stats.late_rank = -1;
     c->late_us = FAULT("engine.alloc", NULL, calloc((size_t)c->size, sizeof *c->late_us));
-    c->memo = calloc(TY_MEMOS, sizeof *c->memo);
+    c->memo = FAULT("engine.alloc", NULL, calloc(TY_MEMOS, sizeof *c->memo));
     return c->late_us && c->memo ? 0 : -ENOMEM;
 }
 

@@ -113,6 +113,8 @@ int ty_engine_add_world(struct ty_coll *c);
 /* A first round, about nothing: afterwards each leader can be reached by those that wait for it, and has a lane to say goodbye
  * on. */
 int ty_engine_meet(struct ty_coll *c, int timeout_ms, struct ty_error *err);
+/* Something of the start went wrong here with `code`: says who is gone, or else tells the others that this rank cannot go on. */
+int ty_engine_cannot_start(struct ty_coll *c, int code, struct ty_error *err);
 /* Fail everything, end the thread, wait for those who wait. */
 void ty_engine_stop(struct ty_coll *c);
 void ty_engine_done(struct ty_coll *c);

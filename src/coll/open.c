@@ -476,8 +476,6 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
 {
     int r = ty_engine_init(c);
 
-    if (r < 0)
-        return ty_error_oom(err);
     c->warn = o->warn;
     c->warn_ctx = o->warn_ctx;
     c->stall_warning_s = o->stall_warning_s;
@@ -485,7 +483,8 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
     c->cores = cores_to_spare(c);
     c->cuda_path = o->cuda_path ? strdup(o->cuda_path) : NULL;
     ty_arena_init(&c->arena, ty_node_arena(c->node, c->node->me), c->node->arena_bytes);
-    r = ty_engine_add_world(c);
+    if (r == 0)
+        r = ty_engine_add_world(c);
     if (r == 0)
         r = enlist(c);
     if (r < 0) {
@@ -497,8 +496,11 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
         ty_error_set(err, r, "cannot start to look for late ranks: %s", strerror(-r));
     if (r == 0)
         r = ty_engine_meet(c, o->start_timeout_s * 1000, err);
-    if (r == 0)
-        r = ty_tune(c, err);
+    if (r == 0) {
+        r = ty_tune(c);
+        if (r < 0)
+            r = ty_engine_cannot_start(c, r, err);
+    }
     if (r == 0 && o->timeline && *o->timeline && strcmp(o->timeline, "DYNAMIC") != 0)
         r = ty_coll_timeline_start(c, o->timeline, o->timeline_cycles, err);
     if (r < 0) {
@@ -532,6 +534,9 @@ int ty_coll_open(const struct ty_coll_options *options, struct ty_coll **ret, st
     r = join_world(c, &o, err);
     if (r == 0)
         r = start(c, &o, err);
+    /* The others are on their way in, and would wait for this rank. */
+    if (r < 0 && c->node && !ty_node_poisoned(c->node))
+        ty_engine_break(c, c->rank, TY_END_FAILED);
     if (r < 0) {
         give_up(c);
         return r;

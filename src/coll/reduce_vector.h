@@ -187,6 +187,8 @@ typedef vec scaled_fn(vec v, double factor);
 typedef void run_fn(const struct ty_reduce_pass *p, size_t i, uint64_t past);
 
 /* So many vectors at offset i of every source, to every dst. */
+/* `past`: which of the first dsts are stored to past the caches, a bit each. */
+#define PAST 64
 INLINED void run_place(step_fn *step, scaled_fn *scaled, const struct ty_reduce_pass *p, size_t i, int vectors,
                        uint64_t past)
 {
@@ -203,7 +205,7 @@ INLINED void run_place(step_fn *step, scaled_fn *scaled, const struct ty_reduce_
             v[u] = scaled(v[u], p->scale);
     }
     for (int k = 0; k < p->ndst; k++) {
-        if (past >> k & 1) {
+        if (k < PAST && past >> k & 1) {
             EACH(u, vectors)
                 STREAM(p->dst[k] + i + (size_t)u * VB, v[u]);
         } else {
@@ -292,7 +294,7 @@ static void fold(run_fn *run, const struct ty_reduce_pass *p, size_t elem)
         head = -(size_t)p->dst[0] % 64;
         if (head > p->bytes || head % elem)
             head = 0;
-        for (int k = 0; k < p->ndst; k++)
+        for (int k = 0; k < p->ndst && k < PAST; k++)
             past |= (uint64_t)((size_t)(p->dst[k] + head) % VB == 0) << k;
     }
     tail = p->bytes - (p->bytes - head) % VB;

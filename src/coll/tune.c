@@ -6,7 +6,7 @@
  */
 #include "coll/tune.h"
 #include "base/clock.h"
-#include "base/error.h"
+#include "base/fault.h"
 #include "coll/engine.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -116,7 +116,7 @@ static void choose(struct ty_coll *c, const double *all, int n)
     }
 }
 
-int ty_tune(struct ty_coll *c, struct ty_error *err)
+int ty_tune(struct ty_coll *c)
 {
     struct ty_chan *ch = c->set[0]->ch;
     double took[SIZES * WAYS], *all;
@@ -128,7 +128,7 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
     if (ch->net || ch->n == 1) /* between nodes there is one way */
         return 0;
     p = aligned_alloc(64, (size_t)1 << sizes[SIZES - 1]);
-    all = malloc((size_t)c->size * sizeof took);
+    all = FAULT("tune.alloc", NULL, malloc((size_t)c->size * sizeof took));
     e = p && all ? measure(ch, p, took) : -ENOMEM;
     if (e == 0)
         e = ty_gather_fixed(ch, took, sizeof took, all);
@@ -136,11 +136,7 @@ int ty_tune(struct ty_coll *c, struct ty_error *err)
         choose(c, all, ch->n);
     free(p);
     free(all);
-    if (e == -EOWNERDEAD)
-        return ty_error_set(err, e, "a rank has gone while the world was starting");
-    return e < 0 ? ty_error_set(err, e, "cannot measure the ways through shared memory: %s",
-                                strerror(-e))
-                 : 0;
+    return e;
 }
 
 void ty_tune_watch(struct ty_coll *c, int64_t bytes, int64_t took_us)
