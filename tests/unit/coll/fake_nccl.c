@@ -98,8 +98,8 @@ static void *alias(const void *p, size_t n, int device)
 
 static enum ty_coll_dtype type_of(int type)
 {
-    static const int types[] = { TY_COLL_I8,  TY_COLL_U8,  TY_COLL_I32, -1, TY_COLL_I64, -1,
-                                 TY_COLL_F16, TY_COLL_F32, TY_COLL_F64, TY_COLL_BF16 };
+    static const int types[] = { TY_COLL_I8, TY_COLL_U8,  TY_COLL_I32, -1,          TY_COLL_I64,
+                                 -1,         TY_COLL_F16, TY_COLL_F32, TY_COLL_F64, TY_COLL_BF16 };
 
     MUST(type >= 0 && type < 10 && types[type] >= 0, "no such type");
     return (enum ty_coll_dtype)types[type];
@@ -107,10 +107,10 @@ static enum ty_coll_dtype type_of(int type)
 
 static size_t width(int type)
 {
-    static const size_t widths[TY_COLL_DTYPES] = { [TY_COLL_U8] = 1,  [TY_COLL_I8] = 1,
-                                                   [TY_COLL_I32] = 4, [TY_COLL_I64] = 8,
-                                                   [TY_COLL_F16] = 2, [TY_COLL_BF16] = 2,
-                                                   [TY_COLL_F32] = 4, [TY_COLL_F64] = 8 };
+    static const size_t widths[TY_COLL_DTYPES] = {
+        [TY_COLL_U8] = 1,  [TY_COLL_I8] = 1,   [TY_COLL_I32] = 4, [TY_COLL_I64] = 8,
+        [TY_COLL_F16] = 2, [TY_COLL_BF16] = 2, [TY_COLL_F32] = 4, [TY_COLL_F64] = 8
+    };
 
     return widths[type_of(type)];
 }
@@ -147,16 +147,16 @@ static size_t bytes_in(const struct comm *k, const struct told *t)
     size_t n = t->n * width(t->type);
 
     return t->kind == RECV || (t->kind == BROADCAST && t->peer != k->me) ? 0
-           : t->kind == REDUCE_SCATTER                                  ? n * (size_t)k->n
-                                                                        : n;
+           : t->kind == REDUCE_SCATTER                                   ? n * (size_t)k->n
+                                                                         : n;
 }
 static size_t bytes_out(const struct comm *k, const struct told *t)
 {
     size_t n = t->n * width(t->type);
 
     return t->kind == SEND || (t->kind == REDUCE && t->peer != k->me) ? 0
-           : t->kind == ALL_GATHER                                   ? n * (size_t)k->n
-                                                                     : n;
+           : t->kind == ALL_GATHER                                    ? n * (size_t)k->n
+                                                                      : n;
 }
 
 static const unsigned char *data_of(const struct comm *k, int member, size_t at)
@@ -325,8 +325,8 @@ int ncclCommInitRankConfig(void **ret, int n, struct ty_nccl_id id, int rank,
     k->n = n;
     k->me = rank;
     memcpy(k->path, id.bytes, sizeof k->path);
-    k->shared = mmap(NULL, sizeof(struct shared) + RANKS * AREA, PROT_READ | PROT_WRITE, MAP_SHARED,
-                     fd, 0);
+    k->shared =
+        mmap(NULL, sizeof(struct shared) + RANKS * AREA, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     MUST(k->shared != MAP_FAILED, "no memory for the communicator");
     k->area = (unsigned char *)(k->shared + 1);
     close(fd);
@@ -451,7 +451,8 @@ static int add(void *comm, void *stream, const void *in, void *out, struct told 
     return 0;
 }
 
-EXPORT int ncclAllReduce(const void *in, void *out, size_t n, int type, int op, void *comm, void *s);
+EXPORT int ncclAllReduce(const void *in, void *out, size_t n, int type, int op, void *comm,
+                         void *s);
 int ncclAllReduce(const void *in, void *out, size_t n, int type, int op, void *comm, void *s)
 {
     return add(comm, s, in, out, (struct told){ ALL_REDUCE, type, op, 0, n, 0, 1 });

@@ -506,8 +506,12 @@ static void after_ready(struct world_rank *r)
 {
     struct ty_cuda c = cuda();
     struct ty_coll_buf b = { .data = memory(r, device_of(r), 4000), .count = 1000 };
-    struct gate g = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false,
-                      alias(b.data, 4000),       1000,                     r->rank,
+    struct gate g = { PTHREAD_MUTEX_INITIALIZER,
+                      PTHREAD_COND_INITIALIZER,
+                      false,
+                      alias(b.data, 4000),
+                      1000,
+                      r->rank,
                       waits_before + r->size };
     struct ty_coll_call call = { .kind = TY_COLL_ALLREDUCE,
                                  .op = TY_COLL_SUM,
