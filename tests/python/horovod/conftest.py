@@ -3,7 +3,7 @@ import glob
 import importlib.util
 import os
 
-WITHOUT_TORCH = ("test_package.py", "test_runner.py")
+WITHOUT_TORCH = ("test_package.py",)
 
 collect_ignore = [] if importlib.util.find_spec("torch") else \
     [path for path in glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "test_*.py"))
