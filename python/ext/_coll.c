@@ -72,7 +72,7 @@ struct ty_coll *coll_engine(struct context *self)
         coll_raise_as(
             coll_internal_error,
             "this process was forked from a rank of a Horovod job, and cannot take part in its "
-            "operations: call hvd.shutdown() and hvd.init() in it, or operate in the parent");
+            "operations; operate in the parent");
         return NULL;
     }
     if (!self->c || self->closing) {
