@@ -413,6 +413,18 @@ int ty_chan_missing(const struct ty_chan *ch, int *ranks)
     return n;
 }
 
+int ty_chan_has_posted(const struct ty_chan *ch, int world)
+{
+    int i = ty_chan_member(ch, world);
+
+    if (i < 0 || ch->node_of[i] != ch->my_node)
+        return i < 0 ? 0 : -1;
+    for (int l = 0; l < ch->nlocal; l++)
+        if (ch->member[l] == i)
+            return has_posted(ch, l);
+    return 0;
+}
+
 void ty_chan_next(struct ty_chan *ch)
 {
     ch->posted = false;

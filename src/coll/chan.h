@@ -166,6 +166,8 @@ bool ty_chan_news(struct ty_chan *ch, bool may);
 int ty_chan_enter(struct ty_chan *ch, bool may);
 /* Local members that have not posted in this round: how many, their ranks of the world in ranks[]. */
 int ty_chan_missing(const struct ty_chan *ch, int *ranks);
+/* Has a rank of the world posted in this round?  1 yes; 0 no, or it is no member; -1 not known here, for it is on another node. */
+int ty_chan_has_posted(const struct ty_chan *ch, int world);
 /* The next round begins. */
 void ty_chan_next(struct ty_chan *ch);
 

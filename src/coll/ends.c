@@ -18,7 +18,8 @@
 #define LOST_NEWS_US 2000000
 /* Who has left a world of several nodes may have done its part in what we wait for; the messages of others that say so
  * can come after its goodbye. */
-#define LINGER_US 500000
+#define LINGER_US 3000000
+#define LINGER_SURE_US 30000000 /* it has, as we can see */
 
 /* ---- one operation ---- */
 
@@ -110,12 +111,12 @@ void ty_engine_end(struct ty_coll *c, int code, const char *text)
 }
 
 /* Is a post of this rank out, whose round has not been run? */
-static bool has_promised(const struct ty_coll *c, bool between_nodes)
+static bool has_promised(const struct ty_coll *c)
 {
     for (int i = 0; i < c->nsets; i++) {
         const struct ty_chan *ch = c->set[i]->ch;
 
-        if (ch && ch->posted && (ch->net || !between_nodes))
+        if (ch && ch->posted)
             return true;
     }
     return false;
@@ -176,27 +177,47 @@ void ty_engine_end_by(struct ty_coll *c, uint64_t word)
     /* Others hear of our leaving soon; it is not the reason. */
     if (c->net && !c->ended && word >> 32 != TY_END_LEFT)
         ty_net_tell(c->net, (int32_t[2]){ rank, (int32_t)(word >> 32) }, 2 * sizeof(int32_t));
-    if (has_promised(c, false) && !ty_node_broken(c->node))
+    if (has_promised(c) && !ty_node_broken(c->node))
         ty_engine_break(c, rank, (enum ty_end)(word >> 32));
     ty_engine_end(c, code, text);
 }
 
 void ty_engine_leave(struct ty_coll *c)
 {
-    if (!c->ended && has_promised(c, false))
+    if (!c->ended && has_promised(c))
         ty_engine_break(c, c->rank, TY_END_QUIT);
     ty_engine_end(c, -ESHUTDOWN, "this rank has shut down");
+}
+
+/* How long the rounds that this rank has posted may still wait, now that `left` has left: it has done its part in those that
+ * it posted in too, which is known of ranks of this node. */
+static int64_t linger_us(const struct ty_coll *c, int left)
+{
+    int64_t longest = 0;
+
+    for (int i = 0; i < c->nsets; i++) {
+        struct ty_chan *ch = c->set[i]->ch;
+        int posted = ch && ch->posted && ch->net ? ty_chan_has_posted(ch, left) : 0;
+
+        if (posted == 0)
+            continue;
+        longest = posted > 0 ? LINGER_SURE_US : longest > LINGER_US ? longest : LINGER_US;
+    }
+    return longest;
 }
 
 bool ty_engine_lingers(struct ty_coll *c)
 {
     uint64_t word = ty_node_poisoned(c->node);
+    int64_t most;
 
-    if ((enum ty_end)(word >> 32) != TY_END_LEFT || ty_node_broken(c->node) ||
-        !has_promised(c, true))
+    if ((enum ty_end)(word >> 32) != TY_END_LEFT || ty_node_broken(c->node))
+        return false;
+    most = linger_us(c, (int)(uint32_t)word - 1);
+    if (most == 0)
         return false;
     if (!c->linger_until_us)
-        c->linger_until_us = ty_mono_us() + LINGER_US;
+        c->linger_until_us = ty_mono_us() + most;
     return ty_mono_us() < c->linger_until_us;
 }
 

@@ -476,6 +476,6 @@ int main(void)
         cmocka_unit_test(stopped),
     };
 
-    alarm(110);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
