@@ -183,7 +183,9 @@ SCALED_HALF(bf16)
 
 typedef vec step_fn(vec a, vec b);
 typedef vec scaled_fn(vec v, double factor);
-/* The whole vectors of a pass, from offset i on.  Bit k of `past`: dst[k] gets stores that bypass the caches. */
+/* The whole vectors of a pass, from offset i on.  Bit k of `past`: dst[k] gets stores that bypass the caches; those behind the
+ * first PAST never do. */
+#define PAST 64
 typedef void run_fn(const struct ty_reduce_pass *p, size_t i, uint64_t past);
 
 /* So many vectors at offset i of every source, to every dst. */
