@@ -5,7 +5,7 @@
  *
  *     Context  one world; submits, waits without the interpreter lock, and keeps alive what an interrupted wait leaves
  *     Memory   a piece of the gradient arena with the buffer protocol: torch.frombuffer(memory) keeps it allocated
- *     Block    what an allgather or an alltoall has made, with the buffer protocol too
+ *     Block    what an allgather or an alltoall has made, with the buffer protocol too, or with an address on a GPU
  *
  * Mistakes of the caller are raised as ValueError, everything else as the class that set_errors() named.  A wait
  * looks at Python's signals every WAIT_MS, so that Ctrl-C works.  In a forked child a context raises.
@@ -114,7 +114,7 @@ static void warn(void *ctx, const char *line)
 static int context_init(PyObject *object, PyObject *args, PyObject *kw)
 {
     static char *names[] = { "size",   "rank", "start_timeout_s", "arena_bytes", "node",
-                             "select", "boot", "quiet",           NULL };
+                             "select", "boot", "quiet",           "cuda_path",   NULL };
     struct context *self = (struct context *)object;
     struct ty_coll_options o = { .warn = warn, .warn_ctx = self };
     struct ty_coll_boot boot;
@@ -125,9 +125,9 @@ static int context_init(PyObject *object, PyObject *args, PyObject *kw)
     Py_ssize_t arena = 0;
     int quiet = 0, r;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kw, "|$iiinzzOp:Context", names, &o.size, &o.rank,
+    if (!PyArg_ParseTupleAndKeywords(args, kw, "|$iiinzzOpz:Context", names, &o.size, &o.rank,
                                      &o.start_timeout_s, &arena, &o.node, &o.select, &exchange,
-                                     &quiet))
+                                     &quiet, &o.cuda_path))
         return -1;
     if (self->kept) {
         PyErr_SetString(PyExc_RuntimeError, "this context is open already");
@@ -230,6 +230,51 @@ static void context_dealloc(PyObject *object)
 }
 
 /* ---- questions ---- */
+
+static PyObject *reason(const struct ty_error *err)
+{
+    return PyUnicode_DecodeUTF8(err->text, (Py_ssize_t)strlen(err->text), "replace");
+}
+
+static PyObject *context_gpu_ready(PyObject *object, PyObject *none)
+{
+    struct context *self = (struct context *)object;
+    struct ty_error err = { 0 };
+
+    (void)none;
+    if (!coll_engine(self))
+        return NULL;
+    if (ty_coll_gpu_ready(self->c, &err) < 0)
+        return reason(&err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *cuda_found(PyObject *module, PyObject *args)
+{
+    struct ty_error err = { 0 };
+    const char *path;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "z:cuda_found", &path))
+        return NULL;
+    if (ty_coll_cuda_found(path, &err) < 0)
+        return reason(&err);
+    Py_RETURN_NONE;
+}
+
+static PyObject *nccl_found(PyObject *module, PyObject *args)
+{
+    struct ty_error err = { 0 };
+    const char *path;
+    int version;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "z:nccl_found", &path))
+        return NULL;
+    if (ty_coll_nccl_found(path, &version, &err) < 0)
+        return reason(&err);
+    return PyLong_FromLong(version);
+}
 
 /* (rank, size, local_rank, local_size, cross_rank, cross_size, homogeneous) */
 static PyObject *context_topology(PyObject *object, PyObject *none)
@@ -362,9 +407,11 @@ static PyObject *context_timeline_stop(PyObject *object, PyObject *none)
 
 static PyMethodDef context_methods[] = {
     { "submit", coll_submit, METH_VARARGS,
-      "submit(kind, name, set, dtype, op, prescale, postscale, root, tensors, splits=None, ranks=None) -> int\n\n"
+      "submit(kind, name, set, dtype, op, prescale, postscale, root, tensors, splits=None, ranks=None, keep=None, gpu=-1, "
+      "ready=0) -> int\n\n"
       "Begin an operation: its handle.  tensors: a tuple of (address, elements, shape, address of the result or 0, its "
-      "elements), which the caller keeps alive until wait() has returned." },
+      "elements), which the caller keeps alive until wait() has returned.  gpu: the number of the GPU that they are on.  ready: "
+      "a cudaEvent_t, kept alive as well, after which they may be used." },
     { "wait", coll_wait, METH_VARARGS,
       "wait(handle, keep=None, row_bytes=()) -> int | (blocks, rows)\n\nThe result of an operation.  keep: what a wait "
       "that a signal ended has to keep alive.  row_bytes: the size of a row of each tensor, where blocks come back." },
@@ -372,6 +419,8 @@ static PyMethodDef context_methods[] = {
       "do(..., splits, ranks, keep) -> int\n\nsubmit() and wait() in one." },
     { "poll", coll_poll, METH_VARARGS,
       "poll(handle) -> bool\n\nWhether wait() would return at once." },
+    { "gpu_ready", context_gpu_ready, METH_NOARGS,
+      "gpu_ready() -> None | str\n\nNone when tensors may be on GPUs, else why not." },
     { "topology", context_topology, METH_NOARGS,
       "(rank, size, local_rank, local_size, cross_rank, cross_size, homogeneous)" },
     { "set_ranks", context_set_ranks, METH_VARARGS,
@@ -393,9 +442,10 @@ static PyMethodDef context_methods[] = {
 };
 static PyType_Slot context_slots[] = {
     { Py_tp_doc,
-      "Context(*, size=0, rank=0, start_timeout_s=0, arena_bytes=0, node=None, select=None, boot=None, quiet=False)\n\n"
+      "Context(*, size=0, rank=0, start_timeout_s=0, arena_bytes=0, node=None, select=None, boot=None, quiet=False, cuda_path=None)\n\n"
       "One world of ranks.  What is not given is found in the environment.  boot: an object with put(key, bytes), "
-      "fence(ms) and get(rank, key) through which the ranks find each other." },
+      "fence(ms) and get(rank, key) through which the ranks find each other.  cuda_path: folders and files with ':' between "
+      "them, where CUDA and NCCL may be." },
     { Py_tp_init, context_init },
     { Py_tp_dealloc, context_dealloc },
     { Py_tp_methods, context_methods },
@@ -409,6 +459,10 @@ static PyType_Spec context_spec = { "horovod._coll.Context", sizeof(struct conte
 static PyMethodDef module_methods[] = {
     { "set_errors", set_errors, METH_VARARGS,
       "set_errors(internal, start)\n\nThe exception classes for failures of operations and of the start." },
+    { "cuda_found", cuda_found, METH_VARARGS,
+      "cuda_found(path) -> None | str\n\nNone when the CUDA runtime can be opened, else what was tried." },
+    { "nccl_found", nccl_found, METH_VARARGS,
+      "nccl_found(path) -> int | str\n\nThe version of NCCL, or why there is none to use." },
     { NULL, NULL, 0, NULL },
 };
 static struct PyModuleDef module_def = {

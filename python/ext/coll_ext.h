@@ -67,8 +67,8 @@ struct ty_coll_boot coll_boot_by(PyObject *object);
 
 extern PyObject *coll_block_type, *coll_memory_type;
 extern PyType_Spec coll_block_spec, coll_memory_spec;
-/* Takes `data` over in any case. */
-PyObject *coll_block_new(void *data, Py_ssize_t bytes);
+/* Takes `data`, a block of r, over in any case. */
+PyObject *coll_block_new(const struct ty_coll_result *r, void *data, Py_ssize_t bytes);
 PyObject *coll_arena_alloc(PyObject *context, PyObject *args);
 /* What is allocated in the arena goes away with the context, but tensors may still lie in it: their bytes are copied
  * before, and put into private pages at the same addresses after.  Where those are still mapped, the engine has kept

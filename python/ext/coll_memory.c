@@ -8,21 +8,33 @@
 struct block {
     PyObject_HEAD void *data;
     Py_ssize_t bytes;
+    int device; /* as in struct ty_coll_result */
+    int (*device_free)(void *data);
 };
 
 PyObject *coll_block_type;
 
-PyObject *coll_block_new(void *data, Py_ssize_t bytes)
+static void block_free(void *data, int device, int (*device_free)(void *data))
+{
+    if (device)
+        device_free(data);
+    else
+        free(data);
+}
+
+PyObject *coll_block_new(const struct ty_coll_result *r, void *data, Py_ssize_t bytes)
 {
     allocfunc alloc = (allocfunc)PyType_GetSlot((PyTypeObject *)coll_block_type, Py_tp_alloc);
     struct block *b = (struct block *)alloc((PyTypeObject *)coll_block_type, 0);
 
     if (!b) {
-        free(data);
+        block_free(data, r->device, r->device_free);
         return NULL;
     }
     b->data = data;
     b->bytes = bytes;
+    b->device = r->device;
+    b->device_free = r->device_free;
     return (PyObject *)b;
 }
 
@@ -30,8 +42,9 @@ static void block_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     freefunc free_fn = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    const struct block *b = (const struct block *)object;
 
-    free(((struct block *)object)->data);
+    block_free(b->data, b->device, b->device_free);
     free_fn(object);
     Py_DECREF(type);
 }
@@ -40,12 +53,43 @@ static int block_buffer(PyObject *object, Py_buffer *view, int flags)
 {
     const struct block *b = (const struct block *)object;
 
+    if (b->device) {
+        view->obj = NULL;
+        PyErr_SetString(PyExc_BufferError, "the bytes of this block are on a GPU");
+        return -1;
+    }
     return PyBuffer_FillInfo(view, object, b->data, b->bytes, 0, flags);
 }
+
+static PyObject *block_address(PyObject *object, void *none)
+{
+    (void)none;
+    return PyLong_FromVoidPtr(((const struct block *)object)->data);
+}
+
+static PyObject *block_device(PyObject *object, void *none)
+{
+    (void)none;
+    return PyLong_FromLong(((const struct block *)object)->device - 1);
+}
+
+static PyObject *block_bytes(PyObject *object, void *none)
+{
+    (void)none;
+    return PyLong_FromSsize_t(((const struct block *)object)->bytes);
+}
+
+static PyGetSetDef block_getset[] = {
+    { "address", block_address, NULL, "Where its bytes are.", NULL },
+    { "device", block_device, NULL, "The GPU that they are on; -1: memory of the host.", NULL },
+    { "nbytes", block_bytes, NULL, "How many.", NULL },
+    { NULL, NULL, NULL, NULL, NULL },
+};
 
 static PyType_Slot block_slots[] = {
     { Py_tp_doc, "Bytes that an operation has made; freed with the last buffer on it." },
     { Py_tp_dealloc, block_dealloc },
+    { Py_tp_getset, block_getset },
     { Py_bf_getbuffer, block_buffer },
     { 0, NULL },
 };

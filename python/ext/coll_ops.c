@@ -111,16 +111,19 @@ static bool get_numbers(PyObject *tuple, size_t width, void **ret, int *count)
     return !PyErr_Occurred();
 }
 
-/* kind, name, set, dtype, op, prescale, postscale, root, tensors, splits, ranks and, for do() alone, what to keep. */
+/* kind, name, set, dtype, op, prescale, postscale, root, tensors, splits, ranks, for do() alone what to keep, the number of the
+ * GPU and the event after which the tensors there are ready. */
 static bool get_request(PyObject *args, struct request *q, PyObject **keep)
 {
     PyObject *tensors, *splits = Py_None, *ranks = Py_None;
     struct ty_coll_call *c = &q->call;
-    int kind, dtype, op, n = 0;
+    int kind, dtype, op, gpu = -1, n = 0;
+    unsigned long long ready = 0;
 
     memset(q, 0, sizeof *q);
-    if (!PyArg_ParseTuple(args, "iziiiddiO|OOO:operation", &kind, &c->name, &c->set, &dtype, &op,
-                          &c->prescale, &c->postscale, &c->root, &tensors, &splits, &ranks, keep))
+    if (!PyArg_ParseTuple(args, "iziiiddiO|OOOiK:operation", &kind, &c->name, &c->set, &dtype, &op,
+                          &c->prescale, &c->postscale, &c->root, &tensors, &splits, &ranks, keep,
+                          &gpu, &ready))
         return false;
     if (kind < 0 || kind >= TY_COLL_KINDS || dtype < 0 || dtype >= TY_COLL_DTYPES || op < 0 ||
         op >= TY_COLL_OPS) {
@@ -131,7 +134,8 @@ static bool get_request(PyObject *args, struct request *q, PyObject **keep)
     c->kind = (enum ty_coll_kind)kind;
     c->dtype = (enum ty_coll_dtype)dtype;
     c->op = (enum ty_coll_op)op;
-    c->device = -1;
+    c->device = gpu < 0 ? -1 : TY_COLL_GPU(gpu);
+    c->ready = (void *)(uintptr_t)ready; /* NOLINT: an address that Python has kept as a number */
     if (!get_tensors(tensors, q) || !get_numbers(splits, sizeof(int64_t), &q->splits, &n) ||
         !get_numbers(ranks, sizeof(int), &q->ranks, &c->nranks))
         return false;
@@ -179,7 +183,7 @@ static PyObject *take_block(struct ty_coll_result *r, Py_ssize_t i, Py_ssize_t n
     for (Py_ssize_t k = per * i; k < per * (i + 1); k++)
         sum += r->rows[k];
     r->data[i] = NULL;
-    return coll_block_new(data, (Py_ssize_t)(sum * each));
+    return coll_block_new(r, data, (Py_ssize_t)(sum * each));
 }
 
 /* What the caller gets: the value, or (blocks, rows) where there are any.  row_bytes: of each buffer's rows. */

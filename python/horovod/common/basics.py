@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 from horovod import _coll
-from horovod.common import metrics, mpi, util
+from horovod.common import cuda, metrics, mpi, util
 from horovod.common.exceptions import HorovodInternalError, HorovodStartError
 
 _coll.set_errors(HorovodInternalError, HorovodStartError)
@@ -84,7 +84,7 @@ class HorovodBasics:
     def _open(self, comm: Any, process_sets: Optional[Sequence[Any]]) -> None:
         from horovod.common import process_sets as sets
 
-        options = {"quiet": os.environ.get("HOROVOD_LOG_LEVEL", "").strip().lower() in QUIET_LEVELS}
+        options = {"quiet": os.environ.get("HOROVOD_LOG_LEVEL", "").strip().lower() in QUIET_LEVELS, "cuda_path": cuda.search_path()}
         if comm is not None:
             self._exchange = mpi.Exchange(comm)
             options.update(boot=self._exchange, rank=self._exchange.rank, size=self._exchange.size)

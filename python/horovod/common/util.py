@@ -3,6 +3,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import sys
 import warnings
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
@@ -56,8 +57,14 @@ def mpi_built(verbose: bool = False) -> bool:
 
 
 def nccl_built(verbose: bool = False) -> bool:
-    """False: CUDA tensors go through pinned memory of the host."""
-    return False
+    """Whether NCCL can be opened: that of the installed torch, or the system's. Nothing is built against it."""
+    from horovod import _coll
+    from horovod.common import cuda
+
+    found = _coll.nccl_found(cuda.search_path())
+    if verbose and isinstance(found, str):
+        print(found, file=sys.stderr)
+    return not isinstance(found, str)
 
 
 def ddl_built(verbose: bool = False) -> bool:
@@ -71,8 +78,14 @@ def ccl_built(verbose: bool = False) -> bool:
 
 
 def cuda_built(verbose: bool = False) -> bool:
-    """False: nothing is built against CUDA. CUDA tensors work."""
-    return False
+    """Whether the CUDA runtime can be opened. Nothing is built against it."""
+    from horovod import _coll
+    from horovod.common import cuda
+
+    found = _coll.cuda_found(cuda.search_path())
+    if verbose and found is not None:
+        print(found, file=sys.stderr)
+    return found is None
 
 
 def rocm_built(verbose: bool = False) -> bool:

@@ -225,10 +225,11 @@ def _submit_reduction(kind: int, word: str, inputs: Tensors, outputs: Tensors, g
     parts = _by_type(inputs)
     for out in outputs:
         _type(out)
-    sources = [device.on_host(t) for t in inputs]
+    sources = [device.for_engine(context, t) for t in inputs]
+    ready = device.ready(sources[0])
     targets = []
     for tensor, source, out in zip(inputs, sources, outputs):
-        if out.device.type == "cpu":
+        if source is tensor:
             targets.append(out)
         else:
             targets.append(source if out.shape == tensor.shape else device.empty_host(out))
@@ -244,8 +245,8 @@ def _submit_reduction(kind: int, word: str, inputs: Tensors, outputs: Tensors, g
         for i, (dtype, places) in enumerate(parts):
             called = _part_name(word, name, len(inputs), places[0]) if group else _name(word, name)
             handle = context.submit(kind, called, set_id, dtype, op, prescale, postscale, 0,
-                                    tuple(_one(sources[k], targets[k]) for k in places))
-            pending.calls.append((handle, (sources, targets), ()))
+                                    tuple(_one(sources[k], targets[k]) for k in places), None, None, None, ready.gpu, ready.handle)
+            pending.calls.append((handle, (sources, targets, ready), ()))
     except BaseException:
         if pending.calls:       # what is on its way keeps its memory
             _add(pending)
@@ -438,8 +439,7 @@ def _adopt(block: Any, like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor
         count *= length
     if count == 0:
         return like.new_empty(tuple(shape))
-    host = torch.frombuffer(block, dtype=like.dtype, count=count).reshape(tuple(shape))
-    return device.like(host, like)
+    return device.adopt(block, like, count).reshape(tuple(shape))
 
 
 def _submit_allgather(tensors: Tensors, group: bool, name: Optional[str], process_set: ProcessSet, single: bool) -> int:
@@ -450,7 +450,8 @@ def _submit_allgather(tensors: Tensors, group: bool, name: Optional[str], proces
     for tensor in tensors:
         if tensor.dim() == 0:
             raise IndexError("a scalar has no first dimension to be gathered along: allgather takes tensors of one and more")
-    sources = [device.on_host(t) for t in tensors]
+    sources = [device.for_engine(context, t) for t in tensors]
+    ready = device.ready(sources[0])
 
     def finish(results: List[Any]) -> Any:
         outputs: List[Any] = [None] * len(tensors)
@@ -465,8 +466,8 @@ def _submit_allgather(tensors: Tensors, group: bool, name: Optional[str], proces
     for dtype, places in parts:
         called = _part_name("allgather", name, len(tensors), places[0]) if group else _name("allgather", name)
         handle = context.submit(_coll.ALLGATHER, called, set_id, dtype, Sum, 1.0, 1.0, 0,
-                                tuple(_input(sources[k]) for k in places))
-        pending.calls.append((handle, sources, tuple(_row_bytes(sources[k]) for k in places)))
+                                tuple(_input(sources[k]) for k in places), None, None, None, ready.gpu, ready.handle)
+        pending.calls.append((handle, (sources, ready), tuple(_row_bytes(sources[k]) for k in places)))
     return _add(pending)
 
 
@@ -529,8 +530,9 @@ def _submit_broadcast(tensor: torch.Tensor, out: torch.Tensor, root_rank: int, n
     context = _basics.engine()
     set_id, dtype = _set_id(process_set), _type(tensor)
     _type(out)
-    source = device.on_host(tensor)
-    target = out if out.device.type == "cpu" else source
+    source = device.for_engine(context, tensor)
+    target = out if source is tensor else source
+    ready = device.ready(source)
 
     def finish(results: List[Any]) -> torch.Tensor:
         if target is not out:
@@ -539,8 +541,8 @@ def _submit_broadcast(tensor: torch.Tensor, out: torch.Tensor, root_rank: int, n
 
     pending = _Pending(context, finish)
     handle = context.submit(_coll.BROADCAST, _name("broadcast", name), set_id, dtype, Sum, 1.0, 1.0, root_rank,
-                            (_one(source, target),))
-    pending.calls.append((handle, (source, target), ()))
+                            (_one(source, target),), None, None, None, ready.gpu, ready.handle)
+    pending.calls.append((handle, (source, target, ready), ()))
     return _add(pending)
 
 
@@ -617,15 +619,17 @@ def _submit_alltoall(tensor: torch.Tensor, splits: Any, name: Optional[str], pro
     context = _basics.engine()
     set_id, dtype = _set_id(process_set), _type(tensor)
     numbers = _check_splits(tensor, splits, _member(process_set)[1])
-    source = device.on_host(tensor)
+    source = device.for_engine(context, tensor)
+    ready = device.ready(source)
 
     def finish(results: List[Any]) -> Any:
         (block,), rows = results[0]
         return (_adopt(block, tensor, (sum(rows),) + tuple(tensor.shape[1:])), torch.tensor(rows, dtype=torch.int32))
 
     pending = _Pending(context, finish)
-    handle = context.submit(_coll.ALLTOALL, _name("alltoall", name), set_id, dtype, Sum, 1.0, 1.0, 0, (_input(source),), numbers)
-    pending.calls.append((handle, source, (_row_bytes(source),)))
+    handle = context.submit(_coll.ALLTOALL, _name("alltoall", name), set_id, dtype, Sum, 1.0, 1.0, 0, (_input(source),), numbers,
+                            None, None, ready.gpu, ready.handle)
+    pending.calls.append((handle, (source, ready), (_row_bytes(source),)))
     return _add(pending)
 
 

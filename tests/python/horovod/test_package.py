@@ -1,5 +1,5 @@
 """What needs no torch and no job."""
-import importlib
+import importlib.machinery
 import importlib.metadata
 import subprocess
 import sys
@@ -20,10 +20,31 @@ def test_other_frameworks_are_named_in_the_error(name):
         importlib.import_module("horovod." + name)
 
 
+def test_cuda_is_found_or_not(monkeypatch, capsys, tmp_path):
+    from horovod.common import cuda, util
+
+    monkeypatch.setenv("TRAINYARD_COLL_NCCL", "none")
+    monkeypatch.setenv("TRAINYARD_COLL_CUDART", str(tmp_path / "libcudart.so.12"))
+    assert not util.nccl_built() and not util.cuda_built(verbose=True)
+    assert str(tmp_path) in capsys.readouterr().err
+    package = tmp_path / "torch"
+    for file in ("torch/__init__.py", "torch/lib/libcudart-d0da41ae.so.11.0", "torch/lib/libother.so",
+                 "nvidia/nccl/lib/libnccl.so.2"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"")
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: importlib.machinery.ModuleSpec(name, None, is_package=True))
+    assert cuda.search_path() == ""
+    spec = importlib.machinery.ModuleSpec("torch", None, is_package=True)
+    spec.submodule_search_locations.append(str(package))
+    monkeypatch.setattr(cuda.importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setenv("TRAINYARD_COLL_CUDA_PATH", "/mine")
+    assert cuda.search_path() == "/mine:%s/lib/libcudart-d0da41ae.so.11.0:%s/nvidia/nccl/lib" % (package, tmp_path)
+
+
 def test_util():
     from horovod.common import util
 
-    assert util.mpi_built() and util.gloo_built(verbose=True) and not util.nccl_built()
+    assert util.mpi_built() and util.gloo_built(verbose=True)
     assert not util.extension_available("tensorflow")
     with pytest.raises(ImportError):
         util.check_extension("horovod.tensorflow", "HOROVOD_WITH_TENSORFLOW", "x")

@@ -8,6 +8,7 @@ import sys
 
 import job
 import pytest
+from horovod import _coll
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
@@ -16,6 +17,17 @@ def test_worker(worker, ranks, tmp_path):
     done = job.mpirun(ranks, worker, TMPDIR=str(tmp_path))
     passed = re.findall(r"passed (\d+) checks", done.stdout)
     assert len(passed) == ranks and set(passed) != {"0"}, done.stdout
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("nccl", ["libfake_nccl.so", "none"])
+def test_gpus_of_a_stand_in(nccl, ranks, tmp_path):
+    """The stand-ins are beside the engine that is tested; tests/gpu/run has the real ones."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(_coll.__file__))), "tests", "unit", "coll")
+    done = job.mpirun(ranks, "gpu", TMPDIR=str(tmp_path), TRAINYARD_COLL_CUDART=os.path.join(folder, "libfake_cuda.so"),
+                      TRAINYARD_COLL_NCCL=nccl if nccl == "none" else os.path.join(folder, nccl))
+    passed = re.findall(r"passed (\d+) checks", done.stdout)
+    assert len(passed) == ranks and set(passed) == {"5"}, done.stdout
 
 
 def test_without_a_launcher():
