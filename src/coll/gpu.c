@@ -294,13 +294,13 @@ static size_t lay_out(const struct ty_req *r, struct ty_seg *seg, unsigned char 
 
     for (int i = 0; i < r->nsegs; i++) {
         seg[i] = r->seg[i];
-        seg[i].in = base + at;
+        seg[i].in = base ? base + at : NULL;
         at += rounded((size_t)seg[i].count * r->size, NICE);
         if (makes_blocks(r))
             continue;
         seg[i].out = seg[i].in;
         if (r->kind == TY_COLL_REDUCESCATTER) {
-            seg[i].out = base + at;
+            seg[i].out = base ? base + at : NULL;
             at += rounded(out_bytes(r, &seg[i]), NICE);
         }
     }

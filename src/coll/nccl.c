@@ -387,16 +387,21 @@ static bool overlap(const void *a, size_t n, const void *b, size_t m)
     return (uintptr_t)a < (uintptr_t)b + m && (uintptr_t)b < (uintptr_t)a + n;
 }
 
-static unsigned char *piece(unsigned char **at, size_t n)
+/* Scratch memory that is handed out; base NULL: only measured. */
+struct pieces {
+    unsigned char *base;
+    size_t used;
+};
+static unsigned char *piece(struct pieces *p, size_t n)
 {
-    unsigned char *ret = *at;
+    unsigned char *ret = p->base ? p->base + p->used : NULL;
 
-    *at += (n + NICE - 1) / NICE * NICE;
+    p->used += (n + NICE - 1) / NICE * NICE;
     return ret;
 }
 
-/* Where NCCL reads and writes; from `at` on there is scratch memory (NULL: to measure it).  Its end. */
-static unsigned char *lay_out(struct job *j, unsigned char *at)
+/* Where NCCL reads and writes. */
+static void lay_out(struct job *j, struct pieces *p)
 {
     struct view *v = j->view;
 
@@ -407,24 +412,28 @@ static unsigned char *lay_out(struct job *j, unsigned char *at)
             const struct ty_seg *seg = &r->seg[s];
             size_t in = (size_t)seg->count * r->size, out = bytes_out(j, r, seg);
 
-            v->in = foreign(j, r) ? piece(&at, in) : seg->in;
+            v->in = foreign(j, r) ? piece(p, in) : seg->in;
             v->out = foreign(j, r) && seg->out ? v->in : seg->out;
             if (r->kind == TY_COLL_REDUCESCATTER &&
                 (foreign(j, r) || overlap(seg->in, in, seg->out, out)))
-                v->out = piece(&at, out);
+                v->out = piece(p, out);
         }
     }
-    return at;
 }
 
 static int place(struct job *j)
 {
-    size_t need = (size_t)(lay_out(j, NULL) - (unsigned char *)NULL);
+    struct pieces p = { NULL, 0 };
     void *scratch = NULL;
-    int e = need ? ty_gpu_scratch(j->g, j->d, need, &scratch) : 0;
+    int e;
 
-    if (e == 0 && need)
-        lay_out(j, scratch);
+    lay_out(j, &p);
+    if (!p.used)
+        return 0;
+    e = ty_gpu_scratch(j->g, j->d, p.used, &scratch);
+    p = (struct pieces){ scratch, 0 };
+    if (e == 0)
+        lay_out(j, &p);
     return e;
 }
 

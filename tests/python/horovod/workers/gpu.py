@@ -82,7 +82,7 @@ def as_tensor(block, device):
 
 
 def check_questions():
-    assert hvd.cuda_built() and hvd.nccl_built()
+    assert hvd.cuda_built() and hvd.nccl_built() is (os.environ["TRAINYARD_COLL_NCCL"] != "none")
     assert _basics.engine().gpu_ready() is None
 
 
