@@ -130,9 +130,7 @@ static void every_point(void **state)
         struct trial t = { .kind = &kinds[k], .told = told };
 
         do {
-            struct world w = {
-                .size = RANKS, .manual = true, .arg = &t, .seed = (uint64_t)++t.visit
-            };
+            struct world w = { .size = RANKS, .manual = true, .arg = &t, .seed = (uint64_t)++t.visit };
 
             atomic_store(&told->opened, 0);
             world_fork(&w, body);

@@ -323,9 +323,8 @@ static void leave(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(shared),       cmocka_unit_test(strangers), cmocka_unit_test(other_layout),
-        cmocka_unit_test(nobody_comes), cmocka_unit_test(bells),     cmocka_unit_test(death),
-        cmocka_unit_test(leave),
+        cmocka_unit_test(shared), cmocka_unit_test(strangers), cmocka_unit_test(other_layout), cmocka_unit_test(nobody_comes),
+        cmocka_unit_test(bells),  cmocka_unit_test(death),     cmocka_unit_test(leave),
     };
 
     if (sodium_init() < 0)
