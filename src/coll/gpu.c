@@ -397,13 +397,30 @@ static int device_of(const struct ty_coll *c, struct ty_req *const *req, int m)
     return c->gpu ? c->gpu->last : -1;
 }
 
+static int settle(struct ty_coll *c, struct ty_chan *ch, int device)
+{
+    const char *wanted = getenv("TRAINYARD_COLL_NCCL");
+    struct ty_comm_why why = { "" };
+    int e = ty_comm_settle(c->gpu, ch, device, &why);
+    char line[320];
+
+    if (e < 0 || !ch->comm_settled || ch->comm || ch->me != 0 || ch->n == 1 ||
+        (wanted && strcmp(wanted, "none") == 0))
+        return e;
+    snprintf(line, sizeof line,
+             "tensors on GPUs of process set %d go through memory of the host, which is slower: %s",
+             ch->id, why.text);
+    ty_engine_warn(c, line);
+    return e;
+}
+
 static int run(struct ty_coll *c, struct ty_req *const *req, int m)
 {
     struct ty_chan *ch = req[0]->ch;
     int e = 0;
 
     if (!ch->comm_settled)
-        e = ty_comm_settle(c->gpu, ch, device_of(c, req, m));
+        e = settle(c, ch, device_of(c, req, m));
     for (int i = 0, n; e == 0 && i < m; i += n) {
         bool serves = ch->comm && ty_nccl_serves(req[i], ch->n);
 

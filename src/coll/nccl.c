@@ -228,24 +228,34 @@ static void host_id(char *buf, size_t cap)
 
 enum answer { ANSWER_YES, ANSWER_NO, ANSWER_LATER };
 
-static enum answer compare(const struct card *all, int n)
+static enum answer compare(const struct card *all, const struct ty_chan *ch,
+                           struct ty_comm_why *why)
 {
-    enum answer ret = ANSWER_YES;
-
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < ch->n; i++)
         if (!all[i].has_gpu)
             return ANSWER_LATER; /* it has joined, and has not used one yet */
-    for (int i = 0; i < n; i++) {
-        if (!all[i].version || all[i].version != all[0].version)
-            ret = ANSWER_NO;
+    for (int i = 0; i < ch->n; i++) {
+        if (!all[i].version) {
+            snprintf(why->text, sizeof why->text, "rank %d has no NCCL", ch->world[i]);
+            return ANSWER_NO;
+        }
+        if (all[i].version != all[0].version) {
+            snprintf(why->text, sizeof why->text, "rank %d has NCCL %d, rank %d NCCL %d",
+                     ch->world[0], all[0].version, ch->world[i], all[i].version);
+            return ANSWER_NO;
+        }
         for (int j = 0; j < i; j++)
-            if (strcmp(all[i].host, all[j].host) == 0 && strcmp(all[i].bus, all[j].bus) == 0)
-                ret = ANSWER_NO;
+            if (strcmp(all[i].host, all[j].host) == 0 && strcmp(all[i].bus, all[j].bus) == 0) {
+                snprintf(why->text, sizeof why->text, "ranks %d and %d share the GPU %.20s",
+                         ch->world[j], ch->world[i], all[i].bus);
+                return ANSWER_NO;
+            }
     }
-    return ret;
+    return ANSWER_YES;
 }
 
-static int ask_all(struct ty_gpu *g, struct ty_chan *ch, int device, enum answer *ret)
+static int ask_all(struct ty_gpu *g, struct ty_chan *ch, int device, enum answer *ret,
+                   struct ty_comm_why *why)
 {
     struct card *all = FAULT("nccl.alloc", NULL, malloc((size_t)ch->n * sizeof *all)), mine = { 0 };
     int e;
@@ -259,7 +269,7 @@ static int ask_all(struct ty_gpu *g, struct ty_chan *ch, int device, enum answer
         mine.version = g->nccl.version;
     e = ty_gather_fixed(ch, &mine, sizeof mine, all);
     if (e == 0)
-        *ret = compare(all, ch->n);
+        *ret = compare(all, ch, why);
     free(all);
     return e;
 }
@@ -310,19 +320,21 @@ static int all_up(struct ty_chan *ch, bool *up)
     return e;
 }
 
-int ty_comm_settle(struct ty_gpu *g, struct ty_chan *ch, int device)
+int ty_comm_settle(struct ty_gpu *g, struct ty_chan *ch, int device, struct ty_comm_why *why)
 {
     struct ty_gpu_device *d = NULL;
     struct offer offer = { 0 };
     enum answer answer = ANSWER_NO;
     struct ty_comm *k;
     bool up = false;
-    int e = ask_all(g, ch, device, &answer);
+    int e = ask_all(g, ch, device, &answer, why);
 
     if (e == 0)
         ch->comm_settled = answer != ANSWER_LATER;
     if (e < 0 || answer != ANSWER_YES)
         return e;
+    snprintf(why->text, sizeof why->text,
+             "NCCL could not connect the ranks (NCCL_DEBUG=WARN says more)");
     e = ty_gpu_use(g, device, &d);
     if (e == 0)
         e = share_id(g, ch, &offer);

@@ -66,8 +66,12 @@ bool ty_nccl_serves(const struct ty_req *r, int n);
 
 /* Agree with the other members whether NCCL serves this channel (all have it in one version, and each a GPU of its own), and
  * make the communicator: ch->comm.  `device` is this rank's GPU, -1 when it has joined and does not know one.  All
- * members call it in the same round, until ch->comm_settled.  A negative errno ends the world. */
-int ty_comm_settle(struct ty_gpu *g, struct ty_chan *ch, int device);
+ * members call it in the same round, until ch->comm_settled.  why: the reason, when it is settled that NCCL does not serve.
+ * A negative errno ends the world. */
+struct ty_comm_why {
+    char text[200];
+};
+int ty_comm_settle(struct ty_gpu *g, struct ty_chan *ch, int device, struct ty_comm_why *why);
 /* Run requests that NCCL serves: allreduces, or one of another kind.  0 when they are done; -EOWNERDEAD: the world has
  * ended, and NCCL was aborted; -EIO with ty_gpu_text(). */
 int ty_comm_run(struct ty_gpu *g, struct ty_chan *ch, struct ty_req *const *req, int m);

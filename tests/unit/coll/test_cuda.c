@@ -1,132 +1,11 @@
 /* Tensors on GPUs, against stand-ins for CUDA and NCCL: both ways, every operation, who shares a GPU, what is missing, and a
  * death in the middle. */
-#include "coll/cuda.h"
-#include "coll/engine.h"
-#include "coll/gpu.h"
 #include "coll/so.h"
-#include "fake_cuda.h"
-#include "tests.h"
-#include "values.h"
-#include "world.h"
+#include "cuda_kit.h"
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 #include <unistd.h>
-
-/* What a world is told. */
-struct plan {
-    int device[WORLD_MAX];
-    bool nccl;  /* what NCCL can do, it does */
-    int refuse; /* 1 + the rank on which no communicator comes up; 0: none */
-};
-
-static const struct plan apart = { { 0, 1, 2, 3 }, true, 0 };
-static const struct plan together = { { 1, 1, 1, 1 }, false, 0 };
-
-/* ---- the GPU of a test ---- */
-
-static struct ty_cuda cuda(void)
-{
-    struct ty_cuda ret;
-    struct ty_error err;
-
-    if (ty_cuda_open(NULL, &ret, &err) < 0) {
-        printf("# %s\n", err.text);
-        _exit(1);
-    }
-    return ret;
-}
-
-static void *stand_in(const char *file, const char *name)
-{
-    void *so = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-    void *f = so ? dlsym(so, name) : NULL;
-
-    if (!f)
-        _exit(1);
-    return f;
-}
-
-static void *alias(const void *p, size_t n)
-{
-    fake_alias_fn *f;
-
-    *(void **)&f = stand_in(FAKE_CUDA, "fake_alias");
-    return f(p, n, -1);
-}
-
-static struct fake_counts cuda_counts(void)
-{
-    fake_counts_fn *f;
-
-    *(void **)&f = stand_in(FAKE_CUDA, "fake_counts");
-    return f();
-}
-
-static struct fake_nccl_counts nccl_counts(void)
-{
-    fake_nccl_counts_fn *f;
-
-    *(void **)&f = stand_in(FAKE_NCCL, "fake_nccl_counts");
-    return f();
-}
-
-static int device_of(const struct world_rank *r)
-{
-    return ((const struct plan *)r->arg)->device[r->rank];
-}
-
-/* Memory on this rank's GPU; what it holds is read and written at its alias. */
-static void *memory(struct world_rank *r, int device, size_t bytes)
-{
-    struct ty_cuda c = cuda();
-    void *p = NULL;
-    int before;
-
-    CHECK(c.GetDevice(&before) == 0 && c.SetDevice(device) == 0);
-    CHECK(c.Malloc(&p, bytes + 1) == 0);
-    CHECK(c.SetDevice(before) == 0);
-    return p;
-}
-
-static void release(struct world_rank *r, void *p)
-{
-    CHECK(cuda().Free(p) == 0);
-}
-
-static uint64_t path_ops(struct world_rank *r, int path)
-{
-    struct ty_coll_stats s;
-
-    ty_coll_stats(r->c, &s);
-    return s.path_ops[path];
-}
-
-/* `n` operations have been done since `before`, all by this way. */
-static void went(struct world_rank *r, bool by_nccl, const uint64_t before[2], uint64_t n)
-{
-    const struct plan *p = r->arg;
-    bool nccl = by_nccl && p->nccl;
-
-    CHECK(path_ops(r, TY_PATH_NCCL) - before[0] == (nccl ? n : 0));
-    CHECK(path_ops(r, TY_PATH_HOST) - before[1] == (nccl ? 0 : n));
-}
-
-static void note(struct world_rank *r, uint64_t before[2])
-{
-    before[0] = path_ops(r, TY_PATH_NCCL);
-    before[1] = path_ops(r, TY_PATH_HOST);
-}
-
-static void run(struct world_rank *r, const struct ty_coll_call *call, struct ty_coll_result *ret)
-{
-    struct ty_error err = { 0 };
-    int e = ty_coll_do(r->c, call, ret, &err);
-
-    if (e < 0)
-        fprintf(stderr, "%s\n", err.text);
-    CHECK(e == 0);
-}
 
 /* ---- reductions ---- */
 
@@ -427,15 +306,29 @@ static void by_nccl(void **state)
     nothing_left();
 }
 
+/* The first rank says once that it will be slow, and why. */
+static void told(void *ctx, const char *line)
+{
+    _Atomic int *lines = ctx;
+
+    if (strstr(line, "process set 0 go through memory of the host") &&
+        strstr(line, "ranks 0 and 1 share the GPU 0000:11:00.0"))
+        atomic_fetch_add(lines, 1);
+}
+
 static void by_host(void **state)
 {
     struct plan alone = { { 0 }, true, 0 };
+    _Atomic int lines = 0;
+    struct ty_coll_options options = { .warn = told, .warn_ctx = &lines };
 
     (void)state;
     world_threads(&(struct world){ .size = 1, .seed = 72, .arg = &alone }, everything);
     for (int n = 2; n <= 4; n++)
-        world_threads(&(struct world){ .size = n, .seed = 72, .arg = (void *)&together },
-                      everything);
+        world_threads(
+            &(struct world){ .size = n, .seed = 72, .arg = (void *)&together, .options = &options },
+            everything);
+    assert_int_equal(lines, 3);
     nothing_left();
 }
 
