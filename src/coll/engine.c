@@ -167,9 +167,9 @@ int ty_engine_execute(struct ty_coll *c, struct ty_req *r)
 {
     struct ty_chan *ch = r->ch;
 
+    r->begun_us = ty_mono_us();
     if (r->device >= 0)
         return ty_gpu_run(c, &r, 1);
-    r->begun_us = ty_mono_us();
     r->path = ch->net ? TY_PATH_NET : TY_PATH_COPY;
     switch (r->kind) {
     case TY_COLL_ALLREDUCE:
@@ -550,8 +550,9 @@ static void *engine(void *arg)
             pthread_cond_timedwait(&c->work, &c->lock, &t);
             continue;
         }
-        c->driving = true;
+        c->driving = c->own_turn = true;
         drive(c, NULL, -1);
+        c->own_turn = false;
         c->pending_since_us = ty_mono_us();
         ty_engine_stop_driving(c);
     }

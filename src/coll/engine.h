@@ -55,6 +55,7 @@ struct ty_coll {
     pthread_mutex_t lock;
     pthread_cond_t changed; /* an operation is done, or nobody drives */
     bool driving;
+    bool own_turn;          /* the driver is the engine's thread */
     int waiters;            /* threads that wait for an operation */
     int wanting;            /* of them, those that drive or would */
     int sleepers;           /* threads that wait for `changed` */

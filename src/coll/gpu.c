@@ -433,13 +433,12 @@ static int run(struct ty_coll *c, struct ty_req *const *req, int m)
 
 int ty_gpu_run(struct ty_coll *c, struct ty_req *const *req, int m)
 {
-    bool own_thread = c->threaded && pthread_equal(pthread_self(), c->thread);
     struct ty_gpu *g = c->gpu;
     int before = -1, e;
 
     /* A caller's thread keeps its current device.  The engine's own has none that it should go back to: to name one can
      * make a context on it. */
-    if (g && !own_thread && g->cuda.GetDevice(&before) != 0)
+    if (g && !c->own_turn && g->cuda.GetDevice(&before) != 0)
         before = -1;
     if (g)
         g->text[0] = 0;

@@ -217,12 +217,19 @@ static void add_negotiation(struct ty_timeline *t, const struct record *e, int r
     ty_str_add(&t->text, !e->begun_us ? ", \"args\": {\"failed\": true}}" : "}");
 }
 
+static const char *prefix_of(const char *path)
+{
+    if (strcmp(path, "nccl") == 0 || strcmp(path, "host") == 0)
+        return "GPU_";
+    return strcmp(path, "net") == 0 ? "TCP_" : "SHM_";
+}
+
 static void add_operation(struct ty_timeline *t, const struct record *e, int row)
 {
     char op[32], activity[48];
 
     upper(op, sizeof op, "", ty_coll_kind_name(e->kind));
-    upper(activity, sizeof activity, strcmp(e->path, "net") == 0 ? "TCP_" : "SHM_", e->path);
+    upper(activity, sizeof activity, prefix_of(e->path), e->path);
     add_event(t, op, 'B', e->begun_us, row);
     ty_str_add(&t->text, "}");
     if (e->ndims >= 0) {

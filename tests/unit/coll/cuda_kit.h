@@ -17,15 +17,22 @@
 #include <sched.h>
 #include <unistd.h>
 
+/* What processes tell the test. */
+struct told {
+    _Atomic int visits, failed[WORLD_MAX];
+};
 /* What a world is told. */
 struct plan {
     int device[WORLD_MAX];
     bool nccl;  /* what NCCL can do, it does */
     int refuse; /* 1 + the rank on which no communicator comes up; 0: none */
+    const char *point; /* rank 1 fails here, at this visit */
+    int visit;
+    struct told *told; /* shared by processes */
 };
 
-static const struct plan apart = { { 0, 1, 2, 3 }, true, 0 };
-static const struct plan together = { { 1, 1, 1, 1 }, false, 0 };
+static const struct plan apart = { .device = { 0, 1, 2, 3 }, .nccl = true };
+static const struct plan together = { .device = { 1, 1, 1, 1 } };
 
 /* ---- the GPU of a test ---- */
 
