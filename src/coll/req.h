@@ -27,6 +27,7 @@ struct ty_req {
     struct ty_req *same;        /* the next younger one of equal digest: unnamed ones alone */
     struct ty_chan *ch;
     int64_t handle;
+    int waiters; /* calls of wait with this handle: the last one gives it back */
     enum ty_req_state state;
     int status;  /* DONE: 0 or a negative errno */
     char *error; /* with status < 0, may be NULL when memory was short */
@@ -59,8 +60,8 @@ struct ty_req {
     uint64_t room[48];
 };
 
-/* Check and copy `call` for a channel of `size` ranks in which this rank has index `me`.  *r is overwritten (give it back
- * with ty_req_done).  `in_set(rank)` is asked whether a broadcast's root is a member.
+/* Check and copy `call` for a channel of `size` ranks.  *r is overwritten (give it back with ty_req_done).  `in_set(rank)` is
+ * asked whether a broadcast's root is a member.
  * -EINVAL and -ENOTSUP with text. */
 int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size, bool (*in_set)(void *ctx, int rank), void *ctx,
                 struct ty_error *err);

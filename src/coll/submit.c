@@ -63,7 +63,7 @@ static bool all_in_arena(const struct ty_coll *c, const struct ty_req *r)
     return r->nsegs > 0;
 }
 
-/* The set of a call; joins, and what makes sets, are of the world. */
+/* The set of a call; what makes and removes sets is of the world. */
 static struct ty_set *set_of(struct ty_coll *c, const struct ty_coll_call *call,
                              struct ty_error *err)
 {
@@ -246,11 +246,20 @@ static int outcome(struct ty_req *r, struct ty_coll_result *ret, struct ty_error
     return 0;
 }
 
+static int no_such_handle(int64_t handle, struct ty_error *err)
+{
+    return ty_error_set(
+        err, -ENOENT,
+        "there is no operation with handle %lld: it was never submitted, or was waited for",
+        (long long)handle);
+}
+
 int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty_coll_result *ret,
                     struct ty_error *err)
 {
     int64_t begun = ty_mono_us();
     struct ty_req *r;
+    bool done;
     int e;
 
     if (c->forked)
@@ -259,18 +268,20 @@ int ty_coll_wait_ms(struct ty_coll *c, int64_t handle, int timeout_ms, struct ty
     r = find(c, handle);
     if (!r) {
         pthread_mutex_unlock(&c->lock);
-        return ty_error_set(
-            err, -ENOENT,
-            "there is no operation with handle %lld: it was never submitted, or was waited for",
-            (long long)handle);
+        return no_such_handle(handle, err);
     }
-    if (!ty_engine_await(c, r, timeout_ms < 0 ? -1 : begun + (int64_t)timeout_ms * 1000)) {
+    r->waiters++;
+    done = ty_engine_await(c, r, timeout_ms < 0 ? -1 : begun + (int64_t)timeout_ms * 1000);
+    if (!done) {
         e = -EAGAIN;
+    } else if (find(c, handle) != r) { /* another thread that waited for it was faster */
+        e = no_such_handle(handle, err);
     } else {
         ty_map_remove(&c->by_handle, (uint64_t)handle);
         e = outcome(r, ret, err);
-        ty_engine_give_back(c, r);
     }
+    if (--r->waiters == 0 && done)
+        ty_engine_give_back(c, r);
     c->stats.wait_us += (uint64_t)(ty_mono_us() - begun);
     pthread_mutex_unlock(&c->lock);
     return e;

@@ -1,6 +1,9 @@
 /* The world of the tests itself: ranks find each other, as threads and as processes. */
 #include "tests.h"
 #include "world.h"
+#include <errno.h>
+#include <pthread.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void sum(struct world_rank *r)
@@ -49,12 +52,107 @@ static void nodes(void **state)
     world_end(&w, 20000);
 }
 
+/* Two threads wait for one operation: it is handed to one of them. */
+struct waiter {
+    struct ty_coll *c;
+    int64_t handle;
+    int status;
+};
+static void *wait_for(void *arg)
+{
+    struct waiter *w = arg;
+
+    w->status = ty_coll_wait(w->c, w->handle, NULL, NULL);
+    return NULL;
+}
+
+static void wait_twice(struct world_rank *r)
+{
+    float x[3000] = { 1 };
+    struct ty_coll_buf b = { .data = x, .count = 3000 };
+    struct ty_coll_call call = {
+        .dtype = TY_COLL_F32, .op = TY_COLL_SUM, .in = &b, .out = &b, .nbufs = 1
+    };
+
+    for (int k = 0; k < 20; k++) {
+        struct waiter w[2] = { { .c = r->c } };
+        pthread_t t[2];
+
+        w[0].handle = ty_coll_submit(r->c, &call, NULL);
+        CHECK(w[0].handle > 0);
+        w[1] = w[0];
+        for (int i = 0; i < 2; i++)
+            CHECK(pthread_create(&t[i], NULL, wait_for, &w[i]) == 0);
+        for (int i = 0; i < 2; i++)
+            pthread_join(t[i], NULL);
+        CHECK((w[0].status == 0 && w[1].status == -ENOENT) ||
+              (w[1].status == 0 && w[0].status == -ENOENT));
+    }
+}
+
+static void waiters(void **state)
+{
+    (void)state;
+    world_threads(&(struct world){ .size = 3 }, wait_twice);
+}
+
+/* A child may ask, whatever the threads of its parent were doing: their locks are free in it. */
+static void *work(void *arg)
+{
+    struct world_rank *r = arg;
+
+    for (int k = 0; k < 300; k++) {
+        int32_t x[600] = { 0 };
+        struct ty_coll_buf b = { .data = x, .count = 600 };
+        struct ty_coll_call call = { .name = k % 2 ? "a" : "b",
+                                     .dtype = TY_COLL_I32,
+                                     .op = TY_COLL_SUM,
+                                     .in = &b,
+                                     .out = &b,
+                                     .nbufs = 1 };
+        int64_t handle = ty_coll_submit(r->c, &call, NULL);
+
+        CHECK(handle > 0 && ty_coll_wait(r->c, handle, NULL, NULL) == 0);
+    }
+    return NULL;
+}
+
+static void fork_and_ask(struct world_rank *r)
+{
+    pthread_t t;
+
+    CHECK(pthread_create(&t, NULL, work, r) == 0);
+    for (int k = 0; k < 30; k++) {
+        int status;
+        pid_t pid = fork();
+
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            struct ty_coll_stats stats;
+
+            alarm(10);
+            ty_coll_stats(r->c, &stats);
+            _exit(ty_coll_set_size(r->c, 0) != r->size || ty_coll_set_rank(r->c, 0) != r->rank);
+        }
+        CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    }
+    pthread_join(t, NULL);
+}
+
+static void forks(void **state)
+{
+    struct world w = { .size = 2 };
+
+    (void)state;
+    world_fork(&w, fork_and_ask);
+    world_end(&w, 30000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads),
-        cmocka_unit_test(processes),
-        cmocka_unit_test(nodes),
+        cmocka_unit_test(threads), cmocka_unit_test(processes), cmocka_unit_test(nodes),
+        cmocka_unit_test(waiters), cmocka_unit_test(forks),
     };
 
     alarm(60);
