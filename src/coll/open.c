@@ -43,6 +43,7 @@ static int number_from_env(const char *name, bool suffix, uint64_t *ret, struct 
     const char *text = getenv(name), *unit;
     char *end;
     uint64_t n;
+    int shift;
 
     if (!text || !*text)
         return 0;
@@ -52,7 +53,10 @@ static int number_from_env(const char *name, bool suffix, uint64_t *ret, struct 
     if (errno || end == text || *text == '-' || (*end && (!unit || end[1])))
         return ty_error_set(err, -EINVAL, "%s is '%s': give a whole number%s", name, text,
                             suffix ? ", with k, M, G or T behind it if you like" : "");
-    *ret = unit ? n << (10 * (unit - units + 1)) : n;
+    shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (n > UINT64_MAX >> shift)
+        return ty_error_set(err, -EINVAL, "%s is '%s', which is too large", name, text);
+    *ret = n << shift;
     return 0;
 }
 
@@ -123,6 +127,10 @@ static int put_card(struct ty_coll *c, const struct ty_coll_options *o, int *lis
 {
     struct card card = { .arena_bytes = o->arena_bytes };
 
+    if (o->node && strlen(o->node) >= sizeof card.node)
+        return ty_error_set(err, -EINVAL,
+                            "the name of this node (TRAINYARD_COLL_NODE) is longer than %zu bytes",
+                            sizeof card.node - 1);
     if (o->node)
         snprintf(card.node, sizeof card.node, "%s", o->node);
     else
@@ -371,12 +379,17 @@ static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ty_coll *contexts;
 static bool watching_forks;
 
+/* The locks of all contexts are held while a process forks: what the child may still ask for is whole in it. */
 static void before_fork(void)
 {
     pthread_mutex_lock(&contexts_lock);
+    for (struct ty_coll *c = contexts; c; c = c->next_context)
+        pthread_mutex_lock(&c->lock);
 }
 static void after_fork(void)
 {
+    for (struct ty_coll *c = contexts; c; c = c->next_context)
+        pthread_mutex_unlock(&c->lock);
     pthread_mutex_unlock(&contexts_lock);
 }
 static void in_child(void)
@@ -388,7 +401,7 @@ static void in_child(void)
             ty_net_forked(c->net);
         ty_boot_forked(&c->boot);
     }
-    pthread_mutex_unlock(&contexts_lock);
+    after_fork();
 }
 
 static int enlist(struct ty_coll *c)
