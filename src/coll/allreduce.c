@@ -501,11 +501,12 @@ static int exchange_vectors(struct ty_chan *ch, const struct ty_req *r, const un
 int ty_adasum(struct ty_chan *ch, struct ty_req *r)
 {
     size_t bytes = (size_t)ty_req_bytes(r);
-    unsigned char *mine = FAULT("adasum.alloc", NULL, malloc(bytes * 2 + 1)), *other = mine + bytes;
-    int e = mine ? 0 : -ENOMEM;
+    unsigned char *mine = FAULT("adasum.alloc", NULL, malloc(bytes * 2 + 1)), *other;
+    int e = 0;
 
-    if (e < 0)
-        return e;
+    if (!mine)
+        return -ENOMEM;
+    other = mine + bytes;
     ty_req_load(r, 0, r->count, mine, r->load_scale, false);
     for (int bit = 1; e == 0 && bit < ch->n; bit <<= 1) {
         e = exchange_vectors(ch, r, mine, other, bit);

@@ -16,14 +16,22 @@
 
 #define PIECE_BYTES (64 << 10) /* stays in the second cache between being read and being added */
 
+/* The system moves 2 GiB less a page at most in one call. */
 static int read_memory(const struct ty_chan *ch, int local, uint64_t from, void *to, size_t n)
 {
-    struct iovec mine = { to, n }, other = { (void *)(uintptr_t)from, n };
-    ssize_t k =
-        FAULT("cma.read", -1,
-              process_vm_readv(ch->node->rank[ch->local[local]].pid, &mine, 1, &other, 1, 0));
+    pid_t pid = ch->node->rank[ch->local[local]].pid;
+    size_t done = 0;
 
-    return k == (ssize_t)n ? 0 : k < 0 ? -errno : -EIO;
+    while (done < n) {
+        struct iovec mine = { (unsigned char *)to + done, n - done },
+                     other = { (void *)(uintptr_t)(from + done), n - done };
+        ssize_t k = FAULT("cma.read", -1, process_vm_readv(pid, &mine, 1, &other, 1, 0));
+
+        if (k <= 0)
+            return k < 0 ? -errno : -EIO;
+        done += (size_t)k;
+    }
+    return 0;
 }
 
 /* What this rank puts into its slot. */

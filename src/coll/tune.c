@@ -15,7 +15,7 @@
 
 static const int sizes[] = { 12, 14, 16, 18, 20, 22 }; /* log2 of bytes */
 static const enum ty_path ways[] = { TY_PATH_EACH, TY_PATH_EACH_STREAM, TY_PATH_SLICES,
-                                     TY_PATH_SLICES_STREAM };
+                                     TY_PATH_SLICES_STREAM, TY_PATH_CMA };
 #define SIZES ((int)(sizeof sizes / sizeof *sizes))
 #define WAYS ((int)(sizeof ways / sizeof *ways))
 
