@@ -204,10 +204,26 @@ static int64_t patience_us(int64_t deadline_us)
     return soon < deadline_us ? soon : deadline_us;
 }
 
+/* Time is up: who of this node's ranks has not come. */
+static int name_missing(const int *world, const bool *came, int ranks, struct ty_error *err)
+{
+    char list[200] = "";
+    int n = 0, missing = 0;
+
+    for (int i = 0; i < ranks; i++)
+        if (!came[i] && missing++ < 32)
+            n += snprintf(list + n, sizeof list - (size_t)n, "%s%d", n ? ", " : "", world[i]);
+    return ty_error_set(err, -ETIMEDOUT,
+                        "the shared memory of this node is not complete: rank%s %s%s %s not come",
+                        missing == 1 ? "" : "s", list, missing > 32 ? " and more" : "",
+                        missing == 1 ? "has" : "have");
+}
+
 /* Answer those who ask, until all have got it.  Who does not know the key is not answered. */
 static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t deadline_us,
                     struct ty_error *err)
 {
+    bool came[TY_NODE_RANKS] = { true };
     int missing = n->ranks - 1;
 
     while (missing > 0) {
@@ -215,17 +231,19 @@ static int hand_out(struct ty_node *n, const struct ty_node_options *o, int64_t 
         struct hello h;
         int r = wait_readable(o->listener, deadline_us);
 
+        if (r == -ETIMEDOUT)
+            return name_missing(o->world, came, n->ranks, err);
         if (r < 0)
-            return ty_error_set(
-                err, r, "%d of the %d ranks of this node have not come for its shared memory: %s",
-                missing, n->ranks, strerror(-r));
+            return ty_error_set(err, r, "cannot wait for the ranks of this node: %s", strerror(-r));
         fd = accept4(o->listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0 || wait_readable(fd, patience_us(deadline_us)) < 0 ||
             recv(fd, &h, sizeof h, 0) != (ssize_t)sizeof h || h.magic != MAGIC ||
-            sodium_memcmp(h.key, o->key, sizeof h.key) != 0)
+            sodium_memcmp(h.key, o->key, sizeof h.key) != 0 || h.rank <= 0 || h.rank >= n->ranks)
             continue;
-        if (send_welcome(fd, n) == 0)
-            missing--;
+        if (send_welcome(fd, n) < 0)
+            continue;
+        missing -= !came[h.rank];
+        came[h.rank] = true;
     }
     return 0;
 }
@@ -395,16 +413,20 @@ static void *watcher(void *arg)
 }
 
 /* The others are there when each holds its life. */
-static int wait_for_all(struct ty_node *n, int64_t deadline_us, struct ty_error *err)
+static int wait_for_all(struct ty_node *n, const int *world, int64_t deadline_us,
+                        struct ty_error *err)
 {
+    bool came[TY_NODE_RANKS];
     uint32_t ready;
 
     while ((ready = atomic_load(&n->head->ready)) < (uint32_t)n->ranks) {
         int64_t left = deadline_us - ty_mono_us();
 
-        if (left <= 0)
-            return ty_error_set(err, -ETIMEDOUT, "only %u of the %d ranks of this node have come",
-                                ready, n->ranks);
+        if (left <= 0) {
+            for (int i = 0; i < n->ranks; i++)
+                came[i] = atomic_load(life_word(n, i)) != 0;
+            return name_missing(world, came, n->ranks, err);
+        }
         ty_futex_wait(&n->head->ready, ready, left);
     }
     return 0;
@@ -462,7 +484,7 @@ int ty_node_open(const struct ty_node_options *o, struct ty_node **ret, struct t
         ty_node_free(n);
         return r;
     }
-    r = wait_for_all(n, deadline_us, err);
+    r = wait_for_all(n, o->world, deadline_us, err);
     if (r < 0) {
         ty_node_free(n);
         return r;

@@ -431,8 +431,9 @@ static void variables(void **state)
         const char *disable, *check, *shutdown;
         int want[2];
     } cases[] = {
-        { NULL, NULL, NULL, { 60, 0 } },  { NULL, "5", "7", { 5, 7 } }, { NULL, "5", "4", { 5, 0 } },
-        { "1", "5", "7", { -1, 0 } },     { "0", "5", "7", { 5, 7 } },  { NULL, NULL, "90", { 60, 90 } },
+        { NULL, NULL, NULL, { 60, 0 } }, { NULL, "5", "7", { 5, 7 } },
+        { NULL, "5", "4", { 5, 0 } },    { "1", "5", "7", { -1, 0 } },
+        { "0", "5", "7", { 5, 7 } },     { NULL, NULL, "90", { 60, 90 } },
     };
     static const char *const names[] = { "HOROVOD_STALL_CHECK_DISABLE",
                                          "HOROVOD_STALL_CHECK_TIME_SECONDS",
