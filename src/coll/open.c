@@ -32,6 +32,7 @@ struct card {
     char socket[32];
     unsigned char key[TY_KEY_BYTES]; /* of rank 0 */
     uint64_t arena_bytes;
+    uint64_t select; /* a hash of the table of algorithms */
 };
 
 /* ---- what is not given ---- */
@@ -122,10 +123,21 @@ static void find_node_name(char *buf, size_t cap)
 
 /* ---- the exchange ---- */
 
+/* All ranks of a world must go the same way. */
+static uint64_t hash_select(const struct ty_coll_options *o)
+{
+    static const unsigned char key[crypto_shorthash_KEYBYTES] = "trainyard.way..";
+    const char *text = o->select ? o->select : "";
+    uint64_t h;
+
+    crypto_shorthash((unsigned char *)&h, (const unsigned char *)text, strlen(text), key);
+    return h;
+}
+
 static int put_card(struct ty_coll *c, const struct ty_coll_options *o, int *listener,
                     struct ty_error *err)
 {
-    struct card card = { .arena_bytes = o->arena_bytes };
+    struct card card = { .arena_bytes = o->arena_bytes, .select = hash_select(o) };
 
     if (o->node && strlen(o->node) >= sizeof card.node)
         return ty_error_set(err, -EINVAL,
@@ -161,6 +173,12 @@ static int get_cards(struct ty_coll *c, struct card *cards, struct ty_error *err
         memcpy(&cards[i], got, n);
         cards[i].node[sizeof cards[i].node - 1] = cards[i].socket[sizeof cards[i].socket - 1] = 0;
         free(got);
+        if (cards[i].select != cards[0].select)
+            return ty_error_set(
+                err, -EPROTO,
+                "ranks 0 and %d choose algorithms differently; give all ranks the same "
+                "TRAINYARD_COLL_SELECT",
+                i);
     }
     return 0;
 }

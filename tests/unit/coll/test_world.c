@@ -148,11 +148,46 @@ static void forks(void **state)
     world_end(&w, 30000);
 }
 
+/* Ranks that would go different ways do not begin: each is told, and nobody waits for the others. */
+static void open_differently(struct world_rank *r)
+{
+    struct ty_coll_boot boot = world_boot(r->w->table, r->rank, 0);
+    struct ty_coll_options o = { .size = r->size,
+                                 .rank = r->rank,
+                                 .boot = &boot,
+                                 .node = r->rank ? "b" : "a",
+                                 .select = r->rank == 1 ? "allreduce:0-inf:2-inf:ring" : NULL };
+    struct ty_error err = { 0 };
+
+    CHECK(ty_coll_open(&o, &r->c, &err) == -EPROTO);
+    CHECK(strstr(err.text, "ranks 0 and 1") && strstr(err.text, "TRAINYARD_COLL_SELECT"));
+}
+
+static void long_name(struct world_rank *r)
+{
+    struct ty_coll_boot boot = world_boot(r->w->table, r->rank, 0);
+    char name[200];
+    struct ty_coll_options o = { .size = r->size, .rank = r->rank, .boot = &boot, .node = name };
+    struct ty_error err = { 0 };
+
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    CHECK(ty_coll_open(&o, &r->c, &err) == -EINVAL);
+    CHECK(strstr(err.text, "TRAINYARD_COLL_NODE"));
+}
+
+static void refused(void **state)
+{
+    (void)state;
+    world_threads(&(struct world){ .size = 3, .manual = true }, open_differently);
+    world_threads(&(struct world){ .size = 2, .manual = true }, long_name);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads), cmocka_unit_test(processes), cmocka_unit_test(nodes),
-        cmocka_unit_test(waiters), cmocka_unit_test(forks),
+        cmocka_unit_test(waiters), cmocka_unit_test(forks),     cmocka_unit_test(refused),
     };
 
     alarm(60);
