@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "coll/gpu.h"
 #include "coll/move.h"
+#include "coll/reduce.h"
 #include "coll/so.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -500,30 +501,19 @@ static int plain_op(const struct ty_req *r)
     }
 }
 
-/* The nearest bfloat16, as its bits. */
-static uint16_t to_bf16(float f)
-{
-    uint32_t u;
-
-    memcpy(&u, &f, sizeof u);
-    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
-}
-
 static int scaled_op(struct job *j, const struct ty_req *r, double scale, int *op)
 {
     union {
         double d;
         float f;
-        _Float16 h;
-        uint16_t b;
+        uint16_t half; /* the bits of a float16 or bfloat16 */
     } s;
 
     switch (r->dtype) {
     case TY_COLL_F16:
-        s.h = (_Float16)scale;
-        break;
     case TY_COLL_BF16:
-        s.b = to_bf16((float)scale);
+        s.half = r->dtype == TY_COLL_F16 ? 0x3c00 : 0x3f80; /* one */
+        ty_scale(r->dtype, &s, 1, scale);
         break;
     case TY_COLL_F32:
         s.f = (float)scale;

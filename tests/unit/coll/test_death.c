@@ -246,8 +246,11 @@ static void leave_early(struct world_rank *r)
     if (e)
         fprintf(stderr, "rank %d: %d %s\n", r->rank, e, err.text);
     CHECK(e == 0);
+    atomic_fetch_add(world_word(r->w, READY), 1);
     if (r->rank == 1)
         return;
+    /* Whoever gives up the next one ends the world for those that are not through the first. */
+    wait_for(world_word(r->w, READY), (uint64_t)r->size);
     e = barrier(r, &err);
     if (e != -ESHUTDOWN)
         fprintf(stderr, "rank %d: %d %s\n", r->rank, e, err.text);
@@ -306,10 +309,16 @@ static void submit_and_close(struct world_rank *r)
                                  .out = &b,
                                  .nbufs = 1 };
     struct ty_error err = { 0 };
-    int64_t h = ty_coll_submit(r->c, &call, &err);
+    int64_t h;
     int e;
 
-    CHECK(h > 0);
+    atomic_fetch_add(world_word(r->w, READY),
+                     1); /* else the world of the others may end while it begins */
+    wait_for(world_word(r->w, READY), (uint64_t)r->size);
+    h = ty_coll_submit(r->c, &call, &err);
+    CHECK(h > 0 || h == -ESHUTDOWN);
+    if (h < 0)
+        return;
     if (r->rank == (int)(r->w->seed % (uint64_t)r->size)) {
         while (mix(r->seed) % 2 && ty_coll_poll(r->c, h) == 0 && mix(r->seed++) % 16)
             ;
