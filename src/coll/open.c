@@ -413,6 +413,8 @@ static void after_fork(void)
 static void in_child(void)
 {
     for (struct ty_coll *c = contexts; c; c = c->next_context) {
+        if (c->forked) /* of a parent's parent: its descriptors' numbers are other files' by now */
+            continue;
         c->forked = true;
         ty_node_forked(c->node);
         if (c->net)

@@ -2,6 +2,7 @@
 #include "tests.h"
 #include "world.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -148,6 +149,40 @@ static void forks(void **state)
     world_end(&w, 30000);
 }
 
+/* A child of a child keeps the files that its parent has opened. */
+static void fork_twice(struct world_rank *r)
+{
+    pid_t child = fork();
+    int status;
+
+    CHECK(child >= 0);
+    if (child == 0) {
+        int fds[40][2], bad = 0;
+        pid_t grandchild;
+
+        for (int i = 0; i < 40; i++)
+            bad += pipe(fds[i]) < 0;
+        grandchild = fork();
+        if (grandchild == 0) {
+            for (int i = 0; i < 80; i++)
+                bad += fcntl(fds[i / 2][i % 2], F_GETFD) < 0;
+            _exit(bad != 0);
+        }
+        _exit(waitpid(grandchild, &status, 0) != grandchild || status != 0);
+    }
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+static void grandchildren(void **state)
+{
+    static const char *const names[] = { "a", "b" };
+    struct world w = { .size = 2, .node = names };
+
+    (void)state;
+    world_fork(&w, fork_twice);
+    world_end(&w, 30000);
+}
+
 /* Ranks that would go different ways do not begin: each is told, and nobody waits for the others. */
 static void open_differently(struct world_rank *r)
 {
@@ -187,7 +222,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads), cmocka_unit_test(processes), cmocka_unit_test(nodes),
-        cmocka_unit_test(waiters), cmocka_unit_test(forks),     cmocka_unit_test(refused),
+        cmocka_unit_test(waiters), cmocka_unit_test(forks),     cmocka_unit_test(grandchildren),
+        cmocka_unit_test(refused),
     };
 
     alarm(60);
