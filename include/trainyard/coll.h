@@ -217,7 +217,7 @@ TY_COLL_PUBLIC int ty_coll_set_ranks(struct ty_coll *c, int set, int *ranks, int
 
 /* Memory that every rank of the node can reach: operations on it copy nothing.  Zeroed, 64-byte aligned, the
  * context's; it lasts until ty_coll_close, and its bytes until ty_coll_arena_free.  NULL when none is left.
- * In a forked child it is a private copy. */
+ * In a forked child it is private: what the child writes stays its own, what it has not written is as its parent has it. */
 TY_COLL_PUBLIC void *ty_coll_arena_alloc(struct ty_coll *c, size_t bytes);
 TY_COLL_PUBLIC void ty_coll_arena_free(struct ty_coll *c, void *p);
 TY_COLL_PUBLIC bool ty_coll_arena_has(const struct ty_coll *c, const void *p);

@@ -106,6 +106,18 @@ struct ty_coll {
     struct ty_coll *next_context;
 };
 
+/* For questions that a forked child may ask, too: there it is alone, and the lock may be held by a thread that it has not. */
+static inline void ty_engine_lock(struct ty_coll *c)
+{
+    if (!c->forked)
+        pthread_mutex_lock(&c->lock);
+}
+static inline void ty_engine_unlock(struct ty_coll *c)
+{
+    if (!c->forked)
+        pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- for open.c ---- */
 
 /* The context without threads and sets; node, net, ranks are there already.  -ENOMEM. */

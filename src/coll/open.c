@@ -397,17 +397,13 @@ static pthread_mutex_t contexts_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ty_coll *contexts;
 static bool watching_forks;
 
-/* The locks of all contexts are held while a process forks: what the child may still ask for is whole in it. */
+/* The contexts' own locks are left alone: a library that is called under one (CUDA's) may fork a helper. */
 static void before_fork(void)
 {
     pthread_mutex_lock(&contexts_lock);
-    for (struct ty_coll *c = contexts; c; c = c->next_context)
-        pthread_mutex_lock(&c->lock);
 }
 static void after_fork(void)
 {
-    for (struct ty_coll *c = contexts; c; c = c->next_context)
-        pthread_mutex_unlock(&c->lock);
     pthread_mutex_unlock(&contexts_lock);
 }
 static void in_child(void)

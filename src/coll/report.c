@@ -26,7 +26,7 @@ _Static_assert(TY_PATH_COUNT <= sizeof((struct ty_coll_stats *)0)->path_ops / si
 
 void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
 {
-    pthread_mutex_lock(&c->lock);
+    ty_engine_lock(c);
     *ret = c->stats;
     ret->late_rank = -1;
     ret->late_us = 0;
@@ -38,7 +38,7 @@ void ty_coll_stats(struct ty_coll *c, struct ty_coll_stats *ret)
             ret->late_rank = i;
         }
     }
-    pthread_mutex_unlock(&c->lock);
+    ty_engine_unlock(c);
 }
 
 void ty_engine_warn(struct ty_coll *c, const char *line)

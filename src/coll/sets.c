@@ -158,10 +158,10 @@ int ty_coll_set_size(struct ty_coll *c, int set)
     struct ty_set *s;
     int n;
 
-    pthread_mutex_lock(&c->lock);
+    ty_engine_lock(c);
     s = ty_engine_set(c, set);
     n = s ? s->n : -ENOENT;
-    pthread_mutex_unlock(&c->lock);
+    ty_engine_unlock(c);
     return n;
 }
 
@@ -170,10 +170,10 @@ int ty_coll_set_rank(struct ty_coll *c, int set)
     struct ty_set *s;
     int me;
 
-    pthread_mutex_lock(&c->lock);
+    ty_engine_lock(c);
     s = ty_engine_set(c, set);
     me = !s ? -ENOENT : s->ch ? s->ch->me : -EINVAL;
-    pthread_mutex_unlock(&c->lock);
+    ty_engine_unlock(c);
     return me;
 }
 
@@ -182,11 +182,11 @@ int ty_coll_set_ranks(struct ty_coll *c, int set, int *ranks, int n)
     struct ty_set *s;
     int have;
 
-    pthread_mutex_lock(&c->lock);
+    ty_engine_lock(c);
     s = ty_engine_set(c, set);
     have = s ? s->n : -ENOENT;
     if (s)
         memcpy(ranks, s->ranks, (size_t)(have < n ? have : n) * sizeof *ranks);
-    pthread_mutex_unlock(&c->lock);
+    ty_engine_unlock(c);
     return have;
 }
