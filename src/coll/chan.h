@@ -112,7 +112,6 @@ struct ty_chan {
     int64_t waiting_since_us; /* since when something is pending but not what was predicted; 0: no */
     struct ty_req *join;     /* this rank has joined */
     uint64_t *joined_at;     /* [n] the round in which a member was first seen to have joined; 0: it has not */
-    uint64_t unnamed[TY_COLL_KINDS]; /* executed */
 };
 
 /* A channel of the ranks `world` (sorted, n of them).  node_of_world[rank of the world] is a number for its node;

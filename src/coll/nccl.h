@@ -73,7 +73,7 @@ struct ty_comm_why {
 };
 int ty_comm_settle(struct ty_gpu *g, struct ty_chan *ch, int device, struct ty_comm_why *why);
 /* Run requests that NCCL serves: allreduces, or one of another kind.  0 when they are done; -EOWNERDEAD: the world has
- * ended, and NCCL was aborted; -EIO with ty_gpu_text(). */
+ * ended, and NCCL was aborted; -EIO with g->text. */
 int ty_comm_run(struct ty_gpu *g, struct ty_chan *ch, struct ty_req *const *req, int m);
 /* NULL is fine; returns NULL.  Waits for nobody. */
 struct ty_comm *ty_comm_free(struct ty_comm *comm);

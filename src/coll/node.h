@@ -51,7 +51,6 @@ struct ty_node_rank {
     _Alignas(TY_LINE) _Atomic uint32_t bell;
     _Atomic uint32_t asleep;
     _Alignas(TY_LINE) pthread_mutex_t life;
-    _Atomic uint32_t left; /* it has said goodbye */
     int32_t world;         /* its rank in the world */
     pid_t pid;             /* in its own name space */
 };

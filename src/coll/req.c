@@ -39,7 +39,7 @@ static bool cuts_rows(enum ty_coll_kind k)
     return k == TY_COLL_REDUCESCATTER || k == TY_COLL_ALLGATHER || k == TY_COLL_ALLTOALL;
 }
 
-static int check_buf(const struct ty_coll_call *call, int i, struct ty_error *err)
+static int check_buf(const struct ty_coll_call *call, int i, int size, struct ty_error *err)
 {
     const struct ty_coll_buf *b = &call->in[i];
     int64_t product = 1;
@@ -58,8 +58,10 @@ static int check_buf(const struct ty_coll_call *call, int i, struct ty_error *er
         return refuse(
             call, -EINVAL, err,
             "it works along the first dimension, and a tensor has none (a rank-zero tensor)");
+    /* Of a reducescatter of less rows than ranks some ranks get nothing. */
     if (call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL &&
-        b->count > 0 && !call->out[i].data && call->kind != TY_COLL_REDUCESCATTER)
+        b->count > 0 && !call->out[i].data &&
+        (call->kind != TY_COLL_REDUCESCATTER || b->dims[0] >= size))
         return refuse(call, -EINVAL, err, "an output has no data");
     return 0;
 }
@@ -120,7 +122,7 @@ static int check(const struct ty_coll_call *call, int size, struct ty_error *err
     if (!call->out && call->kind != TY_COLL_ALLGATHER && call->kind != TY_COLL_ALLTOALL)
         return refuse(call, -EINVAL, err, "no outputs were given");
     for (int i = 0; i < call->nbufs; i++) {
-        r = check_buf(call, i, err);
+        r = check_buf(call, i, size, err);
         if (r < 0)
             return r;
     }

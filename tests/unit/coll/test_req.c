@@ -87,6 +87,8 @@ static void refusals(void **state)
     c.in = &usual_buf;
     c.out = &b;
     refused(&c, 4, -EINVAL, "an output has no data");
+    c.kind = TY_COLL_REDUCESCATTER; /* each of 4 ranks gets a row */
+    refused(&c, 4, -EINVAL, "an output has no data");
     c = usual(TY_COLL_ALLGATHER);
     b = (struct ty_coll_buf){ .data = data, .count = 1 };
     c.in = &b;
