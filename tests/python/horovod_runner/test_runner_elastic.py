@@ -132,7 +132,7 @@ def test_too_few_are_left(tmp_path):
     job = Elastic(tmp_path, 3, "-np", 2, "--min-np", 2, does=["5@1.1"])
     job.go(3)
     assert job.end() == 5
-    assert re.search(r"rank 1 \(host localhost, pid \d+\) exited with status 5; of 2 workers that are needed, 1 are left, and "
+    assert re.search(r"rank 1 \(host localhost, pid \d+\) exited with status 5; of 2 workers that are needed, 1 is left, and "
                      "no host can start more", job.err)
 
 
@@ -197,9 +197,9 @@ def test_discovery_that_fails(script, why, tmp_path):
     if script:
         path.write_text(script)
         path.chmod(0o755)
-    job = Job("--host-discovery-script", path, "-np", 1, "--elastic-timeout", 2, "true")
-    assert job.end() == 1
-    assert len(re.findall("^horovodrun: .*" + why, job.err, re.M)) == 2, job.err     # once as news, once at the end
+    job = Job("--host-discovery-script", path, "-np", 1, "true")
+    assert job.end() == 1       # at once: the timeout of an elastic job is longer than that of this test
+    assert len(re.findall("^horovodrun: .*" + why, job.err, re.M)) == 1, job.err
 
 
 def test_discovery_that_breaks_later_changes_nothing(tmp_path):

@@ -21,6 +21,10 @@ from .discovery import FixedHosts, HostDiscoveryScript
 from .plan import State, Worker
 
 
+def left_text(n: int) -> str:
+    return "%d %s left" % (n, "is" if n == 1 else "are")
+
+
 class World:
     """What the ranks of one generation need to find each other."""
 
@@ -164,8 +168,11 @@ class ElasticJob:
         self._hosts, self._hosts_known, self._last_warning = hosts, True, ""
 
     def _not_found(self, text):
+        if not self._hosts_known:       # a script that never worked is a mistake of the command line
+            self._finish(LaunchError(text))
+            return
         if text != self._last_warning:
-            self._settings.say(text + ("; the hosts from before stay" if self._hosts_known else ""))
+            self._settings.say(text + "; the hosts from before stay")
         self._last_warning = text
 
     def _hello(self, connection: Connection):
@@ -215,8 +222,8 @@ class ElasticJob:
         if self._failure is None or (member and not self._member_failed):
             self._member_failed = member
             self._failure = (text, exit_status(process.status), worker.rank, worker.number)
-        self._settings.say("%s; host %s gets no new workers%s; %d are left" % (
-            text, worker.host, "" if delay is None else " for %.1f s" % delay, len(self._workers)))
+        self._settings.say("%s; host %s gets no new workers%s; %s" % (
+            text, worker.host, "" if delay is None else " for %.1f s" % delay, left_text(len(self._workers))))
         if member:
             self._world.abandon()
 
@@ -395,8 +402,8 @@ class ElasticJob:
         there = sum(1 for w in self._workers.values() if self._blacklist.for_good(w.host) and w.state != State.LEAVING)
         if usable + there >= self._need():
             return False
-        self._finish(self._failure_error("; of %d workers that are needed, %d are left, and no host can start more"
-                                         % (self._need(), len(self._workers))))
+        self._finish(self._failure_error("; of %d workers that are needed, %s, and no host can start more"
+                                         % (self._need(), left_text(len(self._workers)))))
         return True
 
     def _hosts_text(self, now):
