@@ -145,12 +145,7 @@ def job_of(settings: Settings, function: Optional[bytes] = None):
 
 def check_build() -> str:
     """What `horovodrun --check-build` prints."""
-    def has(module, name):
-        try:
-            found = getattr(__import__(module, fromlist=[name]), name)
-            return bool(found() if callable(found) else found)
-        except Exception:
-            return False
+    from horovod.common import util
 
     def has_torch():
         import importlib.util
@@ -162,10 +157,10 @@ def check_build() -> str:
 
     return "\n".join(["Horovod v%s:\n" % version(),
                       box("Available Frameworks", [("TensorFlow", False), ("PyTorch", has_torch()), ("MXNet", False)]),
-                      box("Available Controllers", [("MPI", has("horovod.torch", "mpi_built")), ("Gloo", True)]),
+                      box("Available Controllers", [("MPI", util.mpi_built()), ("Gloo", True)]),
                       box("Available Tensor Operations", [
-                          ("NCCL", has("horovod.torch", "nccl_built")), ("DDL", False), ("CCL", False),
-                          ("MPI", has("horovod.torch", "mpi_built")), ("Gloo", True)])])
+                          ("NCCL", util.nccl_built()), ("DDL", False), ("CCL", False),
+                          ("MPI", util.mpi_built()), ("Gloo", True)])])
 
 
 def version() -> str:
