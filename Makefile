@@ -59,6 +59,7 @@ soak: all
 	@tests/soak
 
 bench: all
+	@ninja -C build bench/sim/sim
 	@bench/run
 
 install: all
