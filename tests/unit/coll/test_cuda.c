@@ -165,6 +165,7 @@ static void broadcasts(struct world_rank *r)
                                      .out = out,
                                      .nbufs = 2 };
         uint64_t before[2];
+        const void *x;
 
         out[0].data = memory(r, device_of(r), 20000);
         fill(TY_COLL_I16, alias(in[0].data, 20000), 10000, r->w->seed, r->rank);
@@ -172,9 +173,9 @@ static void broadcasts(struct world_rank *r)
         note(r, before);
         run(r, &call, NULL);
         went(r, true, before, 1);
+        x = alias(out[0].data, 20000);
         for (int i = 0; i < 10000; i++)
-            CHECK(load(TY_COLL_I16, alias(out[0].data, 20000), i) ==
-                  value(TY_COLL_I16, r->w->seed, root, i));
+            CHECK(load(TY_COLL_I16, x, i) == value(TY_COLL_I16, r->w->seed, root, i));
         for (int i = 0; i < 5; i++)
             CHECK(load(TY_COLL_I16, alias(out[1].data, 10), i) ==
                   value(TY_COLL_I16, r->w->seed, root, i));
@@ -214,13 +215,13 @@ static void allgather(struct world_rank *r, bool even)
     went(r, true, before, 1);
     CHECK(got.nrows == 2 * r->size && got.device == TY_COLL_GPU(device_of(r)));
     for (int k = 0; k < 2; k++) {
+        const void *x = alias(got.data[k], 1);
         int64_t at = 0;
 
         for (int i = 0; i < r->size; i++) {
             CHECK(got.rows[k * r->size + i] == rows_of(i, k, even));
             for (int64_t j = 0; j < rows_of(i, k, even) * 3; j++, at++)
-                CHECK(load(TY_COLL_F64, alias((double *)got.data[k] + at, 8), 0) ==
-                      value(TY_COLL_F64, r->w->seed, i, j));
+                CHECK(load(TY_COLL_F64, x, at) == value(TY_COLL_F64, r->w->seed, i, j));
         }
         release(r, in[k].data);
     }
@@ -246,6 +247,7 @@ static void alltoall(struct world_rank *r)
                                  .splits = splits };
     struct ty_coll_result got = { 0 };
     uint64_t before[2];
+    const void *x;
 
     for (int i = 0; i < r->size; i++)
         dims[0] += splits[i] = (r->rank + 2 * i) % 4;
@@ -255,14 +257,14 @@ static void alltoall(struct world_rank *r)
     note(r, before);
     run(r, &call, &got);
     went(r, true, before, 1);
+    x = alias(got.data[0], 1);
     for (int i = 0; i < r->size; i++) {
         CHECK(got.rows[i] == (i + 2 * r->rank) % 4);
         from = 0;
         for (int k = 0; k < r->rank; k++)
             from += (i + 2 * k) % 4 * 50;
         for (int64_t j = 0; j < got.rows[i] * 50; j++, at++)
-            CHECK(load(TY_COLL_I32, alias((int32_t *)got.data[0] + at, 4), 0) ==
-                  value(TY_COLL_I32, r->w->seed, i, from + j));
+            CHECK(load(TY_COLL_I32, x, at) == value(TY_COLL_I32, r->w->seed, i, from + j));
     }
     release(r, in.data);
     ty_coll_result_done(&got);
@@ -492,13 +494,15 @@ static void hooks(struct world_rank *r)
             CHECK(handle[k] > 0);
         }
         for (int k = 0; k < HOOKS; k++) {
+            const void *x = alias(b[k].data, 4096);
+
             CHECK(ty_coll_wait(r->c, handle[k], NULL, &err) == 0);
             for (int i = 0; i < 1000; i++) {
                 float sum = 0;
 
                 for (int j = 0; j < r->size; j++)
                     sum += (float)value(TY_COLL_F32, r->w->seed + (uint64_t)k, j, i);
-                CHECK(fabs(load(TY_COLL_F32, alias(b[k].data, 4096), i) - (double)sum) < 1e-5);
+                CHECK(fabs(load(TY_COLL_F32, x, i) - (double)sum) < 1e-5);
             }
         }
     }
