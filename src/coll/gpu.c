@@ -216,32 +216,35 @@ void ty_gpu_nap(struct ty_chan *ch, int k)
     }
 }
 
-int ty_gpu_wait(struct ty_gpu *g, struct ty_gpu_device *d, struct ty_chan *ch)
+int ty_gpu_mark(struct ty_gpu *g, struct ty_gpu_device *d)
 {
     int e = g->cuda.EventRecord(d->done, d->stream);
 
-    if (e != 0)
-        return ty_gpu_failed(g, "recording an event", d->index, e);
-    for (int k = 0; (e = g->cuda.EventQuery(d->done)) == TY_CUDA_NOT_READY; k++) {
-        if (ty_node_broken(ch->node))
-            return -EOWNERDEAD;
-        ty_gpu_nap(ch, k);
-    }
-    g->cuda.GetLastError(); /* "not ready" counts as one */
-    return e ? ty_gpu_failed(g, "an operation or what came before it", d->index, e) : 0;
+    return e ? ty_gpu_failed(g, "recording an event", d->index, e) : 0;
 }
 
-/* The same for copies, which end by themselves: nothing may be freed before. */
+int ty_gpu_reached(struct ty_gpu *g, struct ty_gpu_device *d)
+{
+    int e = g->cuda.EventQuery(d->done);
+
+    if (e == TY_CUDA_NOT_READY) {
+        g->cuda.GetLastError(); /* it counts as an error */
+        return 0;
+    }
+    return e ? ty_gpu_failed(g, "an operation or what came before it", d->index, e) : 1;
+}
+
+/* Copies end by themselves, and nothing may be freed before: whatever happens to the world. */
 static int wait_for_copies(struct ty_gpu *g, struct ty_gpu_device *d, struct ty_chan *ch)
 {
-    int e = g->cuda.EventRecord(d->done, d->stream);
+    int e = ty_gpu_mark(g, d);
 
-    if (e != 0)
-        return ty_gpu_failed(g, "recording an event", d->index, e);
-    for (int k = 0; (e = g->cuda.EventQuery(d->done)) == TY_CUDA_NOT_READY; k++)
-        ty_gpu_nap(ch, k);
-    g->cuda.GetLastError();
-    return e ? ty_gpu_failed(g, "a copy or what came before it", d->index, e) : 0;
+    for (int k = 0; e == 0; k++) {
+        e = ty_gpu_reached(g, d);
+        if (e == 0)
+            ty_gpu_nap(ch, k);
+    }
+    return e < 0 ? e : 0;
 }
 
 /* ---- through the host ---- */

@@ -58,8 +58,9 @@ int ty_gpu_block(struct ty_gpu *g, struct ty_gpu_device *d, struct ty_req *r, in
 int ty_gpu_copy(struct ty_gpu *g, struct ty_gpu_device *d, void *to, const void *from, size_t bytes);
 /* The stream waits for what the caller of r does before. */
 int ty_gpu_after(struct ty_gpu *g, struct ty_gpu_device *d, const struct ty_req *r);
-/* Wait until the stream is done.  ch: not when the world has ended, then -EOWNERDEAD; NULL: in any case. */
-int ty_gpu_wait(struct ty_gpu *g, struct ty_gpu_device *d, struct ty_chan *ch);
+/* Mark where the stream is now; has it come there?  1, 0 not yet, or -EIO. */
+int ty_gpu_mark(struct ty_gpu *g, struct ty_gpu_device *d);
+int ty_gpu_reached(struct ty_gpu *g, struct ty_gpu_device *d);
 /* One more moment of a wait, the k-th: spins, yields, then sleeps until the world ends or some microseconds have gone. */
 void ty_gpu_nap(struct ty_chan *ch, int k);
 #endif

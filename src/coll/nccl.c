@@ -23,6 +23,7 @@
 #define CONFIG_MAGIC 0xcafebeefu
 #define UP_SECONDS 60    /* for all members' NCCL to find each other */
 #define ABORT_US 2000000 /* for kernels that were aborted to leave the GPU */
+#define ASK_EVERY 16     /* naps between two questions to NCCL */
 #define NICE 256         /* where tensors begin in scratch memory */
 
 /* ncclDataType_t, ncclRedOp_t */
@@ -134,7 +135,7 @@ static int failed(struct ty_gpu *g, const char *what, int error)
 {
     snprintf(
         g->text, sizeof g->text,
-        "NCCL %s failed: %s (NCCL_DEBUG=WARN says more; TRAINYARD_COLL_NCCL=none does without NCCL)",
+        "NCCL failed %s: %s (NCCL_DEBUG=WARN says more; TRAINYARD_COLL_NCCL=none does without NCCL)",
         what, g->nccl.GetErrorString(error));
     return -EIO;
 }
@@ -195,13 +196,14 @@ static int give_up(struct ty_gpu *g, struct ty_comm *k, struct ty_gpu_device *d,
                    int code)
 {
     int64_t until = ty_mono_us() + ABORT_US;
+    char text[sizeof g->text];
 
+    memcpy(text, g->text, sizeof text); /* of the first failure */
     stop(k);
-    if (g->cuda.EventRecord(d->done, d->stream) == 0)
-        for (int i = 0; g->cuda.EventQuery(d->done) == TY_CUDA_NOT_READY && ty_mono_us() < until;
-             i++)
+    if (ty_gpu_mark(g, d) == 0)
+        for (int i = 0; ty_gpu_reached(g, d) == 0 && ty_mono_us() < until; i++)
             ty_gpu_nap(ch, i);
-    g->cuda.GetLastError();
+    memcpy(g->text, text, sizeof text);
     return code;
 }
 
@@ -537,7 +539,7 @@ static int make_ops(struct job *j)
         e = scaled_op(j, r, scale_of(r, j->ch->n), &j->op[i]);
         j->made[i] = e == 0;
     }
-    return e ? failed(j->g, "ncclRedOpCreatePreMulSum", e) : 0;
+    return e ? failed(j->g, "to make an operator", e) : 0;
 }
 
 static void destroy_ops(struct job *j)
@@ -667,7 +669,7 @@ static int launch(struct job *j)
     int error = x->GroupStart(), end, e;
 
     if (error != 0)
-        return failed(j->g, "ncclGroupStart", error);
+        return failed(j->g, "to begin a group", error);
     for (int i = 0; i < j->m; i++)
         for (int s = 0; s < j->req[i]->nsegs; s++, v++)
             if (accepted(error))
@@ -676,21 +678,30 @@ static int launch(struct job *j)
     if (accepted(error))
         error = end;
     if (!accepted(error))
-        return failed(j->g, "an operation", error);
+        return failed(j->g, "in an operation", error);
     e = settled(j->k, j->ch, 0, &error);
-    return e < 0 ? e : error ? failed(j->g, "an operation", error) : 0;
+    return e < 0 ? e : error ? failed(j->g, "in an operation", error) : 0;
 }
 
-/* While the kernels run, NCCL tells of a lost connection here. */
+/* Until the kernels have run.  While they do, NCCL tells of a connection that was lost. */
 static int complete(struct job *j)
 {
     int e = copy_out(j), error = 0;
 
     if (e == 0)
-        e = ty_gpu_wait(j->g, j->d, j->ch);
-    if (e == 0 && j->g->nccl.CommGetAsyncError(j->k->comm, &error) == 0 && !accepted(error))
-        e = failed(j->g, "an operation", error);
-    return e;
+        e = ty_gpu_mark(j->g, j->d);
+    for (int i = 0; e == 0; i++) {
+        e = ty_gpu_reached(j->g, j->d);
+        if (e != 0)
+            break;
+        if (ty_node_broken(j->ch->node))
+            return -EOWNERDEAD;
+        if (i % ASK_EVERY == ASK_EVERY - 1 &&
+            (j->g->nccl.CommGetAsyncError(j->k->comm, &error) != 0 || !accepted(error)))
+            return failed(j->g, "in an operation", error);
+        ty_gpu_nap(j->ch, i);
+    }
+    return e < 0 ? e : 0;
 }
 
 static int run(struct job *j)

@@ -138,4 +138,18 @@ static inline void run(struct world_rank *r, const struct ty_coll_call *call, st
         fprintf(stderr, "%s\n", err.text);
     CHECK(e == 0);
 }
+
+/* A named sum of one int32_t. */
+static inline struct ty_coll_call sum_of(struct world_rank *r, struct ty_coll_buf *b, int device)
+{
+    (void)r;
+    return (struct ty_coll_call){ .kind = TY_COLL_ALLREDUCE,
+                                  .name = "x",
+                                  .dtype = TY_COLL_I32,
+                                  .op = TY_COLL_SUM,
+                                  .device = TY_COLL_GPU(device),
+                                  .in = b,
+                                  .out = b,
+                                  .nbufs = 1 };
+}
 #endif

@@ -62,13 +62,13 @@ struct comm {
     unsigned char *area;
     char path[64];
     struct group *pending;
-    _Atomic int abort;
+    _Atomic int abort, lost;
     int busy; /* groups on the stream; under `lock` */
     double scale[OPS];
     bool used[OPS];
 };
 
-static _Atomic int comms, ops, calls, aborts, groups, die_at, refuse;
+static _Atomic int comms, ops, calls, aborts, groups, die_at, lose_at, refuse;
 static _Thread_local struct group *open_group;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t idle = PTHREAD_COND_INITIALIZER;
@@ -254,7 +254,9 @@ static void run(void *arg)
 
     if (atomic_load(&die_at) > 0 && atomic_fetch_sub(&die_at, 1) == 1)
         _exit(0);
-    if (wait_for(k, number - 1, true)) {
+    if (atomic_load(&lose_at) > 0 && atomic_fetch_sub(&lose_at, 1) == 1)
+        atomic_store(&k->lost, 1);
+    if (wait_for(k, number - 1, true) && (!k->lost || wait_for(k, UINT64_MAX, false))) {
         post(k, g);
         atomic_store(&k->shared->member[k->me].posted, number);
         ring(k->shared);
@@ -286,7 +288,9 @@ int ncclGetVersion(int *version)
 EXPORT const char *ncclGetErrorString(int error);
 const char *ncclGetErrorString(int error)
 {
-    return error == 2 ? "unhandled system error" : "no error";
+    return error == 2   ? "unhandled system error"
+           : error == 6 ? "remote process exited or there was a network error"
+                        : "no error";
 }
 
 EXPORT int ncclGetUniqueId(struct ty_nccl_id *id);
@@ -344,6 +348,10 @@ int ncclCommGetAsyncError(void *comm, int *error)
     fake_enqueue_fn *enqueue;
 
     k->up |= atomic_load(&k->shared->attached) == k->n;
+    if (k->lost) {
+        *error = 6;
+        return 0;
+    }
     *error = !k->up || k->state-- > 0 ? TY_NCCL_IN_PROGRESS : 0;
     if (*error == 0 && k->pending) {
         *(void **)&enqueue = cuda("fake_enqueue");
@@ -530,6 +538,11 @@ EXPORT fake_nccl_die_fn fake_nccl_die;
 void fake_nccl_die(int n)
 {
     atomic_store(&die_at, n);
+}
+EXPORT fake_nccl_die_fn fake_nccl_lose;
+void fake_nccl_lose(int n)
+{
+    atomic_store(&lose_at, n);
 }
 EXPORT fake_nccl_refuse_fn fake_nccl_refuse;
 void fake_nccl_refuse(void)
