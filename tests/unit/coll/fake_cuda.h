@@ -28,6 +28,7 @@ struct fake_nccl_counts {
 typedef struct fake_nccl_counts fake_nccl_counts_fn(void);
 /* This process ends in the middle of its n-th group from now on, with exit code 0; 0: never. */
 typedef void fake_nccl_die_fn(int n);
+/* fake_nccl_tidy, of the same type as the next: the file of a unique id that nobody has used goes. */
 /* fake_nccl_lose: the connections of this process are lost in its n-th group. */
 /* The next CommInitRankConfig of this process fails. */
 typedef void fake_nccl_refuse_fn(void);

@@ -69,6 +69,7 @@ struct comm {
 };
 
 static _Atomic int comms, ops, calls, aborts, groups, die_at, lose_at, refuse;
+static char made[64]; /* the file of the last unique id */
 static _Thread_local struct group *open_group;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t idle = PTHREAD_COND_INITIALIZER;
@@ -303,6 +304,7 @@ int ncclGetUniqueId(struct ty_nccl_id *id)
     close(fd);
     memset(id, 0, sizeof *id);
     memcpy(id->bytes, path, sizeof path);
+    memcpy(made, path, sizeof path);
     return 0;
 }
 
@@ -538,6 +540,11 @@ EXPORT fake_nccl_die_fn fake_nccl_die;
 void fake_nccl_die(int n)
 {
     atomic_store(&die_at, n);
+}
+EXPORT fake_nccl_refuse_fn fake_nccl_tidy;
+void fake_nccl_tidy(void)
+{
+    unlink(made);
 }
 EXPORT fake_nccl_die_fn fake_nccl_lose;
 void fake_nccl_lose(int n)

@@ -99,6 +99,7 @@ static void fails(struct world_rank *r)
 {
     const struct plan *p = r->arg;
     void *in = memory(r, device_of(r), 24000), *out = memory(r, device_of(r), 24000);
+    fake_nccl_refuse_fn *tidy;
     struct fake_counts c;
     int e;
 
@@ -112,6 +113,8 @@ static void fails(struct world_rank *r)
     }
     atomic_store(&p->told->failed[r->rank], e != 0);
     r->c = ty_coll_close(r->c);
+    *(void **)&tidy = stand_in(FAKE_NCCL, "fake_nccl_tidy");
+    tidy();
     release(r, in);
     release(r, out);
     c = cuda_counts();
