@@ -156,11 +156,8 @@ def _unpack(tensor: torch.Tensor) -> Any:
 
 
 def broadcast_object(obj: Any, root_rank: int = 0, name: Optional[str] = None, process_set: ProcessSet = global_process_set) -> Any:
-    """The object of `root_rank`, a rank of the world; the root gets its own object back.
-
-    name: defaults to that of the object's type
-    """
-    name = type(obj).__name__ if name is None else name
+    """The object of `root_rank`, a rank of the world; the root gets its own object back. The others may give anything."""
+    name = "object" if name is None else name
     here = rank() == root_rank
     data = _pack(obj) if here else None
     length = torch.tensor([data.numel() if here else 0], dtype=torch.int64)
@@ -180,7 +177,7 @@ def allgather_object(obj: Any, name: Optional[str] = None, process_set: ProcessS
     """The objects of all ranks of the set, in the order of its ranks."""
     from horovod.torch import mpi_ops
 
-    name = type(obj).__name__ if name is None else name
+    name = "all" if name is None else name
     handle = mpi_ops._submit_allgather((_pack(obj),), False, name + ".object", process_set, False)
     ((data, rows),) = synchronize(handle)
     return [_unpack(part) for part in data.split(list(rows))]

@@ -16,11 +16,14 @@ def check_objects():
             assert hvd.broadcast_object(obj, 0) == [0] * 5
     root = hvd.size() - 1
     assert hvd.broadcast_object(Thing(hvd.rank()), root).rank == root
-    add = hvd.broadcast_object((lambda x: x + 1) if hvd.rank() == root else None, root, name="function")
+    add = hvd.broadcast_object((lambda x: x + 1) if hvd.rank() == root else None, root)
     assert add(41) == 42
     got = hvd.allgather_object({"rank": hvd.rank(), "data": "x" * (1000 * hvd.rank())})
     assert [g["rank"] for g in got] == list(range(hvd.size())) and len(got[-1]["data"]) == 1000 * root
     assert [t.rank for t in hvd.allgather_object(Thing(hvd.rank()), name="things")] == list(range(hvd.size()))
+    # Types that differ between the ranks, without a name.
+    mixed = [None, 1, 1.5, "text"]
+    assert hvd.allgather_object(mixed[hvd.rank() % 4]) == [mixed[r % 4] for r in range(hvd.size())]
 
 
 def model(seed):
