@@ -165,10 +165,10 @@ void ty_engine_end_by(struct ty_coll *c, uint64_t word)
         say_stalled(c, rank, text, sizeof text);
         break;
     case TY_END_FAILED:
-        snprintf(
-            text, sizeof text,
-            "rank %d could not take part in an operation (out of memory, or an error of its system)",
-            rank);
+        snprintf(text, sizeof text,
+                 "rank %d could not start or go on (out of memory, or an error of its system): see "
+                 "its log",
+                 rank);
         break;
     default:
         snprintf(text, sizeof text,

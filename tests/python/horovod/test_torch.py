@@ -86,6 +86,22 @@ def test_a_waiting_rank_is_interrupted():
     assert done.returncode == 0 and "interrupted" in done.stdout, done.stdout + done.stderr
 
 
+def test_a_rank_that_cannot_start_is_named_to_the_others():
+    text = ("import os, torch, horovod.torch as hvd\n"
+            "os.environ['HOROVOD_TIMELINE'] = '/dev/null/trace'\n"
+            "try:\n"
+            "    hvd.init()\n"
+            "    hvd.barrier()\n"
+            "except RuntimeError as e:\n"
+            "    print('{', e, '}', flush=True)\n"
+            "else:\n"
+            "    raise SystemExit('it started')\n")
+    done = script(2, text)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "{ cannot write the timeline '/dev/null/trace': Not a directory }" in done.stdout
+    assert "rank 0 could not start or go on" in done.stdout
+
+
 def test_steps_are_logged_to_the_run(tmp_path):
     text = ("import torch, horovod.torch as hvd\n"
             "hvd.init()\n"
