@@ -168,7 +168,8 @@ def refuse_processes(nodes_name: str, nodes: Any, processes_name: str, processes
             raise later("%s = %d: a run of several processes" % (name, value), "leave it at 1")
     if how is not None:
         raise later("%s = %s: a run of several processes" % (how_name, how if isinstance(how, str) else type(how).__name__),
-                    "leave it out to run one process")
+                    "leave it out to run one process, or start them yourself: "
+                    "ScriptRunConfig(command=['mpirun', '-np', '2', 'python3', 'train.py'])")
 
 
 def target_name(target: Any) -> str:
