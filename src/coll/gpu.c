@@ -363,12 +363,12 @@ static int copy_up(struct ty_gpu *g, struct ty_gpu_device *d, struct ty_req *r, 
 static int run_host(struct ty_coll *c, struct ty_req *r)
 {
     struct ty_gpu *g = c->gpu;
-    struct ty_req host = *r;
+    struct ty_req host;
     struct ty_gpu_device *d = NULL;
     int e;
 
+    ty_req_alias(&host, r);
     host.device = -1;
-    host.block = NULL;
     if (r->zeros) /* they are in memory of the host */
         return ty_engine_execute(c, &host);
     host.seg = malloc((size_t)r->nsegs * sizeof *host.seg);

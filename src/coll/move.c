@@ -217,9 +217,10 @@ static int scatter_on_node(struct ty_chan *ch, const struct ty_req *r, const str
 /* Between nodes: an allreduce into memory of our own, of which each keeps its block. */
 static int scatter_between_nodes(struct ty_chan *ch, const struct ty_req *r)
 {
-    struct ty_req all = *r;
+    struct ty_req all;
     int e;
 
+    ty_req_alias(&all, r);
     all.block = FAULT("scatter.alloc", NULL,
                       malloc((size_t)r->nsegs * sizeof *all.seg + (size_t)ty_req_bytes(r) + 64));
     if (!all.block)

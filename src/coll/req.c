@@ -333,6 +333,30 @@ int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size,
     return 0;
 }
 
+void ty_req_alias(struct ty_req *ret, const struct ty_req *r)
+{
+    *ret = (struct ty_req){ .ch = r->ch,
+                            .state = TY_REQ_RUNNING,
+                            .kind = r->kind,
+                            .dtype = r->dtype,
+                            .op = r->op,
+                            .root = r->root,
+                            .device = r->device,
+                            .prescale = r->prescale,
+                            .postscale = r->postscale,
+                            .load_scale = r->load_scale,
+                            .name = r->name,
+                            .digest = r->digest,
+                            .name_key = r->name_key,
+                            .nsegs = r->nsegs,
+                            .seg = r->seg,
+                            .size = r->size,
+                            .count = r->count,
+                            .splits = r->splits,
+                            .ranks = r->ranks,
+                            .nranks = r->nranks };
+}
+
 void ty_req_done(struct ty_req *r)
 {
     ty_coll_result_done(&r->got);

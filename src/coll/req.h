@@ -66,6 +66,9 @@ struct ty_req {
 int ty_req_init(struct ty_req *r, const struct ty_coll_call *call, int size, bool (*in_set)(void *ctx, int rank), void *ctx,
                 struct ty_error *err);
 void ty_req_done(struct ty_req *r); /* frees what is in it, the result too */
+/* What an operation computes, without what callers of the same request write meanwhile: to run it on other memory.  Owns
+ * nothing; its tensors are r's until seg is set. */
+void ty_req_alias(struct ty_req *ret, const struct ty_req *r);
 
 static inline int64_t ty_req_bytes(const struct ty_req *r) { return r->count * (int64_t)r->size; }
 /* Elements of one row of tensor s (its dims but the first). */

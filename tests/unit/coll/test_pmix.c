@@ -105,6 +105,11 @@ int main(void)
         cmocka_unit_test(test_faults),
 #endif
     };
-    setenv("ASAN_OPTIONS", "detect_leaks=0", 0); /* what MPI's libraries never give back */
+    const char *given = getenv("ASAN_OPTIONS");
+    char options[4096];
+
+    /* What the libraries of MPI never give back is not ours. */
+    snprintf(options, sizeof options, "%s%sdetect_leaks=0", given ? given : "", given ? ":" : "");
+    setenv("ASAN_OPTIONS", options, 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
