@@ -233,7 +233,9 @@ static int move_half(struct ty_net *n, struct half *h)
             return r;
         moved |= r;
     }
-    return moved;
+    /* A lane has ended: of a rank whose end is known already nothing more will be told. */
+    r = h->broken ? verdict(h) : 0;
+    return r < 0 ? r : moved;
 }
 
 /* ---- waiting ---- */
