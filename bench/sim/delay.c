@@ -3,8 +3,9 @@
  *     delay MICROSECONDS LOSS NAMESPACE...
  *
  * Makes a tap device "lan0" in each network namespace, with the MAC 02:00:00:00:00:<its number>, and passes frames between
- * them: each leaves MICROSECONDS after it came, LOSS (0 to 1) of them never.  Prints "ready"; ends, and the devices with
- * it, when its standard input does.
+ * them: each leaves MICROSECONDS after it came, LOSS (0 to 1) of them never: chosen at random, in the same order each time.
+ * Prints "ready"; ends, and the devices with it, when its standard input does, and prints how many frames came and how many
+ * of them it lost.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +33,8 @@ struct frame {
 };
 
 static struct frame *ring; /* of FRAMES; [first, last) are held */
-static uint64_t first, last;
+static uint64_t first, last; /* and last is how many came and were not lost */
+static uint64_t lost;
 static int ports, port[PORTS];
 static uint64_t random_state = 88172645463325252u;
 
@@ -81,8 +83,10 @@ static void take(int from, int64_t delay_ns, double loss)
         f->len = read(port[from], f->bytes, sizeof f->bytes);
         if (f->len < 14)
             return;
-        if (loss > 0 && uniform() < loss)
+        if (loss > 0 && uniform() < loss) {
+            lost++;
             continue;
+        }
         f->from = from;
         f->due = now_ns() + delay_ns;
         last++;
@@ -141,5 +145,6 @@ int main(int argc, char **argv)
     printf("ready\n");
     fflush(stdout);
     run((int64_t)(strtod(argv[1], NULL) * 1000), strtod(argv[2], NULL));
+    printf("%llu %llu\n", (unsigned long long)(last + lost), (unsigned long long)lost);
     return 0;
 }
