@@ -201,6 +201,8 @@ static void missing(void)
         close(open(path, O_WRONLY | O_CLOEXEC));
     }
     b.close(b.ctx);
+    snprintf(path, sizeof path, "%s/good%d", dir, w.rank);
+    close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
 }
 
 /* ---- failures ---- */
