@@ -43,6 +43,17 @@ def same(model, reference, tolerance=1e-5):
         assert torch.allclose(a, b, rtol=tolerance, atol=tolerance), "%s differs by %g" % (name, (a - b).abs().max())
 
 
+def train_once(step, model, optimizer, reference, plain):
+    """One step of both: the ranks on their parts of a batch, the reference on all of it."""
+    x, y, mine_x, mine_y = batch(step)
+    optimizer.zero_grad()
+    F.mse_loss(model(mine_x), mine_y).backward()
+    optimizer.step()
+    plain.zero_grad()
+    F.mse_loss(reference(x), y).backward()
+    plain.step()
+
+
 def train_both(make, dtype=torch.float32, steps=STEPS, tolerance=1e-5, zero=None, **options):
     """Train on parts with a distributed optimizer and on the whole without; the models must stay equal."""
     model, reference = net(dtype), net(dtype)
@@ -93,13 +104,7 @@ def sum_is_the_average_times_size():
     optimizer = hvd.DistributedOptimizer(torch.optim.SGD(model.parameters(), lr=0.1 / hvd.size()), op=hvd.Sum)
     plain = torch.optim.SGD(reference.parameters(), lr=0.1)
     for step in range(STEPS):
-        x, y, mine_x, mine_y = batch(step)
-        optimizer.zero_grad()
-        F.mse_loss(model(mine_x), mine_y).backward()
-        optimizer.step()
-        plain.zero_grad()
-        F.mse_loss(reference(x), y).backward()
-        plain.step()
+        train_once(step, model, optimizer, reference, plain)
     same(model, reference)
 
 
@@ -122,13 +127,7 @@ def groups_by_list():
     optimizer = hvd.DistributedOptimizer(sgd(p), model.named_parameters(), groups=[[p[0], p[4]], [p[3]]])
     plain = sgd(reference.parameters())
     for step in range(STEPS):
-        x, y, mine_x, mine_y = batch(step)
-        optimizer.zero_grad()
-        F.mse_loss(model(mine_x), mine_y).backward()
-        optimizer.step()
-        plain.zero_grad()
-        F.mse_loss(reference(x), y).backward()
-        plain.step()
+        train_once(step, model, optimizer, reference, plain)
         same(model, reference)
 
 
@@ -324,13 +323,7 @@ def parameters_added_later():
         if step == 2:
             optimizer.add_param_group({"params": list(model[0].parameters()), "lr": 0.05})
             plain.add_param_group({"params": list(reference[0].parameters()), "lr": 0.05})
-        x, y, mine_x, mine_y = batch(step)
-        optimizer.zero_grad()
-        F.mse_loss(model(mine_x), mine_y).backward()
-        optimizer.step()
-        plain.zero_grad()
-        F.mse_loss(reference(x), y).backward()
-        plain.step()
+        train_once(step, model, optimizer, reference, plain)
         same(model, reference)
     names = list(optimizer._parameter_names.values())
     assert len(set(names)) == len(names) == 6, names
@@ -697,13 +690,7 @@ def goes_on_after_a_new_start():
     plain = sgd(reference.parameters())
     plain.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for step in range(STEPS):
-        x, y, mine_x, mine_y = batch(step)
-        optimizer.zero_grad()
-        F.mse_loss(model(mine_x), mine_y).backward()
-        optimizer.step()
-        plain.zero_grad()
-        F.mse_loss(reference(x), y).backward()
-        plain.step()
+        train_once(step, model, optimizer, reference, plain)
         same(model, reference)
 
 

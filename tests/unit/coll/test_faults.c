@@ -7,8 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifdef TY_FAULTS
-
 enum { RANKS = 4, STEP = 3 * WORLD_THIN };
 
 /* What the processes tell. */
@@ -143,13 +141,6 @@ static void every_point(void **state)
     }
     munmap(told, sizeof *told);
 }
-#else
-static void every_point(void **state)
-{
-    (void)state;
-    skip(); /* -Dfaults=true */
-}
-#endif
 
 int main(void)
 {
