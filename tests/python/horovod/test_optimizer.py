@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import launch  # noqa: E402
 
 MODULE = "optimizer_cases"
-HELPERS = {"raises", "net", "batch", "same", "train_both", "sgd", "adasum_of"}
+HELPERS = {"raises", "net", "batch", "same", "train_once", "train_both", "sgd", "adasum_of"}
 
 
 @pytest.fixture(scope="module")
