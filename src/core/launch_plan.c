@@ -122,15 +122,87 @@ static void set_system(struct vec *v, const struct ty_launch *l)
     set(v, "PYTHONUNBUFFERED", "1");
 }
 
+static void set_master(struct vec *v, const struct ty_launch *l, const char *addr, const char *port)
+{
+    CLEANUP_FREE char *place = ty_strf("%s:%s", addr, port);
+    CLEANUP_FREE char *init =
+        l->link_interface ? ty_strf("tcp://%s:%s", addr, port)
+                          : ty_strf("file://%s/init-%lld", l->tmp_dir, (long long)l->attempt);
+
+    v->failed |= !place || !init;
+    if (v->failed)
+        return;
+    if (l->node_count > 1)
+        set(v, "AZ_BATCH_MASTER_NODE", place);
+    set(v, "AZ_BATCHAI_MPI_MASTER_NODE", addr);
+    set(v, "AZ_BATCHAI_PYTORCH_INIT_METHOD", init);
+    set_number(v, "AZ_BATCHAI_TASK_INDEX", l->rank);
+}
+
+/* As mpirun names them; its NODE_RANK is the rank within the node. */
+static void set_mpi(struct vec *v, const struct ty_launch *l)
+{
+    set_number(v, "OMPI_COMM_WORLD_RANK", l->rank);
+    set_number(v, "OMPI_COMM_WORLD_SIZE", l->size);
+    set_number(v, "OMPI_COMM_WORLD_LOCAL_RANK", l->local_rank);
+    set_number(v, "OMPI_COMM_WORLD_LOCAL_SIZE", l->local_size);
+    set_number(v, "OMPI_COMM_WORLD_NODE_RANK", l->local_rank);
+}
+
 static void set_ranks(struct vec *v, const struct ty_launch *l)
 {
+    const char *addr = l->master_addr ? l->master_addr : "127.0.0.1";
+    char port[16];
+
+    snprintf(port, sizeof port, "%d", l->master_port ? l->master_port : TY_MASTER_PORT);
     set_number(v, "RANK", l->rank);
     set_number(v, "WORLD_SIZE", l->size);
     set_number(v, "LOCAL_RANK", l->local_rank);
     set_number(v, "LOCAL_WORLD_SIZE", l->local_size);
     set_number(v, "NODE_RANK", l->node_rank);
-    set(v, "MASTER_ADDR", "127.0.0.1");
-    set(v, "MASTER_PORT", "6105");
+    set(v, "MASTER_ADDR", addr);
+    set(v, "MASTER_PORT", port);
+    if (l->gpus && *l->gpus)
+        set(v, "CUDA_VISIBLE_DEVICES", l->gpus);
+    if (l->size == 1)
+        return;
+    set_master(v, l, addr, port);
+    if (l->spec->comm == TY_COMM_MPI)
+        set_mpi(v, l);
+    if (l->threads > 0)
+        set_number(v, "OMP_NUM_THREADS", l->threads);
+    if (l->link_interface) {
+        set(v, "GLOO_SOCKET_IFNAME", l->link_interface);
+        set(v, "NCCL_SOCKET_IFNAME", l->link_interface);
+    }
+}
+
+/* What a helper of the launcher says to this rank: whole "NAME=value". */
+static void set_more(struct vec *v, const struct ty_launch *l)
+{
+    for (const char *const *p = l->more; p && *p; p++) {
+        const char *equals = strchr(*p, '=');
+        CLEANUP_FREE char *name = equals ? strndup(*p, (size_t)(equals - *p)) : NULL;
+
+        v->failed |= equals && !name;
+        if (name)
+            set(v, name, equals + 1);
+    }
+}
+
+/* How ranks of our own engine find each other. */
+static void set_coll(struct vec *v, const struct ty_launch *l)
+{
+    if (l->size == 1)
+        return;
+    set_number(v, "TRAINYARD_COLL_RANK", l->rank);
+    set_number(v, "TRAINYARD_COLL_SIZE", l->size);
+    if (l->coll_node)
+        set(v, "TRAINYARD_COLL_NODE", l->coll_node);
+    if (l->rendezvous)
+        set(v, "TRAINYARD_COLL_RENDEZVOUS", l->rendezvous);
+    if (l->secret)
+        set(v, "TRAINYARD_COLL_SECRET", l->secret);
 }
 
 static void set_user(struct vec *v, const struct ty_launch *l)
@@ -168,6 +240,8 @@ static void set_identity(struct vec *v, const struct ty_launch *l)
     set(v, "TRAINYARD_JOB", l->job_dir);
     set(v, "TRAINYARD_SPOOL_DIR", l->spool_dir);
     set_number(v, "TRAINYARD_ATTEMPT", l->attempt);
+    if (l->checkpoint_dir)
+        set(v, "TRAINYARD_CHECKPOINT_DIR", l->checkpoint_dir);
     for (int i = 0; i < spec->ndata; i++) {
         CLEANUP_FREE char *name = ty_strf("AZUREML_DATAREFERENCE_%s", spec->data[i].name);
 
@@ -183,8 +257,10 @@ int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
 
     set_system(&v, l);
     set_ranks(&v, l);
+    set_more(&v, l);
     set_user(&v, l);
     set_identity(&v, l);
+    set_coll(&v, l);
     return take(&v, ret, err);
 }
 

@@ -2,9 +2,11 @@
  *
  * The environment is built from nothing, and what comes later wins:
  *   1. PATH (the interpreter's folder first), HOME, USER, LOGNAME, SHELL, LANG, TMPDIR, PYTHONUNBUFFERED;
- *   2. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT;
+ *   2. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT, CUDA_VISIBLE_DEVICES; with
+ *      several processes AZ_BATCH*, OMPI_COMM_WORLD_* (Mpi), OMP_NUM_THREADS, the interface of the link, and `more`;
  *   3. what the user asked for;
- *   4. who the run is: names that scripts know (AZUREML_*, AZ_BATCHAI_JOB_WORK_DIR), ours (TRAINYARD_*), and one
+ *   4. who the run is: names that scripts know (AZUREML_*, AZ_BATCHAI_JOB_WORK_DIR), ours (TRAINYARD_*, with
+ *      several processes TRAINYARD_COLL_*), and one
  *      AZUREML_DATAREFERENCE_<name> per data reference.
  * PYTHONPATH is made of the working directory, our packages and the user's PYTHONPATH, in this order.
  */
@@ -12,6 +14,8 @@
 #define TY_LAUNCH_PLAN_H
 #include "core/run_spec.h"
 struct ty_error;
+
+#define TY_MASTER_PORT 6105 /* where torch.distributed meets, if nobody has it */
 
 struct ty_launch {
     const struct ty_run_spec *spec;
@@ -21,7 +25,16 @@ struct ty_launch {
     const char *user, *user_home, *python_path; /* python_path: folder with our Python packages, or NULL */
     const char *workspace;    /* name, "trainyard" */
     const char *const *data_dirs; /* absolute; one per spec->data */
-    int rank, size, local_rank, local_size, node_rank;
+    int rank, size, local_rank, local_size, node_rank, node_count;
+    const char *master_addr;    /* of the first node; NULL: 127.0.0.1 */
+    int master_port;            /* 0: TY_MASTER_PORT */
+    const char *link_interface; /* that leads to the other machines; NULL: there are none */
+    const char *gpus;           /* for CUDA_VISIBLE_DEVICES; NULL or "": not set */
+    int threads;                /* OMP_NUM_THREADS; 0: not set */
+    const char *rendezvous, *secret; /* of the collectives, "host:port"; NULL: none */
+    const char *coll_node;      /* NULL: ranks that can share memory do */
+    const char *checkpoint_dir; /* NULL: none */
+    const char *const *more;    /* further "NAME=value", NULL-terminated; NULL: none */
 };
 
 /* NULL-terminated vector of malloc'ed "NAME=value"; free with ty_strv_free. */

@@ -15,6 +15,7 @@
 #define DISPLAY_NAME_MAX 256
 #define CPUS_MAX 4096
 #define MEMORY_MB_MAX (1LL << 30)
+#define GPUS_MAX 1024
 #define PRIORITY_MAX 1000
 #define RUN_SECONDS_MAX (10LL * 366 * 24 * 3600)
 #define AZUREML_MAX (256 * 1024)
@@ -179,8 +180,9 @@ static int check_script(const struct ty_run_spec *s, struct ty_error *err)
 /* What only a program needs has no meaning in a run that has none. */
 static int check_interactive(const struct ty_run_spec *s, struct ty_error *err)
 {
-    static const char *const none[] = { "arguments", "environment_variables", "data_references",
-                                        "resources", "use_gpu" };
+    static const char *const none[] = { "arguments",       "environment_variables",
+                                        "data_references", "resources",
+                                        "use_gpu",         "max_restarts" };
     const char *wrong = s->script        ? "script"
                         : s->command     ? "command"
                         : s->interpreter ? "interpreter"
@@ -290,46 +292,146 @@ static int get_kin(struct ty_run_spec *s, struct ty_error *err)
     return 0;
 }
 
-/* One process on one node: what asks for more is refused by the name that users know. */
-static int get_size(struct ty_run_spec *s, struct ty_error *err)
+/* ---- size, and what goes with it ---- */
+
+static int get_comm(struct ty_run_spec *s, struct ty_error *err)
 {
-    static const char *const keys[] = { "node_count", "process_count_per_node" };
-    int *const at[] = { &s->node_count, &s->process_count_per_node };
+    static const struct {
+        const char *word;
+        enum ty_comm comm;
+    } words[] = {
+        { "None", TY_COMM_NONE },    { "Mpi", TY_COMM_MPI },   { "OpenMpi", TY_COMM_MPI },
+        { "IntelMpi", TY_COMM_MPI }, { "Gloo", TY_COMM_GLOO }, { "Nccl", TY_COMM_NCCL },
+    };
 
-    for (int i = 0; i < 2; i++) {
-        int64_t n = 1;
-        int r = ty_json_get_i64(s->json, WHAT, keys[i], 1, INT32_MAX, &n, err);
-
-        if (r < 0)
-            return r;
-        if (n != 1)
-            return ty_error_set(
-                err, -EINVAL,
-                "%s is %lld: this version runs one process on one node; distributed jobs come "
-                "with a later release",
-                keys[i], (long long)n);
-        *at[i] = (int)n;
-    }
-    if (strcasecmp(s->communicator, "None") != 0)
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasecmp(s->communicator, words[i].word) == 0) {
+            s->comm = words[i].comm;
+            return 0;
+        }
+    if (strcasecmp(s->communicator, "ParameterServer") == 0 ||
+        strcasecmp(s->communicator, "ps") == 0)
         return ty_error_set(
             err, -EINVAL,
-            "the communicator (distributed_backend) '%.40s' is for jobs of several processes, which "
-            "come with a later release; leave it out",
+            "the communicator (distributed_backend) '%.40s' belongs to TensorFlow's parameter servers, "
+            "which this service does not run; use 'mpi', 'gloo' or 'nccl'",
             s->communicator);
+    return ty_error_set(
+        err, -EINVAL,
+        "the communicator (distributed_backend) '%.40s' is not known; it may be None, Mpi, Gloo or "
+        "Nccl",
+        s->communicator);
+}
+
+static int get_size(struct ty_run_spec *s, struct ty_error *err)
+{
+    int64_t nodes = 1, processes = 1;
+    int r = ty_json_get_i64(s->json, WHAT, "node_count", 1, TY_NODES_MAX, &nodes, err);
+
+    if (r == 0)
+        r = ty_json_get_i64(s->json, WHAT, "process_count_per_node", 1, TY_NODE_PROCESSES_MAX,
+                            &processes, err);
+    if (r == 0)
+        r = get_comm(s, err);
+    if (r < 0)
+        return r;
+    s->node_count = (int)nodes;
+    s->process_count_per_node = (int)processes;
+    if (nodes * processes > TY_PROCESSES_MAX)
+        return ty_error_set(
+            err, -EINVAL,
+            "node_count %d with process_count_per_node %d makes %lld processes; a job has at most %d",
+            s->node_count, s->process_count_per_node, (long long)(nodes * processes),
+            TY_PROCESSES_MAX);
+    if (nodes * processes > 1 && s->interactive)
+        return ty_error_set(err, -EINVAL,
+                            WHAT ": an 'interactive' run has no program, and so no 'node_count' or "
+                                 "'process_count_per_node' of more than 1");
+    /* A command runs once per node without having to speak with its like. */
+    if (nodes * processes > 1 && s->comm == TY_COMM_NONE && (s->script || processes > 1))
+        return ty_error_set(
+            err, -EINVAL,
+            "node_count %d with process_count_per_node %d makes %lld processes, and no communicator "
+            "(distributed_backend) says how they speak with each other; name 'mpi', 'gloo' or 'nccl'",
+            s->node_count, s->process_count_per_node, (long long)(nodes * processes));
+    return 0;
+}
+
+int64_t ty_run_spec_size(const struct ty_run_spec *s)
+{
+    return (int64_t)s->node_count * s->process_count_per_node;
+}
+
+static const char *const causes[TY_CAUSE_COUNT] = {
+#define X(word) #word,
+    TY_CAUSES(X)
+#undef X
+};
+
+const char *ty_cause_word(enum ty_cause c)
+{
+    return causes[c];
+}
+
+/* What is to be done about a job that stands still, or ends before its time. */
+static int get_trouble(struct ty_run_spec *s, struct ty_error *err)
+{
+    static const char *const known[] = {
+#define X(word) #word,
+        TY_CAUSES(X)
+#undef X
+            NULL
+    };
+    const json_t *o = json_object_get(s->json, "max_restarts");
+    int r = ty_json_get_i64(s->json, WHAT, "hang_timeout_seconds", 0, RUN_SECONDS_MAX,
+                            &s->hang_timeout_seconds, err);
+
+    if (r == 0)
+        r = ty_json_get_bool(s->json, WHAT, "interpreter_any", &s->interpreter_any, err);
+    if (r < 0 || !o || json_is_null(o))
+        return r;
+    if (!json_is_object(o))
+        return ty_error_set(err, -EINVAL, WHAT ": 'max_restarts' is not an object");
+    r = ty_json_only(o, WHAT ", 'max_restarts'", known, err);
+    for (int i = 0; i < TY_CAUSE_COUNT && r == 0; i++) {
+        int64_t n = 0;
+
+        r = ty_json_get_i64(o, WHAT ", 'max_restarts'", causes[i], 0, TY_RESTARTS_MAX, &n, err);
+        s->max_restarts[i] = (int)n;
+    }
+    return r;
+}
+
+/* use_gpu asks for one GPU per process, resources.gpus for so many. */
+static int get_gpus(struct ty_run_spec *s, const json_t *resources, struct ty_error *err)
+{
+    bool said = json_is_boolean(json_object_get(s->json, "use_gpu"));
+    int64_t gpus = -1;
+    int r = ty_json_get_bool(s->json, WHAT, "use_gpu", &s->use_gpu, err);
+
+    if (r == 0 && resources)
+        r = ty_json_get_i64(resources, WHAT ", 'resources'", "gpus", 0, GPUS_MAX, &gpus, err);
+    if (r < 0)
+        return r;
+    if (said && gpus >= 0 && s->use_gpu != (gpus > 0))
+        return ty_error_set(err, -EINVAL,
+                            WHAT ": 'use_gpu' is %s, and 'gpus' of 'resources' is %lld; leave one "
+                                 "of them out",
+                            s->use_gpu ? "true" : "false", (long long)gpus);
+    s->gpus = gpus >= 0 ? (int)gpus : s->use_gpu;
+    s->use_gpu = s->gpus > 0;
     return 0;
 }
 
 static int get_resources(struct ty_run_spec *s, struct ty_error *err)
 {
-    static const char *const known[] = { "cpus", "memory_mb", NULL };
+    static const char *const known[] = { "cpus", "memory_mb", "gpus", NULL };
     const json_t *o = json_object_get(s->json, "resources");
     int64_t cpus = 1, memory = 0, priority = 0, seconds = 30LL * 24 * 3600;
     int r;
 
     s->expand = s->script != NULL;
     r = ty_json_get_bool(s->json, WHAT, "expand", &s->expand, err);
-    if (r == 0)
-        r = ty_json_get_bool(s->json, WHAT, "use_gpu", &s->use_gpu, err);
     if (r == 0 && o && !json_is_null(o)) {
         if (!json_is_object(o))
             return ty_error_set(err, -EINVAL, WHAT ": 'resources' is not an object");
@@ -339,7 +441,10 @@ static int get_resources(struct ty_run_spec *s, struct ty_error *err)
         if (r == 0)
             r = ty_json_get_i64(o, WHAT ", 'resources'", "memory_mb", 0, MEMORY_MB_MAX, &memory,
                                 err);
+        s->cpus_said = json_is_integer(json_object_get(o, "cpus"));
     }
+    if (r == 0)
+        r = get_gpus(s, json_is_object(o) ? o : NULL, err);
     if (r == 0)
         r = ty_json_get_i64(s->json, WHAT, "priority", -PRIORITY_MAX, PRIORITY_MAX, &priority, err);
     if (r == 0)
@@ -581,6 +686,9 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
                                          "priority",
                                          "use_gpu",
                                          "max_run_duration_seconds",
+                                         "hang_timeout_seconds",
+                                         "max_restarts",
+                                         "interpreter_any",
                                          "tags",
                                          "properties",
                                          "warnings",
@@ -610,6 +718,8 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
         r = get_size(s, err);
     if (r == 0)
         r = get_resources(s, err);
+    if (r == 0)
+        r = get_trouble(s, err);
     if (r == 0)
         r = get_maps(s, err);
     if (r == 0)

@@ -16,9 +16,23 @@ struct ty_error;
 #define TY_ENVIRONMENT_MAX 4096   /* environment variables */
 #define TY_DATA_REFS_MAX 1000
 #define TY_WARNINGS_MAX 100
+#define TY_NODES_MAX 10000
+#define TY_NODE_PROCESSES_MAX 1024
+#define TY_PROCESSES_MAX 65536
+#define TY_RESTARTS_MAX 1000
 #define TY_TEXT_MAX (128 * 1024 - 1) /* bytes of one argument, or of NAME=value: what execve takes */
 
 enum ty_data_mode { TY_DATA_MOUNT, TY_DATA_DOWNLOAD, TY_DATA_UPLOAD, TY_DATA_MODE_COUNT };
+
+/* How the processes of a job speak with each other. */
+enum ty_comm { TY_COMM_NONE, TY_COMM_MPI, TY_COMM_GLOO, TY_COMM_NCCL };
+
+/* What may end an attempt, and be worth another. */
+#define TY_CAUSES(X) X(node_lost) X(preempted) X(error)
+#define X(word) TY_CAUSE_##word,
+enum ty_cause { TY_CAUSES(X) TY_CAUSE_COUNT };
+#undef X
+const char *ty_cause_word(enum ty_cause c);
 
 struct ty_data_ref {
     const char *name;      /* of $AZUREML_DATAREFERENCE_<name> */
@@ -45,19 +59,27 @@ struct ty_run_spec {
     json_t *environment;                    /* object of texts, may be empty */
     struct ty_data_ref *data;
     int ndata;
-    int node_count, process_count_per_node; /* 1 and 1 in this version of the service */
-    const char *communicator;               /* "None" */
+    int node_count, process_count_per_node; /* from 1; their product is ty_run_spec_size() */
+    const char *communicator;               /* as the user wrote it */
+    enum ty_comm comm;
     int cpus;                               /* slots per process, from 1 */
-    int64_t memory_mb;                      /* that it is to have; 0: not said */
+    bool cpus_said;                         /* the user asked for so many */
+    int gpus;                               /* per process; 0: use_gpu is false */
+    int64_t memory_mb;                      /* that each process is to have; 0: not said */
     int priority;                           /* -1000 to 1000; higher is earlier */
     bool use_gpu;
     int64_t max_run_seconds;                /* 0: no limit */
+    int64_t hang_timeout_seconds;           /* ranks that wait for each other so long end the job; 0: never */
+    int max_restarts[TY_CAUSE_COUNT];       /* further attempts, by what ended the one before */
+    bool interpreter_any;                   /* where `interpreter` does not exist, the node's own will do */
     json_t *tags, *properties, *warnings;   /* may be empty; warnings: array of texts known at submission */
 };
 
 /* 0 and *ret (ty_run_spec_free); -EINVAL and a sentence that names the key as users know it. */
 int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_error *err);
 struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s);
+/* Processes of the job, on all nodes together. */
+int64_t ty_run_spec_size(const struct ty_run_spec *s);
 /* The command as a person would type it, quoted for a shell, at most `max` bytes (from 3 on); what is
  * cut ends in "...".  Empty for an interactive run.  malloc'ed; NULL: out of memory. */
 char *ty_run_spec_command_line(const struct ty_run_spec *s, size_t max);

@@ -194,6 +194,102 @@ static void test_without_much(void **state)
     ty_run_spec_free(spec);
 }
 
+/* Rank 3 of 4, the second on the second of two nodes of one box. */
+static struct ty_launch several(const struct ty_run_spec *spec)
+{
+    struct ty_launch l = launch(spec);
+
+    l.rank = 3;
+    l.size = 4;
+    l.local_rank = l.node_rank = 1;
+    l.local_size = l.node_count = 2;
+    l.master_port = 7001;
+    l.threads = 3;
+    l.rendezvous = "127.0.0.1:4711";
+    l.secret = "s3cret";
+    return l;
+}
+
+static void assert_value(char *const *env, const char *name, const char *want)
+{
+    const char *got = value(env, name);
+
+    if (want ? !got || strcmp(got, want) != 0 : got != NULL)
+        fail_msg("%s is '%s', and not '%s'", name, got ? got : "(absent)",
+                 want ? want : "(absent)");
+}
+
+static void test_several(void **state)
+{
+    struct ty_run_spec *spec = script(json_pack(
+        "{s:i s:i s:s}", "node_count", 2, "process_count_per_node", 2, "communicator", "mpi"));
+    struct ty_launch l = several(spec);
+    char **env = env_of(&l);
+
+    (void)state;
+    assert_value(env, "RANK", "3");
+    assert_value(env, "WORLD_SIZE", "4");
+    assert_value(env, "MASTER_ADDR", "127.0.0.1");
+    assert_value(env, "MASTER_PORT", "7001");
+    assert_value(env, "AZ_BATCH_MASTER_NODE", "127.0.0.1:7001");
+    assert_value(env, "AZ_BATCHAI_MPI_MASTER_NODE", "127.0.0.1");
+    assert_value(env, "AZ_BATCHAI_TASK_INDEX", "3");
+    assert_value(env, "AZ_BATCHAI_PYTORCH_INIT_METHOD", "file:///h/jobs/r/tmp/init-2");
+    assert_value(env, "OMPI_COMM_WORLD_RANK", "3");
+    assert_value(env, "OMPI_COMM_WORLD_SIZE", "4");
+    assert_value(env, "OMPI_COMM_WORLD_LOCAL_RANK", "1");
+    assert_value(env, "OMPI_COMM_WORLD_LOCAL_SIZE", "2");
+    assert_value(env, "OMPI_COMM_WORLD_NODE_RANK", "1");
+    assert_value(env, "OMP_NUM_THREADS", "3");
+    assert_value(env, "TRAINYARD_COLL_RANK", "3");
+    assert_value(env, "TRAINYARD_COLL_SIZE", "4");
+    assert_value(env, "TRAINYARD_COLL_RENDEZVOUS", "127.0.0.1:4711");
+    assert_value(env, "TRAINYARD_COLL_SECRET", "s3cret");
+    assert_value(env, "TRAINYARD_COLL_NODE", NULL);
+    assert_value(env, "GLOO_SOCKET_IFNAME", NULL);
+    assert_value(env, "CUDA_VISIBLE_DEVICES", NULL);
+    assert_value(env, "TRAINYARD_CHECKPOINT_DIR", NULL);
+    ty_strv_free(env);
+    l.node_count = 1;
+    env = env_of(&l);
+    assert_value(env, "AZ_BATCH_MASTER_NODE", NULL);
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+}
+
+static void test_several_machines(void **state)
+{
+    static const char *const more[] = { "PMIX_RANK=3", "EQUALS=a=b", "LANG=x", NULL };
+    struct ty_run_spec *spec =
+        script(json_pack("{s:i s:s s:{s:s s:s}}", "node_count", 4, "communicator", "Gloo",
+                         "environment_variables", "OMP_NUM_THREADS", "1", "PMIX_RANK", "7"));
+    struct ty_launch l = several(spec);
+    char **env;
+
+    (void)state;
+    l.master_addr = "10.0.0.1";
+    l.link_interface = "eth1";
+    l.coll_node = "2";
+    l.gpus = "0,GPU-1";
+    l.checkpoint_dir = "/h/checkpoints/r";
+    l.more = more;
+    env = env_of(&l);
+    assert_value(env, "MASTER_ADDR", "10.0.0.1");
+    assert_value(env, "AZ_BATCHAI_PYTORCH_INIT_METHOD", "tcp://10.0.0.1:7001");
+    assert_value(env, "GLOO_SOCKET_IFNAME", "eth1");
+    assert_value(env, "NCCL_SOCKET_IFNAME", "eth1");
+    assert_value(env, "CUDA_VISIBLE_DEVICES", "0,GPU-1");
+    assert_value(env, "TRAINYARD_COLL_NODE", "2");
+    assert_value(env, "TRAINYARD_CHECKPOINT_DIR", "/h/checkpoints/r");
+    assert_value(env, "OMPI_COMM_WORLD_RANK", NULL);
+    assert_value(env, "OMP_NUM_THREADS", "1");
+    assert_value(env, "PMIX_RANK", "7");
+    assert_value(env, "EQUALS", "a=b");
+    assert_value(env, "LANG", "x");
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+}
+
 static void test_expand(void **state)
 {
     static char *const env[] = { "A=one", "AB=two", "E=", "D=$A", "_x1=three", NULL };
@@ -364,9 +460,10 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_environment),    cmocka_unit_test(test_users_wishes),
-        cmocka_unit_test(test_without_much),   cmocka_unit_test(test_expand),
-        cmocka_unit_test(test_expand_limit),   cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_environment),      cmocka_unit_test(test_users_wishes),
+        cmocka_unit_test(test_without_much),     cmocka_unit_test(test_several),
+        cmocka_unit_test(test_several_machines), cmocka_unit_test(test_expand),
+        cmocka_unit_test(test_expand_limit),     cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_argument_limit),
 #ifdef TY_FAULTS
         cmocka_unit_test(test_out_of_memory),

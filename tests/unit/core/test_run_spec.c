@@ -81,8 +81,15 @@ static void test_defaults(void **state)
     assert_true(s->expand);
     assert_false(s->use_gpu);
     assert_int_equal(s->cpus, 1);
+    assert_false(s->cpus_said);
+    assert_int_equal(s->gpus, 0);
     assert_int_equal(s->node_count, 1);
     assert_int_equal(s->process_count_per_node, 1);
+    assert_int_equal(ty_run_spec_size(s), 1);
+    assert_int_equal(s->comm, TY_COMM_NONE);
+    assert_int_equal(s->hang_timeout_seconds, 0);
+    assert_int_equal(s->max_restarts[TY_CAUSE_error], 0);
+    assert_false(s->interpreter_any);
     assert_string_equal(s->communicator, "None");
     assert_int_equal(s->max_run_seconds, 30 * 24 * 3600);
     assert_int_equal(s->ndata, 0);
@@ -224,16 +231,31 @@ static const struct {
     { "{'environment_variables': {'AZUREML_DATAREFERENCE_d': 'x'}}",
       "'AZUREML_DATAREFERENCE_d' is set by the service" },
     { "{'node_count': 2}",
-      "node_count is 2: this version runs one process on one node; distributed jobs come with a later" },
+      "node_count 2 with process_count_per_node 1 makes 2 processes, and no communicator" },
+    { "{'process_count_per_node': 4, 'communicator': 'none'}", "makes 4 processes" },
     { "{'node_count': 0}", "'node_count'" },
+    { "{'node_count': 10001}", "'node_count'" },
     { "{'node_count': 1.0}", "'node_count'" },
-    { "{'process_count_per_node': 4}",
-      "process_count_per_node is 4: this version runs one process on one node" },
-    { "{'communicator': 'OpenMpi'}", "communicator (distributed_backend) 'OpenMpi'" },
+    { "{'process_count_per_node': 0}", "'process_count_per_node'" },
+    { "{'process_count_per_node': 1025}", "'process_count_per_node'" },
+    { "{'node_count': 10000, 'process_count_per_node': 7, 'communicator': 'Mpi'}",
+      "makes 70000 processes; a job has at most 65536" },
+    { "{'communicator': 'ParameterServer'}", "'ParameterServer' belongs to TensorFlow" },
+    { "{'communicator': 'PS'}", "(distributed_backend) 'PS'" },
+    { "{'communicator': 'tcp'}", "(distributed_backend) 'tcp' is not known" },
+    { "{'communicator': 5}", "'communicator'" },
+    { "{'hang_timeout_seconds': -1}", "'hang_timeout_seconds'" },
+    { "{'max_restarts': 3}", "'max_restarts' is not an object" },
+    { "{'max_restarts': {'node': 3}}", "'node'" },
+    { "{'max_restarts': {'error': 1001}}", "'error'" },
+    { "{'interpreter_any': 'yes'}", "'interpreter_any'" },
+    { "{'use_gpu': true, 'resources': {'gpus': 0}}", "'use_gpu' is true, and 'gpus'" },
+    { "{'use_gpu': false, 'resources': {'gpus': 2}}", "'use_gpu' is false, and 'gpus'" },
     { "{'resources': 1}", "'resources' is not an object" },
     { "{'resources': {'cpus': 0}}", "'cpus'" },
     { "{'resources': {'cpus': 4097}}", "'cpus'" },
-    { "{'resources': {'gpus': 1}}", "'gpus'" },
+    { "{'resources': {'gpus': 1025}}", "'gpus'" },
+    { "{'resources': {'disks': 1}}", "'disks'" },
     { "{'resources': {'memory_mb': -1}}", "'memory_mb'" },
     { "{'priority': 1001}", "'priority'" },
     { "{'priority': 'high'}", "'priority'" },
@@ -271,6 +293,52 @@ static const struct {
     { "{'nodecount': 1}", "'nodecount'" },
 };
 
+static void test_several(void **state)
+{
+    static const struct {
+        const char *word;
+        enum ty_comm comm;
+    } words[] = { { "mpi", TY_COMM_MPI },
+                  { "OpenMpi", TY_COMM_MPI },
+                  { "INTELMPI", TY_COMM_MPI },
+                  { "Gloo", TY_COMM_GLOO },
+                  { "nccl", TY_COMM_NCCL } };
+    struct ty_run_spec *s = parse(
+        script,
+        "{'node_count': 3, 'process_count_per_node': 2, 'communicator': 'Mpi', 'resources': {'cpus': 1, "
+        "'gpus': 2}, 'hang_timeout_seconds': 60, 'max_restarts': {'node_lost': 3, 'error': 1}, "
+        "'interpreter_any': true}");
+
+    (void)state;
+    assert_int_equal(ty_run_spec_size(s), 6);
+    assert_int_equal(s->node_count, 3);
+    assert_true(s->cpus_said && s->use_gpu && s->interpreter_any);
+    assert_int_equal(s->gpus, 2);
+    assert_int_equal(s->hang_timeout_seconds, 60);
+    assert_int_equal(s->max_restarts[TY_CAUSE_node_lost], 3);
+    assert_int_equal(s->max_restarts[TY_CAUSE_preempted], 0);
+    assert_int_equal(s->max_restarts[TY_CAUSE_error], 1);
+    assert_string_equal(ty_cause_word(TY_CAUSE_preempted), "preempted");
+    ty_run_spec_free(s);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        CLEANUP_JSON json_t *j = load(script);
+        struct ty_error err = { 0 };
+
+        json_object_set_new(j, "communicator", json_string(words[i].word));
+        assert_int_equal(ty_run_spec_parse(j, &s, &err), 0);
+        assert_int_equal(s->comm, words[i].comm);
+        ty_run_spec_free(s);
+    }
+    s = parse(script, "{'use_gpu': true, 'resources': null}");
+    assert_int_equal(s->gpus, 1);
+    ty_run_spec_free(s);
+    /* A command may run once per node; more of it needs a communicator. */
+    s = parse(command, "{'node_count': 2}");
+    assert_int_equal(ty_run_spec_size(s), 2);
+    ty_run_spec_free(s);
+    assert_refused(command, "{'process_count_per_node': 2}", "no communicator");
+}
+
 static const char interactive[] = "{'version': 1, 'experiment': 'first', 'interactive': true}";
 
 static void test_interactive(void **state)
@@ -299,6 +367,8 @@ static void test_interactive(void **state)
     assert_refused(interactive, "{'environment_variables': {'A': 'b'}}",
                    "no 'environment_variables'");
     assert_refused(interactive, "{'use_gpu': true}", "no 'use_gpu'");
+    assert_refused(interactive, "{'max_restarts': {'error': 1}}", "no 'max_restarts'");
+    assert_refused(interactive, "{'node_count': 2, 'communicator': 'Mpi'}", "no 'node_count'");
     assert_refused(interactive, "{'process': {'start': 1}}", "it has a 'pid'");
     assert_refused(interactive, "{'process': {'pid': 0}}", "'pid'");
     assert_refused(interactive, "{'process': {'pid': 1, 'uid': 1}}", "'uid'");
@@ -515,11 +585,12 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),     cmocka_unit_test(test_null_is_absence),
-        cmocka_unit_test(test_everything),   cmocka_unit_test(test_independent),
-        cmocka_unit_test(test_interactive),  cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_command_line), cmocka_unit_test(test_names),
+        cmocka_unit_test(test_defaults),      cmocka_unit_test(test_null_is_absence),
+        cmocka_unit_test(test_everything),    cmocka_unit_test(test_independent),
+        cmocka_unit_test(test_interactive),   cmocka_unit_test(test_several),
+        cmocka_unit_test(test_refused),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_command_line),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, allocs_setup, NULL);
 }
