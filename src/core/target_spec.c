@@ -1,11 +1,11 @@
 /* target_spec.c - reading and checking the description of a compute target, and the sizes that labels stand for */
-#include "core/target_spec.h"
 #include "base/error.h"
+#include "core/target_keys.h"
 #include <errno.h>
 #include <string.h>
 #include <strings.h>
 
-#define WHAT "compute target"
+#define WHAT TARGET_WHAT
 #define NODES_MAX 100000
 #define VM_SIZE_MAX 64
 #define DESCRIPTION_MAX 4096
@@ -71,9 +71,12 @@ static int get_words(struct ty_target_spec *s, struct ty_error *err)
     s->vm_size = s->description = "";
     s->vm_priority = "dedicated";
     if (r == 0 && !s->kind)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is missing; this version knows 'local'");
-    if (r == 0 && strcmp(s->kind, "local") != 0)
-        r = ty_error_set(err, -EINVAL, WHAT ": 'kind' is '%.40s'; this version knows 'local'",
+        r = ty_error_set(err, -EINVAL,
+                         WHAT ": 'kind' is missing; it may be 'local', 'hosts' or 'slurm'");
+    if (r == 0 && strcmp(s->kind, "local") != 0 && strcmp(s->kind, "hosts") != 0 &&
+        strcmp(s->kind, "slurm") != 0)
+        r = ty_error_set(err, -EINVAL,
+                         WHAT ": 'kind' is '%.40s'; it may be 'local', 'hosts' or 'slurm'",
                          s->kind);
     if (r == 0)
         r = ty_json_get_str(s->json, WHAT, "vm_size", &s->vm_size, err);
@@ -105,20 +108,53 @@ static int complete(json_t *o)
     return !tags || json_is_null(tags) ? json_object_set_new(o, "tags", json_object()) : 0;
 }
 
+static int get_drained(struct ty_target_spec *s, struct ty_error *err)
+{
+    int r = ty_json_get_bool(s->json, WHAT, "drained", &s->drained, err);
+
+    return r == 0 ? target_texts(s->json, WHAT, "drained_nodes", &s->drained_nodes, err) : r;
+}
+
+#define KEYS_OF_ALL \
+    "kind", "vm_size", "min_nodes", "max_nodes", "idle_seconds_before_scaledown", "vm_priority", \
+        "require_gpu", "description", "tags", "drained", "drained_nodes"
+
+/* Each kind has keys of its own, and refuses the others'. */
+static int get_of_kind(struct ty_target_spec *s, struct ty_error *err)
+{
+    static const char *const local[] = { KEYS_OF_ALL, NULL };
+    static const char *const hosts[] = { KEYS_OF_ALL,   "hosts",  "ssh_config",
+                                         "ssh_options", "folder", NULL };
+    static const char *const slurm[] = {
+        KEYS_OF_ALL,   "partition",  "account",      "qos",
+        "gres",        "constraint", "time_minutes", "sbatch_options",
+        "shared_home", "folder",     "vm_sizes",     "environment",
+        NULL
+    };
+    bool is_hosts = strcmp(s->kind, "hosts") == 0, is_slurm = strcmp(s->kind, "slurm") == 0;
+    int r;
+
+    if (is_hosts)
+        r = ty_json_only(s->json, WHAT " of kind 'hosts'", hosts, err);
+    else if (is_slurm)
+        r = ty_json_only(s->json, WHAT " of kind 'slurm'", slurm, err);
+    else
+        r = ty_json_only(s->json, WHAT " of kind 'local'", local, err);
+
+    if (r == 0 && is_hosts)
+        r = target_hosts(s, err);
+    if (r == 0 && is_slurm)
+        r = target_slurm(s, err);
+    return r;
+}
+
 int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct ty_error *err)
 {
-    static const char *const known[] = {
-        "kind",        "vm_size",     "min_nodes",   "max_nodes", "idle_seconds_before_scaledown",
-        "vm_priority", "require_gpu", "description", "tags",      NULL
-    };
     struct ty_target_spec *s;
     int r;
 
     if (!json_is_object(json))
         return ty_error_set(err, -EINVAL, "the description of a " WHAT " is not a JSON object");
-    r = ty_json_only(json, WHAT, known, err);
-    if (r < 0)
-        return r;
     s = calloc(1, sizeof *s);
     if (!s || !(s->json = json_deep_copy(json)) || complete(s->json) < 0) {
         ty_target_spec_free(s);
@@ -126,7 +162,11 @@ int ty_target_spec_parse(const json_t *json, struct ty_target_spec **ret, struct
     }
     r = get_words(s, err);
     if (r == 0)
+        r = get_of_kind(s, err);
+    if (r == 0)
         r = get_numbers(s, err);
+    if (r == 0)
+        r = get_drained(s, err);
     if (r < 0) {
         ty_target_spec_free(s);
         return r;
@@ -139,7 +179,21 @@ struct ty_target_spec *ty_target_spec_free(struct ty_target_spec *s)
 {
     if (s) {
         json_decref(s->json);
+        free(s->hosts);
         free(s);
     }
     return NULL;
+}
+
+bool ty_target_spec_drains(const struct ty_target_spec *s, const char *node)
+{
+    const json_t *name;
+    size_t i;
+
+    if (s->drained)
+        return true;
+    json_array_foreach (s->drained_nodes, i, name)
+        if (strcmp(json_string_value(name), node) == 0)
+            return true;
+    return false;
 }

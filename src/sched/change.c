@@ -345,6 +345,8 @@ int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec
 
     if (r == 0)
         r = ty_target_spec_parse(spec, &checked, err);
+    if (r == 0)
+        r = target_has_kind(checked->kind, err);
     ty_target_spec_free(checked);
     if (r == 0)
         r = limits_target(s, name, err);

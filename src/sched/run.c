@@ -310,7 +310,7 @@ int run_start_job(struct live *l, struct ty_error *err)
                                 .job_dir = dir,
                                 .ended = runner_ended,
                                 .ctx = l };
-    int r = 0;
+    int r;
 
     if (!dir)
         return ty_error_oom(err);
@@ -322,7 +322,8 @@ int run_start_job(struct live *l, struct ty_error *err)
         run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
         return 0;
     }
-    if (!l->launched)
+    r = target_has_kind(t->spec->kind, err);
+    if (r == 0 && !l->launched)
         r = make_job_folder(l, err);
     if (r == 0) {
         l->launched = true;

@@ -37,6 +37,16 @@ void target_drop(struct ty_sched *s, struct target *t)
     free(t);
 }
 
+int target_has_kind(const char *kind, struct ty_error *err)
+{
+    if (ty_target_kind(kind))
+        return 0;
+    return ty_error_set(err, -EINVAL,
+                        "compute targets of kind '%s' are not part of this build of "
+                        "Trainyard",
+                        kind);
+}
+
 int target_add(struct ty_sched *s, const char *name, const json_t *json, struct ty_error *err)
 {
     struct ty_target_spec *spec = NULL;

@@ -109,6 +109,7 @@ void keep_ticking(struct ty_sched *s);
 void retry_soon(struct ty_sched *s);
 struct target *target_any(struct ty_sched *s, const char *name);
 struct target *target_find(struct ty_sched *s, const char *name); /* not one that is being removed */
+int target_has_kind(const char *kind, struct ty_error *err); /* else -EINVAL */
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
 void target_drop(struct ty_sched *s, struct target *t);
 

@@ -170,7 +170,9 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
         r = limits_spec(s, spec, err);
     if (r == 0) {
         t = target_find(s, spec->target);
-        r = t->kind->check(t->spec, spec, warning, err);
+        r = target_has_kind(t->spec->kind, err);
+        if (r == 0)
+            r = t->kind->check(t->spec, spec, warning, err);
     }
     if (r < 0) {
         ty_run_spec_free(spec);

@@ -159,6 +159,14 @@ static void seed_target_spec(struct corpus *c)
         c,
         "{\"kind\": \"local\", \"vm_size\": \"STANDARD_NC6\", \"min_nodes\": 0, \"max_nodes\": 2, \"require_gpu\": false, "
         "\"tags\": {\"a\": \"b\"}, \"description\": \"d\"}");
+    corpus_text(
+        c,
+        "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"h1\", \"port\": 22, \"user\": \"u\", \"cpus\": 2}], "
+        "\"ssh_options\": [\"A=b\"], \"drained_nodes\": [\"h1\"]}");
+    corpus_text(
+        c,
+        "{\"kind\": \"slurm\", \"partition\": \"p\", \"vm_sizes\": {\"A\": {\"gres\": \"gpu:1\"}}, "
+        "\"environment\": {\"A\": \"b\"}, \"sbatch_options\": [\"--x\"], \"shared_home\": false}");
 }
 
 static bool parse_target_spec(const char *bytes, size_t n)

@@ -75,7 +75,7 @@ static void test_refused(void **state)
     } bad[] = {
         { "[]", "not a JSON object" },
         { "{}", "'kind' is missing" },
-        { "{\"kind\": \"slurm\"}", "'kind' is 'slurm'; this version knows 'local'" },
+        { "{\"kind\": \"cloud\"}", "'kind' is 'cloud'; it may be 'local', 'hosts' or 'slurm'" },
         { "{\"kind\": 5}", "'kind'" },
         { "{\"kind\": \"local\", \"max_node\": 5}", "'max_nodes'" },
         { "{\"kind\": \"local\", \"max_nodes\": -1}", "'max_nodes'" },
@@ -93,6 +93,48 @@ static void test_refused(void **state)
         { "{\"kind\": \"local\", \"tags\": {\"a\": 1}}", "'tags'" },
         { "{\"kind\": \"local\", \"vm_size\": \"a234567890123456789012345678901234567890123456789012345678901234x\"}",
           "vm_size" },
+        { "{\"kind\": \"local\", \"hosts\": []}", "of kind 'local': there is no key 'hosts'" },
+        { "{\"kind\": \"local\", \"drained\": 1}", "'drained'" },
+        { "{\"kind\": \"local\", \"drained_nodes\": \"node-0\"}", "'drained_nodes' is not a list" },
+        { "{\"kind\": \"local\", \"drained_nodes\": [1]}", "entry 1 of 'drained_nodes'" },
+        { "{\"kind\": \"hosts\"}", "'hosts' must be a list" },
+        { "{\"kind\": \"hosts\", \"hosts\": []}", "'hosts' must be a list" },
+        { "{\"kind\": \"hosts\", \"hosts\": [\"h1\"]}", "entry 1 of 'hosts'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{}]}", "entry 1 of 'hosts': 'host' is missing" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"\"}]}", "'host' is missing" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"-oProxyCommand=x\"}]}",
+          "'host' is '-oProxyCommand=x'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a b\"}]}", "'host' is 'a b'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\", \"user\": \"-l\"}]}",
+          "'user' is '-l'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\"}, {\"host\": \"b\", \"port\": 0}]}",
+          "entry 2 of 'hosts': 'port'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\", \"cpus\": 0}]}", "'cpus'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\", \"memory_mb\": 0}]}",
+          "'memory_mb'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\", \"gpus\": -1}]}", "'gpus'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\", \"identity_file\": \"k\"}]}",
+          "'identity_file' is 'k'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"b\"}, {\"host\": \"a\"}, {\"host\": \"b\"}]}",
+          "'hosts' names 'b' twice" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\"}], \"partition\": \"p\"}",
+          "'partition'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\"}], \"ssh_options\": \"-v\"}",
+          "'ssh_options'" },
+        { "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\"}], \"folder\": \"x\"}",
+          "'folder' is 'x'" },
+        { "{\"kind\": \"slurm\", \"partition\": \"-p\"}", "'partition' is '-p'" },
+        { "{\"kind\": \"slurm\", \"account\": \"a;b\"}", "'account' is 'a;b'" },
+        { "{\"kind\": \"slurm\", \"qos\": 1}", "'qos'" },
+        { "{\"kind\": \"slurm\", \"time_minutes\": 0}", "'time_minutes'" },
+        { "{\"kind\": \"slurm\", \"shared_home\": \"yes\"}", "'shared_home'" },
+        { "{\"kind\": \"slurm\", \"sbatch_options\": {}}", "'sbatch_options'" },
+        { "{\"kind\": \"slurm\", \"vm_sizes\": []}", "'vm_sizes'" },
+        { "{\"kind\": \"slurm\", \"vm_sizes\": {\"A\": {\"cpu\": 1}}}",
+          "'A' of 'vm_sizes': there is no key 'cpu'" },
+        { "{\"kind\": \"slurm\", \"vm_sizes\": {\"A\": {\"gres\": \"--x\"}}}", "'gres' is '--x'" },
+        { "{\"kind\": \"slurm\", \"environment\": {\"A B\": \"x\"}}", "'A B' of 'environment'" },
+        { "{\"kind\": \"slurm\", \"environment\": {\"A\": 1}}", "'environment'" },
     };
 
     (void)state;
@@ -109,12 +151,82 @@ static void test_refused(void **state)
     }
 }
 
-static void test_out_of_memory(void **state)
+static void test_hosts(void **state)
 {
-    CLEANUP_JSON json_t *j = load("{\"kind\": \"local\"}");
-    int k;
+    struct ty_target_spec *s = parse(
+        "{\"kind\": \"hosts\", \"ssh_config\": \"~/.ssh/lab\", \"ssh_options\": [\"StrictHostKeyChecking=no\"], "
+        "\"folder\": \"/scratch/ty\", \"drained_nodes\": [\"h2\"], \"hosts\": [{\"host\": \"h1\"}, "
+        "{\"host\": \"h2\", \"user\": \"ann\", \"port\": 2222, \"identity_file\": \"/k\", \"cpus\": 8, "
+        "\"memory_mb\": 1000, \"gpus\": 0}, {\"host\": \"fe80::1%eth0\", \"user\": \"\"}]}");
+    CLEANUP_FREE char *plain = ty_host_key(&s->hosts[0]);
+    CLEANUP_FREE char *full = ty_host_key(&s->hosts[1]);
 
     (void)state;
+    assert_int_equal(s->nhosts, 3);
+    assert_string_equal(plain, "h1");
+    assert_string_equal(full, "ann@h2:2222");
+    assert_string_equal(s->hosts[2].host, "fe80::1%eth0");
+    assert_null(s->hosts[0].user);
+    assert_null(s->hosts[2].user);
+    assert_int_equal(s->hosts[0].cpus, -1);
+    assert_int_equal(s->hosts[0].memory_mb, -1);
+    assert_int_equal(s->hosts[0].gpus, -1);
+    assert_int_equal(s->hosts[1].cpus, 8);
+    assert_int_equal(s->hosts[1].memory_mb, 1000);
+    assert_int_equal(s->hosts[1].gpus, 0);
+    assert_string_equal(s->hosts[1].identity_file, "/k");
+    assert_string_equal(s->folder, "/scratch/ty");
+    assert_string_equal(s->ssh_config, "~/.ssh/lab");
+    assert_int_equal(json_array_size(s->ssh_options), 1);
+    assert_true(ty_target_spec_drains(s, "h2"));
+    assert_false(ty_target_spec_drains(s, "h1"));
+    ty_target_spec_free(s);
+    s = parse("{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"h1\"}], \"drained\": true}");
+    assert_null(s->ssh_config);
+    assert_null(s->folder);
+    assert_true(json_is_array(s->ssh_options) && json_array_size(s->ssh_options) == 0);
+    assert_true(json_is_array(s->drained_nodes));
+    assert_true(ty_target_spec_drains(s, "h1"));
+    ty_target_spec_free(s);
+}
+
+static void test_slurm(void **state)
+{
+    struct ty_target_spec *s = parse(
+        "{\"kind\": \"slurm\", \"partition\": \"gpu,cpu\", \"account\": \"a_1\", \"qos\": \"high\", "
+        "\"gres\": \"gpu:a100:2\", \"constraint\": \"[rack1*2&rack2*4]\", \"time_minutes\": 90, "
+        "\"sbatch_options\": [\"--exclusive\"], \"shared_home\": false, \"folder\": \"~/ty\", "
+        "\"vm_sizes\": {\"STANDARD_NC6\": {\"partition\": \"gpu\", \"gres\": \"gpu:1\", \"cpus\": 6}}, "
+        "\"environment\": {\"SLURM_CONF\": \"/etc/lab.conf\"}, \"min_nodes\": 1, \"max_nodes\": 4}");
+
+    (void)state;
+    assert_string_equal(s->slurm.partition, "gpu,cpu");
+    assert_string_equal(s->slurm.account, "a_1");
+    assert_string_equal(s->slurm.qos, "high");
+    assert_string_equal(s->slurm.gres, "gpu:a100:2");
+    assert_string_equal(s->slurm.constraint, "[rack1*2&rack2*4]");
+    assert_int_equal(s->slurm.time_minutes, 90);
+    assert_int_equal(json_array_size(s->slurm.sbatch_options), 1);
+    assert_false(s->slurm.shared_home);
+    assert_string_equal(s->folder, "~/ty");
+    assert_int_equal(json_object_size(s->slurm.vm_sizes), 1);
+    assert_int_equal(json_object_size(s->slurm.environment), 1);
+    assert_int_equal(s->max_nodes, 4);
+    ty_target_spec_free(s);
+    s = parse("{\"kind\": \"slurm\"}");
+    assert_null(s->slurm.partition);
+    assert_true(s->slurm.shared_home);
+    assert_int_equal(s->slurm.time_minutes, 0);
+    assert_true(json_is_array(s->slurm.sbatch_options) && json_is_object(s->slurm.vm_sizes) &&
+                json_is_object(s->slurm.environment));
+    ty_target_spec_free(s);
+}
+
+static void memory_fails_at_each_point(const char *text)
+{
+    CLEANUP_JSON json_t *j = load(text);
+    int k;
+
     for (k = 0; k < 100; k++) {
         struct ty_target_spec *s = NULL;
         struct ty_error err = { 0 };
@@ -131,6 +243,14 @@ static void test_out_of_memory(void **state)
         assert_true(err.code == r && !s);
     }
     assert_in_range(k, 3, 99);
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    memory_fails_at_each_point("{\"kind\": \"local\"}");
+    memory_fails_at_each_point("{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"a\"}]}");
+    memory_fails_at_each_point("{\"kind\": \"slurm\", \"vm_sizes\": {\"A\": {\"cpus\": 1}}}");
 }
 
 static void test_sizes(void **state)
@@ -162,7 +282,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
         cmocka_unit_test(test_refused),  cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sizes),    cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_slurm),
     };
     return cmocka_run_group_tests(tests, allocs_setup, NULL);
 }
