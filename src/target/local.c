@@ -141,8 +141,9 @@ static int start_new(const struct ty_job_start *how, struct ty_job **ret, struct
     CLEANUP_FREE char *boot = NULL;
     const char *argv[] = { how->agent, "runner", how->job_dir, NULL };
     const char *test_boot = getenv("TRAINYARD_TEST_BOOT_ID"), *fault = getenv("TY_FAULT");
-    const char *envp[4] = { "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
-    CLEANUP_FREE char *fault_text = NULL;
+    const char *nvml = getenv("TRAINYARD_TEST_NVML");
+    const char *envp[5] = { "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
+    CLEANUP_FREE char *fault_text = NULL, *nvml_text = NULL;
     struct ty_spawn spawn = {
         .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = -1, .err = -1
     };
@@ -154,6 +155,8 @@ static int start_new(const struct ty_job_start *how, struct ty_job **ret, struct
         envp[n++] = boot;
     if (fault && (fault_text = ty_strf("TY_FAULT=%s", fault)))
         envp[n++] = fault_text;
+    if (nvml && (nvml_text = ty_strf("TRAINYARD_TEST_NVML=%s", nvml)))
+        envp[n++] = nvml_text;
     r = ty_spawn(&spawn, &pid, err);
     if (r < 0)
         return ty_error_prefix(err, "starting the runner");

@@ -10,6 +10,7 @@
 #include "core/target_spec.h"
 #include <uv.h>
 struct ty_error;
+struct ty_gpu;
 struct ty_job;
 struct ty_str;
 
@@ -38,5 +39,7 @@ const struct ty_target_kind *ty_target_kind(const char *name); /* NULL: no such 
 
 int ty_target_cpus(void); /* of this box: what the process may use */
 int64_t ty_target_memory_mb(void); /* of this box: what is installed */
-int ty_target_gpus(void); /* that NVML finds; 0 without a driver */
+/* GPUs of this box (base/gpu.h), as NVML found them some seconds ago: only the first call waits for the driver.  Like ty_gpu_list. */
+int ty_target_gpu_list(struct ty_gpu **ret, int *n);
+int ty_target_gpus(void); /* how many; 0 without a driver */
 #endif
