@@ -41,15 +41,28 @@ static uint64_t size_of(const struct ty_logtail *t)
     return fstat(t->fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
+void ty_logtail_base(struct ty_logtail *t, uint64_t base)
+{
+    t->base = base;
+    t->limit = t->limit > base ? t->limit - base : 0;
+}
+
+static uint64_t in_file(const struct ty_logtail *t, uint64_t stored)
+{
+    return stored > t->base ? stored - t->base : 0;
+}
+
 void ty_logtail_seek(struct ty_logtail *t, uint64_t stored)
 {
-    t->sent = t->acked = stored;
+    t->sent = t->acked = in_file(t, stored);
 }
 
 void ty_logtail_ack(struct ty_logtail *t, uint64_t stored)
 {
-    if (stored > t->acked && stored <= t->sent)
-        t->acked = stored;
+    uint64_t at = in_file(t, stored);
+
+    if (at > t->acked && at <= t->sent)
+        t->acked = at;
     ty_logtail_trim(t);
 }
 
@@ -87,7 +100,7 @@ ssize_t ty_logtail_read(struct ty_logtail *t, void *buf, size_t cap, uint64_t *o
     got = pread(t->fd, buf, n, (off_t)t->sent);
     if (got < 0)
         return -errno;
-    *offset = t->sent;
+    *offset = t->base + t->sent;
     t->sent += (uint64_t)got;
     return got;
 }

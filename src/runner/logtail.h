@@ -21,13 +21,17 @@ struct ty_error;
 struct ty_logtail {
     const char *name; /* "azureml-logs/70_driver_log.txt"; borrowed */
     int fd;           /* also the writer's, O_APPEND */
-    uint64_t limit, sent, acked, punched;
+    uint64_t base;    /* bytes that earlier attempts have written to the log of that name: the file begins there */
+    uint64_t limit, sent, acked, punched; /* counted from the beginning of the file */
     uint64_t beyond;  /* up to here what lies beyond the limit was given back; 0: nothing yet */
     bool over;        /* the limit was reached */
 };
 /* Make or open `name` below the folder `log_dir`. */
 int ty_logtail_open(struct ty_logtail *t, const char *log_dir, const char *name, uint64_t limit,
                     struct ty_error *err);
+/* The file goes on where earlier attempts ended, at byte `base` of the log: what the daemon says and is told is counted from
+ * there, and the limit is of the whole log.  Before anything is read. */
+void ty_logtail_base(struct ty_logtail *t, uint64_t base);
 void ty_logtail_done(struct ty_logtail *t); /* fine for a zeroed one */
 /* The daemon has `stored` bytes: go on from there. */
 void ty_logtail_seek(struct ty_logtail *t, uint64_t stored);

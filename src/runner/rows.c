@@ -22,6 +22,7 @@ struct ty_rows {
     json_t *next;          /* the daemon's word at the last WELCOME; NULL: not connected yet */
     struct source *source; /* by writer number */
     uint32_t n;
+    uint32_t base; /* added to the number of a spool when the daemon is spoken to */
     uint32_t turn; /* whose rows are sent next */
     int open;
 };
@@ -34,6 +35,11 @@ struct ty_rows *ty_rows_new(const char *dir)
         return NULL;
     r->dir = strdup(dir);
     return r->dir ? r : ty_rows_free(r);
+}
+
+void ty_rows_base(struct ty_rows *r, uint32_t base)
+{
+    r->base = base;
 }
 
 struct ty_rows *ty_rows_free(struct ty_rows *r)
@@ -65,7 +71,7 @@ static void place(struct ty_rows *r, uint32_t writer)
 
     if (!r->next || !s->reader || s->given_up)
         return;
-    snprintf(key, sizeof key, "%u", writer);
+    snprintf(key, sizeof key, "%u", r->base + writer);
     next = json_integer_value(json_object_get(r->next, key));
     s->nflying = 0;
     if (next < 0 || ty_spool_reader_seek(s->reader, (uint64_t)next) < 0)
@@ -169,7 +175,7 @@ ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *write
             continue;
         s->flying[s->nflying++] = *first + *count;
         r->turn = i + 1;
-        *writer = i;
+        *writer = r->base + i;
         return n;
     }
     return 0;
@@ -177,7 +183,8 @@ ptrdiff_t ty_rows_read(struct ty_rows *r, void *buf, size_t cap, uint32_t *write
 
 void ty_rows_ack(struct ty_rows *r, uint32_t writer, uint64_t next)
 {
-    struct source *s = writer < r->n ? &r->source[writer] : NULL;
+    struct source *s =
+        writer >= r->base && writer - r->base < r->n ? &r->source[writer - r->base] : NULL;
     int done = 0;
 
     if (!s || !s->reader)
@@ -213,7 +220,7 @@ bool ty_rows_damaged(struct ty_rows *r, uint32_t *writer)
     for (uint32_t i = 0; i < r->n; i++)
         if (r->source[i].given_up && !r->source[i].told) {
             r->source[i].told = true;
-            *writer = i;
+            *writer = r->base + i;
             return true;
         }
     return false;

@@ -10,6 +10,8 @@ struct ty_rows;
 
 struct ty_rows *ty_rows_new(const char *dir); /* NULL: out of memory */
 struct ty_rows *ty_rows_free(struct ty_rows *r);
+/* Writers of earlier attempts have the numbers below `base`: what the daemon says and is told is counted from there. */
+void ty_rows_base(struct ty_rows *r, uint32_t base);
 /* Take up spools that appeared in the folder.  True: there is one whose head is not complete yet. */
 bool ty_rows_scan(struct ty_rows *r);
 int ty_rows_count(const struct ty_rows *r); /* spools that are open */

@@ -82,6 +82,24 @@ static void test_reading(void **state)
     assert_int_equal(b->t.acked, 8);
 }
 
+static void test_a_later_attempt(void **state)
+{
+    struct box *b = *state;
+
+    open_log(b, 1006);
+    ty_logtail_base(&b->t, 1000);
+    put(b, "one\n");
+    ty_logtail_seek(&b->t, 1000);
+    assert_reads(b, 1000, "one\n");
+    ty_logtail_ack(&b->t, 1002);
+    assert_int_equal(b->t.acked, 2);
+    ty_logtail_seek(&b->t, 1002);
+    assert_reads(b, 1002, "e\n");
+    put(b, "two\n"); /* the limit is of the whole log */
+    assert_reads(b, 1004, "tw");
+    assert_true(b->t.over);
+}
+
 static void test_limit(void **state)
 {
     struct box *b = *state;
@@ -201,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_reading, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_later_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_window_and_holes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_beyond_the_limit, set_up, tear_down),

@@ -145,12 +145,34 @@ static void test_damage(void **state)
     assert_false(ty_rows_pending(b->rows));
 }
 
+static void test_a_later_attempt(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_JSON json_t *at = json_pack("{s:i, s:i}", "1", 9, "5", 2);
+    uint64_t first;
+    uint32_t writer, count;
+
+    ty_rows_base(b->rows, 4);
+    ty_rows_scan(b->rows);
+    put(b, 1, 3);
+    ty_rows_seek(b->rows, at);
+    assert_true(next(b, &writer, &first, &count) > 0);
+    assert_int_equal(writer, 5); /* the second of this attempt */
+    assert_int_equal(first, 2);
+    assert_int_equal(count, 1);
+    ty_rows_ack(b->rows, 1, 3); /* of an earlier attempt: nobody's here */
+    ty_rows_ack(b->rows, 5, 3);
+    assert_int_equal(ty_spool_acked(b->w[0]), 0);
+    assert_int_equal(ty_spool_acked(b->w[1]), 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_both_writers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_daemon_says_where, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_later_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
