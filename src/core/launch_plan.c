@@ -9,6 +9,15 @@
 #define SYSTEM_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define TOKEN_EXPIRY "4102444800" /* in seconds since 1970: does not expire before 2100 */
 
+const char *ty_driver_log(int rank, int size, char buf[TY_DRIVER_LOG_MAX])
+{
+    if (size > 1)
+        snprintf(buf, TY_DRIVER_LOG_MAX, "azureml-logs/70_driver_log_%d.txt", rank);
+    else
+        snprintf(buf, TY_DRIVER_LOG_MAX, "azureml-logs/70_driver_log.txt");
+    return buf;
+}
+
 /* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
 struct vec {
     char **at;

@@ -37,6 +37,10 @@ struct ty_launch {
     const char *const *more;    /* further "NAME=value", NULL-terminated; NULL: none */
 };
 
+/* The log of a rank's output, as users of Azure ML know it: azureml-logs/70_driver_log.txt, and with several
+ * processes azureml-logs/70_driver_log_<rank>.txt.  Returns buf. */
+#define TY_DRIVER_LOG_MAX 48
+const char *ty_driver_log(int rank, int size, char buf[TY_DRIVER_LOG_MAX]);
 /* NULL-terminated vector of malloc'ed "NAME=value"; free with ty_strv_free. */
 int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err);
 /* The same for argv; `env` is what ty_launch_env gave.  -E2BIG: an argument is longer than TY_TEXT_MAX

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define JOB_JSON_MAX (64 << 20)
+#define CPU_NUMBER_MAX 65536
 
 struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j)
 {
@@ -25,6 +26,11 @@ struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j)
     free(j->spool);
     free(j->log);
     free(j->data_dirs);
+    for (int i = 0; i < j->nnodes; i++) {
+        free(j->nodes[i].cpus);
+        free(j->nodes[i].gpus);
+    }
+    free(j->nodes);
     json_decref(j->json);
     free(j);
     return NULL;
@@ -54,6 +60,8 @@ static int texts(struct ty_jobfile *j, struct ty_error *err)
         r = ty_json_get_str(j->json, "job.json", "manifest", &j->manifest, err);
     if (r == 0)
         r = ty_json_get_str(j->json, "job.json", "python_path", &j->python_path, err);
+    if (r == 0)
+        r = ty_json_get_str(j->json, "job.json", "checkpoint_dir", &j->checkpoint_dir, err);
     return r;
 }
 
@@ -110,6 +118,127 @@ static int data_dirs(struct ty_jobfile *j, struct ty_error *err)
     return 0;
 }
 
+/* ---- nodes ---- */
+
+static int get_cpus(const json_t *list, struct ty_job_node *n, struct ty_error *err)
+{
+    const json_t *item;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return 0;
+    n->cpus = calloc(json_array_size(list), sizeof *n->cpus);
+    if (!n->cpus)
+        return ty_error_oom(err);
+    json_array_foreach (list, i, item) {
+        if (!json_is_integer(item) || json_integer_value(item) < 0 ||
+            json_integer_value(item) >= CPU_NUMBER_MAX)
+            return ty_error_set(err, -EINVAL, "job.json: node '%s': 'cpus' must hold numbers",
+                                n->name);
+        n->cpus[n->ncpus++] = (int)json_integer_value(item);
+    }
+    return 0;
+}
+
+static int get_node(const json_t *o, int64_t ranks_max, struct ty_job_node *n, struct ty_error *err)
+{
+    CLEANUP_STR struct ty_str gpus = { 0 };
+    const json_t *item;
+    int64_t ranks = 1;
+    size_t i;
+    int r;
+
+    n->name = "";
+    if (!json_is_object(o))
+        return ty_error_set(err, -EINVAL, "job.json: 'nodes' must hold objects");
+    r = ty_json_get_str(o, "job.json, 'nodes'", "name", &n->name, err);
+    if (r == 0)
+        r = ty_json_get_i64(o, "job.json, 'nodes'", "ranks", 1, ranks_max, &ranks, err);
+    if (r == 0)
+        r = get_cpus(json_object_get(o, "cpus"), n, err);
+    if (r < 0)
+        return r;
+    json_array_foreach (json_object_get(o, "gpus"), i, item)
+        ty_str_addf(&gpus, "%s%s", i ? "," : "",
+                    json_is_string(item) ? json_string_value(item) : "");
+    n->ranks = (int)ranks;
+    n->gpus = gpus.len ? ty_str_take(&gpus) : strdup("");
+    return n->gpus ? 0 : ty_error_oom(err);
+}
+
+static int get_nodes(struct ty_jobfile *j, struct ty_error *err)
+{
+    const json_t *list = json_object_get(j->json, "nodes");
+    size_t n = json_array_size(list);
+    int r = 0;
+
+    if (n > TY_NODES_MAX)
+        return ty_error_set(err, -EINVAL, "job.json: there are more than %d nodes", TY_NODES_MAX);
+    j->nodes = calloc(n ? n : 1, sizeof *j->nodes);
+    if (!j->nodes)
+        return ty_error_oom(err);
+    if (n == 0) {
+        j->nodes[j->nnodes++] = (struct ty_job_node){ .name = "", .ranks = 1, .gpus = strdup("") };
+        j->size = 1;
+        return j->nodes[0].gpus ? 0 : ty_error_oom(err);
+    }
+    for (size_t i = 0; i < n && r == 0; i++) {
+        struct ty_job_node *node = &j->nodes[j->nnodes++];
+
+        r = get_node(json_array_get(list, i), TY_PROCESSES_MAX - j->size, node, err);
+        node->first = j->size;
+        j->size += node->ranks;
+    }
+    return r;
+}
+
+/* Which of the nodes are this runner's. */
+static int get_place(struct ty_jobfile *j, struct ty_error *err)
+{
+    const char *role = "leader";
+    int64_t node = 0, local = j->nnodes;
+    int r = ty_json_get_str(j->json, "job.json", "role", &role, err);
+
+    if (r == 0 && strcmp(role, "leader") != 0 && strcmp(role, "node") != 0)
+        r = ty_error_set(err, -EINVAL, "job.json: 'role' is '%.40s', and neither leader nor node",
+                         role);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "node", 0, j->nnodes - 1, &node, err);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "local_nodes", 1, j->nnodes, &local, err);
+    if (r < 0)
+        return r;
+    j->leads = *role == 'l';
+    j->node = j->leads ? 0 : (int)node;
+    j->own_nodes = j->leads ? (int)local : 1;
+    return 0;
+}
+
+int ty_jobfile_own_ranks(const struct ty_jobfile *j, int *first)
+{
+    int n = 0;
+
+    for (int i = 0; i < j->own_nodes; i++)
+        n += j->nodes[j->node + i].ranks;
+    *first = j->nodes[j->node].first;
+    return n;
+}
+
+const struct ty_job_node *ty_jobfile_node_of(const struct ty_jobfile *j, int rank)
+{
+    int low = 0, high = j->nnodes - 1;
+
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+
+        if (j->nodes[middle].first <= rank)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return &j->nodes[low];
+}
+
 /* Under a daemon of the whole machine the job is its user's: their home, and not the daemon's. */
 static int find_owner(struct ty_jobfile *j, struct ty_error *err)
 {
@@ -152,6 +281,10 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
         r = ty_run_spec_parse(json_object_get(j->json, "spec"), &j->spec, err);
     if (r == 0)
         r = data_dirs(j, err);
+    if (r == 0)
+        r = get_nodes(j, err);
+    if (r == 0)
+        r = get_place(j, err);
     if (r == 0)
         r = find_owner(j, err);
     if (r < 0)

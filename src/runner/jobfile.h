@@ -6,6 +6,14 @@
 struct ty_error;
 struct ty_owner;
 
+/* A node of a job: a machine, or on target `local` a part of one. */
+struct ty_job_node {
+    const char *name;  /* as users know it */
+    int ranks, first;  /* how many processes it runs, from 1, and the number of the first */
+    int *cpus, ncpus;  /* malloc'ed; the CPUs that the job has here; none: it is not bound */
+    char *gpus;        /* malloc'ed; for CUDA_VISIBLE_DEVICES; "": none */
+};
+
 struct ty_jobfile {
     json_t *json; /* owned; what follows borrows from it, except where it says malloc'ed */
     struct ty_run_spec *spec; /* owned */
@@ -17,7 +25,17 @@ struct ty_jobfile {
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
     json_t *warnings; /* array of texts */
+    const char *checkpoint_dir; /* NULL: none */
+    struct ty_job_node *nodes;  /* owned; ranks are dealt node by node */
+    int nnodes, size;           /* nodes and processes of the whole job */
+    bool leads;                 /* this is the folder of the job's first node, whose runner leads the others */
+    int node;                   /* index of the node that the folder belongs to */
+    int own_nodes;              /* how many nodes, from `node` on, this runner runs itself */
 };
+/* The ranks that this runner starts itself: *first, and how many. */
+int ty_jobfile_own_ranks(const struct ty_jobfile *j, int *first);
+/* The node of a rank. */
+const struct ty_job_node *ty_jobfile_node_of(const struct ty_jobfile *j, int rank);
 int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err);
 struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j);
 static inline void ty_jobfile_freep(struct ty_jobfile **j) { ty_jobfile_free(*j); }

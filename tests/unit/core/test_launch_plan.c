@@ -253,6 +253,10 @@ static void test_several(void **state)
     l.node_count = 1;
     env = env_of(&l);
     assert_value(env, "AZ_BATCH_MASTER_NODE", NULL);
+    assert_string_equal(ty_driver_log(0, 1, (char[TY_DRIVER_LOG_MAX]){ 0 }),
+                        "azureml-logs/70_driver_log.txt");
+    assert_string_equal(ty_driver_log(0, 2, (char[TY_DRIVER_LOG_MAX]){ 0 }),
+                        "azureml-logs/70_driver_log_0.txt");
     ty_strv_free(env);
     ty_run_spec_free(spec);
 }

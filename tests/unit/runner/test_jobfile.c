@@ -63,6 +63,68 @@ static void test_whole(void **state)
     assert_string_equal(j->spec->command[0], "/bin/true");
 }
 
+#define WITH(more) "{\"version\":1," TEXTS "," SPEC "," more "}"
+
+static struct ty_jobfile *read_good(const char *dir, const char *text)
+{
+    struct ty_jobfile *j = NULL;
+    struct ty_error err = { 0 };
+
+    if (read_text(dir, text, &j, &err) < 0)
+        fail_msg("%s", err.text);
+    return j;
+}
+
+static void test_one_node(void **state)
+{
+    CLEANUP(ty_jobfile_freep)
+    struct ty_jobfile *j = read_good(*state, WITH("\"checkpoint_dir\":\"/h/c\""));
+    int first = -1;
+
+    assert_int_equal(j->nnodes, 1);
+    assert_int_equal(j->size, 1);
+    assert_true(j->leads);
+    assert_string_equal(j->nodes[0].name, "");
+    assert_string_equal(j->nodes[0].gpus, "");
+    assert_string_equal(j->checkpoint_dir, "/h/c");
+    assert_int_equal(ty_jobfile_own_ranks(j, &first), 1);
+    assert_int_equal(first, 0);
+}
+
+#define NODES \
+    "\"nodes\":[{\"name\":\"h0\",\"ranks\":2,\"cpus\":[4,5,9],\"gpus\":[\"0\",\"GPU-x\"]}," \
+    "{\"name\":\"h1\",\"ranks\":3,\"cpus\":[],\"gpus\":[]},{\"name\":\"h2\",\"ranks\":1}]"
+
+static void test_nodes(void **state)
+{
+    struct ty_jobfile *j = read_good(*state, WITH(NODES));
+    int first = -1;
+
+    assert_int_equal(j->nnodes, 3);
+    assert_int_equal(j->size, 6);
+    assert_string_equal(j->nodes[0].gpus, "0,GPU-x");
+    assert_int_equal(j->nodes[0].ncpus, 3);
+    assert_int_equal(j->nodes[0].cpus[2], 9);
+    assert_int_equal(j->nodes[1].first, 2);
+    assert_int_equal(j->nodes[1].ncpus, 0);
+    assert_string_equal(ty_jobfile_node_of(j, 0)->name, "h0");
+    assert_string_equal(ty_jobfile_node_of(j, 1)->name, "h0");
+    assert_string_equal(ty_jobfile_node_of(j, 4)->name, "h1");
+    assert_string_equal(ty_jobfile_node_of(j, 5)->name, "h2");
+    assert_int_equal(ty_jobfile_own_ranks(j, &first), 6);
+    ty_jobfile_free(j);
+    j = read_good(*state, WITH(NODES ",\"local_nodes\":1"));
+    assert_true(j->leads);
+    assert_int_equal(ty_jobfile_own_ranks(j, &first), 2);
+    assert_int_equal(first, 0);
+    ty_jobfile_free(j);
+    j = read_good(*state, WITH(NODES ",\"role\":\"node\",\"node\":1"));
+    assert_false(j->leads);
+    assert_int_equal(ty_jobfile_own_ranks(j, &first), 3);
+    assert_int_equal(first, 2);
+    ty_jobfile_free(j);
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -82,6 +144,12 @@ static void test_refused(void **state)
           ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
           "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}",
           "data_dirs" },
+        { WITH("\"nodes\":[1]"), "nodes" },
+        { WITH("\"nodes\":[{\"name\":\"a\",\"ranks\":0}]"), "ranks" },
+        { WITH("\"nodes\":[{\"name\":\"a\",\"cpus\":[\"x\"]}]"), "node 'a': 'cpus'" },
+        { WITH(NODES ",\"node\":3"), "node" },
+        { WITH(NODES ",\"local_nodes\":4"), "local_nodes" },
+        { WITH(NODES ",\"role\":\"boss\""), "'role' is 'boss'" },
     };
     struct ty_jobfile *j = NULL;
 
@@ -117,6 +185,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_node, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nodes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_phase, set_up, tear_down),
     };
