@@ -35,8 +35,9 @@ int target_texts(json_t *o, const char *what, const char *key, json_t **ret, str
     json_array_foreach (list, i, item)
         if (!json_is_string(item) || json_string_length(item) == 0 ||
             json_string_length(item) > TEXT_MAX)
-            return ty_error_set(err, -EINVAL, "%s: entry %zu of '%s' is not a text of 1 to %d bytes",
-                                what, i + 1, key, TEXT_MAX);
+            return ty_error_set(err, -EINVAL,
+                                "%s: entry %zu of '%s' is not a text of 1 to %d bytes", what, i + 1,
+                                key, TEXT_MAX);
     *ret = list;
     return 0;
 }
@@ -65,10 +66,11 @@ static int get_name(const json_t *o, const char *what, const char *key, const ch
         return ty_error_set(err, -EINVAL, "%s: '%s' has more than %d bytes", what, key,
                             also ? NAME_BYTES_MAX : TEXT_MAX);
     if (*v == '-' || (also && !ty_ascii_only(v, also)))
-        return ty_error_set(err, -EINVAL,
-                            "%s: '%s' is '%.80s'; it has letters, digits and %s, and does not begin "
-                            "with '-'",
-                            what, key, v, also ? also : "others");
+        return ty_error_set(
+            err, -EINVAL,
+            "%s: '%s' is '%.80s'; it has letters, digits and %s, and does not begin "
+            "with '-'",
+            what, key, v, also ? also : "others");
     *ret = v;
     return 0;
 }
@@ -128,8 +130,8 @@ static int one_host(struct ty_host *h, json_t *json, size_t n, struct ty_error *
     if (r == 0)
         r = get_name(json, what, "host", "._-:%", &h->host, err);
     if (r == 0 && !h->host)
-        return ty_error_set(err, -EINVAL, "%s: 'host' is missing: the name that ssh is to connect to",
-                            what);
+        return ty_error_set(err, -EINVAL,
+                            "%s: 'host' is missing: the name that ssh is to connect to", what);
     if (r == 0)
         r = get_name(json, what, "user", "._-@", &h->user, err);
     if (r == 0)

@@ -25,6 +25,22 @@ struct ty_job_start {
     void *ctx;
 };
 
+/* Asking a machine, or a cluster, what it has.  `target` and `host` stay as they are until done is called or the probe freed. */
+struct ty_probe_start {
+    uv_loop_t *loop;
+    const char *agent, *home;            /* path of trainyard-agent; the state folder */
+    const struct ty_target_spec *target;
+    const struct ty_host *host;          /* one of the target's; NULL where the kind has no hosts */
+    /* Called once, on the loop, unless the probe is freed first; it may free the probe.  `facts` (docs/spec/target-spec.md) is the
+     * callee's to keep with json_incref; NULL when r is negative, and then the sentence names the host and why. */
+    void (*done)(void *ctx, int r, json_t *facts, const struct ty_error *err);
+    void *ctx;
+};
+struct ty_probe;
+
+/* Nodes that an elastic target holds, beside those that the scheduler's own table knows. */
+struct ty_node_counts { int preparing, running, idle, leaving, unusable, preempted; };
+
 struct ty_target_kind {
     const char *name;
     /* May this run be placed here?  -EINVAL and a sentence; or 0, and a warning for the user in *warning (else empty). */
@@ -34,6 +50,12 @@ struct ty_target_kind {
     void (*cancel)(struct ty_job *job); /* ask the runner to end the job */
     void (*kill)(struct ty_job *job);   /* end the runner itself, at once */
     struct ty_job *(*free)(struct ty_job *job); /* stop watching; the runner goes on */
+    /* The rest may be NULL. */
+    int (*probe)(const struct ty_probe_start *how, struct ty_probe **ret, struct ty_error *err); /* returns at once */
+    struct ty_probe *(*probe_free)(struct ty_probe *p); /* stop asking; NULL is nothing */
+    void (*counts)(const char *target, const struct ty_target_spec *spec, struct ty_node_counts *ret);
+    bool couriers;  /* its job.json holds the target, and the hosts of the placement */
+    bool places;    /* the engine behind it places nodes itself: only max_nodes is counted here */
 };
 const struct ty_target_kind *ty_target_kind(const char *name); /* NULL: no such kind */
 
