@@ -109,12 +109,12 @@ def test_environment_definition_is_the_only_one():
 
 
 @pytest.mark.parametrize("parameters, words", [
-    ({"node_count": 2}, "node_count"), ({"process_count_per_node": 2}, "process_count_per_node"),
+    ({"node_count": 2}, "node_count = 2 asks for several processes, and distributed_backend is None.* give distributed_backend='mpi'"),
+    ({"process_count_per_node": 2}, "process_count_per_node = 2 asks for several"),
     ({"node_count": 0}, "node_count"), ({"node_count": "two"}, "node_count"), ({"node_count": 2.0}, "node_count"),
-    ({"node_count": 2, "distributed_backend": "mpi"}, "distributed_backend"),
-    ({"distributed_training": Mpi(process_count_per_node=2)}, "distributed_training"),
-    ({"distributed_training": Gloo(), "node_count": 2}, "distributed_training"), ({"distributed_training": Nccl()}, "distributed_training"),
-    ({"distributed_training": MpiConfiguration()}, "distributed_training"),
+    ({"node_count": 2, "process_count_per_node": 0, "distributed_backend": "mpi"}, "process_count_per_node is 0"),
+    ({"distributed_training": MpiConfiguration(node_count=3), "node_count": 2}, "node_count is 2, and that of MpiConfiguration is 3"),
+    ({"distributed_training": PyTorchConfiguration(process_count=3), "node_count": 2}, "process_count is 3, .* node_count = 2"),
     ({"distributed_backend": "smoke"}, "distributed_backend is 'smoke', and may be 'mpi'"),
     ({"distributed_training": "mpi"}, "distributed_training is of type str"),
     ({"distributed_backend": "ps"}, "distributed_backend = 'ps' asks for parameter servers"),
@@ -372,33 +372,28 @@ def test_run_configuration_is_copied_and_a_misspelling_is_taken():
     assert rc.target == "local" and config.run_config.environment.name == "e"
 
 
-@pytest.mark.parametrize("job", [MpiConfiguration(node_count=2), PyTorchConfiguration(process_count=2), MpiConfiguration()])
-def test_distributed_jobs_are_refused_by_name(job):
-    with pytest.raises(UserErrorException, match="distributed_job_config"):
-        spec_of(ScriptRunConfig("proj", distributed_job_config=job))
-
-
-def test_counts_in_the_tree_are_refused_by_name():
-    config = ScriptRunConfig("proj")
-    config.run_config.node_count = 2
-    with pytest.raises(UserErrorException, match="node_count = 2: a run of several processes"):
-        spec_of(config)
-    config = ScriptRunConfig("proj")
-    config.run_config.mpi = MpiConfiguration(process_count_per_node=4)
-    with pytest.raises(UserErrorException, match="process_count_per_node = 4: a run of several processes"):
-        spec_of(config)
-    config = ScriptRunConfig("proj")
-    config.run_config.communicator = "IntelMpi"
-    with pytest.raises(UserErrorException, match="IntelMpi"):
-        spec_of(config)
+def test_what_the_tree_says_of_processes_contradicts_itself():
+    for change, words in (
+            ({"node_count": 2}, "node_count = 2 asks for several processes, and run_config.communicator is 'None'"),
+            ({"mpi": MpiConfiguration(process_count_per_node=4)}, "process_count_per_node = 4 asks for several"),
+            ({"pytorch": PyTorchConfiguration(process_count=4)}, "pytorch.process_count = 4 asks for several"),
+            ({"communicator": "Smoke"}, "communicator is 'Smoke', and may be"),
+            ({"communicator": "ParameterServer"}, "communicator = 'ParameterServer' asks for parameter servers"),
+            ({"communicator": "Mpi", "node_count": 0}, "node_count is 0"), ({"framework": "PySpark"}, "framework is 'PySpark'"),
+            ({"communicator": "Mpi", "node_count": 2, "mpi": MpiConfiguration(node_count=3)}, "node_count is 2, .*mpi.node_count is 3"),
+            ({"communicator": "Nccl", "node_count": 2, "pytorch": PyTorchConfiguration(process_count=5)}, "process_count is 5"),
+            ({"max_restarts": {"bad_luck": 1}}, "max_restarts is .*'node_lost'"), ({"max_restarts": {"error": -1}}, "error is -1"),
+            ({"hang_timeout_seconds": "1m"}, "hang_timeout_seconds is '1m'"), ({"tensorflow": 3}, "run_config.tensorflow is of type int")):
+        config = ScriptRunConfig("proj")
+        for name, value in change.items():
+            setattr(config.run_config, name, value)
+        with pytest.raises(UserErrorException, match=words):
+            spec_of(config)
     for name in ("worker_count", "parameter_server_count"):
         config = ScriptRunConfig("proj")
         setattr(config.run_config.tensorflow, name, 2)
-        with pytest.raises(UserErrorException, match="tensorflow.%s = 2: a run of several processes" % name):
+        with pytest.raises(UserErrorException, match="tensorflow.%s = 2 asks for parameter servers" % name):
             spec_of(config)
-    config.run_config.tensorflow = 3
-    with pytest.raises(UserErrorException, match="run_config.tensorflow is of type int"):
-        spec_of(config)
 
 
 def test_docker_warns_once():

@@ -9,11 +9,10 @@ from trainyard.client import Client
 from trainyard.errors import TrainyardError
 
 FINAL_WARNING_SOURCE = "Trainyard"
-# What scripts read in runDefinition and no run decides: runs use no container, one process, one node.
+# What scripts read in runDefinition and no run decides.
 CONSTANTS: Dict[str, Any] = {
-    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "communicator": "None", "data": {},
-    "outputData": {}, "jobName": None, "nodeCount": 1, "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
-    "mpi": {"processCountPerNode": 1}, "pyTorch": {"communicationBackend": None, "processCount": None},
+    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "data": {},
+    "outputData": {}, "jobName": None, "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
 }
 
 # Properties whose keys scripts look for. The cloud's files of that name are about its own processes; no run here has them.
@@ -49,7 +48,7 @@ def insensitive(value: Any) -> Any:
 
 
 def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, Any]:
-    """What the run record keeps for ``runDefinition``; arguments and data references are taken from the specification later.
+    """What the run record keeps for ``runDefinition``; arguments, data references and processes are taken from the specification later.
 
     Passwords are left out.
     """
@@ -58,7 +57,8 @@ def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, A
     environment["python"]["interpreterPath"] = spec.get("interpreter") or environment["python"]["interpreterPath"]
     environment["docker"]["enabled"] = False
     return {
-        **copy.deepcopy(CONSTANTS), "priority": rc.priority, "environment": environment,
+        **copy.deepcopy(CONSTANTS), "framework": str(rc.framework), "communicator": str(rc.communicator or "None"),
+        "priority": rc.priority, "environment": environment,
         "autoPrepareEnvironment": bool(rc.auto_prepare_environment),
         "history": rc.history._as_dict(), "spark": rc.spark._as_dict(), "hdi": rc.hdi._as_dict(),
         "amlCompute": rc.amlcompute._as_dict(),
@@ -89,8 +89,15 @@ def _definition(spec: Dict[str, Any]) -> CaseInsensitiveDict:
              "arguments": list(spec.get("arguments") or []), "target": spec.get("target", "local"),
              "dataReferences": {name: _reference(one) for name, one in (spec.get("data_references") or {}).items()},
              "maxRunDurationSeconds": spec.get("max_run_duration_seconds"),
-             "environmentVariables": dict(spec.get("environment_variables") or {})}
-    return insensitive({**kept, **whole})
+             "environmentVariables": dict(spec.get("environment_variables") or {}), **_processes(spec)}
+    return insensitive({"framework": "Python", "communicator": spec.get("communicator") or "None", **kept, **whole})
+
+
+def _processes(spec: Dict[str, Any]) -> Dict[str, Any]:
+    nodes, per_node = spec.get("node_count") or 1, spec.get("process_count_per_node") or 1
+    backend = spec.get("communicator") if str(spec.get("communicator")).lower() in ("gloo", "nccl") else None
+    return {"nodeCount": nodes, "mpi": {"processCountPerNode": per_node},
+            "pyTorch": {"communicationBackend": backend, "processCount": nodes * per_node if backend else None}}
 
 
 def _reference(one: Dict[str, Any]) -> Dict[str, Any]:

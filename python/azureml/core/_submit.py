@@ -11,9 +11,10 @@ from typing import Any, Dict, List, Mapping, Optional
 
 import trainyard
 from azureml._restclient import snapshots_client
-from azureml.core import _arguments, _git
+from azureml.core import _arguments, _git, _processes
 from azureml.core._definition import PROCESS_FILES, run_definition
 from azureml.core._progress import Progress
+from azureml.core._section import count_of
 from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
 from azureml.core.conda_dependencies import CondaDependencies, spec_list
@@ -32,7 +33,6 @@ KEPT = ("outputs", "logs")
 PRIORITY_MAX = 1000
 IGNORE_FILES = (".amlignore", ".gitignore")
 FOR_THIS_RUN = ("amlcompute", "containerinstance")  # targets that the cloud makes for one run; here they are this box
-FRAMEWORKS = ("python", "pytorch", "tensorflow", "cntk")  # words for a script of Python
 _PLACEHOLDER = re.compile(r"\$(?:AZUREML_DATAREFERENCE_(\w+)|\{AZUREML_DATAREFERENCE_(\w+)\})")
 
 
@@ -64,7 +64,7 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     """The run specification (docs/spec/run-spec.md) of a configuration, without its snapshot. UserErrorException."""
     rc = config.run_config
     check_tree(rc)
-    check_processes(config)
+    processes = _processes.of(rc)
     references = _arguments.as_references(rc.data_references)
     given = _arguments.words(config.arguments, references)
     if config.resume_from is not None:
@@ -75,7 +75,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     spec: Dict[str, Any] = {
         "version": 1, "target": target_name(rc.target), "source_directory": os.path.realpath(config.source_directory),
         "interpreter": chosen, "arguments": given, "use_gpu": bool(config._use_gpu), "warnings": notes,
-        "max_run_duration_seconds": duration(rc.max_run_duration_seconds),
+        "node_count": processes.node_count, "process_count_per_node": processes.process_count_per_node,
+        "communicator": processes.communicator, "max_run_duration_seconds": duration(rc.max_run_duration_seconds),
         "tags": {str(k): None if v is None else str(v) for k, v in (tags or {}).items()},
         "environment_variables": _arguments.environment_variables(
             ("environment.environment_variables", rc.environment.environment_variables),
@@ -83,10 +84,16 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     }
     if rc.priority is not None:
         spec["priority"] = priority(rc.priority)
+    if rc.max_restarts is not None:
+        spec["max_restarts"] = _processes.restarts(rc.max_restarts)
+    if rc.hang_timeout_seconds is not None:
+        spec["hang_timeout_seconds"] = count_of(rc.hang_timeout_seconds, "run_config.hang_timeout_seconds")
     if rc.legacy_aliases or rc.environment.legacy_aliases:
         add_legacy_aliases(spec["environment_variables"], config.source_directory, notes)
     if config.script:
         spec["script"] = entry_path(config.source_directory, config.script, config._script_word)
+        if named_interpreter(rc) is None:
+            spec["interpreter_any"] = True  # another machine may have another one
     else:
         del spec["interpreter"]  # the shell's command names its program itself
         spec["command"] = ["/bin/sh", "-c", command_line(config.command, chosen, references)]
@@ -142,34 +149,6 @@ def unwatched(rc: RunConfiguration) -> List[str]:
     others = [str(d) for d in rc.history.directories_to_watch or [] if os.path.normpath(str(d)) not in KEPT]
     return ["history.directories_to_watch names %s: only files in outputs/ and logs/ are kept" % ", ".join("'%s'" % d for d in others)
             ] if others else []
-
-
-def check_processes(config: ScriptRunConfig) -> None:
-    """One process on one node is what this release runs."""
-    rc = config.run_config
-    refuse_processes("node_count", rc.node_count, "process_count_per_node", rc.mpi.process_count_per_node,
-                     "distributed_job_config", config.distributed_job_config)
-    for what, value in (("run_config.mpi.node_count", rc.mpi.node_count), ("run_config.pytorch.node_count", rc.pytorch.node_count),
-                        ("run_config.pytorch.process_count", rc.pytorch.process_count),
-                        ("run_config.tensorflow.worker_count", rc.tensorflow.worker_count),
-                        ("run_config.tensorflow.parameter_server_count", rc.tensorflow.parameter_server_count)):
-        if value != 1:
-            raise later("%s = %r: a run of several processes" % (what, value), "leave it at 1")
-    if str(rc.communicator or "None").lower() != "none":
-        raise later("communicator = %r: a run of several processes" % rc.communicator, "leave it at 'None'")
-    if str(rc.framework).lower() not in FRAMEWORKS:
-        raise later("framework = %r" % rc.framework, "leave it at 'Python'")
-
-
-def refuse_processes(nodes_name: str, nodes: Any, processes_name: str, processes: Any, how_name: str, how: Any) -> None:
-    """Refuse, by name, what asks for more than one process."""
-    for name, value in ((nodes_name, nodes), (processes_name, processes)):
-        if positive(value, name) > 1 and how is None:
-            raise later("%s = %d: a run of several processes" % (name, value), "leave it at 1")
-    if how is not None:
-        raise later("%s = %s: a run of several processes" % (how_name, how if isinstance(how, str) else type(how).__name__),
-                    "leave it out to run one process, or start them yourself: "
-                    "ScriptRunConfig(command=['mpirun', '-np', '2', 'python3', 'train.py'])")
 
 
 def target_name(target: Any) -> str:
@@ -274,17 +253,20 @@ def check_placeholders(spec: Dict[str, Any]) -> None:
                                          "DataReference itself, or add it to run_config.data_references" % (text, name))
 
 
+def named_interpreter(rc: RunConfiguration) -> Optional[str]:
+    """The interpreter that the user asks for; None for whichever is found."""
+    path = rc.environment.python.interpreter_path
+    return None if path in (None, "", "python") else path
+
+
 def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
     """The run's interpreter, whose packages satisfy what is asked for. Sentences for the user are added to `notes`."""
     rc = config.run_config
     specs = wanted_packages(rc, config.source_directory)
     needs_torch = config._needs_torch or any(packages.parse(s)[0] == "torch" for s in specs)
     section = rc.environment.python
-    named = section.interpreter_path
-    if named in (None, "", "python"):
-        named = None
     try:
-        choice = interpreter.choose(named, needs_torch, lambda found: bool(specs) and not packages.missing(
+        choice = interpreter.choose(named_interpreter(rc), needs_torch, lambda found: bool(specs) and not packages.missing(
             specs, interpreter.installed(found.path)))
         if choice.notice:
             notes.append(choice.notice)

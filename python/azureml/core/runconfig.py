@@ -187,8 +187,10 @@ class HdiConfiguration(Section):
 class RunConfiguration(Section):
     """How a script runs. All attributes may be set; what they hold is checked when a run is submitted.
 
-    script, arguments (list or text), framework ('Python'), communicator ('None'), conda_dependencies, command. legacy_aliases
-    (Trainyard's own): see Environment. With ``save`` it becomes the file ``.azureml/<name>.runconfig`` of a project.
+    script, arguments (list or text), framework ('Python'), communicator ('None', 'Mpi', 'Gloo' or 'Nccl'; 'OpenMpi' and 'IntelMpi' are
+    'Mpi'), conda_dependencies, command. node_count, mpi and pytorch say how many processes there are. Trainyard's own: legacy_aliases,
+    see Environment; max_restarts, how often the run starts again by cause, such as {'node_lost': 2, 'preempted': 5, 'error': 1};
+    hang_timeout_seconds, after which a collective operation that some rank does not join ends the run (None: never). With ``save`` it becomes the file ``.azureml/<name>.runconfig`` of a project.
     """
 
     _saved = {
@@ -197,7 +199,7 @@ class RunConfiguration(Section):
         "environment": map_of, "environment_variables": map_of, "history": map_of, "spark": map_of, "hdi": map_of, "tensorflow": map_of,
         "mpi": map_of, "pytorch": map_of, "docker": map_of, "amlcompute": map_of, "containerinstance": map_of,
         "data_references": map_of, "data": map_of, "output_data": map_of, "source_directory_data_store": text_of,
-        "legacy_aliases": flag_of}
+        "legacy_aliases": flag_of, "max_restarts": map_of, "hang_timeout_seconds": count_of}
     _elsewhere = frozenset({
         "useabsolutepath", "jobname", "prepareenvironment", "paralleltask", "datacaches", "identity", "services",
         "kubernetescompute", "cmk8scompute", "cmakscompute", "credentialpassthrough", "applicationendpoints",
@@ -216,6 +218,8 @@ class RunConfiguration(Section):
         self.node_count = 1
         self.max_run_duration_seconds: Optional[int] = None
         self.priority: Optional[int] = None
+        self.max_restarts: Optional[Dict[str, int]] = None
+        self.hang_timeout_seconds: Optional[int] = None
         self.auto_prepare_environment = True
         self.source_directory_data_store: Any = None
         self.data_references: Dict[str, Any] = {}
@@ -311,8 +315,9 @@ class RunConfiguration(Section):
                     command=self.command if isinstance(self.command, str) else shlex.join(_arguments.words(self.command, references)),
                     dataReferences={name: one._as_dict() for name, one in references.items()},
                     sourceDirectoryDataStore=getattr(self.source_directory_data_store, "name", self.source_directory_data_store))
-        if not self.legacy_aliases:
-            del made["legacyAliases"]  # a file of the SDK has no such key
+        for key in ("legacyAliases", "maxRestarts", "hangTimeoutSeconds"):  # a file of the SDK has no such keys
+            if not made[key]:
+                del made[key]
         return made
 
     def _take(self, values: Any, what: str) -> None:

@@ -2,6 +2,7 @@
 import copy
 from typing import Any, Optional
 
+from azureml.core import _processes
 from azureml.core._service import warn_once
 from azureml.core.environment import Environment
 from azureml.core.runconfig import DockerConfiguration, RunConfiguration, argument_list
@@ -14,7 +15,8 @@ class ScriptRunConfig:
     source_directory: folder whose snapshot becomes the working directory (default '.'). script: path in it. arguments: list, or
     a text that is split as a shell does. command: list or text, run by a shell on the worker, instead of script. compute_target: a
     target, its name, or 'local' (default). environment: an Environment. run_config: a RunConfiguration, of which a copy is
-    changed. distributed_job_config, docker_runtime_config: see azureml.core.runconfig. resume_from: a DataPath.
+    changed. distributed_job_config: an MpiConfiguration or PyTorchConfiguration, for several processes. docker_runtime_config: a
+    DockerConfiguration. resume_from: a DataPath.
     UserErrorException for what contradicts itself.
     """
 
@@ -42,6 +44,7 @@ class ScriptRunConfig:
             self.script = "train.py"
         self.arguments = argument_list(arguments if arguments is not None else self.run_config.arguments)
         self.resume_from = resume_from
+        self._distributed_job_config: Any = None
         self.distributed_job_config = distributed_job_config
         if compute_target is not None:
             self.run_config.target = compute_target
@@ -61,6 +64,17 @@ class ScriptRunConfig:
         self._needs_torch = False
         self._framework = "torch"  # the package that _framework_version is of
         self._framework_version: Optional[str] = None
+
+    @property
+    def distributed_job_config(self) -> Any:
+        """MpiConfiguration, PyTorchConfiguration, or None. Setting it writes its counts and communicator into run_config."""
+        return self._distributed_job_config
+
+    @distributed_job_config.setter
+    def distributed_job_config(self, job: Any) -> None:
+        if job is not None:
+            _processes.apply(self.run_config, job, "ScriptRunConfig: distributed_job_config")
+        self._distributed_job_config = job
 
     def __repr__(self) -> str:
         return "ScriptRunConfig(source_directory=%r, script=%r)" % (self.source_directory, self.script)

@@ -2,9 +2,8 @@
 import os
 from typing import Any, Dict, List, Optional
 
-from azureml.core import _arguments
+from azureml.core import _arguments, _processes
 from azureml.core._service import cloud_only, warn_once
-from azureml.core._submit import refuse_processes
 from azureml.core.compute_target import ComputeTarget
 from azureml.core.conda_dependencies import CondaDependencies, read_requirements, spec_list
 from azureml.core.environment import Environment
@@ -35,14 +34,14 @@ class EstimatorBase:
         for name in ("use_gpu", "use_docker", "user_managed"):
             if not isinstance(given[name], (bool, int)):
                 raise UserErrorException("%s: %s is %r; True or False is needed" % (kind, name, given[name]))
-        self._check_processes(kind, given)
+        self.run_config = RunConfiguration()
+        self._set_processes(kind, given, self.run_config)
         self.source_directory = os.fspath(source_directory) if source_directory is not None else "."
         self.entry_script = os.fspath(given["entry_script"])
         self.script_params = given["script_params"]
         self._use_gpu = bool(given["use_gpu"])
         self._framework_version = given.get("framework_version")
         self._resume_from = given["resume_from"]
-        self.run_config = RunConfiguration()
         self.run_config.script = self.entry_script
         self.run_config.target = self._target(given)
         self.run_config.max_run_duration_seconds = given["max_run_duration_seconds"]
@@ -52,24 +51,33 @@ class EstimatorBase:
         self._warn(kind, given)
 
     @staticmethod
-    def _check_processes(kind: str, given: Dict[str, Any]) -> None:
-        """Refuse contradictions, parameter servers and more than one process, by name."""
+    def _set_processes(kind: str, given: Dict[str, Any], rc: RunConfiguration) -> None:
+        """Write how many processes there are, and how they work together. Contradictions and parameter servers are refused by name."""
         backend, training = given["distributed_backend"], given["distributed_training"]
-        how = one_of("distributed_backend", backend, "distributed_training", training)
-        if backend is not None and str(backend).lower() not in BACKENDS:
+        one_of("distributed_backend", backend, "distributed_training", training)
+        nodes = positive(given["node_count"], "%s: node_count" % kind)
+        per_node = positive(given["process_count_per_node"], "%s: process_count_per_node" % kind)
+        word = str(backend).lower()
+        if backend is not None and word not in (*BACKENDS, "ps"):
             raise UserErrorException("%s: distributed_backend is %r, and may be %s"
                                      % (kind, backend, " or ".join("'%s'" % b for b in BACKENDS)))
-        if training is not None and type(training).__name__ not in TRAININGS:
-            raise UserErrorException("%s: distributed_training is of type %s; an MpiConfiguration, or one of Mpi, Gloo, Nccl of "
-                                     "azureml.train.dnn, is needed" % (kind, type(training).__name__))
         servers = [n for n in ("worker_count", "parameter_server_count") if positive(given.get(n, 1), "%s: %s" % (kind, n)) > 1]
-        if servers or str(backend).lower() == "ps" or type(training).__name__ in TRAININGS[-2:]:
-            raise UserErrorException(
-                "%s: %s asks for parameter servers, which Trainyard does not have; leave it out to run one process"
-                % (kind, servers[0] if servers else "distributed_backend = 'ps'" if backend else "distributed_training = "
-                   + type(training).__name__))
-        refuse_processes("node_count", given["node_count"], "process_count_per_node", given["process_count_per_node"],
-                         "distributed_backend" if backend is not None else "distributed_training", how)
+        if servers or word == "ps":
+            raise UserErrorException("%s: %s asks for parameter servers, which Trainyard does not have; use distributed_backend='mpi', or "
+                                     "leave it out to run one process" % (kind, servers[0] if servers else "distributed_backend = 'ps'"))
+        if training is not None:
+            _processes.apply(rc, training, "%s: distributed_training" % kind, nodes, per_node)
+            if per_node > 1 and rc.communicator == "Mpi" and rc.mpi.process_count_per_node != per_node:
+                warn_once("process_count_per_node", "process_count_per_node = %d has no effect, because distributed_training says %d"
+                          % (per_node, rc.mpi.process_count_per_node), stacklevel=5)
+        elif backend is None:
+            for name, value in (("node_count", nodes), ("process_count_per_node", per_node)):
+                _processes.need_backend("%s: %s" % (kind, name), value, "distributed_backend is None",
+                                        "give distributed_backend='mpi' (or 'gloo', 'nccl'), or distributed_training")
+        elif word == "mpi":
+            _processes.set_mpi(rc, per_node, nodes)
+        else:
+            _processes.set_torch(rc, word.capitalize(), nodes * per_node, nodes)
 
     @property
     def conda_dependencies(self) -> CondaDependencies:
@@ -147,8 +155,7 @@ class EstimatorBase:
         return "%s(source_directory=%r, entry_script=%r)" % (type(self).__name__, self.source_directory, self.entry_script)
 
 
-BACKENDS = ("mpi", "gloo", "nccl", "ps")
-TRAININGS = ("Mpi", "MpiConfiguration", "Gloo", "Nccl", "PyTorchConfiguration", "ParameterServer", "TensorflowConfiguration")
+BACKENDS = ("mpi", "gloo", "nccl")
 ENVIRONMENT_PARAMETERS = (
     "custom_docker_base_image", "custom_docker_image", "image_registry_details", "user_managed", "conda_packages", "pip_packages",
     "conda_dependencies_file_path", "pip_requirements_file_path", "conda_dependencies_file", "pip_requirements_file",

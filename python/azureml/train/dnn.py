@@ -8,18 +8,18 @@ __all__ = ["Chainer", "Gloo", "Mpi", "Nccl", "ParameterServer", "PyTorch", "Tens
 
 
 class Mpi:
-    """Processes started by mpirun, `process_count_per_node` on each node. Runs of several processes come with a later release."""
+    """Processes that MPI joins, `process_count_per_node` on each node: for horovod.torch and mpi4py, and torch.distributed too."""
 
     def __init__(self, process_count_per_node: int = 1) -> None:
         self.process_count_per_node = positive(process_count_per_node, "Mpi: process_count_per_node")
 
 
 class Gloo:
-    """torch.distributed over Gloo. Runs of several processes come with a later release."""
+    """Processes that torch.distributed joins over Gloo; the estimator says how many."""
 
 
 class Nccl:
-    """torch.distributed over NCCL. Runs of several processes come with a later release."""
+    """Processes that torch.distributed joins over NCCL; the estimator says how many."""
 
 
 class ParameterServer:

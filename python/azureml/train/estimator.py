@@ -18,8 +18,9 @@ class Estimator(EstimatorBase):
     environment_definition: an Environment, given instead of the other environment parameters. resume_from: a DataPath, passed as
     ``--resume-from <directory>``. max_run_duration_seconds: the run is canceled after it.
 
-    node_count, process_count_per_node, distributed_backend, distributed_training: one process on one node in this release; more
-    is refused by name. vm_size, vm_priority, use_docker, custom_docker_*, image_registry_details, source_directory_data_store,
+    node_count, process_count_per_node: how many nodes, and processes on each; above 1 they need distributed_backend ('mpi', 'gloo' or
+    'nccl') or distributed_training (an MpiConfiguration or PyTorchConfiguration, or one of Mpi, Gloo, Nccl of azureml.train.dnn, whose
+    own count wins). horovod.torch, mpi4py and torch.distributed work with each; parameter servers are refused by name. vm_size, vm_priority, use_docker, custom_docker_*, image_registry_details, source_directory_data_store,
     shm_size mean something only in the cloud.
 
     UserErrorException for values of the wrong kind and for what contradicts itself.
