@@ -39,6 +39,7 @@ static const struct ty_conf_option options[] = {
     { "retention.failed_days",   "0",       "count",   "the same for failed runs alone; 0 keeps them" },
     { "run.max_run_duration_seconds", "2592000", "seconds", "time limit of a run that names none" },
     { "run.cancel_grace_seconds", "10",     "seconds", "time between asking a run to stop and killing it" },
+    { "run.system_metrics_seconds", "10",   "seconds", "time between two samples of a run's system metrics; 0: none are taken" },
     { "sched.cpus",              "0",       "count",   "CPU slots of this machine; 0 takes all of it" },
     { "sched.memory_mb",         "0",       "count",   "memory of this machine in MB, for runs that ask for some; 0 takes all of it" },
     { "sched.share_half_life",   "86400",   "seconds", "time in which what a user has used loses half its weight in the queue's order" },

@@ -90,6 +90,9 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_json_get_i64(j->json, "job.json", "cancel_grace_seconds", 0, 86400,
                             &j->cancel_grace_seconds, err);
     if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "system_metrics_seconds", 0, INT32_MAX,
+                            &j->system_metrics_seconds, err);
+    if (r == 0)
         r = limit(j, "log_bytes_max", &j->log_bytes_max, err);
     if (r == 0)
         r = limit(j, "artifact_files_max", &j->artifact_files_max, err);

@@ -24,6 +24,7 @@ struct ty_jobfile {
     const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore */
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
+    int64_t system_metrics_seconds; /* 0: none are sampled */
     json_t *warnings; /* array of texts */
     const char *checkpoint_dir; /* NULL: none */
     struct ty_job_node *nodes;  /* owned; ranks are dealt node by node */

@@ -289,6 +289,7 @@ static int make_job_folder(struct live *l, struct ty_error *err)
         .ndata = l->spec->ndata,
         .python_path = s->o.python_path,
         .cancel_grace_seconds = ty_conf_number(s->o.conf, "run.cancel_grace_seconds"),
+        .system_metrics_seconds = ty_conf_number(s->o.conf, "run.system_metrics_seconds"),
         .log_bytes_max = ty_conf_number(s->o.conf, "limits.log_bytes"),
         .artifact_files_max = ty_conf_number(s->o.conf, "limits.artifacts"),
         .artifact_bytes_max = ty_conf_number(s->o.conf, "limits.artifact_bytes"),

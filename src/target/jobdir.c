@@ -67,6 +67,9 @@ static char *job_json(const struct ty_jobdir *j, const char *dir)
                   (json_int_t)j->log_bytes_max, "artifact_files_max",
                   (json_int_t)j->artifact_files_max, "artifact_bytes_max",
                   (json_int_t)j->artifact_bytes_max, "warnings", j->warnings);
+    if (o && json_object_set_new(o, "system_metrics_seconds",
+                                 json_integer(j->system_metrics_seconds)) < 0)
+        return NULL;
     if (o && j->run_as_user && json_object_set_new(o, "run_as", json_string(j->user)) < 0)
         return NULL;
     return o ? ty_json_text(o) : NULL;

@@ -17,6 +17,7 @@ struct ty_jobdir {
     int ndata;
     const char *python_path; /* NULL: none */
     int64_t cancel_grace_seconds, log_bytes_max, artifact_files_max, artifact_bytes_max;
+    int64_t system_metrics_seconds; /* 0: none */
     const json_t *warnings;  /* array */
 };
 char *ty_jobdir_path(const char *home, const char *run); /* malloc'ed; NULL: out of memory */

@@ -49,7 +49,7 @@ static void test_whole(void **state)
 
     if (read_text(
             *state,
-            "{\"version\":1,\"attempt\":2,\"manifest\":null,\"log_bytes_max\":10,\"warnings\":[\"a\"],\"data_dirs\":[]," TEXTS
+            "{\"version\":1,\"attempt\":2,\"manifest\":null,\"log_bytes_max\":10,\"system_metrics_seconds\":4,\"warnings\":[\"a\"],\"data_dirs\":[]," TEXTS
             "," SPEC "}",
             &j, &err) < 0)
         fail_msg("%s", err.text);
@@ -57,6 +57,7 @@ static void test_whole(void **state)
     assert_string_equal(j->work, work);
     assert_int_equal(j->attempt, 2);
     assert_int_equal(j->log_bytes_max, 10);
+    assert_int_equal(j->system_metrics_seconds, 4);
     assert_null(j->manifest);
     assert_null(j->python_path);
     assert_int_equal(json_array_size(j->warnings), 1);
@@ -136,6 +137,8 @@ static void test_refused(void **state)
         { "{\"version\":1," TEXTS "}", "" },
         { "{\"version\":1,\"run\":\"r\"," SPEC "}", "token" },
         { "{\"version\":1,\"attempt\":0," TEXTS "," SPEC "}", "attempt" },
+        { "{\"version\":1,\"system_metrics_seconds\":-1," TEXTS "," SPEC "}",
+          "system_metrics_seconds" },
         { "{\"version\":1," TEXTS
           ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
           "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}",

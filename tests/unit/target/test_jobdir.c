@@ -22,6 +22,7 @@ static struct ty_jobdir job(void)
                                .data_dirs = dirs,
                                .ndata = 1,
                                .cancel_grace_seconds = 7,
+                               .system_metrics_seconds = 3,
                                .log_bytes_max = 1000,
                                .artifact_files_max = 5,
                                .artifact_bytes_max = 6,
@@ -65,6 +66,7 @@ static void test_what_is_in_it(void **state)
     assert_int_equal(ty_json_parse(text, n, &got, &err), 0);
     assert_string_equal(json_string_value(json_object_get(got, "token")), "secret");
     assert_int_equal(json_integer_value(json_object_get(got, "attempt")), 2);
+    assert_int_equal(json_integer_value(json_object_get(got, "system_metrics_seconds")), 3);
     assert_true(json_equal(json_object_get(got, "spec"), spec));
     assert_true(json_equal(json_object_get(got, "warnings"), warnings));
     assert_string_equal(json_string_value(json_array_get(json_object_get(got, "data_dirs"), 0)),
