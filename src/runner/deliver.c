@@ -42,6 +42,14 @@ static int64_t number(const json_t *o, const char *key)
     return n > 0 ? n : 0;
 }
 
+/* The daemon counts the records of all attempts, the spool those of this one. */
+static uint64_t record_here(const struct ty_runner *r, uint64_t seq)
+{
+    uint64_t base = (uint64_t)r->job->record_base;
+
+    return seq > base ? seq - base : 1;
+}
+
 static void welcome(struct ty_runner *r, const struct ty_frame *f)
 {
     CLEANUP_JSON json_t *o = NULL;
@@ -52,15 +60,15 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
         ty_stream_break(r->stream, r->now_us);
         return;
     }
-    next = (uint64_t)number(o, "record_next");
-    if (ty_records_seek(r->records, next ? next : 1) < 0) {
+    next = record_here(r, (uint64_t)number(o, "record_next"));
+    if (ty_records_seek(r->records, next) < 0) {
         ty_log(TY_LOG_ERROR,
                "the daemon has records up to %llu, more than there are here; connecting again",
                (unsigned long long)next);
         ty_stream_break(r->stream, r->now_us);
         return;
     }
-    r->records_acked = next ? next : 1;
+    r->records_acked = next;
     for (int i = 0; i < TY_LOG_COUNT; i++)
         ty_logtail_seek(&r->log[i], (uint64_t)number(json_object_get(o, "logs"), r->log[i].name));
     ty_rows_seek(r->rows, json_object_get(o, "rows"));
@@ -87,8 +95,8 @@ static void frame(struct ty_runner *r, const struct ty_frame *f)
         welcome(r, f);
         break;
     case TY_FRAME_RECORD_ACK:
-        if (f->seq > r->records_acked)
-            r->records_acked = f->seq;
+        if (record_here(r, f->seq) > r->records_acked)
+            r->records_acked = record_here(r, f->seq);
         ty_stream_progress(r->stream);
         break;
     case TY_FRAME_LOG_ACK:
@@ -145,6 +153,7 @@ static bool send_record(struct ty_runner *r)
     if (f.seq == r->collected_seq && !all_sent(r))
         return false;
     f.body = json;
+    f.seq += (uint64_t)r->job->record_base;
     ty_stream_send(r->stream, &f);
     ty_records_skip(r->records);
     return true;

@@ -93,6 +93,11 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_json_get_i64(j->json, "job.json", "system_metrics_seconds", 0, INT32_MAX,
                             &j->system_metrics_seconds, err);
     if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "record_base", 0, INT64_MAX, &j->record_base, err);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "writer_base", 0, INT32_MAX, &j->writer_base, err);
+    j->log_base = json_object_get(j->json, "log_base");
+    if (r == 0)
         r = limit(j, "log_bytes_max", &j->log_bytes_max, err);
     if (r == 0)
         r = limit(j, "artifact_files_max", &j->artifact_files_max, err);

@@ -32,6 +32,9 @@ struct ty_jobfile {
     bool leads;                 /* this is the folder of the job's first node, whose runner leads the others */
     int node;                   /* index of the node that the folder belongs to */
     int own_nodes;              /* how many nodes, from `node` on, this runner runs itself */
+    /* What earlier attempts have told: records, bytes by name of log (object or NULL), writers of rows. */
+    int64_t record_base, writer_base;
+    const json_t *log_base;
 };
 /* The ranks that this runner starts itself: *first, and how many. */
 int ty_jobfile_own_ranks(const struct ty_jobfile *j, int *first);

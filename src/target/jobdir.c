@@ -70,6 +70,8 @@ static char *job_json(const struct ty_jobdir *j, const char *dir)
     if (o && json_object_set_new(o, "system_metrics_seconds",
                                  json_integer(j->system_metrics_seconds)) < 0)
         return NULL;
+    if (o && j->extra && json_object_update(o, (json_t *)j->extra) < 0)
+        return NULL;
     if (o && j->run_as_user && json_object_set_new(o, "run_as", json_string(j->user)) < 0)
         return NULL;
     return o ? ty_json_text(o) : NULL;

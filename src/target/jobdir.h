@@ -19,6 +19,7 @@ struct ty_jobdir {
     int64_t cancel_grace_seconds, log_bytes_max, artifact_files_max, artifact_bytes_max;
     int64_t system_metrics_seconds; /* 0: none */
     const json_t *warnings;  /* array */
+    const json_t *extra;     /* object: further keys of job.json (placement, earlier attempts); NULL: none */
 };
 char *ty_jobdir_path(const char *home, const char *run); /* malloc'ed; NULL: out of memory */
 bool ty_jobdir_exists(const char *home, const char *run);
