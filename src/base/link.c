@@ -56,7 +56,8 @@ struct ty_link {
     stream_state push, pull;
     struct ty_str out; /* encrypted; out.text[out_at..] is not sent yet */
     size_t out_at;
-    unsigned char *in; /* in[in_at..in_len) came and is not decrypted yet; READ_MAX bytes; NULL: nothing */
+    unsigned char
+        *in; /* in[in_at..in_len) came and is not decrypted yet; READ_MAX bytes; NULL: nothing */
     size_t in_at, in_len;
     unsigned char *plain; /* plain[plain_at..plain_len) is for ty_link_recv; NULL: nothing */
     size_t plain_at, plain_len;
@@ -477,8 +478,8 @@ bool ty_link_holds(const struct ty_link *l)
 {
     size_t have = l->in_len - l->in_at;
 
-    return l->plain || (have >= HEAD && have >= HEAD + SEAL + (l->in[l->in_at] |
-                                                               (size_t)l->in[l->in_at + 1] << 8));
+    return l->plain || (have >= HEAD &&
+                        have >= HEAD + SEAL + (l->in[l->in_at] | (size_t)l->in[l->in_at + 1] << 8));
 }
 
 static int show(const union ty_link_address *a, char text[TY_LINK_ADDRESS_TEXT])

@@ -218,8 +218,8 @@ static void watch_stranger(struct ty_gate *g, struct stranger *s)
 {
     uint32_t events = (uint32_t)ty_link_events(s->link);
 
-    if (events != s->events &&
-        watch(g->epoll, s->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, ty_link_fd(s->link), events, s) == 0)
+    if (events != s->events && watch(g->epoll, s->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
+                                     ty_link_fd(s->link), events, s) == 0)
         s->events = events;
 }
 
@@ -260,8 +260,8 @@ static void come(struct ty_gate *g, int fd, int64_t now_us)
 static void accept_all(struct ty_gate *g, int64_t now_us)
 {
     for (int i = 0; i < EVENTS; i++) {
-        int fd = FAULT("link.accept", -1,
-                       accept4(g->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
+        int fd =
+            FAULT("link.accept", -1, accept4(g->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
 
         if (fd >= 0) {
             come(g, fd, now_us);
@@ -300,7 +300,7 @@ struct ty_call {
     unsigned char key[TY_LINK_KEY];
     union ty_link_address *to; /* first the one that was answered at last */
     struct ty_link **link;     /* NULL: not begun, or failed */
-    int *failed;           /* why */
+    int *failed;               /* why */
     int n, begun, open, epoll;
     int64_t next_us;
 };

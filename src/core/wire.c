@@ -20,6 +20,9 @@ static const struct shape shapes[] = {
     { .type = TY_FRAME_LOG, .seq = true, .name = true, .body = true },
     { .type = TY_FRAME_ROWS, .writer = true, .seq = true, .count = true, .body = true },
     { .type = TY_FRAME_PING },
+    { .type = TY_FRAME_WANT, .seq = true, .name = true },
+    { .type = TY_FRAME_BLOB, .seq = true, .name = true, .body = true },
+    { .type = TY_FRAME_FENCE, .count = true, .name = true, .body = true },
     { .type = TY_FRAME_WELCOME, .body = true },
     { .type = TY_FRAME_RECORD_ACK, .seq = true },
     { .type = TY_FRAME_LOG_ACK, .seq = true, .name = true },
@@ -28,6 +31,9 @@ static const struct shape shapes[] = {
     { .type = TY_FRAME_PONG },
     { .type = TY_FRAME_REFUSED, .body = true },
     { .type = TY_FRAME_RELEASE },
+    { .type = TY_FRAME_GO, .body = true },
+    { .type = TY_FRAME_END, .count = true },
+    { .type = TY_FRAME_FENCED, .name = true, .body = true },
 };
 
 #define X(name, value) +1

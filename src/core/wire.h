@@ -1,4 +1,5 @@
-/* wire.h - the stream between a runner and the daemon (docs/spec/runner-stream.md); pure encoding
+/* wire.h - the stream between a runner and the daemon, and between a node agent and the runner that leads it
+ * (docs/spec/runner-stream.md); pure encoding
  *
  * Frames: u32 payload bytes (little-endian), u8 type, payload.  The runner speaks first (HELLO), the daemon
  * answers WELCOME with what it already has; from there the runner sends what is missing, in order, and keeps
@@ -14,6 +15,9 @@
 #define TY_WIRE_HEAD 5
 #define TY_WIRE_PAYLOAD_MAX (1 << 20)
 #define TY_WIRE_LOG_CHUNK (128 * 1024)
+/* A BLOB has this many bytes, but for the last one of its blob, which has fewer (none where they come out even). */
+#define TY_WIRE_BLOB_CHUNK (256 * 1024)
+#define TY_WIRE_BLOB_NONE UINT64_MAX /* as the offset of a BLOB without bytes: there is no such blob */
 
 /*     type            value  payload */
 #define TY_FRAMES(X) \
@@ -22,6 +26,9 @@
     X(LOG,         3) /* u64 offset, u16 name_len, name, bytes */ \
     X(ROWS,        4) /* u32 writer, u64 first_seq, u32 count, rows (row.h) */ \
     X(PING,        5) /* nothing */ \
+    X(WANT,        6) /* u64 offset, u16 name_len, name: the blob of that SHA-256 from there on; both ways */ \
+    X(BLOB,        7) /* u64 offset, u16 name_len, name, bytes: the answer; both ways */ \
+    X(FENCE,       8) /* u32 nodes, u16 name_len, name, bytes: this node has come to the fence */ \
     X(WELCOME,    65) /* JSON: protocol, record_next, logs {name: bytes}, rows {writer: next_seq}, cancel */ \
     X(RECORD_ACK, 66) /* u64 next seq wanted */ \
     X(LOG_ACK,    67) /* u64 bytes stored, u16 name_len, name */ \
@@ -29,19 +36,22 @@
     X(CANCEL,     69) /* nothing: end the job */ \
     X(PONG,       70) /* nothing */ \
     X(REFUSED,    71) /* JSON: message.  The run is gone: end everything and remove the job folder */ \
-    X(RELEASE,    72) /* nothing: the end is stored; remove the job folder and exit */
+    X(RELEASE,    72) /* nothing: the end is stored; remove the job folder and exit */ \
+    X(GO,         73) /* JSON: what all nodes have in common; start the ranks */ \
+    X(END,        74) /* u32 ms: SIGTERM to all ranks now, SIGKILL after that time */ \
+    X(FENCED,     75) /* u16 name_len, name, bytes: all nodes have come */
 #define X(name, value) TY_FRAME_##name = value,
 enum ty_frame_type { TY_FRAMES(X) };
 #undef X
 
 struct ty_frame {
     enum ty_frame_type type;
-    uint64_t seq;       /* RECORD, RECORD_ACK, ROWS (first), ROWS_ACK: sequence; LOG, LOG_ACK: offset */
+    uint64_t seq;       /* RECORD, RECORD_ACK, ROWS (first), ROWS_ACK: sequence; LOG, LOG_ACK, WANT, BLOB: offset */
     uint32_t writer;    /* ROWS, ROWS_ACK */
-    uint32_t count;     /* ROWS */
-    const char *name;   /* LOG, LOG_ACK; not NUL-terminated */
+    uint32_t count;     /* ROWS: rows; FENCE: nodes that take part; END: milliseconds */
+    const char *name;   /* LOG, LOG_ACK, WANT, BLOB, FENCE, FENCED; not NUL-terminated */
     size_t name_len;
-    const void *body;   /* JSON text, log bytes or rows */
+    const void *body;   /* JSON text, bytes or rows */
     size_t body_len;
 };
 

@@ -51,8 +51,9 @@ static void seed_frame(struct corpus *c)
 {
     static const char body[] = "{\"kind\": \"exited\", \"exit_code\": 0}";
     static const enum ty_frame_type types[] = {
-        TY_FRAME_HELLO,      TY_FRAME_RECORD,  TY_FRAME_LOG,      TY_FRAME_ROWS,   TY_FRAME_PING,
-        TY_FRAME_RECORD_ACK, TY_FRAME_LOG_ACK, TY_FRAME_ROWS_ACK, TY_FRAME_RELEASE
+        TY_FRAME_HELLO,      TY_FRAME_RECORD,  TY_FRAME_LOG,      TY_FRAME_ROWS,    TY_FRAME_PING,
+        TY_FRAME_RECORD_ACK, TY_FRAME_LOG_ACK, TY_FRAME_ROWS_ACK, TY_FRAME_RELEASE, TY_FRAME_WANT,
+        TY_FRAME_BLOB,       TY_FRAME_FENCE,   TY_FRAME_GO,       TY_FRAME_END,     TY_FRAME_FENCED
     };
     CLEANUP_STR struct ty_str all = { 0 };
 

@@ -22,8 +22,7 @@ struct ends {
 
 static void open_pair(int fd[2])
 {
-    assert_int_equal(
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd), 0);
 }
 
 static void open_ends(struct ends *e, const unsigned char caller_key[TY_LINK_KEY])

@@ -309,14 +309,10 @@ static void descriptors_run_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses),
-        cmocka_unit_test(meets),
-        cmocka_unit_test(refused),
-        cmocka_unit_test(wrong_key),
-        cmocka_unit_test(finds_the_address),
-        cmocka_unit_test(crowds),
-        cmocka_unit_test(many_at_once),
-        cmocka_unit_test(descriptors_run_out),
+        cmocka_unit_test(addresses),         cmocka_unit_test(meets),
+        cmocka_unit_test(refused),           cmocka_unit_test(wrong_key),
+        cmocka_unit_test(finds_the_address), cmocka_unit_test(crowds),
+        cmocka_unit_test(many_at_once),      cmocka_unit_test(descriptors_run_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,6 +28,22 @@ static const struct ty_frame frames[] = {
     { .type = TY_FRAME_PONG },
     { .type = TY_FRAME_REFUSED, .body = "{}", .body_len = 2 },
     { .type = TY_FRAME_RELEASE },
+    { .type = TY_FRAME_WANT, .seq = 1 << 18, .name = "abcdef", .name_len = 6 },
+    { .type = TY_FRAME_BLOB,
+      .seq = 1,
+      .name = "ab",
+      .name_len = 2,
+      .body = "bytes",
+      .body_len = 5 },
+    { .type = TY_FRAME_FENCE,
+      .count = 3,
+      .name = "0+1",
+      .name_len = 3,
+      .body = "x",
+      .body_len = 1 },
+    { .type = TY_FRAME_GO, .body = "{}", .body_len = 2 },
+    { .type = TY_FRAME_END, .count = 1000 },
+    { .type = TY_FRAME_FENCED, .name = "0+1", .name_len = 3, .body = "xy", .body_len = 2 },
 };
 enum { FRAMES = sizeof frames / sizeof *frames };
 

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/link_ends.h"
 #include "base/str.h"
 #include "runner/stream.h"
 #include <errno.h>
@@ -239,6 +240,127 @@ static void test_long_path(void **state)
     ty_stream_free(s);
 }
 
+/* ---- over a link ---- */
+
+struct two {
+    struct ty_gate *gate;
+    struct ty_stream *near, *far; /* who has called, and whom */
+    int64_t now;
+};
+
+static void open_two(struct two *t)
+{
+    static const unsigned char key[TY_LINK_KEY] = { 5 };
+    static char *const here[] = { (char *)"127.0.0.1", NULL };
+    struct ty_call *call = NULL;
+    struct ty_error err = { 0 };
+
+    *t = (struct two){ .now = 1 };
+    assert_int_equal(ty_gate_open(key, &t->gate, &err), 0);
+    assert_int_equal(ty_call_new(here, ty_gate_port(t->gate), key, &call), 0);
+    t->near = ty_stream_new_call(call, "{\"node\": 1}");
+    assert_non_null(t->near);
+}
+
+static void close_two(struct two *t)
+{
+    ty_stream_free(t->near);
+    ty_stream_free(t->far);
+    ty_gate_free(t->gate);
+}
+
+/* A turn of both; the clock is the test's. */
+static void turn_two(struct two *t)
+{
+    struct ty_link *l;
+
+    ty_stream_turn(t->near, t->now);
+    l = t->gate ? ty_gate_next(t->gate, t->now) : NULL;
+    if (l) {
+        ty_stream_free(t->far);
+        t->far = ty_stream_new_called(l);
+    }
+    if (t->far)
+        ty_stream_turn(t->far, t->now);
+    poll(NULL, 0, 1);
+    t->now += 1000;
+}
+
+/* Until the next frame comes to that side. */
+static void await_frame(struct two *t, struct ty_stream **to, struct ty_frame *ret)
+{
+    for (int i = 0; i < 20000; i++) {
+        if (*to && ty_stream_next(*to, ret) == 0)
+            return;
+        turn_two(t);
+    }
+    fail_msg("no frame came");
+}
+
+static void test_over_a_link(void **state)
+{
+    static char bytes[TY_WIRE_BLOB_CHUNK];
+    struct ty_frame big = {
+        .type = TY_FRAME_BLOB, .name = "x", .name_len = 1, .body = bytes, .body_len = sizeof bytes
+    };
+    struct ty_frame in;
+    struct two t;
+    short events;
+
+    (void)state;
+    memset(bytes, 'b', sizeof bytes);
+    open_two(&t);
+    await_frame(&t, &t.far, &in);
+    assert_int_equal(in.type, TY_FRAME_HELLO);
+    assert_memory_equal(in.body, "{\"node\": 1}", in.body_len);
+    assert_non_null(ty_stream_link(t.near));
+    assert_true(ty_stream_fd(t.near, &events) >= 0);
+    assert_int_equal(ty_stream_due(t.far), INT64_MAX);
+    for (int i = 0; i < 3; i++) {
+        big.seq = (uint64_t)i;
+        ty_stream_send(t.near, &big);
+        ty_stream_send(t.far, &big);
+    }
+    for (int i = 0; i < 3; i++) {
+        await_frame(&t, &t.far, &in);
+        assert_int_equal(in.seq, i);
+        assert_int_equal(in.body_len, sizeof bytes);
+        await_frame(&t, &t.near, &in);
+        assert_int_equal(in.seq, i);
+        assert_memory_equal(in.body, bytes, sizeof bytes);
+    }
+    /* Silence: the one that called says that it is there. */
+    t.now += 3 * 1000 * 1000;
+    await_frame(&t, &t.far, &in);
+    assert_int_equal(in.type, TY_FRAME_PING);
+    close_two(&t);
+}
+
+static void test_a_link_comes_back(void **state)
+{
+    struct ty_frame in;
+    struct two t;
+
+    (void)state;
+    open_two(&t);
+    await_frame(&t, &t.far, &in);
+    ty_stream_break(t.far, t.now);
+    ty_stream_turn(t.far, t.now);
+    assert_false(ty_stream_connected(t.far));
+    await_frame(&t, &t.far, &in); /* of a new one */
+    assert_int_equal(in.type, TY_FRAME_HELLO);
+    assert_int_equal(ty_stream_serial(t.near), 2);
+    assert_false(ty_stream_refused(t.near));
+    /* Now nobody listens any more. */
+    t.gate = ty_gate_free(t.gate);
+    t.far = ty_stream_free(t.far);
+    for (int i = 0; i < 20000 && !ty_stream_refused(t.near); i++)
+        turn_two(&t);
+    assert_true(ty_stream_refused(t.near));
+    assert_false(ty_stream_connected(t.near));
+    close_two(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -248,6 +370,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nonsense_breaks_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_back_pressure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_long_path, set_up, tear_down),
+        cmocka_unit_test(test_over_a_link),
+        cmocka_unit_test(test_a_link_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
