@@ -138,7 +138,7 @@ host_on() {
     [ -n "$lab_init" ] || { cat "$lab_d/out"; return 1; }
     echo "$lab_init" > "$lab_d/init"
 
-    ip link add name "v-$1" type veth peer name eth0 netns "$lab_p" && ip link set "v-$1" master lab0 up || { cat "$lab_d/out"; return 1; }
+    ip link add name "v-$1" type veth peer name eth0 address "02:00:00:00:00:$(sed "s/.*\.//" "$lab_d/address" | xargs printf %02x)" netns "$lab_p" && ip link set "v-$1" master lab0 up || { cat "$lab_d/out"; return 1; }
     for lab_i in $(seq 1000); do [ -e "$lab_d/up" ] && return 0; sleep 0.01; done
     cat "$lab_d/out"
     return 1
