@@ -14,6 +14,7 @@
 #include "coll/net_wire.h"
 #include "coll/rendezvous.h"
 #include "coll/req.h"
+#include "core/launch_plan.h"
 #include "core/routes.h"
 #include "core/row.h"
 #include "core/run_event.h"
@@ -24,6 +25,7 @@
 #include "runner/jobfile.h"
 #include "runner/records.h"
 #include "runner/spool.h"
+#include "target/slurm_ask.h"
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -721,6 +723,49 @@ static bool parse_rendezvous(const char *bytes, size_t n)
     return true;
 }
 
+/* ---- what the commands of Slurm print ---- */
+
+static void seed_slurm(struct corpus *c)
+{
+    corpus_text(c, "12|PENDING|Resources|4||N/A|trainyard:abc|d");
+    corpus_text(c, "13|RUNNING|None|2|n[1-2]|2026-11-26T16:26:17|(null)");
+    corpus_text(c, "main|up|4|4+|4000+|gpu:2|infinite|idle");
+    corpus_text(c, "n[08-11,13],m01");
+    corpus_text(c, "123;cluster\n");
+    corpus_text(c, "JobId=1 JobState=TIMEOUT ExitCode=0:15");
+}
+
+static bool parse_slurm(const char *bytes, size_t n)
+{
+    CLEANUP_FREE char *a = strndup(bytes, n), *b = strndup(bytes, n);
+    struct ty_slurm_job job;
+    struct ty_slurm_partition part;
+    char **names = NULL, buf[32];
+    uint32_t number = 0;
+    bool good = ty_slurm_job_number(bytes, &number) == 0;
+
+    assert(a && b && (!good || number > 0));
+    if (ty_slurm_queue_line(a, &job) == 0) {
+        assert(job.number > 0 && job.nodes >= 0 && job.word && job.reason && job.comment);
+        good = true;
+    }
+    if (ty_slurm_partition_line(b, &part) == 0) {
+        assert(*part.name && part.nodes >= 0 && part.cpus >= 0 && part.memory_mb >= 0);
+        good = true;
+    }
+    if (ty_slurm_value(bytes, "JobState", buf, sizeof buf)) {
+        assert(strlen(buf) < sizeof buf && !strchr(buf, ' '));
+        good = true;
+    }
+    assert(strlen(ty_slurm_sentence(bytes, buf, sizeof buf)) < sizeof buf);
+    if (ty_slurm_node_names(bytes, &names) == 0) {
+        assert(names[0] && *names[0]);
+        ty_strv_free(names);
+        good = true;
+    }
+    return good;
+}
+
 const struct parser parsers[] = {
     { "frame", seed_frame, parse_frame },
     { "row", seed_row, parse_row },
@@ -743,6 +788,7 @@ const struct parser parsers[] = {
     { "addresses", seed_addresses, parse_addresses },
     { "request", seed_request, parse_request },
     { "rendezvous", seed_rendezvous, parse_rendezvous },
+    { "slurm", seed_slurm, parse_slurm },
     { 0 },
 };
 
