@@ -249,6 +249,10 @@ class Client:
         """Remove a compute target; errors.Conflict while runs use it."""
         self._call("target_delete", name)
 
+    def nodes(self) -> List[Record]:
+        """NODES: this box and the machines of all targets, what they have, and what runs hold of it."""
+        return self._json("node_list")["nodes"]
+
     # Datastores
 
     def datastores(self) -> List[Record]:

@@ -49,6 +49,8 @@ static const struct ty_conf_option options[] = {
     { "sched.node_lost_seconds", "60",      "seconds", "silence of a runner after which it is killed and replaced" },
     { "blob.gc_grace_seconds",   "3600",    "seconds", "age at which a file that nothing needs is removed" },
     { "target.require_gpu",      "false",   "bool",    "refuse use_gpu on a machine without a GPU" },
+    { "target.slurm_partition",  "none",    "text",    "Slurm's partition for new targets that name no kind; none: they are this machine" },
+    { "target.template",         "none",    "text",    "JSON file, a target specification: what new targets that name no kind get from it" },
     { "http.pages",              "true",    "bool",    "serve pages to browsers on this machine, once somebody asks for a link" },
     { "http.port",               "0",       "count",   "port on 127.0.0.1 for the pages; 0 takes a free one, and keeps it" },
     { "system.shared",           "false",   "bool",    "under a daemon for all users: everybody may read every run" },

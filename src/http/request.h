@@ -175,6 +175,11 @@ TY_ROUTES(X)
 /* runs.c */
 int run_missing(struct request *req, int r, const char *run); /* the error of a read: returns r */
 
+/* target_default.c */
+/* Put into a target's specification that names no kind what the configuration says of such ones (target.template,
+ * target.slurm_partition); what it says itself stays.  -EIO for a template that cannot be used, -ENOMEM. */
+int target_fill(const struct ty_conf *conf, json_t *spec, struct ty_error *err);
+
 /* follow.c */
 const char *log_name(const char *asked); /* the log that a name stands for */
 void streams_beat(struct ty_http *h);

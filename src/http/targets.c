@@ -82,6 +82,8 @@ int ty_http_target_put(struct request *req, struct reply *reply)
     int r = request_json(req, "target spec", &spec);
 
     (void)reply;
+    if (r == 0)
+        r = target_fill(req->http->o.conf, spec, &req->err);
     if (r < 0)
         return r;
     req->bytes = ty_store_target(req->http->o.store, req->args[0], &before) ==

@@ -1,4 +1,6 @@
 """Compute targets, the way notebooks make them."""
+import os
+
 import pytest
 from conftest import wait_until
 
@@ -62,9 +64,13 @@ def test_what_means_something_only_in_the_cloud_warns_once():
         AmlCompute.provisioning_configuration(vm_size="STANDARD_NC6", admin_username="me")
 
 
-def test_other_machines_are_refused_by_name(workspace):
-    with pytest.raises(UserErrorException, match="'dsvm'"):
+def test_what_cannot_be_attached_or_made_is_told_of(workspace):
+    with pytest.raises(UserErrorException, match="'dsvm': attach_configuration is of type NoneType; .*RemoteCompute"):
         ComputeTarget.attach(workspace, "dsvm", attach_configuration=None)
+    with pytest.raises(UserErrorException, match="provisioning_configuration is of type RemoteComputeAttachConfiguration"):
+        ComputeTarget.create(workspace, "dsvm", RemoteCompute.attach_configuration("me", "box2"))
+    with pytest.raises(UserErrorException, match="'old' is a cluster of the Azure cloud"):
+        BatchAiCompute.attach(workspace, "old", "/subscriptions/x")
 
 
 def test_sizes(workspace):
@@ -120,7 +126,7 @@ def test_batch_ai_is_the_older_name(workspace):
     assert isinstance(BatchAiCompute(workspace, "batchai"), AmlCompute)
 
 
-@pytest.mark.parametrize("kind", [RemoteCompute, DsvmCompute, AksCompute, HDInsightCompute, ComputeInstance])
+@pytest.mark.parametrize("kind", [DsvmCompute, AksCompute, HDInsightCompute, ComputeInstance])
 def test_notebooks_with_other_targets(workspace, kind):
     """try to find it; except ComputeTargetException: make it."""
     with pytest.raises(ComputeTargetException, match="no %s 'mine'" % kind.__name__):
@@ -131,7 +137,72 @@ def test_notebooks_with_other_targets(workspace, kind):
                  lambda: kind.supported_vmsizes(workspace=workspace),
                  lambda: kind.attach_configuration(username="u", address="a", ssh_port=22, password="secret"),
                  lambda: kind.attach(workspace=workspace, name="mine", username="u", address="a")):
-        with pytest.raises(UserErrorException, match="%s.*later release of Trainyard; use 'local'" % kind.__name__) as caught:
+        with pytest.raises(UserErrorException, match="%s.*Trainyard has no .*; use 'local'" % kind.__name__) as caught:
             call()
         assert "secret" not in str(caught.value)
     assert AksCompute.ClusterPurpose.DEV_TEST == "DevTest"
+
+
+# Machines of one's own. Nothing connects to them here.
+
+def spec_of(*words, **parameters):
+    return RemoteCompute.attach_configuration(*words, **parameters)._spec()
+
+
+def test_attach_configurations(project, monkeypatch):
+    key = str(project("home/.ssh/id", "a key"))
+    monkeypatch.setenv("HOME", os.path.dirname(os.path.dirname(key)))
+    assert spec_of(username="me", address="10.0.0.2", ssh_port=2222, private_key_file="~/.ssh/id") == {
+        "kind": "hosts", "hosts": [{"host": "10.0.0.2", "user": "me", "identity_file": key, "port": 2222}]}
+    assert spec_of(address="box2") == {"kind": "hosts", "hosts": [{"host": "box2"}]}  # ssh's configuration knows the rest
+    assert spec_of("me", ["a", {"host": "b", "user": "you", "cpus": 4}], max_nodes=1, ssh_options=["ProxyJump=gate"]) == {
+        "kind": "hosts", "hosts": [{"host": "a", "user": "me"}, {"host": "b", "user": "you", "cpus": 4}], "max_nodes": 1,
+        "ssh_options": ["ProxyJump=gate"]}
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"address": "a", "password": "secret"}, "password: Trainyard logs in with ssh keys.*`ssh-copy-id me@a`"),
+    ({"address": "a", "private_key_passphrase": "secret"}, "private_key_passphrase: .*`ssh-add KEY`"),
+    ({}, "address is None"), ({"address": []}, "address is"), ({"address": 3}, "address is 3"), ({"address": [3]}, "address holds 3"),
+    ({"address": {"port": 3}}, "address holds"), ({"address": {"host": "a", "speed": 3}}, "'a' has the key 'speed'"),
+    ({"address": "a", "ssh_port": 0}, "ssh_port is 0"), ({"address": "a", "ssh_port": "many"}, "ssh_port is 'many'"),
+    ({"address": "a", "private_key_file": "no/such"}, "private_key_file 'no/such' is no file")])
+def test_attach_configurations_that_are_refused(parameters, words):
+    with pytest.raises(UserErrorException, match=words) as caught:
+        RemoteCompute.attach_configuration("me", **parameters)
+    assert "secret" not in str(caught.value)
+
+
+def test_notebooks_with_a_machine(workspace):
+    with pytest.raises(ComputeTargetException, match="no compute target 'mine'"):
+        RemoteCompute(workspace=workspace, name="mine")
+    with pytest.raises(ComputeTargetException, match="no RemoteCompute 'local': .* is of kind 'local'"):
+        RemoteCompute(workspace, "local")
+
+
+def test_slurm_by_name():
+    config = AmlCompute.provisioning_configuration(max_nodes=2, slurm={"partition": "gpu", "gres": "gpu:4"})
+    assert {k: config._spec()[k] for k in ("kind", "partition", "gres", "max_nodes")} == {
+        "kind": "slurm", "partition": "gpu", "gres": "gpu:4", "max_nodes": 2}
+    assert "kind" not in AmlCompute.provisioning_configuration()._spec()  # the service's configuration decides
+    with pytest.raises(UserErrorException, match="slurm is of type str"):
+        AmlCompute.provisioning_configuration(slurm="gpu")
+
+
+def record(kind="slurm", **nodes):
+    return {"name": "c", "created": "2026-01-01T00:00:00Z", "cpus": 0, "gpus": 0,
+            "spec": {"kind": kind, "min_nodes": 1, "max_nodes": 8, "hosts": [{"host": "a"}]}, "nodes": {"max": 8, **nodes}}
+
+
+def test_status_of_a_cluster_that_grows(workspace):
+    made = ComputeTarget(workspace, "c", _record=record(preparing=2, running=1, idle=1, leaving=1, unusable=1, preempted=1,
+                                                        allocation_state="Resizing"))
+    status = made.status.serialize()
+    assert status["nodeStateCounts"] == {"preparingNodeCount": 2, "runningNodeCount": 1, "idleNodeCount": 1, "unusableNodeCount": 1,
+                                         "leavingNodeCount": 1, "preemptedNodeCount": 1}
+    assert (status["allocationState"], status["currentNodeCount"], status["targetNodeCount"]) == ("Resizing", 3, 4)
+    assert made._nodes_missing(None) is False and made.type == "AmlCompute"
+    empty = ComputeTarget(workspace, "c", _record=record(preparing=1, running=0, idle=0))
+    assert empty._nodes_missing(None) is True and empty._nodes_missing(0) is False
+    machine = ComputeTarget(workspace, "c", _record=record("hosts", running=0, idle=1))
+    assert (type(machine), machine.type, machine.address, machine.ssh_port) == (RemoteCompute, "VirtualMachine", "a", 22)

@@ -1,8 +1,9 @@
 """Compute targets: where runs run.
 
-``local`` is this box and always exists. A cluster that is created here is a logical one: at most ``max_nodes`` of its runs go
-on at once, on this box.
+``local`` is this box and always exists. A cluster that is created has ``max_nodes`` nodes: logical ones of this box, or, where the
+service's configuration names a Slurm partition, nodes of that. Other machines are attached, see RemoteCompute.
 """
+import time
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional
 
 from azureml.core._service import client, sdk_errors
@@ -15,33 +16,37 @@ if TYPE_CHECKING:
 
 __all__ = ["ComputeTarget", "ComputeTargetException"]
 
+POLL_SECONDS = 0.5
+STATES = ("preparing", "running", "idle", "unusable", "leaving", "preempted")
+
 
 class ComputeTarget:
     """A compute target that exists. ``ComputeTarget(workspace, name)`` raises ComputeTargetException for an unknown name."""
 
     _compute_type = "AmlCompute"
+    _record: Dict[str, Any]
 
-    def __new__(cls, workspace: Any = None, name: Any = None, **_: Any) -> "ComputeTarget":
-        from azureml.core.compute import AmlCompute
+    def __new__(cls, workspace: Any = None, name: Any = None, _record: Optional[Dict[str, Any]] = None, **_: Any) -> "ComputeTarget":
+        """ComputeTarget itself becomes the class of the target's kind."""
+        if cls is not ComputeTarget or not isinstance(name, str):
+            return super().__new__(cls)
+        from azureml.core.compute import AmlCompute, RemoteCompute
 
-        return super().__new__(AmlCompute if cls is ComputeTarget else cls)
+        record = _record or _ask(name)
+        made = super().__new__(RemoteCompute if record["spec"]["kind"] == "hosts" else AmlCompute)
+        made._record = record
+        return made
 
     def __init__(self, workspace: "Workspace", name: str, _record: Optional[Dict[str, Any]] = None) -> None:
         if not isinstance(name, str):
             raise UserErrorException("ComputeTarget: name is of type %s; a text is needed" % type(name).__name__)
         self.workspace = workspace
         self.name = name
-        self._record = _record or self._ask()
+        if not hasattr(self, "_record"):
+            self._record = _record or self._ask()
 
     def _ask(self) -> Dict[str, Any]:
-        try:
-            with sdk_errors(ComputeTargetException):
-                return client().target(self.name)
-        except ComputeTargetException as error:
-            if isinstance(error.inner_exception, errors.NotFound):
-                raise ComputeTargetException("ComputeTargetNotFound: there is no compute target '%s'; ComputeTarget.create makes "
-                                             "one, and 'local' is this box" % self.name, error.inner_exception) from None
-            raise
+        return _ask(self.name)
 
     @staticmethod
     def create(workspace: "Workspace", name: str, provisioning_configuration: Any) -> "ComputeTarget":
@@ -49,21 +54,25 @@ class ComputeTarget:
         from azureml.core.compute import AmlComputeProvisioningConfiguration
 
         if not isinstance(provisioning_configuration, AmlComputeProvisioningConfiguration):
-            raise UserErrorException("ComputeTarget.create: provisioning_configuration is of type %s; this release makes "
-                                     "AmlCompute targets: give AmlCompute.provisioning_configuration(...)"
-                                     % type(provisioning_configuration).__name__)
-        if name in {t.name for t in ComputeTarget.list(workspace)}:
-            raise ComputeTargetException("there is a compute target '%s' already; ComputeTarget(workspace, '%s') gives it, and its "
-                                         "update() changes it" % (name, name))
-        with sdk_errors(ComputeTargetException, "ComputeTarget.create: "):
-            record = client().put_target(str(name), provisioning_configuration._spec())
-        return ComputeTarget(workspace, str(name), _record=record)
+            raise UserErrorException("ComputeTarget.create: provisioning_configuration is of type %s; give "
+                                     "AmlCompute.provisioning_configuration(...), or attach a machine: ComputeTarget.attach with "
+                                     "RemoteCompute.attach_configuration(...)" % type(provisioning_configuration).__name__)
+        return _make(workspace, name, provisioning_configuration._spec(), "ComputeTarget.create")
 
     @staticmethod
-    def attach(workspace: "Workspace", name: str, attach_configuration: Any = None, **kwargs: Any) -> "ComputeTarget":
-        """Other machines come with a later release: UserErrorException."""
-        raise UserErrorException("ComputeTarget.attach: '%s' is another machine; those come with a later release of Trainyard. Use "
-                                 "'local' (this box) or ComputeTarget.create meanwhile" % name)
+    def attach(workspace: "Workspace", name: str, attach_configuration: Any = None, attach_config: Any = None,
+               **_: Any) -> "ComputeTarget":
+        """Make a compute target of other machines, which RemoteCompute.attach_configuration describes. Each is asked what it has.
+
+        ComputeTargetException when the name is taken, or a machine cannot be reached: it names the machine, and says why.
+        """
+        from azureml.core.compute import RemoteComputeAttachConfiguration
+
+        given = attach_configuration if attach_configuration is not None else attach_config
+        if not isinstance(given, RemoteComputeAttachConfiguration):
+            raise UserErrorException("ComputeTarget.attach: '%s': attach_configuration is of type %s; machines are attached with "
+                                     "RemoteCompute.attach_configuration(username, address, ...)" % (name, type(given).__name__))
+        return _make(workspace, name, given._spec(), "ComputeTarget.attach")
 
     @staticmethod
     def list(workspace: "Workspace") -> "List[ComputeTarget]":
@@ -73,7 +82,7 @@ class ComputeTarget:
 
     @property
     def type(self) -> str:
-        """'AmlCompute', or 'local' for this box itself."""
+        """'AmlCompute', 'VirtualMachine' for attached machines, or 'local' for this box itself."""
         return "local" if self.name == "local" else self._compute_type
 
     @property
@@ -127,19 +136,44 @@ class ComputeTarget:
 
     def wait_for_completion(self, show_output: bool = False, min_node_count: Optional[int] = None,
                             timeout_in_minutes: float = 25, is_delete_operation: bool = False) -> None:
-        """Returns at once: a target is ready as soon as it exists, and gone as soon as it is deleted.
+        """Wait until its min_nodes (or min_node_count of them, when that is less) are there. Those of this box are at once.
 
-        show_output: print what notebooks show. is_delete_operation: ComputeTargetException when it is there.
+        show_output: print what notebooks show. Nothing is raised when they do not come in time; get_status() tells. A target that
+        is to be deleted is gone at once: is_delete_operation raises ComputeTargetException when it is there.
         """
         if is_delete_operation:
             if any(t.name == self.name for t in ComputeTarget.list(self.workspace)):
                 raise ComputeTargetException("the compute target '%s' is there; its delete() removes it" % self.name)
             return
+        until = time.monotonic() + 60 * timeout_in_minutes
         self.refresh_state()
         if show_output:
-            print("Succeeded")
-            print("AmlCompute wait for completion finished\n")
-            print("Minimum number of nodes requested have been provisioned")
+            print("Succeeded", end="", flush=True)
+        while self._nodes_missing(min_node_count) and time.monotonic() < until:
+            if show_output:
+                print(".", end="", flush=True)
+            time.sleep(POLL_SECONDS)
+            self.refresh_state()
+        if show_output:
+            print("\nAmlCompute wait for completion finished\n")
+            print("Wait timeout has been reached" if self._nodes_missing(min_node_count)
+                  else "Minimum number of nodes requested have been provisioned")
+
+    def _nodes_missing(self, wanted: Optional[int]) -> bool:
+        least = self._record["spec"].get("min_nodes") or 0
+        return self.status.current_node_count < (least if wanted is None else min(least, wanted))
+
+    def list_nodes(self) -> "List[Dict[str, Any]]":
+        """Its nodes that a run uses, or that are more than places on this box: nodeId, nodeState ('running', 'idle', 'preparing',
+        'leaving', 'unusable' or 'preempted'), ipAddress and privateIpAddress (None where it is not known), port, runId."""
+        self.refresh_state()
+        if self._record["spec"]["kind"] != "hosts":
+            return _counted(self.name, self._record["nodes"], self._record["spec"]["kind"] == "local")
+        with sdk_errors(ComputeTargetException):
+            nodes = [node for node in client().nodes() if self.name in node["targets"]]
+        address = {host["host"]: host.get("port") for host in self._record["spec"]["hosts"]}
+        return [_node(node["name"], _state(node), None, address.get(node["name"]) or 22, (node.get("runs") or [None])[0])
+                for node in nodes]
 
     def get_active_runs(self, type: Optional[str] = None, tags: Any = None, properties: Any = None,  # noqa: A002
                         status: Any = None) -> "Iterator[Run]":
@@ -175,23 +209,62 @@ class ComputeTarget:
             type(self).__name__, self.workspace, self.name, self.type, self.provisioning_state)
 
 
+def _ask(name: str) -> Dict[str, Any]:
+    """The record of a target. ComputeTargetException."""
+    try:
+        with sdk_errors(ComputeTargetException):
+            return client().target(name)
+    except ComputeTargetException as error:
+        if isinstance(error.inner_exception, errors.NotFound):
+            raise ComputeTargetException("ComputeTargetNotFound: there is no compute target '%s'; ComputeTarget.create makes "
+                                         "one, and 'local' is this box" % name, error.inner_exception) from None
+        raise
+
+
+def _make(workspace: "Workspace", name: str, spec: Dict[str, Any], method: str) -> ComputeTarget:
+    """Make a target that is not there yet."""
+    if name in {t.name for t in ComputeTarget.list(workspace)}:
+        raise ComputeTargetException("there is a compute target '%s' already; ComputeTarget(workspace, '%s') gives it, and its "
+                                     "update() changes it" % (name, name))
+    with sdk_errors(ComputeTargetException, method + ": "):
+        record = client().put_target(str(name), spec)
+    return ComputeTarget(workspace, str(name), _record=record)
+
+
+def _state(node: Dict[str, Any]) -> str:
+    """The word for the state of a NODE (docs/spec/http-api.md)."""
+    if node.get("state") != "up":
+        return "leaving" if node.get("state") == "drained" and node.get("runs") else "unusable"
+    return "running" if node.get("runs") else "idle"
+
+
+def _node(name: str, state: str, address: Optional[str], port: Optional[int], run: Optional[str]) -> Dict[str, Any]:
+    return {"nodeId": name, "nodeState": state, "ipAddress": address, "privateIpAddress": address, "port": port, "runId": run}
+
+
+def _counted(name: str, nodes: Dict[str, Any], local: bool) -> List[Dict[str, Any]]:
+    """The nodes of a target that are known by their number alone. Of this box, those that are in use."""
+    states = [state for state in STATES for _ in range(int(nodes.get(state) or 0)) if not local or state == "running"]
+    return [_node("%s-%d" % (name, i), state, "127.0.0.1" if local else None, None, None) for i, state in enumerate(states)]
+
+
 class AmlComputeStatus:
     """How a target is: attributes in snake_case, ``serialize()`` in the cloud's words."""
 
     def __init__(self, record: Dict[str, Any]) -> None:
         spec, nodes = record["spec"], record["nodes"]
-        self.current_node_count: int = nodes["running"] + nodes["idle"]
-        self.target_node_count: int = self.current_node_count
+        counts = {state: int(nodes.get(state) or 0) for state in STATES}
+        self.current_node_count: int = counts["running"] + counts["idle"] + counts["leaving"]
+        self.target_node_count: int = counts["running"] + counts["idle"] + counts["preparing"]
         self.vm_size: str = spec.get("vm_size") or ""
         self.vm_priority: str = {"lowpriority": "LowPriority"}.get(spec.get("vm_priority") or "", "Dedicated")
-        self.allocation_state = "Steady"  # from the start on: nodes of this box need not be allocated
+        self.allocation_state: str = nodes.get("allocation_state") or "Steady"
         self.provisioning_state = "Succeeded"
         self.creation_time: Optional[str] = record.get("created")
         self.allocation_state_transition_time = self.provisioning_state_transition_time = self.creation_time
         self.modified_time: Optional[str] = None  # the service does not keep it
         self.errors: Optional[List[Any]] = None
-        self.node_state_counts = {"preparingNodeCount": 0, "runningNodeCount": nodes["running"], "idleNodeCount": nodes["idle"],
-                                  "unusableNodeCount": 0, "leavingNodeCount": 0, "preemptedNodeCount": 0}
+        self.node_state_counts = {state + "NodeCount": counts[state] for state in STATES}
         idle = spec.get("idle_seconds_before_scaledown")
         self.scale_settings = {"minNodeCount": spec.get("min_nodes") or 0, "maxNodeCount": nodes["max"],
                                "nodeIdleTimeBeforeScaleDown": "PT%dS" % (1800 if idle is None else idle)}

@@ -1,4 +1,6 @@
 /* test_targets.c - compute targets */
+#include "base/conf.h"
+#include "base/fs.h"
 #include "kit.h"
 #include <errno.h>
 #include <string.h>
@@ -32,11 +34,54 @@ static void test_refused(void **state)
     k->sched.refuse = 0;
 }
 
+static void configure(struct kit *k, const char *key, const char *value)
+{
+    assert_int_equal(ty_conf_set(k->conf, key, value, "test", NULL), 0);
+}
+
+/* What the spec of `target` says of `key`, as JSON. */
+static void expect_says(struct kit *k, const char *target, const char *key, const char *value)
+{
+    CLEANUP_FREE char *path = ty_strf("/api/v1/targets/%s", target);
+    CLEANUP_JSON json_t *shown = expect_json(k, "GET", path, NULL, 200, "target");
+    const json_t *said = json_object_get(json_object_get(shown, "spec"), key);
+    CLEANUP_FREE char *text = said ? json_dumps(said, JSON_ENCODE_ANY) : strdup("none");
+
+    assert_string_equal(text, value);
+}
+
+static void test_configured(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *path = ty_path_join(k->dir, "template.json");
+    const char *text = "{\"kind\":\"slurm\",\"partition\":\"big\",\"qos\":\"q\",\"max_nodes\":9}";
+
+    expect(k, "PUT", "/api/v1/targets/plain", "{\"max_nodes\":2}", 201, "");
+    expect_says(k, "plain", "kind", "\"local\"");
+    configure(k, "target.slurm_partition", "gpu");
+    expect(k, "PUT", "/api/v1/targets/cluster", "{\"kind\":null}", 201, "");
+    expect_says(k, "cluster", "kind", "\"slurm\"");
+    expect_says(k, "cluster", "partition", "\"gpu\"");
+    expect(k, "PUT", "/api/v1/targets/box", "{\"kind\":\"local\"}", 201, "");
+    expect_says(k, "box", "partition", "none");
+
+    configure(k, "target.template", path);
+    expect(k, "PUT", "/api/v1/targets/more", "{}", 500, "which target.template names: No such");
+    assert_int_equal(ty_write_file(path, "[]", 2, 0600), 0);
+    expect(k, "PUT", "/api/v1/targets/more", "{}", 500, "names: it holds no JSON object");
+    assert_int_equal(ty_write_file(path, text, strlen(text), 0600), 0);
+    expect(k, "PUT", "/api/v1/targets/more", "{\"max_nodes\":2,\"qos\":null}", 201, "");
+    expect_says(k, "more", "partition", "\"big\"");
+    expect_says(k, "more", "qos", "\"q\"");
+    expect_says(k, "more", "max_nodes", "2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_configured, kit_open, kit_close),
     };
 
     return cmocka_run_group_tests_name("targets", tests, NULL, NULL);

@@ -2,8 +2,8 @@
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from azureml.core._service import client, cloud_only, sdk_errors
-from azureml.core.compute._others import (AksCompute, ComputeInstance, DsvmCompute, HDInsightCompute, KubernetesCompute,
-                                          RemoteCompute)
+from azureml.core.compute._others import AksCompute, ComputeInstance, DsvmCompute, HDInsightCompute, KubernetesCompute
+from azureml.core.compute._remote import RemoteCompute, RemoteComputeAttachConfiguration
 from azureml.core.compute_target import AmlComputeStatus, ComputeTarget
 from azureml.exceptions import ComputeTargetException, UserErrorException
 
@@ -12,14 +12,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AksCompute", "AmlCompute", "AmlComputeProvisioningConfiguration", "AmlComputeStatus", "BatchAiCompute", "ComputeInstance",
-    "ComputeTarget", "DsvmCompute", "HDInsightCompute", "KubernetesCompute", "RemoteCompute",
+    "ComputeTarget", "DsvmCompute", "HDInsightCompute", "KubernetesCompute", "RemoteCompute", "RemoteComputeAttachConfiguration",
 ]
 
 DEFAULT_MAX_NODES = 4
 
 
 class AmlCompute(ComputeTarget):
-    """A cluster: here a logical one, whose at most ``max_nodes`` runs share this box."""
+    """A cluster whose runs hold at most ``max_nodes`` nodes: logical ones of this box, or nodes of Slurm where the configuration or
+    ``slurm`` says so."""
 
     @staticmethod
     def provisioning_configuration(vm_size: str = "", vm_priority: str = "dedicated", min_nodes: int = 0,
@@ -29,12 +30,14 @@ class AmlCompute(ComputeTarget):
                                    tags: Optional[Dict[str, str]] = None, description: Optional[str] = None,
                                    remote_login_port_public_access: str = "NotSpecified", identity_type: Any = None,
                                    identity_id: Any = None, compute_location: Any = None, enable_node_public_ip: bool = True,
-                                   require_gpu: bool = False) -> "AmlComputeProvisioningConfiguration":
+                                   require_gpu: bool = False, slurm: Optional[Dict[str, Any]] = None
+                                   ) -> "AmlComputeProvisioningConfiguration":
         """What ``ComputeTarget.create`` needs. UserErrorException for a value of the wrong kind.
 
-        vm_size: a label such as 'STANDARD_NC6'. max_nodes: runs that may go on at once (default 4). require_gpu
-        (Trainyard's own): refuse use_gpu=True where no GPU is, instead of running on the CPU. Accounts, networks and
-        identities mean something only in the cloud.
+        vm_size: a label such as 'STANDARD_NC6'. max_nodes: nodes that its runs may hold at once (default 4). Trainyard's own:
+        require_gpu, refuse use_gpu=True where no GPU is, instead of running on the CPU; slurm, what an allocation asks for, such as
+        {'partition': 'gpu', 'gres': 'gpu:4'} (docs/targets.md), instead of what the service's configuration says. Accounts, networks
+        and identities mean something only in the cloud.
         """
         for name, given in (("admin_username", admin_username), ("admin_user_password", admin_user_password),
                             ("admin_user_ssh_key", admin_user_ssh_key), ("vnet_resourcegroup_name", vnet_resourcegroup_name),
@@ -42,7 +45,7 @@ class AmlCompute(ComputeTarget):
                             ("identity_id", identity_id), ("compute_location", compute_location)):
             cloud_only("provisioning_configuration: " + name, bool(given))
         return AmlComputeProvisioningConfiguration(vm_size, vm_priority, min_nodes, max_nodes, idle_seconds_before_scaledown, tags,
-                                                   description, require_gpu)
+                                                   description, require_gpu, slurm)
 
     @staticmethod
     def supported_vmsizes(workspace: "Workspace", location: Optional[str] = None) -> List[Dict[str, Any]]:
@@ -66,12 +69,6 @@ class AmlCompute(ComputeTarget):
         with sdk_errors(ComputeTargetException, "AmlCompute.update: "):
             self._record = client().put_target(self.name, spec)
 
-    def list_nodes(self) -> List[Dict[str, Any]]:
-        """One entry per node that is in use."""
-        self.refresh_state()
-        return [{"nodeId": "%s-%d" % (self.name, i), "nodeState": "running", "ipAddress": "127.0.0.1"}
-                for i in range(self._record["nodes"]["running"])]
-
 
 class BatchAiCompute(AmlCompute):
     """The older name of AmlCompute, with older words."""
@@ -83,13 +80,19 @@ class BatchAiCompute(AmlCompute):
         """As that of AmlCompute. autoscale_enabled means something only in the cloud."""
         return AmlCompute.provisioning_configuration(vm_size, vm_priority, cluster_min_nodes or 0, cluster_max_nodes, **cloud)
 
+    @staticmethod
+    def attach(workspace: "Workspace", name: str, resource_id: Any = None, **_: Any) -> "ComputeTarget":  # type: ignore[override]
+        """UserErrorException: a cluster of the Azure cloud cannot be had."""
+        raise UserErrorException("BatchAiCompute.attach: '%s' is a cluster of the Azure cloud, which Trainyard cannot use; make one of "
+                                 "your own: ComputeTarget.create(ws, '%s', AmlCompute.provisioning_configuration())" % (name, name))
+
 
 class AmlComputeProvisioningConfiguration:
     """A cluster to be made; see ``AmlCompute.provisioning_configuration``."""
 
     def __init__(self, vm_size: str, vm_priority: str, min_nodes: int, max_nodes: Optional[int],
                  idle_seconds_before_scaledown: Any, tags: Optional[Dict[str, str]], description: Optional[str],
-                 require_gpu: bool) -> None:
+                 require_gpu: bool, slurm: Optional[Dict[str, Any]] = None) -> None:
         if not isinstance(vm_size or "", str):
             raise UserErrorException("provisioning_configuration: vm_size is of type %s; a text such as 'STANDARD_D2_V2' is needed"
                                      % type(vm_size).__name__)
@@ -105,12 +108,17 @@ class AmlComputeProvisioningConfiguration:
         self.tags = tags
         self.description = description
         self.require_gpu = bool(require_gpu)
+        if slurm is not None and not isinstance(slurm, dict):
+            raise UserErrorException("provisioning_configuration: slurm is of type %s; a dictionary such as {'partition': 'gpu'} is needed"
+                                     % type(slurm).__name__)
+        self.slurm = slurm
         if self.max_nodes < max(1, self.min_nodes):
             raise UserErrorException("provisioning_configuration: max_nodes is %d; it is at least 1 and at least min_nodes (%d)"
                                      % (self.max_nodes, self.min_nodes))
 
     def _spec(self) -> Dict[str, Any]:
-        return {"kind": "local", "vm_size": self.vm_size, "vm_priority": self.vm_priority, "min_nodes": self.min_nodes,
+        kind = {} if self.slurm is None else {"kind": "slurm", **self.slurm}  # without one, the service's configuration decides
+        return {**kind, "vm_size": self.vm_size, "vm_priority": self.vm_priority, "min_nodes": self.min_nodes,
                 "max_nodes": self.max_nodes, "idle_seconds_before_scaledown": self.idle_seconds_before_scaledown,
                 "require_gpu": self.require_gpu, "description": self.description,
                 "tags": None if self.tags is None else {str(k): str(v) for k, v in self.tags.items()}}

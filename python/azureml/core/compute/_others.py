@@ -1,28 +1,28 @@
-"""Compute targets that this release does not have: their names import, and what makes one says what to use instead."""
+"""Compute targets of the Azure cloud: their names import, and what makes one says what to use instead."""
 from typing import TYPE_CHECKING, Any, Dict, NoReturn, Optional
 
-from azureml.core._service import later
 from azureml.core.compute_target import ComputeTarget
-from azureml.exceptions import ComputeTargetException
+from azureml.exceptions import ComputeTargetException, UserErrorException
 
 if TYPE_CHECKING:
     from azureml.core.workspace import Workspace
 
-INSTEAD = "use 'local' (this box), or a cluster of it: ComputeTarget.create(ws, name, AmlCompute.provisioning_configuration())"
+INSTEAD = ("use 'local' (this box), a cluster: ComputeTarget.create(ws, name, AmlCompute.provisioning_configuration()), or a machine of "
+           "yours: ComputeTarget.attach(ws, name, RemoteCompute.attach_configuration(username, address))")
 
 
 class OtherTarget(ComputeTarget):
     """A kind of target of which there is none: ``Kind(workspace, name)`` raises ComputeTargetException, as for an unknown name."""
 
-    _what = "a compute target of this kind"
+    _what = "compute target of this kind"
 
     def _ask(self) -> Dict[str, Any]:
-        raise ComputeTargetException("ComputeTargetNotFound: there is no %s '%s': %s is not in this release of Trainyard; %s"
+        raise ComputeTargetException("ComputeTargetNotFound: there is no %s '%s': Trainyard has no %s; %s"
                                      % (type(self).__name__, self.name, self._what, INSTEAD))
 
     @classmethod
     def _refuse(cls, method: str) -> NoReturn:
-        raise later("%s.%s: %s" % (cls.__name__, method, cls._what), INSTEAD)
+        raise UserErrorException("%s.%s: Trainyard has no %s; %s" % (cls.__name__, method, cls._what, INSTEAD))
 
     @classmethod
     def provisioning_configuration(cls, *_: Any, **__: Any) -> Any:
@@ -50,31 +50,24 @@ class OtherTarget(ComputeTarget):
         cls._refuse("supported_vmsizes")
 
 
-class RemoteCompute(OtherTarget):
-    """Another machine, by SSH."""
-
-    _what = "another machine"
-    _compute_type = "VirtualMachine"
-
-
 class DsvmCompute(OtherTarget):
     """A virtual machine of the Azure cloud."""
 
-    _what = "a machine of the Azure cloud"
+    _what = "machine of the Azure cloud"
     _compute_type = "VirtualMachine"
 
 
 class HDInsightCompute(OtherTarget):
     """A Spark cluster of the Azure cloud."""
 
-    _what = "a Spark cluster"
+    _what = "Spark cluster"
     _compute_type = "HDInsight"
 
 
 class AksCompute(OtherTarget):
     """A Kubernetes cluster for web services."""
 
-    _what = "a Kubernetes cluster"
+    _what = "Kubernetes cluster"
     _compute_type = "AKS"
 
     class ClusterPurpose:
@@ -87,12 +80,12 @@ class AksCompute(OtherTarget):
 class KubernetesCompute(OtherTarget):
     """A Kubernetes cluster for runs."""
 
-    _what = "a Kubernetes cluster"
+    _what = "Kubernetes cluster"
     _compute_type = "Kubernetes"
 
 
 class ComputeInstance(OtherTarget):
     """A workstation of the Azure cloud."""
 
-    _what = "a workstation of the Azure cloud"
+    _what = "workstation of the Azure cloud"
     _compute_type = "ComputeInstance"
