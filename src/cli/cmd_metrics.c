@@ -5,6 +5,7 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
+#include "core/row.h"
 #include <errno.h>
 
 static int print_last(const struct ty_cli *cli, json_t *metrics)
@@ -26,7 +27,12 @@ static int print_last(const struct ty_cli *cli, json_t *metrics)
         ty_table_row(&t, cells);
     }
     if (t.rows == 0 && !ty_cli_flag(cli, "plain"))
-        fputs("no metrics were logged\n", stderr);
+        fputs(
+            ty_cli_flag(cli, "system")
+                ? "no system metrics were sampled; the first come two seconds after a run's start "
+                  "(run.system_metrics_seconds)\n"
+                : "no metrics were logged\n",
+            stderr);
     return ty_table_print(cli, &t);
 }
 
@@ -51,6 +57,14 @@ static int print_rows(const struct ty_cli *cli, const json_t *rows)
     return ty_table_print(cli, &t);
 }
 
+/* Of the machines, in place of what the script logged? */
+static bool is_system(const struct ty_cli *cli)
+{
+    const char *name = ty_cli_value(cli, "name");
+
+    return ty_cli_flag(cli, "system") || (name && ty_starts_with(name, TY_ROW_SYSTEM));
+}
+
 static char *query_of(const struct ty_cli *cli)
 {
     struct ty_str q = { 0 };
@@ -60,6 +74,8 @@ static char *query_of(const struct ty_cli *cli)
         ty_str_add(&q, "&name=");
         ty_str_add_url(&q, ty_cli_value(cli, "name"), false);
     }
+    if (is_system(cli))
+        ty_str_add(&q, "&system=1");
     return ty_str_take(&q);
 }
 
@@ -162,7 +178,9 @@ static bool wants_picture(const struct ty_cli *cli)
 static int follow(struct ty_cli *cli, const char *id, struct ty_error *err)
 {
     struct sink k = { .cli = cli, .err = err };
-    struct ty_cli_follow f = { .run = id, .rows = true, .hear = hear, .hear_ctx = &k };
+    struct ty_cli_follow f = {
+        .run = id, .rows = true, .system = is_system(cli), .hear = hear, .hear_ctx = &k
+    };
     CLEANUP_JSON json_t *run = NULL;
     int r = ty_cli_run(cli, id, &run, err); /* before the screen is taken: is there such a run? */
 
@@ -202,6 +220,8 @@ static const struct ty_cli_option options[] = {
     { 'f', "follow", NULL,
       "go on until the run ends: curves on a terminal, else a line for each row" },
     { 0, "name", "NAME", "this metric only" },
+    { 0, "system", NULL,
+      "what was sampled of its machines: CPU, memory, network, disk, GPUs, each rank" },
     { 0, "rows", NULL, "every row that was logged" },
     TY_OPT_JSON,
     TY_OPT_PLAIN,
@@ -216,6 +236,7 @@ const struct ty_cli_command ty_cmd_metrics = {
     .examples = "  trainyard metrics @last\n"
                 "  trainyard metrics -f @last\n"
                 "  trainyard metrics -f --json @last | jq 'select(.name == \"loss\").value'\n"
+                "  trainyard metrics -f --system @last\n"
                 "  trainyard metrics --name loss --rows --plain first_17 | cut -f2,4\n",
     .text =
         "RUN is an id, the beginning of one, or @last.  Ctrl-C ends the following, not the run.  A line of -f has "

@@ -209,7 +209,7 @@ static int follow_once(struct follower *w)
     ty_str_add(&query, "log=");
     ty_str_add_url(&query, w->f->log ? w->f->log : "", false);
     if (w->f->rows)
-        ty_str_add(&query, "&rows=1");
+        ty_str_add(&query, w->f->system ? "&rows=1&system=1" : "&rows=1");
     if (!call.last_event_id && w->f->offset > 0)
         ty_str_addf(&query, "&after=0:%lld", (long long)w->f->offset);
     if (query.failed)

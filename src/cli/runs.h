@@ -36,6 +36,7 @@ struct ty_cli_follow {
     int (*print)(const char *bytes, size_t n, void *ctx); /* the log's bytes; NULL: to stdout */
     void *print_ctx;
     bool rows; /* also what is logged as metrics: "rows" events */
+    bool system; /* these are what is sampled of the machines, instead */
     /* Told of each event but "log", whose result ends the following when negative; NULL: none. */
     int (*hear)(const char *event, const json_t *data, void *ctx);
     void *hear_ctx;

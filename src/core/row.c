@@ -1,7 +1,6 @@
 /* row.c - rows to bytes and back; every size is checked before it is believed */
 #include "core/row.h"
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #define ALIGN 8
@@ -111,4 +110,10 @@ ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret)
 const char *ty_row_kind_word(enum ty_row_kind k)
 {
     return words[k];
+}
+
+bool ty_row_is_system(const char *name, size_t n)
+{
+    return n >= sizeof TY_ROW_SYSTEM - 1 &&
+           memcmp(name, TY_ROW_SYSTEM, sizeof TY_ROW_SYSTEM - 1) == 0;
 }

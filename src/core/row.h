@@ -19,6 +19,7 @@
  */
 #ifndef TY_ROW_H
 #define TY_ROW_H
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,10 @@
 #define TY_ROW_NO_STEP INT64_MIN
 /* Writers from here on are outside of the run's job, and chose their numbers; those below are its own processes. */
 #define TY_ROW_WRITER_OUTSIDE 65536
+
+/* Names that begin so are kept for what a runner samples of the machine (docs/metrics.md): told apart from what the script logs
+ * wherever metrics are counted or shown. */
+#define TY_ROW_SYSTEM "system/"
 
 /*              kind      word       value */
 #define TY_ROW_KINDS(X) \
@@ -61,5 +66,6 @@ int ty_row_encode(const struct ty_row *row, void *out);
 /* Decode the row at the start of in[0..n): bytes used, -EAGAIN when n is too short, -EBADMSG when it
  * is no row.  name and value point into `in`. */
 ptrdiff_t ty_row_decode(const void *in, size_t n, struct ty_row *ret);
+bool ty_row_is_system(const char *name, size_t n); /* of a metric's name */
 const char *ty_row_kind_word(enum ty_row_kind k);
 #endif

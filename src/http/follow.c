@@ -37,6 +37,7 @@ struct stream {
     int64_t run_id;
     struct sse_cursor cursor;  /* of what was folded and sent */
     struct ty_row_places rows; /* the cursor's, with ?rows=1 */
+    bool system;               /* with ?system=1: rows of this kind */
     int64_t resume_seq;        /* events up to here were seen by the client before */
     struct ty_run state;
     bool fresh;    /* the present state was not sent yet */
@@ -208,8 +209,8 @@ static bool send_rows(struct stream *s)
 
     if (!s->cursor.rows)
         return true;
-    if (ty_store_rows_from(s->http->o.store, s->run_id, &s->rows, ROWS_PER_READ, &rows, &more) <
-        0) {
+    if (ty_store_rows_from(s->http->o.store, s->run_id, &s->rows, s->system, ROWS_PER_READ, &rows,
+                           &more) < 0) {
         s->finished = true;
         return false;
     }
@@ -422,6 +423,7 @@ int ty_http_run_follow(struct request *req, struct reply *reply)
     if (!s)
         return ty_error_oom(&req->err);
     s->run_id = id;
+    s->system = request_switch(req, "system");
     if (request_switch(req, "rows")) {
         s->rows = rows;
         rows = (struct ty_row_places){ 0 };

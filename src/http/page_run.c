@@ -2,9 +2,10 @@
  *
  * What is known of the run itself is read at once, on the loop; files, metrics and the log's end are read, and the page is written,
  * on the pool.
- * `part=metrics` gives the curves alone, for a page that is shown already.
+ * `part=metrics` gives the curves alone, for a page that is shown already; `part=system` those of the machines.
  */
 #include "base/clock.h"
+#include "core/row.h"
 #include "http/page.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -131,25 +132,47 @@ static void add_values(struct ty_str *s, json_t *metrics)
         ty_str_add(s, "</tbody></table></div>\n");
 }
 
-static void add_metrics(struct ty_str *s, const struct ty_http *h, const struct page *p)
+/* `set` as of ty_store_metrics. */
+static void add_metrics(struct ty_str *s, const struct ty_http *h, const struct page *p,
+                        const char *set, const char *none)
 {
     CLEANUP_JSON json_t *metrics = NULL;
-    int r = ty_store_read_metrics(h->o.home, p->id, NULL, 0, &metrics);
+    int r = ty_store_read_metrics(h->o.home, p->id, set, 0, &metrics);
 
-    ty_str_add(s, "<section id=\"metrics\">\n");
+    if (!set && (r < 0 || json_object_size(metrics) > 0))
+        ty_str_add(s, "<h2>Metrics</h2>\n");
     if (r == -EFBIG)
         ty_str_addf(
             s,
-            "<h2>Metrics</h2><p>There are more than %d values: <code>trainyard metrics</code> shows one by name.</p>\n",
+            "<p>There are more than %d values: <code>trainyard metrics</code> shows one by name.</p>\n",
             TY_STORE_VALUES_MAX);
     else if (r < 0)
-        ty_str_addf(s, "<h2>Metrics</h2><p>They cannot be read: %s</p>\n", strerror(-r));
+        ty_str_addf(s, "<p>They cannot be read: %s</p>\n", strerror(-r));
     else if (json_object_size(metrics) > 0) {
-        ty_str_add(s, "<h2>Metrics</h2>\n");
         add_curves(s, metrics);
         add_values(s, metrics);
+    } else {
+        ty_str_add(s, none);
     }
+}
+
+static void add_logged(struct ty_str *s, const struct ty_http *h, const struct page *p)
+{
+    ty_str_add(s, "<section id=\"metrics\">\n");
+    add_metrics(s, h, p, NULL, "");
     ty_str_add(s, "</section>\n");
+}
+
+/* There may be very many: they are read when somebody opens this, `part=system`. */
+static void add_system(struct ty_str *s, const struct ty_http *h, const struct page *p)
+{
+    ty_str_add(s, "<details id=\"system\"><summary>System metrics</summary>\n"
+                  "<div id=\"system-charts\">\n");
+    if (h)
+        add_metrics(s, h, p, TY_ROW_SYSTEM,
+                    "<p class=\"faint\">None were sampled; the first come two seconds after the "
+                    "start.</p>\n");
+    ty_str_add(s, "</div></details>\n");
 }
 
 /* ---- the log ---- */
@@ -369,7 +392,8 @@ static void write_page(struct ty_str *s, const struct ty_http *h, const struct p
     add_warnings(s, json_object_get(p->run, "warnings"));
     add_error(s, json_object_get(p->run, "error"));
     add_facts(s, p);
-    add_metrics(s, h, p);
+    add_logged(s, h, p);
+    add_system(s, NULL, p);
     ty_str_add(s, log.text);
     add_reproduce(s, p);
     add_files(s, p);
@@ -383,11 +407,14 @@ static void write_page(struct ty_str *s, const struct ty_http *h, const struct p
 static int on_pool(struct request *req)
 {
     CLEANUP_STR struct ty_str text = { 0 };
+    const char *part = request_param(req, "part");
     struct page *p = req->data;
     int r = 0;
 
-    if (request_param(req, "part"))
-        add_metrics(&text, req->http, p);
+    if (part && strcmp(part, "system") == 0)
+        add_system(&text, req->http, p);
+    else if (part)
+        add_logged(&text, req->http, p);
     else if ((r = ty_store_read_files(req->http->o.home, p->id, &p->files)) == 0)
         write_page(&text, req->http, p);
     return r < 0 ? run_missing(req, r, req->args[0]) : page_reply(req, &text);
@@ -397,10 +424,11 @@ static int check_part(struct request *req)
 {
     const char *part = request_param(req, "part");
 
-    return !part || strcmp(part, "metrics") == 0
+    return !part || strcmp(part, "metrics") == 0 || strcmp(part, "system") == 0
                ? 0
                : ty_error_set(&req->err, -EINVAL,
-                              "the query parameter 'part' is '%.40s'; it can be metrics", part);
+                              "the query parameter 'part' is '%.40s'; it can be metrics or system",
+                              part);
 }
 
 static int read_page(struct request *req, struct page *p)

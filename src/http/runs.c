@@ -5,6 +5,7 @@
  */
 #include "base/conf.h"
 #include "core/ids.h"
+#include "core/row.h"
 #include "http/request.h"
 #include "store/store.h"
 #include <errno.h>
@@ -288,6 +289,7 @@ int ty_http_run_events(struct request *req, struct reply *reply)
 struct metrics_query {
     int64_t run, rows; /* rows 0: in Azure ML's shapes */
     const char *name;
+    bool system; /* how many there are is not counted */
 };
 
 static int reply_metrics(struct request *req, const struct metrics_query *m, int r, json_t *found)
@@ -320,7 +322,7 @@ static int read_metrics(struct request *req, const struct metrics_query *m)
     int64_t count = 0;
     int r = ty_store_row_count(store, m->run, &count);
 
-    if (r == 0 && count > METRICS_ON_LOOP) {
+    if (r == 0 && (count > METRICS_ON_LOOP || m->system)) {
         kept = malloc(sizeof *kept);
         if (!kept)
             return ty_error_oom(&req->err);
@@ -342,6 +344,10 @@ int ty_http_metrics_get(struct request *req, struct reply *reply)
     int r;
 
     (void)reply;
+    m.system =
+        request_switch(req, "system") || (m.name && ty_row_is_system(m.name, strlen(m.name)));
+    if (m.system && !m.name)
+        m.name = TY_ROW_SYSTEM;
     if (form && !rows && strcmp(form, "azureml") != 0)
         return ty_error_set(&req->err, -EINVAL,
                             "the query parameter 'form' is '%.80s'; it can be rows or azureml",

@@ -33,6 +33,7 @@ int ty_store_resume(struct ty_store *st);   /* after a failure was delivered: ac
 int ty_store_failed(const struct ty_store *st); /* 0, or the negative errno that it refuses with */
 
 /* How many metrics (names, rows) a run may hold; 0: no limit.  Rows beyond are dropped and counted. */
+/* Of what is logged; as many names and values again may be sampled of the machines, and the rest of those is not kept. */
 enum ty_store_limit { TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS };
 struct ty_store_limits {
     int64_t metric_keys, metric_rows;
@@ -99,10 +100,11 @@ struct ty_run_filter {
  * A filter that no index answers whole may give a page that is not full, and yet is not the last. */
 int ty_store_runs(struct ty_store *st, const struct ty_run_filter *f, json_t **ret, char **next);
 int ty_store_events(struct ty_store *st, int64_t run_id, int64_t after_seq, int limit, json_t **ret); /* EVENTS: array */
-/* "metrics" of METRICS: Azure's shapes; -EFBIG beyond TY_STORE_VALUES_MAX values. */
+/* "metrics" of METRICS: Azure's shapes; -EFBIG beyond TY_STORE_VALUES_MAX values.  `name` NULL: all that the run's processes logged;
+ * TY_ROW_SYSTEM: all that was sampled of its machines (core/row.h); else this metric alone. */
 #define TY_STORE_VALUES_MAX 2000000
 int ty_store_metrics(struct ty_store *st, int64_t run_id, const char *name, json_t **ret);
-int ty_store_row_count(struct ty_store *st, int64_t run_id, int64_t *ret);
+int ty_store_row_count(struct ty_store *st, int64_t run_id, int64_t *ret); /* of what was logged */
 int ty_store_rows_json(struct ty_store *st, int64_t run_id, const char *name, int64_t limit, json_t **ret); /* "rows" */
 /* How far a reader is with the rows of each writer: the number of the row that it wants next, in order of writers; 0 for
  * those that are not there.  Zero-initialise; ty_row_places_done frees. */
@@ -114,10 +116,11 @@ struct ty_row_places {
 void ty_row_places_done(struct ty_row_places *p);
 int ty_row_places_set(struct ty_row_places *p, uint32_t writer, uint64_t next); /* 0, -EINVAL (too many), -ENOMEM */
 uint64_t ty_row_places_get(const struct ty_row_places *p, uint32_t writer);
-/* At most `limit` of the rows that are stored behind the places, which move on: by writer, then number.  *more: there
+/* At most `limit` of the rows that are stored behind the places, which move on: by writer, then number; those that were
+ * logged, or (`system`) those that were sampled.  *more: there
  * are others. */
-int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places, int64_t limit, json_t **ret,
-                       bool *more);
+int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places, bool system, int64_t limit,
+                       json_t **ret, bool *more);
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);

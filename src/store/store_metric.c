@@ -4,6 +4,9 @@
  * `writer` knows the next number of each, so a batch that is sent twice changes nothing and a
  * gap is noticed.  Names are interned: a row holds a small number, and `metric_key` its text,
  * once per run.
+ *
+ * Names that begin with TY_ROW_SYSTEM are kept apart: they are counted and read by themselves.  Their rows are not among
+ * `rows` of `writer`, so that a writer whose `rows` is 0, such as a sampler, is never walked for what was logged.
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -23,13 +26,18 @@ struct op_rows {
     size_t n;
 };
 
+/* Logged, or sampled of a machine. */
+enum side { LOGGED, SYSTEM, SIDES };
+
 /* One unit's rows on their way into the tables. */
 struct pass {
     struct ty_store *st;
     const struct op_rows *o;
-    int64_t keys, rows; /* of the run, before this unit and during it; -1: not asked for yet */
-    int64_t added;
-    int64_t dropped[2]; /* by TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS */
+    int64_t keys;        /* of the run, of both sides; -1: not asked for yet */
+    int64_t system_keys; /* known when `keys` is */
+    int64_t rows[SIDES]; /* of the run, before this unit; -1: not asked for yet */
+    int64_t added[SIDES];
+    int64_t dropped[2]; /* by TY_STORE_METRIC_KEYS, TY_STORE_METRIC_ROWS; logged ones */
 };
 
 /* ---- names ---- */
@@ -84,25 +92,39 @@ static char *clean_name(const char *name, size_t n)
     return copy;
 }
 
-/* 0 and its number; -ENOSPC is the disk's, and 1 says that the run has no room for another name. */
-static int make_key(struct pass *p, const char *name, int64_t *ret)
+static int count_keys(struct pass *p)
 {
-    int64_t limit = atomic_load(&p->st->limit_keys);
-    int r = 0;
+    int64_t system = 0, all = 0;
+    int r = store_get_i64(&p->st->writer, &all, STMT_metric_keys, "i", p->o->run);
 
-    if (p->keys < 0)
-        r = store_get_i64(&p->st->writer, &p->keys, STMT_metric_keys, "i", p->o->run);
+    if (r == 0)
+        r = store_get_i64(&p->st->writer, &system, STMT_metric_keys_system, "i", p->o->run);
     if (r < 0)
         return r;
-    if (limit > 0 && p->keys >= limit)
-        return 1;
-    r = store_exec(&p->st->writer, STMT_metric_key_add, "iti", p->o->run, name, p->keys + 1);
-    if (r == 0)
-        *ret = ++p->keys;
-    return r;
+    p->keys = all;
+    p->system_keys = system;
+    return 0;
 }
 
-static int find_key(struct pass *p, const char *name, size_t n, int64_t *ret)
+/* 0 and its number; -ENOSPC is the disk's, and 1 says that the run has no room for another name. */
+static int make_key(struct pass *p, const char *name, enum side side, int64_t *ret)
+{
+    int64_t limit = atomic_load(&p->st->limit_keys);
+    int r = p->keys < 0 ? count_keys(p) : 0;
+
+    if (r < 0)
+        return r;
+    if (limit > 0 && (side == SYSTEM ? p->system_keys : p->keys - p->system_keys) >= limit)
+        return 1;
+    r = store_exec(&p->st->writer, STMT_metric_key_add, "iti", p->o->run, name, p->keys + 1);
+    if (r < 0)
+        return r;
+    *ret = ++p->keys;
+    p->system_keys += side == SYSTEM;
+    return 0;
+}
+
+static int find_key(struct pass *p, const char *name, size_t n, enum side side, int64_t *ret)
 {
     struct key_slot *s = slot_of(p->st, p->o->run, name, n);
     CLEANUP_FREE char *text = NULL;
@@ -118,7 +140,7 @@ static int find_key(struct pass *p, const char *name, size_t n, int64_t *ret)
         return -ENOMEM;
     r = store_get_i64(&p->st->writer, &key, STMT_metric_key_get, "it", p->o->run, text);
     if (r == -ENOENT)
-        r = make_key(p, text, &key);
+        r = make_key(p, text, side, &key);
     if (r != 0)
         return r;
     slot_fill(s, p->o->run, name, n, key);
@@ -173,27 +195,38 @@ static int insert_row(struct pass *p, uint64_t seq, int64_t key, const struct ty
     return store_errno(p->st->writer.db, rc);
 }
 
+static int count_rows(struct pass *p, enum side side)
+{
+    return store_get_i64(&p->st->writer, &p->rows[side],
+                         side == SYSTEM ? STMT_metric_rows_system : STMT_metric_rows, "i",
+                         p->o->run);
+}
+
+static int drop(struct pass *p, enum side side, enum ty_store_limit what)
+{
+    if (side == LOGGED)
+        p->dropped[what]++;
+    return 0;
+}
+
 static int put_row(struct pass *p, uint64_t seq, const struct ty_row *row)
 {
+    enum side side = ty_row_is_system(row->name, row->name_len) ? SYSTEM : LOGGED;
     int64_t limit = atomic_load(&p->st->limit_rows), key;
     int r = 0;
 
-    if (limit > 0 && p->rows < 0)
-        r = store_get_i64(&p->st->writer, &p->rows, STMT_metric_rows, "i", p->o->run);
+    if (limit > 0 && p->rows[side] < 0)
+        r = count_rows(p, side);
     if (r < 0)
         return r;
-    if (limit > 0 && p->rows + p->added >= limit) {
-        p->dropped[TY_STORE_METRIC_ROWS]++;
-        return 0;
-    }
-    r = find_key(p, row->name, row->name_len, &key);
-    if (r == 1) {
-        p->dropped[TY_STORE_METRIC_KEYS]++;
-        return 0;
-    }
+    if (limit > 0 && p->rows[side] + p->added[side] >= limit)
+        return drop(p, side, TY_STORE_METRIC_ROWS);
+    r = find_key(p, row->name, row->name_len, side, &key);
+    if (r == 1)
+        return drop(p, side, TY_STORE_METRIC_KEYS);
     if (r == 0)
         r = insert_row(p, seq, key, row);
-    p->added += r == 0;
+    p->added[side] += r == 0;
     return r;
 }
 
@@ -241,7 +274,7 @@ static int count_dropped(struct pass *p)
 static int apply_rows(struct ty_store *st, const struct op *op)
 {
     const struct op_rows *o = (const struct op_rows *)op;
-    struct pass p = { .st = st, .o = o, .keys = -1, .rows = -1 };
+    struct pass p = { .st = st, .o = o, .keys = -1, .rows = { -1, -1 } };
     int64_t next = 0;
     int r = store_get_i64(&st->writer, &next, STMT_writer_get, "ii", o->run, (int64_t)o->writer);
 
@@ -254,7 +287,7 @@ static int apply_rows(struct ty_store *st, const struct op *op)
     r = put_rows(&p, (uint64_t)next);
     if (r == 0)
         r = store_exec(&st->writer, STMT_writer_put, "iiii", o->run, (int64_t)o->writer,
-                       (int64_t)(o->first + o->count), p.added);
+                       (int64_t)(o->first + o->count), p.added[LOGGED]);
     return r < 0 ? r : count_dropped(&p);
 }
 
@@ -388,8 +421,9 @@ static int select_rows(struct ty_store *st, int64_t run, const char *name, int64
 
     if (g->n == 0)
         return 0;
-    if (!name) {
-        *ret = store_bind(&st->reader, STMT_metric_all, "ii", run, limit);
+    if (!name || strcmp(name, TY_ROW_SYSTEM) == 0) {
+        *ret = store_bind(&st->reader, name ? STMT_metric_all_system : STMT_metric_all, "ii", run,
+                          limit);
         return 0;
     }
     r = store_get_i64(&st->reader, &key, STMT_metric_name_key, "it", run, name);
@@ -512,6 +546,23 @@ int ty_store_outside_writers(struct ty_store *st, int64_t run_id, uint32_t write
 
 /* ---- reading on ---- */
 
+/* Rows of a run on their way to a reader. */
+struct page {
+    struct ty_store *st;
+    int64_t run, limit;
+    bool system, more;
+    struct reading g;
+    struct ty_row_places places; /* after it */
+    json_t *rows;
+};
+
+static void page_done(struct page *p)
+{
+    reading_done(&p->g);
+    ty_row_places_done(&p->places);
+    json_decref(p->rows);
+}
+
 void ty_row_places_done(struct ty_row_places *p)
 {
     free(p->list);
@@ -567,17 +618,18 @@ int ty_row_places_set(struct ty_row_places *p, uint32_t writer, uint64_t next)
 }
 
 /* One writer's rows from `from` to before `until`; *next is behind the last one that was read. */
-static int read_on(struct ty_store *st, int64_t run, int64_t writer, uint64_t from, uint64_t until,
-                   int64_t limit, const struct reading *g, json_t *rows, uint64_t *next)
+static int read_on(const struct page *p, int64_t writer, uint64_t from, uint64_t until,
+                   int64_t limit, uint64_t *next)
 {
-    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_metric_from, "iiiii", run, writer,
-                                               (int64_t)from, (int64_t)until, limit);
+    CLEANUP_RESET sqlite3_stmt *q =
+        store_bind(&p->st->reader, p->system ? STMT_metric_from_system : STMT_metric_from, "iiiii",
+                   p->run, writer, (int64_t)from, (int64_t)until, limit);
     int64_t n = 0;
     int r;
 
     *next = until;
     while ((r = store_step(q)) == 1) {
-        r = store_push(rows, row_json(q, g));
+        r = store_push(p->rows, row_json(q, &p->g));
         if (r < 0)
             return r;
         if (++n == limit)
@@ -595,46 +647,46 @@ static int copy_places(const struct ty_row_places *from, struct ty_row_places *t
     return r;
 }
 
-/* One writer's share of a page. */
-static int read_share(struct ty_store *st, int64_t run, sqlite3_stmt *writer, int64_t limit,
-                      struct reading *g, struct ty_row_places *places, json_t *rows, bool *more)
+/* One writer's share of a page.  A writer that has nothing of the kind is not even looked at. */
+static int read_share(struct page *p, sqlite3_stmt *writer)
 {
-    int64_t id = sqlite3_column_int64(writer, 0), room = limit - (int64_t)json_array_size(rows);
+    int64_t id = sqlite3_column_int64(writer, 0), logged = sqlite3_column_int64(writer, 2),
+            room = p->limit - (int64_t)json_array_size(p->rows);
     uint64_t until = (uint64_t)sqlite3_column_int64(writer, 1), next = 0,
-             from = ty_row_places_get(places, (uint32_t)id);
+             from = ty_row_places_get(&p->places, (uint32_t)id);
     int r;
 
-    if (from >= until)
+    if (from >= until || (p->system ? logged == (int64_t)until : logged == 0))
         return 0;
     if (room <= 0) {
-        *more = true;
+        p->more = true;
         return 0;
     }
-    r = g->n == 0 ? read_names(st, run, g) : 0;
+    r = p->g.n == 0 ? read_names(p->st, p->run, &p->g) : 0;
     if (r == 0)
-        r = read_on(st, run, id, from, until, room, g, rows, &next);
-    *more = *more || next < until;
-    return r < 0 ? r : ty_row_places_set(places, (uint32_t)id, next);
+        r = read_on(p, id, from, until, room, &next);
+    p->more = p->more || next < until;
+    return r < 0 ? r : ty_row_places_set(&p->places, (uint32_t)id, next);
 }
 
 int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places,
-                       int64_t limit, json_t **ret, bool *more)
+                       bool system, int64_t limit, json_t **ret, bool *more)
 {
-    CLEANUP(reading_done) struct reading g = { 0 };
-    CLEANUP(ty_row_places_done) struct ty_row_places moved = { 0 };
+    CLEANUP(page_done)
+    struct page p = {
+        .st = st, .run = run_id, .limit = limit, .system = system, .rows = json_array()
+    };
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_writers_all, "i", run_id);
-    CLEANUP_JSON json_t *rows = json_array();
-    bool left = false;
-    int r = rows ? copy_places(places, &moved) : -ENOMEM;
+    int r = p.rows ? copy_places(places, &p.places) : -ENOMEM;
 
     while (r == 0 && (r = store_step(q)) == 1) /* all in one view of the tables, while q is open */
-        r = read_share(st, run_id, q, limit, &g, &moved, rows, &left);
+        r = read_share(&p, q);
     if (r < 0)
         return r;
     ty_row_places_done(places);
-    *places = moved;
-    moved = (struct ty_row_places){ 0 };
-    *more = left;
-    *ret = TAKE(rows);
+    *places = p.places;
+    p.places = (struct ty_row_places){ 0 };
+    *more = p.more;
+    *ret = TAKE(p.rows);
     return 0;
 }

@@ -17,6 +17,10 @@
 
 #define SQL_WRITER_OUTSIDE "65536" /* TY_ROW_WRITER_OUTSIDE */
 
+/* Whose names begin with TY_ROW_SYSTEM: ?1 is the run.  '0' follows '/'. */
+#define SQL_SYSTEM_KEYS "(SELECT key FROM metric_key WHERE run = ?1 AND name >= 'system/' AND name < 'system0')"
+#define SQL_METRIC_COLUMNS "SELECT m.key, m.writer, m.seq, m.kind, m.step, m.at_us, m.value "
+
 #define STATEMENTS(W, R) \
     W(begin, "BEGIN IMMEDIATE") \
     W(commit, "COMMIT") \
@@ -70,7 +74,9 @@
     W(writer_put, "INSERT INTO writer(run, writer, next, rows) VALUES (?1, ?2, ?3, ?4) " \
         "ON CONFLICT(run, writer) DO UPDATE SET next = ?3, rows = rows + ?4") \
     W(metric_rows, "SELECT coalesce(sum(rows), 0) FROM writer WHERE run = ?1") \
+    W(metric_rows_system, "SELECT coalesce(sum(next - rows), 0) FROM writer WHERE run = ?1") \
     W(metric_keys, "SELECT count(*) FROM metric_key WHERE run = ?1") \
+    W(metric_keys_system, "SELECT count(*) FROM " SQL_SYSTEM_KEYS) \
     W(metric_key_get, "SELECT key FROM metric_key WHERE run = ?1 AND name = ?2") \
     W(metric_key_add, "INSERT INTO metric_key(run, name, key) VALUES (?1, ?2, ?3)") \
     W(metric_put, "INSERT INTO metric(run, writer, seq, key, kind, step, at_us, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)") \
@@ -105,11 +111,16 @@
     R(dropped_get, "SELECT count FROM dropped WHERE run = ?1 AND what = ?2") \
     R(metric_names, "SELECT key, name FROM metric_key WHERE run = ?1 ORDER BY key") \
     R(metric_name_key, "SELECT key FROM metric_key WHERE run = ?1 AND name = ?2") \
-    R(metric_all, "SELECT key, writer, seq, kind, step, at_us, value FROM metric WHERE run = ?1 ORDER BY writer, seq LIMIT ?2") \
+    R(metric_all, SQL_METRIC_COLUMNS "FROM writer AS w CROSS JOIN metric AS m ON m.run = w.run AND m.writer = w.writer " \
+        "WHERE w.run = ?1 AND w.rows > 0 AND m.key NOT IN " SQL_SYSTEM_KEYS " ORDER BY w.writer, m.seq LIMIT ?2") \
+    R(metric_all_system, SQL_METRIC_COLUMNS "FROM writer AS w CROSS JOIN metric AS m ON m.run = w.run AND m.writer = w.writer " \
+        "WHERE w.run = ?1 AND w.rows < w.next AND m.key IN " SQL_SYSTEM_KEYS " ORDER BY w.writer, m.seq LIMIT ?2") \
     R(metric_one, "SELECT key, writer, seq, kind, step, at_us, value FROM metric INDEXED BY metric_by_key " \
         "WHERE run = ?1 AND key = ?3 ORDER BY writer, seq LIMIT ?2") \
-    R(metric_from, "SELECT key, writer, seq, kind, step, at_us, value FROM metric " \
-        "WHERE run = ?1 AND writer = ?2 AND seq >= ?3 AND seq < ?4 ORDER BY seq LIMIT ?5") \
+    R(metric_from, SQL_METRIC_COLUMNS "FROM metric AS m WHERE m.run = ?1 AND m.writer = ?2 AND m.seq >= ?3 AND m.seq < ?4 " \
+        "AND m.key NOT IN " SQL_SYSTEM_KEYS " ORDER BY m.seq LIMIT ?5") \
+    R(metric_from_system, SQL_METRIC_COLUMNS "FROM metric AS m WHERE m.run = ?1 AND m.writer = ?2 AND m.seq >= ?3 AND m.seq < ?4 " \
+        "AND m.key IN " SQL_SYSTEM_KEYS " ORDER BY m.seq LIMIT ?5") \
     R(file_list, "SELECT path, bytes, 'artifact', sha256 FROM artifact WHERE run = ?1 UNION ALL " \
         "SELECT name, bytes, 'log', NULL FROM log WHERE run = ?1 ORDER BY 1") \
     R(artifact_get, "SELECT sha256, bytes FROM artifact WHERE run = ?1 AND path = ?2") \
@@ -118,7 +129,7 @@
     R(log_time_first, "SELECT min(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
     R(log_since, "SELECT bytes FROM log_time WHERE run = ?1 AND name = ?2 AND at_us > ?3 ORDER BY at_us LIMIT 1") \
     R(resume_run, "SELECT record_next FROM run WHERE id = ?1") \
-    R(writers_all, "SELECT writer, next FROM writer WHERE run = ?1 ORDER BY writer") \
+    R(writers_all, "SELECT writer, next, rows FROM writer WHERE run = ?1 ORDER BY writer") \
     R(writers_outside, "SELECT count(*), coalesce(sum(writer = ?2), 0) FROM writer WHERE run = ?1 AND writer >= " SQL_WRITER_OUTSIDE) \
     R(rows_stored, "SELECT coalesce(sum(rows), 0) FROM writer WHERE run = ?1") \
     R(resume_logs, "SELECT name, bytes FROM log WHERE run = ?1 ORDER BY name") \

@@ -60,7 +60,11 @@ function followRun(body) {
         body.dataset.going = "";
         refresh("main", "").then(toEnd);
     });
-    again(() => refresh("#metrics", "?part=metrics"), () => body.dataset.going !== "");
+    again(async () => {
+        await refresh("#metrics", "?part=metrics");
+        if (document.getElementById("system")?.open)
+            await refresh("#system-charts", "?part=system");
+    }, () => body.dataset.going !== "");
 }
 
 function toEnd() {
@@ -68,6 +72,12 @@ function toEnd() {
     if (log)
         log.scrollTop = log.scrollHeight;
 }
+
+// Capturing: the event does not bubble, and what it happens to may have been put in place of another.
+document.addEventListener("toggle", (event) => {
+    if (event.target.id === "system" && event.target.open)
+        refresh("#system-charts", "?part=system").catch(() => {});
+}, true);
 
 toEnd();
 if (document.body.dataset.run && document.body.dataset.going)

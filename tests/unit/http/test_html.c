@@ -80,6 +80,7 @@ static void test_pages(void **state)
     expect(k, "GET", "/runs/r1", NULL, 200,
            "<title>lo&#60;ss: 5 values from 0 to 4, the last 4</title>");
     expect(k, "GET", "/runs/r1?part=metrics", NULL, 200, "<section id=\"metrics\">");
+    expect(k, "GET", "/runs/r1?part=system", NULL, 200, "None were sampled");
     expect(k, "GET", "/runs/r1?part=x", NULL, 400, "it can be metrics");
     expect(k, "GET", "/runs/none", NULL, 404, "no run 'none'");
     expect(k, "GET", "/static/page.css", NULL, 200, "prefers-color-scheme");

@@ -187,14 +187,14 @@ static void test_many_names(void **state)
 }
 
 /* The next page behind the places: how many rows, and the first and last of them as writer and number. */
-static size_t page(struct kit *k, int64_t id, struct ty_row_places *at, int64_t limit,
-                   bool want_more, int64_t ends[4])
+static size_t page_of(struct kit *k, int64_t id, struct ty_row_places *at, bool system,
+                      int64_t limit, bool want_more, int64_t ends[4])
 {
     CLEANUP_JSON json_t *j = NULL;
     bool more = !want_more;
     size_t n;
 
-    assert_int_equal(ty_store_rows_from(k->st, id, at, limit, &j, &more), 0);
+    assert_int_equal(ty_store_rows_from(k->st, id, at, system, limit, &j, &more), 0);
     assert_int_equal(more, want_more);
     n = json_array_size(j);
     for (size_t i = 0; n > 0 && i < 2; i++) {
@@ -204,6 +204,12 @@ static size_t page(struct kit *k, int64_t id, struct ty_row_places *at, int64_t 
         ends[2 * i + 1] = json_integer_value(json_object_get(row, "seq"));
     }
     return n;
+}
+
+static size_t page(struct kit *k, int64_t id, struct ty_row_places *at, int64_t limit,
+                   bool want_more, int64_t ends[4])
+{
+    return page_of(k, id, at, false, limit, want_more, ends);
 }
 
 static void test_reading_on(void **state)
@@ -240,6 +246,69 @@ static void test_reading_on(void **state)
     assert_true(ends[0] == 0 && ends[1] == 9 && ends[2] == 70000 && ends[3] == 4);
 }
 
+/* What was sampled of the machines is read by itself, whichever writer it came from, and never with what was logged. */
+static void test_system_metrics_are_apart(void **state)
+{
+    CLEANUP(ty_row_places_done) struct ty_row_places at = { 0 }, other = { 0 };
+    CLEANUP_STR struct ty_str script = { 0 }, sampler = { 0 };
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL), ends[4], n = 0;
+    json_t *j = NULL;
+
+    DOUBLES(script, "loss", 0, 2);
+    DOUBLES(script, "system/mine", 5, 1);
+    DOUBLES(script, "system", 6, 1);
+    DOUBLES(sampler, "system/cpu_percent", 0, 3);
+    assert_int_equal(rows(k, id, 0, 0, 4, &script), 0);
+    assert_int_equal(rows(k, id, 1, 0, 3, &sampler), 0);
+    metrics_are(k, id, NULL, "{\"loss\": [0.0, 1.0], \"system\": 6.0}");
+    metrics_are(k, id, "system/",
+                "{\"system/mine\": 5.0, \"system/cpu_percent\": [0.0, 1.0, 2.0]}");
+    metrics_are(k, id, "system/cpu_percent", "{\"system/cpu_percent\": [0.0, 1.0, 2.0]}");
+    assert_int_equal(ty_store_row_count(k->st, id, &n), 0);
+    assert_int_equal(n, 3);
+    assert_int_equal(ty_store_rows_json(k->st, id, NULL, 0, &j), 0);
+    assert_int_equal(json_array_size(j), 3);
+    json_decref(j);
+    assert_int_equal(ty_store_rows_json(k->st, id, "system/", 2, &j), 0);
+    assert_int_equal(json_array_size(j), 2);
+    json_decref(j);
+    assert_int_equal(page_of(k, id, &at, false, 2, true, ends), 2);
+    assert_int_equal(page_of(k, id, &at, false, 2, false, ends), 1);
+    assert_true(ends[0] == 0 && ends[1] == 3 && at.n == 1);
+    assert_int_equal(page_of(k, id, &other, true, 2, true, ends), 2);
+    assert_true(ends[0] == 0 && ends[1] == 2 && ends[2] == 1 && ends[3] == 0);
+    assert_int_equal(page_of(k, id, &other, true, 2, false, ends), 2);
+    assert_int_equal(page_of(k, id, &other, true, 2, false, ends), 0);
+    assert_int_equal(ty_store_resume_point(k->st, id, &j), 0);
+    kit_json_is(j, "{\"record_next\": 1, \"logs\": {}, \"rows\": {\"0\": 4, \"1\": 3}}");
+}
+
+/* Neither side takes room from the other; what is too much of the sampled is not kept, and is nobody's fault. */
+static void test_system_metrics_have_limits_of_their_own(void **state)
+{
+    const struct ty_store_limits limits = { .metric_keys = 2, .metric_rows = 4 };
+    CLEANUP_STR struct ty_str a = { 0 }, b = { 0 };
+    struct kit *k = *state;
+    int64_t id = kit_run(k, "x", "e", NULL);
+
+    ty_store_limits(k->st, &limits);
+    DOUBLES(a, "system/a", 0, 2);
+    DOUBLES(a, "system/b", 0, 1);
+    DOUBLES(a, "system/c", 0, 1);
+    DOUBLES(a, "system/b", 1, 2);
+    assert_int_equal(rows(k, id, 0, 0, 6, &a), 0);
+    metrics_are(k, id, "system/", "{\"system/a\": [0.0, 1.0], \"system/b\": [0.0, 1.0]}");
+    DOUBLES(b, "a", 0, 3);
+    DOUBLES(b, "b", 0, 1);
+    assert_int_equal(rows(k, id, 1, 0, 4, &b), 0);
+    metrics_are(k, id, NULL, "{\"a\": [0.0, 1.0, 2.0], \"b\": 0.0}");
+    assert_int_equal(ty_store_dropped(k->st, id, TY_STORE_METRIC_KEYS), 0);
+    assert_int_equal(ty_store_dropped(k->st, id, TY_STORE_METRIC_ROWS), 0);
+    assert_int_equal(rows(k, id, 2, 0, 6, &a), 0); /* also counted by what is there already */
+    metrics_are(k, id, "system/", "{\"system/a\": [0.0, 1.0], \"system/b\": [0.0, 1.0]}");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
@@ -252,6 +321,8 @@ int main(void)
         T(test_names_of_a_failed_unit_are_forgotten),
         T(test_many_names),
         T(test_reading_on),
+        T(test_system_metrics_are_apart),
+        T(test_system_metrics_have_limits_of_their_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
