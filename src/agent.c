@@ -1,4 +1,5 @@
 /* agent.c - the program trainyard-agent: what runs on the machine of a job */
+#include "agent.h"
 #include "base/log.h"
 #include "runner/rank.h"
 #include "runner/runner.h"
@@ -29,5 +30,7 @@ int main(int argc, char **argv)
         return ty_runner_main(argv[2]);
     if (argc >= 2 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);
+    if (argc >= 2 && strcmp(argv[1], "rendezvous") == 0)
+        return agent_rendezvous(argc, argv);
     return usage();
 }

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -53,6 +54,44 @@ int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx,
     }
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     *c = (struct ty_child){ .pid = pid, .fd = fds[0] };
+    return 0;
+}
+
+int ty_child_exec(struct ty_child *c, const struct ty_child_program *p, struct ty_error *err)
+{
+    CLEANUP_FREE char *mark = ty_strf("TRAINYARD_JOB=%s", p->job_dir);
+    const char *env[] = { "PATH=/usr/local/bin:/usr/bin:/bin", mark, NULL };
+    const char *argv[4 + TY_CHILD_ARGS_MAX] = { "/proc/self/exe", p->word };
+    CLEANUP_CLOSE int mine = -1, its = -1;
+    char out[16];
+    struct ty_spawn spawn = { .argv = argv,
+                              .envp = env,
+                              .cwd = "/",
+                              .in = -1,
+                              .out = p->err,
+                              .err = p->err,
+                              .owner = p->owner };
+    pid_t pid = 0;
+    int fds[2], r;
+
+    if (!mark)
+        return ty_error_oom(err);
+    if (pipe2(fds, O_CLOEXEC) < 0)
+        return ty_error_set(err, -errno, "cannot make a pipe: %m");
+    mine = fds[0];
+    its = fds[1];
+    fcntl(mine, F_SETFL, O_NONBLOCK);
+    snprintf(out, sizeof out, "%d", its);
+    argv[2] = out;
+    for (int i = 0; p->args && p->args[i] && i < TY_CHILD_ARGS_MAX; i++)
+        argv[3 + i] = p->args[i];
+    spawn.keep[spawn.nkeep++] = its;
+    if (p->keep >= 0)
+        spawn.keep[spawn.nkeep++] = p->keep;
+    r = ty_spawn(&spawn, &pid, err);
+    if (r < 0)
+        return r;
+    *c = (struct ty_child){ .pid = pid, .fd = TAKE_FD(mine) };
     return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include <sys/types.h>
 struct ty_error;
+struct ty_owner;
 
 struct ty_child {
     pid_t pid; /* 0: none */
@@ -21,6 +22,18 @@ struct ty_child {
 
 /* In the child, fn is called and its value (0 or a negative errno) ends it. */
 int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx, struct ty_error *err);
+/* The same with a program of its own: `trainyard-agent WORD OUT ARGS...`, where OUT is the number of the pipe's descriptor.
+ * It ends when nobody reads there any more, leads a session of its own and bears the mark of the job. */
+struct ty_child_program {
+    const char *word;
+    const char *const *args; /* NULL-terminated, at most TY_CHILD_ARGS_MAX; NULL: none */
+    int keep;                /* a descriptor that it inherits under the same number; -1: none */
+    const char *job_dir;
+    int err;                 /* its stderr */
+    const struct ty_owner *owner; /* who it runs as; NULL: as the runner */
+};
+#define TY_CHILD_ARGS_MAX 8
+int ty_child_exec(struct ty_child *c, const struct ty_child_program *p, struct ty_error *err);
 /* Read what is there, at most 64 KiB, and hand on each whole line.  0; -EPIPE at the end: the child
  * is over and *failed says whether it failed (a non-zero exit or a signal); then *c is as new. */
 int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed);

@@ -28,10 +28,10 @@ static bool welcomed(const struct ty_runner *r)
 
 static struct ty_logtail *log_named(struct ty_runner *r, const struct ty_frame *f)
 {
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        if (strlen(r->log[i].name) == f->name_len &&
-            memcmp(r->log[i].name, f->name, f->name_len) == 0)
-            return &r->log[i];
+    for (int i = 0; i < r->logs.n; i++)
+        if (strlen(r->logs.at[i].name) == f->name_len &&
+            memcmp(r->logs.at[i].name, f->name, f->name_len) == 0)
+            return &r->logs.at[i].tail;
     return NULL;
 }
 
@@ -69,8 +69,9 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
         return;
     }
     r->records_acked = next;
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        ty_logtail_seek(&r->log[i], (uint64_t)number(json_object_get(o, "logs"), r->log[i].name));
+    for (int i = 0; i < r->logs.n; i++)
+        ty_logtail_seek(&r->logs.at[i].tail,
+                        (uint64_t)number(json_object_get(o, "logs"), r->logs.at[i].name));
     ty_rows_seek(r->rows, json_object_get(o, "rows"));
     r->welcomed = ty_stream_serial(r->stream);
     r->rescan = true;
@@ -136,8 +137,8 @@ void ty_deliver_frames(struct ty_runner *r)
 
 static bool all_sent(struct ty_runner *r)
 {
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        if (ty_logtail_pending(&r->log[i]))
+    for (int i = 0; i < r->logs.n; i++)
+        if (ty_logtail_pending(&r->logs.at[i].tail))
             return false;
     return !ty_rows_pending(r->rows);
 }
@@ -159,17 +160,17 @@ static bool send_record(struct ty_runner *r)
     return true;
 }
 
-static void tell_log_limit(struct ty_runner *r, int i)
+static void tell_log_limit(struct ty_runner *r, struct ty_log *l)
 {
     CLEANUP_FREE char *text = NULL;
     char size[16];
 
-    if (!r->log[i].over || r->log_limit_told[i] || r->collected_seq)
+    if (!l->tail.over || l->limit_told || r->collected_seq)
         return;
-    r->log_limit_told[i] = true;
+    l->limit_told = true;
     text = ty_strf(
         "the log '%s' reached its limit of %s (limits.log_bytes); what came after that was not kept",
-        r->log[i].name, ty_show_bytes(r->log[i].limit, size));
+        l->name, ty_show_bytes(l->tail.limit, size));
     if (text)
         ty_runner_warning(r, text);
 }
@@ -177,22 +178,22 @@ static void tell_log_limit(struct ty_runner *r, int i)
 /* Also while no daemon takes the log: what is too much shall neither fill the disk nor go unsaid. */
 void ty_deliver_limits(struct ty_runner *r)
 {
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        if (ty_logtail_over(&r->log[i])) {
-            tell_log_limit(r, i);
-            ty_logtail_trim(&r->log[i]);
+    for (int i = 0; i < r->logs.n; i++)
+        if (ty_logtail_over(&r->logs.at[i].tail)) {
+            tell_log_limit(r, &r->logs.at[i]);
+            ty_logtail_trim(&r->logs.at[i].tail);
         }
 }
 
-static bool send_log(struct ty_runner *r, int i)
+static bool send_log(struct ty_runner *r, struct ty_log *l)
 {
-    struct ty_logtail *t = &r->log[i];
+    struct ty_logtail *t = &l->tail;
     struct ty_frame f = {
         .type = TY_FRAME_LOG, .name = t->name, .name_len = strlen(t->name), .body = r->buf
     };
     ssize_t n = ty_logtail_read(t, r->buf, TY_WIRE_LOG_CHUNK, &f.seq);
 
-    tell_log_limit(r, i);
+    tell_log_limit(r, l);
     if (n <= 0) {
         if (t->over)
             ty_logtail_trim(t);
@@ -201,6 +202,21 @@ static bool send_log(struct ty_runner *r, int i)
     f.body_len = (size_t)n;
     ty_stream_send(r->stream, &f);
     return true;
+}
+
+/* A piece of each, as long as there is room; then it goes on with the next, so that a loud rank hushes nobody. */
+static bool send_logs(struct ty_runner *r)
+{
+    struct ty_logs *l = &r->logs;
+    bool sent = false;
+    int k;
+
+    for (k = 0; k < l->n && ty_stream_room(r->stream); k++)
+        if (send_log(r, &l->at[(l->turn + k) % l->n]))
+            sent = true;
+    if (l->n > 0)
+        l->turn = (l->turn + k) % l->n;
+    return sent;
 }
 
 static bool send_rows(struct ty_runner *r)
@@ -261,9 +277,8 @@ void ty_deliver_pump(struct ty_runner *r)
         return;
     while (more && ty_stream_room(r->stream)) {
         more = send_record(r);
-        for (int i = 0; logs && i < TY_LOG_COUNT; i++)
-            if (send_log(r, i))
-                more = logged = true;
+        if (logs && send_logs(r))
+            more = logged = true;
         if (rows && send_rows(r))
             more = true;
     }

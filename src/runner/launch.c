@@ -24,12 +24,24 @@ static json_t *strings(char *const *v)
     return list;
 }
 
+static json_t *numbers(const int *v, int n)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; list && i < n; i++)
+        if (json_array_append_new(list, json_integer(v[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
 /* The plan goes through memory: command lines and environments may hold what others must not see. */
 static int plan_fd(const struct ty_launch_spec *s)
 {
-    CLEANUP_JSON json_t *o =
-        json_pack("{s:s, s:s, s:i, s:o, s:o}", "work", s->work, "log", s->log, "oom", s->oom,
-                  "argv", strings(s->argv), "env", strings(s->env));
+    CLEANUP_JSON json_t *o = json_pack("{s:s, s:s, s:i, s:o, s:o, s:o}", "work", s->work, "log",
+                                       s->log, "oom", s->oom, "argv", strings(s->argv), "env",
+                                       strings(s->env), "cpus", numbers(s->cpus, s->ncpus));
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
     CLEANUP_CLOSE int fd = -1;
     int r;

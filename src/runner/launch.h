@@ -15,6 +15,8 @@ struct ty_launch_spec {
     const char *work;    /* working directory */
     const char *log;     /* stdout and stderr */
     char *const *argv, *const *env;
+    const int *cpus;     /* that the program may use */
+    int ncpus;           /* 0: it is not bound */
     int oom;             /* oom_score_adj of the program */
     int err;             /* the wrapper's own stderr */
     const struct ty_owner *owner; /* who wrapper and program run as; NULL: as the runner */

@@ -43,7 +43,7 @@ static const char *const reasons[TY_ENDING_COUNT] = {
     [TY_ENDING_LOST] = "lost",
 };
 
-static void phase(struct ty_runner *r, enum ty_phase p)
+void ty_life_phase(struct ty_runner *r, enum ty_phase p)
 {
     int got = ty_phase_write(r->job->dir, p);
 
@@ -53,7 +53,7 @@ static void phase(struct ty_runner *r, enum ty_phase p)
     r->phase = p;
 }
 
-static const char *program(const struct ty_runner *r)
+const char *ty_life_program(const struct ty_runner *r)
 {
     return r->job->spec->script ? "script" : "command";
 }
@@ -62,23 +62,38 @@ static void collect(struct ty_runner *r)
 {
     struct ty_error err;
 
-    phase(r, TY_PHASE_collecting);
+    ty_life_phase(r, TY_PHASE_collecting);
     if (ty_child_start(&r->child, ty_collect, r->job, &err) == 0)
         return;
     ty_runner_warning(r, err.text);
     ty_life_child(r);
 }
 
+/* The end of the log of whoever ended the job, else of the first rank. */
 static json_t *quote(const struct ty_runner *r)
 {
+    const struct ty_log *log = &r->logs.at[TY_LOG_DRIVER];
+    const struct ty_log *its =
+        r->culprit >= 0 ? ty_logs_of_rank(&r->logs, r->ranks.at[r->culprit].plan.rank) : NULL;
     char buf[TY_LOGTAIL_QUOTE];
-    size_t n = ty_logtail_quote(&r->log[TY_LOG_DRIVER], buf);
+    size_t n = ty_logtail_quote(&(its ? its : log)->tail, buf);
 
     return ty_lossy_text(buf, n);
 }
 
+/* Which rank ended the job, where there are several. */
+static void name_culprit(const struct ty_runner *r, json_t *o)
+{
+    const struct ty_rank_plan *who = r->culprit >= 0 ? &r->ranks.at[r->culprit].plan : NULL;
+
+    if (!who || r->job->size == 1)
+        return;
+    json_object_set_new(o, "rank", json_integer(who->rank));
+    json_object_set_new(o, "node", json_string(r->job->nodes[who->node].name));
+}
+
 /* Everything that descends from the runner ends.  The helper that syncs too: it is started anew. */
-static int kill_all(struct ty_runner *r)
+int ty_life_kill_all(struct ty_runner *r)
 {
     int got = ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
 
@@ -104,7 +119,7 @@ static char *declared_failed(const struct ty_runner *r)
 }
 
 /* Nothing of the job runs any more: say how it ended (status NULL: it never ran, or nobody knows). */
-static void finish(struct ty_runner *r, const int *status, const char *message)
+void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
 {
     bool good =
         status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
@@ -126,22 +141,25 @@ static void finish(struct ty_runner *r, const int *status, const char *message)
     }
     if (r->ending == TY_ENDING_LOST && r->rebooted)
         json_object_set_new(o, "rebooted", json_true());
-    r->limit_us = r->kill_us = TY_NEVER;
+    name_culprit(r, o);
+    r->limit_us = r->kill_us = r->verdict_us = TY_NEVER;
     r->rescan = true;
     r->rows_due_us = r->hold_us = 0;
+    ty_helpers_stop(r);
     ty_runner_note(r, "%s", message);
     if (ty_runner_record(r, o) == 0)
         ty_log(TY_LOG_ERROR, "the record of the job's end could not be made: out of memory");
-    phase(r, TY_PHASE_exited);
+    ty_life_phase(r, TY_PHASE_exited);
     collect(r);
 }
 
-static void fail(struct ty_runner *r, const char *message)
+void ty_life_fail(struct ty_runner *r, const char *message)
 {
     if (r->ending == TY_ENDING_SCRIPT)
         r->ending = TY_ENDING_PREPARE;
-    finish(r, NULL,
-           r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started" : message);
+    ty_life_finish(r, NULL,
+                   r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started"
+                                                 : message);
 }
 
 void ty_life_begin(struct ty_runner *r)
@@ -154,192 +172,12 @@ void ty_life_begin(struct ty_runner *r)
     if (got < 0) {
         ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir,
                      strerror(-got));
-        fail(r, err.text);
-    } else if (ty_child_start(&r->child, ty_prepare, r->job, &err) < 0) {
-        fail(r, err.text);
+        ty_life_fail(r, err.text);
+    } else if (ty_child_start(&r->child, ty_prepare, r->job, &err) < 0 ||
+               ty_helpers_start(r, &err) < 0) {
+        ty_child_kill(&r->child);
+        ty_life_fail(r, err.text);
     }
-}
-
-/* --- running --- */
-
-/* As the owner sees it. */
-static bool is_file(const struct ty_runner *r, const char *path)
-{
-    struct stat st;
-    int got;
-
-    ty_owner_enter(r->job->owner);
-    got = stat(path, &st);
-    ty_owner_leave(r->job->owner);
-    return got == 0 && S_ISREG(st.st_mode);
-}
-
-/* What cannot be said better after a failed exec.  (access(2) would ask for root, not for the owner.) */
-static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *err)
-{
-    const struct ty_run_spec *spec = r->job->spec;
-    CLEANUP_FREE char *script = spec->script ? ty_strf("%s/%s", r->job->work, spec->script) : NULL;
-
-    if (spec->script && (!script || !is_file(r, script)))
-        return ty_error_set(
-            err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
-            spec->source_directory ? spec->source_directory : "(none)");
-    if (spec->script && !r->job->owner && access(spec->interpreter, X_OK) < 0)
-        return ty_error_set(
-            err, -errno,
-            "cannot run the interpreter '%s': %m; name one that exists on this machine",
-            spec->interpreter);
-    if (!argv[0] || !*argv[0])
-        return ty_error_set(err, -EINVAL, "the command of the run is empty");
-    return 0;
-}
-
-static int expand(struct ty_runner *r, char ***env, char ***argv, struct ty_error *err)
-{
-    const struct ty_jobfile *j = r->job;
-    char **places = NULL;
-    int got = ty_prepare_places(j, &places, err);
-    struct ty_launch l = {
-        .spec = j->spec,
-        .run_id = j->run,
-        .attempt = j->attempt,
-        .work_dir = j->work,
-        .job_dir = j->dir,
-        .spool_dir = j->spool,
-        .log_dir = j->log,
-        .tmp_dir = j->tmp,
-        .home = j->home,
-        .user = j->user,
-        .user_home = j->user_home,
-        .python_path = j->python_path,
-        .workspace = j->workspace,
-        .data_dirs = (const char *const *)places,
-        .rank = 0,
-        .size = 1,
-        .local_rank = 0,
-        .local_size = 1,
-        .node_rank = 0,
-    };
-
-    if (got == 0)
-        got = ty_launch_env(&l, env, err);
-    if (got == 0)
-        got = ty_launch_argv(&l, *env, argv, err);
-    if (got == 0)
-        got = check_files(r, *argv, err);
-    ty_strv_free(places);
-    return got;
-}
-
-static void head_log(struct ty_runner *r)
-{
-    CLEANUP_STR struct ty_str head = { 0 };
-    const json_t *text;
-    size_t i;
-
-    json_array_foreach (r->job->warnings, i, text)
-        ty_str_addf(&head, "Warning: %s\n", json_string_value(text) ? json_string_value(text) : "");
-    if (head.len > 0 && write(r->log[TY_LOG_DRIVER].fd, head.text, head.len) < 0)
-        ty_log(TY_LOG_WARN, "cannot write to the log: %m");
-}
-
-static void launch(struct ty_runner *r)
-{
-    CLEANUP_FREE char *log = ty_strf("%s/%s", r->job->log, r->log[TY_LOG_DRIVER].name);
-    CLEANUP_FREE char *command = ty_run_spec_command_line(r->job->spec, 1024);
-    char **env = NULL, **argv = NULL;
-    struct ty_error err = { 0 };
-    int got = log ? expand(r, &env, &argv, &err) : ty_error_oom(&err);
-
-    if (got == 0) {
-        struct ty_launch_spec s = { .job_dir = r->job->dir,
-                                    .work = r->job->work,
-                                    .log = log,
-                                    .argv = argv,
-                                    .env = env,
-                                    .oom = r->oom,
-                                    .err = STDERR_FILENO,
-                                    .owner = r->job->owner };
-
-        head_log(r);
-        phase(r, TY_PHASE_running);
-        got = ty_rank_start(&s, &r->rank, &err);
-    }
-    ty_strv_free(env);
-    ty_strv_free(argv);
-    if (got < 0)
-        fail(r, err.text);
-    else
-        ty_runner_note(r, "starting: %s", command ? command : "the program");
-}
-
-static void started(struct ty_runner *r, int pid)
-{
-    ty_runner_record(r, json_pack("{s:s, s:i}", "kind", "started", "pid", pid));
-    if (r->job->spec->max_run_seconds > 0 && r->ending == TY_ENDING_SCRIPT)
-        r->limit_us = r->now_us + r->job->spec->max_run_seconds * 1000000;
-    ty_runner_note(r, "the %s is running as process %d", program(r), pid);
-    if (r->ending != TY_ENDING_SCRIPT)
-        ty_tree_signal(SIGTERM); /* canceled before there was anybody to tell */
-}
-
-static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
-{
-    char how[64];
-
-    ty_status_text(status, how);
-    if (r->ending == TY_ENDING_CANCEL)
-        snprintf(buf, n, "the run was canceled; the %s %s", program(r), how);
-    else if (r->ending == TY_ENDING_TIME_LIMIT)
-        snprintf(buf, n,
-                 "the run reached its time limit of %" PRId64
-                 " s (max_run_duration_seconds); the %s %s",
-                 r->job->spec->max_run_seconds, program(r), how);
-    else
-        snprintf(buf, n, "the %s %s", program(r), how);
-}
-
-/* The wrapper is gone.  It is the last to go, unless it was killed itself. */
-static void ended(struct ty_runner *r)
-{
-    char text[256], how[64];
-    int killed = SIGKILL; /* as a wait status: killed by it */
-
-    if (kill_all(r) < 0)
-        ty_runner_warning(r, "some processes of the run did not end within 5 seconds of SIGKILL");
-    ty_rank_done(&r->rank);
-    if (r->failure) {
-        fail(r, r->failure);
-    } else if (r->rank_reported || r->ending != TY_ENDING_SCRIPT) {
-        const int *status = r->rank_reported ? &r->rank_status : &killed;
-
-        how_it_ended(r, *status, text, sizeof text);
-        finish(r, status, text);
-    } else {
-        r->ending = TY_ENDING_LOST;
-        snprintf(text, sizeof text, "the process that watched the %s %s; the %s was ended with it",
-                 program(r), ty_status_text(r->wrapper_status, how), program(r));
-        finish(r, NULL, text);
-    }
-}
-
-void ty_life_rank(struct ty_runner *r)
-{
-    struct ty_report rep;
-    int got;
-
-    while ((got = ty_rank_report(&r->rank, &rep)) == 0) {
-        if (rep.kind == TY_REPORT_STARTED) {
-            started(r, rep.value);
-        } else if (rep.kind == TY_REPORT_EXITED) {
-            r->rank_reported = true;
-            r->rank_status = rep.value;
-        } else if (!r->failure) {
-            r->failure = strdup(rep.text);
-        }
-    }
-    if (got == -EPIPE)
-        ended(r);
 }
 
 /* --- the child: preparing or collecting --- */
@@ -364,10 +202,25 @@ static void told(json_t *line, void *ctx)
 
 static void prepared(struct ty_runner *r, bool failed)
 {
-    if (failed || r->ending != TY_ENDING_SCRIPT)
-        fail(r, r->failure ? r->failure : "the process that prepared the run was killed");
-    else
-        launch(r);
+    if (failed || r->ending != TY_ENDING_SCRIPT) {
+        ty_life_fail(r, r->failure ? r->failure : "the process that prepared the run was killed");
+        return;
+    }
+    r->prepared = true;
+    ty_life_ready(r);
+}
+
+/* The files are there, and so are the helpers: then the ranks start. */
+void ty_life_ready(struct ty_runner *r)
+{
+    if (r->phase != TY_PHASE_preparing)
+        return;
+    if (r->failure) {
+        ty_child_kill(&r->child);
+        ty_life_fail(r, r->failure);
+    } else if (r->prepared && ty_helpers_ready(r)) {
+        ty_start_ranks(r);
+    }
 }
 
 static void collected(struct ty_runner *r, bool failed)
@@ -393,7 +246,7 @@ static void collected(struct ty_runner *r, bool failed)
     r->collected_seq = ty_runner_record(r, json_pack("{s:s}", "kind", "collected"));
     r->rescan = true;
     r->rows_due_us = r->hold_us = 0;
-    phase(r, TY_PHASE_collected);
+    ty_life_phase(r, TY_PHASE_collected);
 }
 
 void ty_life_child(struct ty_runner *r)
@@ -414,19 +267,19 @@ static void kill_tree(struct ty_runner *r)
 {
     ty_runner_note(r, "ending what is left with SIGKILL");
     r->kill_us = TY_NEVER;
-    /* The wrapper goes too; its line ends, and ended() finds nothing left. */
-    kill_all(r);
+    /* The wrappers go too; their lines end, and whoever follows them finds nothing left. */
+    ty_life_kill_all(r);
 }
 
 void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
 {
-    if (r->phase > TY_PHASE_running || r->ending != TY_ENDING_SCRIPT)
+    if (r->phase > TY_PHASE_running || r->ending != TY_ENDING_SCRIPT || r->culprit >= 0)
         return;
     r->ending = why;
-    r->limit_us = TY_NEVER;
-    if (r->phase == TY_PHASE_preparing && r->child.pid) {
+    r->limit_us = r->verdict_us = TY_NEVER;
+    if (r->phase == TY_PHASE_preparing) {
         ty_child_kill(&r->child);
-        fail(r, "");
+        ty_life_fail(r, "");
         return;
     }
     ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " seconds",
@@ -440,20 +293,25 @@ void ty_life_timers(struct ty_runner *r)
 {
     if (r->now_us >= r->limit_us)
         ty_life_cancel(r, TY_ENDING_TIME_LIMIT);
+    if (r->now_us >= r->verdict_us)
+        ty_follow_judge(r);
     if (r->now_us >= r->kill_us)
         kill_tree(r);
 }
 
 int64_t ty_life_due(const struct ty_runner *r)
 {
-    return r->limit_us < r->kill_us ? r->limit_us : r->kill_us;
+    int64_t us = r->limit_us < r->kill_us ? r->limit_us : r->kill_us;
+
+    return us < r->verdict_us ? us : r->verdict_us;
 }
 
 void ty_life_stop(struct ty_runner *r)
 {
     ty_child_kill(&r->child);
-    ty_rank_done(&r->rank);
-    kill_all(r);
+    ty_helpers_stop(r);
+    ty_ranks_done(&r->ranks);
+    ty_life_kill_all(r);
 }
 
 /* --- after another runner --- */
@@ -477,7 +335,7 @@ void ty_life_salvage(struct ty_runner *r, bool exited)
 
     kill_marked(r);
     if (r->collected_seq) {
-        phase(r, TY_PHASE_collected);
+        ty_life_phase(r, TY_PHASE_collected);
         return;
     }
     if (exited) {
@@ -488,6 +346,7 @@ void ty_life_salvage(struct ty_runner *r, bool exited)
     if (r->rebooted)
         snprintf(text, sizeof text, "the machine was restarted while the run was active");
     else
-        snprintf(text, sizeof text, "the runner was killed; the %s was ended with it", program(r));
-    finish(r, NULL, text);
+        snprintf(text, sizeof text, "the runner was killed; the %s was ended with it",
+                 ty_life_program(r));
+    ty_life_finish(r, NULL, text);
 }

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -65,6 +66,29 @@ static json_t *read_plan(int fd)
     return o;
 }
 
+/* To the CPUs that the scheduler gave, and their memory follows.  Where that cannot be (a CPU that went off line, a cgroup
+ * that allows others only), a slower job is better than none. */
+static void bind_cpus(const json_t *list)
+{
+    size_t n = json_array_size(list), i;
+    int highest = 0;
+    const json_t *v;
+    cpu_set_t *set;
+
+    json_array_foreach (list, i, v)
+        if (json_integer_value(v) > highest)
+            highest = (int)json_integer_value(v);
+    set = n > 0 ? CPU_ALLOC(highest + 1) : NULL;
+    if (!set)
+        return;
+    CPU_ZERO_S(CPU_ALLOC_SIZE(highest + 1), set);
+    json_array_foreach (list, i, v)
+        CPU_SET_S((size_t)json_integer_value(v), CPU_ALLOC_SIZE(highest + 1), set);
+    if (sched_setaffinity(0, CPU_ALLOC_SIZE(highest + 1), set) < 0)
+        ty_log(TY_LOG_WARN, "cannot bind the process to its %zu CPUs: %m", n);
+    CPU_FREE(set);
+}
+
 static int start(struct rank *k, const json_t *plan, struct ty_error *err)
 {
     const char *work = json_string_value(json_object_get(plan, "work"));
@@ -83,6 +107,7 @@ static int start(struct rank *k, const json_t *plan, struct ty_error *err)
         r = ty_error_set(err, -EINVAL, "there is no program to start");
     else {
         ty_oom_set((int)json_integer_value(json_object_get(plan, "oom")));
+        bind_cpus(json_object_get(plan, "cpus"));
         r = ty_spawn(&spawn, &k->program, err);
         ty_oom_set(mine);
     }

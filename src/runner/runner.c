@@ -38,11 +38,6 @@
     (10 * 1000 * 1000) /* on a busy machine a fresh process may not run for seconds */
 #define LOCK_LOOK_US 2000
 
-static const char *const log_names[TY_LOG_COUNT] = {
-    [TY_LOG_DRIVER] = "azureml-logs/70_driver_log.txt",
-    [TY_LOG_CONTROL] = "azureml-logs/60_control_log.txt",
-};
-
 void ty_runner_note(struct ty_runner *r, const char *fmt, ...)
 {
     CLEANUP_STR struct ty_str line = { 0 };
@@ -54,7 +49,7 @@ void ty_runner_note(struct ty_runner *r, const char *fmt, ...)
     ty_str_addv(&line, fmt, ap);
     va_end(ap);
     ty_str_add(&line, "\n");
-    if (!line.failed && write(r->log[TY_LOG_CONTROL].fd, line.text, line.len) < 0)
+    if (!line.failed && write(r->logs.at[TY_LOG_CONTROL].tail.fd, line.text, line.len) < 0)
         ty_log(TY_LOG_WARN, "cannot write to the control log: %m");
 }
 
@@ -76,8 +71,8 @@ void ty_runner_reaped(pid_t pid, int status, void *ctx)
 
     ty_child_reaped(&r->child, pid, status);
     ty_child_reaped(&r->syncer, pid, status);
-    if (pid == r->rank.pid)
-        r->wrapper_status = status;
+    ty_helpers_reaped(r, pid, status);
+    ty_ranks_reaped(&r->ranks, pid, status);
 }
 
 void ty_runner_reap(struct ty_runner *r)
@@ -90,6 +85,26 @@ void ty_runner_reap(struct ty_runner *r)
 }
 
 /* --- beginning --- */
+
+void ty_runner_init(struct ty_runner *r)
+{
+    *r = (struct ty_runner){ .lock = -1,
+                             .dir_fd = -1,
+                             .signals = -1,
+                             .inotify = -1,
+                             .spool_watch = -1,
+                             .limit_us = TY_NEVER,
+                             .kill_us = TY_NEVER,
+                             .verdict_us = TY_NEVER,
+                             .culprit = -1,
+                             .child = TY_CHILD_INIT,
+                             .syncer = TY_CHILD_INIT,
+                             .ranks = TY_RANKS_INIT,
+                             .meeting.hold = -1,
+                             .records_acked = 1 };
+    for (int h = 0; h < TY_HELPER_COUNT; h++)
+        r->helper[h] = (struct ty_child)TY_CHILD_INIT;
+}
 
 static int watch_signals(struct ty_runner *r)
 {
@@ -188,14 +203,12 @@ static char *hello(const struct ty_jobfile *j, const struct ty_proc_id *me)
 
 static void watch_files(struct ty_runner *r)
 {
-    r->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    for (int i = 0; i < TY_LOG_COUNT && r->inotify >= 0; i++) {
-        CLEANUP_FREE char *path = ty_path_join(r->job->log, log_names[i]);
+    CLEANUP_FREE char *logs = ty_path_join(r->job->log, "azureml-logs");
 
-        if (!path || inotify_add_watch(r->inotify, path, IN_MODIFY) < 0) {
-            close(r->inotify);
-            r->inotify = -1;
-        }
+    r->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (r->inotify >= 0 && (!logs || inotify_add_watch(r->inotify, logs, IN_MODIFY) < 0)) {
+        close(r->inotify);
+        r->inotify = -1;
     }
     if (r->inotify < 0) {
         ty_log(TY_LOG_WARN, "inotify cannot be used (%m); logs are looked at every 100 ms");
@@ -246,10 +259,9 @@ static int open_files(struct ty_runner *r, struct past *past, struct ty_error *e
         got = hand_over(j, logs);
     if (got < 0)
         return ty_error_set(err, got, "cannot make the folders of the job: %s", strerror(-got));
-    for (int i = 0; i < TY_LOG_COUNT && got == 0; i++)
-        got = ty_logtail_open(&r->log[i], j->log, log_names[i], (uint64_t)j->log_bytes_max, err);
-    if (got == 0 && j->owner && fchown(r->log[TY_LOG_DRIVER].fd, j->owner->uid, j->owner->gid) < 0)
-        got = ty_error_set(err, -errno, "cannot give the log to user '%s': %m", j->owner->name);
+    got = ty_logs_open(&r->logs, j, err);
+    if (got == 0)
+        got = ty_ranks_open(&r->ranks, j, err);
     if (got == 0)
         got = ty_records_open(records, learn, past, &r->records, err);
     return got;
@@ -266,7 +278,10 @@ static int connect_daemon(struct ty_runner *r, struct ty_error *err)
     text = hello(r->job, &me);
     r->stream = text ? ty_stream_new(r->job->socket, text) : NULL;
     r->rows = ty_rows_new(r->job->spool);
-    return r->stream && r->rows ? 0 : ty_error_oom(err);
+    if (!r->stream || !r->rows)
+        return ty_error_oom(err);
+    ty_rows_base(r->rows, (uint32_t)r->job->writer_base);
+    return 0;
 }
 
 static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
@@ -390,18 +405,20 @@ static int wait_ms(const struct ty_runner *r)
 /* Wait for something to happen, and hear it. */
 static void turn(struct ty_runner *r)
 {
-    enum { STREAM, SIGNALS, RANK, CHILD, SYNCER, FILES, N };
+    enum { STREAM, SIGNALS, RANKS, CHILD, SYNCER, FILES, HELPERS, N = HELPERS + TY_HELPER_COUNT };
     short events;
     struct pollfd p[N] = {
         [STREAM] = { .fd = ty_stream_fd(r->stream, &events) },
         [SIGNALS] = { .fd = r->signals, .events = POLLIN },
-        [RANK] = { .fd = r->rank.line, .events = POLLIN },
+        [RANKS] = { .fd = r->ranks.epoll, .events = POLLIN },
         [CHILD] = { .fd = r->child.fd, .events = POLLIN },
         [SYNCER] = { .fd = r->syncer.fd, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
     };
 
     p[STREAM].events = events;
+    for (int h = 0; h < TY_HELPER_COUNT; h++)
+        p[HELPERS + h] = (struct pollfd){ .fd = r->helper[h].fd, .events = POLLIN };
     if (poll(p, N, wait_ms(r)) < 0 && errno != EINTR)
         ty_log(TY_LOG_ERROR, "poll: %m");
     r->now_us = ty_mono_us();
@@ -413,8 +430,11 @@ static void turn(struct ty_runner *r)
         hear_syncer(r);
     if (p[CHILD].revents && r->child.fd == p[CHILD].fd)
         ty_life_child(r);
-    if (p[RANK].revents && r->rank.line == p[RANK].fd)
-        ty_life_rank(r);
+    for (int h = 0; h < TY_HELPER_COUNT; h++)
+        if (p[HELPERS + h].revents && r->helper[h].fd == p[HELPERS + h].fd)
+            ty_helpers_hear(r, (enum ty_helper)h);
+    if (p[RANKS].revents)
+        ty_follow_ranks(r);
     ty_life_timers(r);
 }
 
@@ -448,13 +468,13 @@ static void done(struct ty_runner *r)
     ty_stream_free(r->stream);
     ty_rows_free(r->rows);
     ty_records_free(r->records);
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        ty_logtail_done(&r->log[i]);
+    ty_logs_done(&r->logs);
+    ty_ranks_done(&r->ranks);
     ty_jobfile_free(r->job);
     free(r->failure);
     free(r->buf);
-    for (size_t i = 0; i < 4; i++) {
-        int fd = (const int[]){ r->signals, r->inotify, r->lock, r->dir_fd }[i];
+    for (size_t i = 0; i < 5; i++) {
+        int fd = (const int[]){ r->signals, r->inotify, r->lock, r->dir_fd, r->meeting.hold }[i];
 
         if (fd >= 0)
             close(fd);
@@ -476,21 +496,12 @@ static void become_runner(struct ty_runner *r)
 
 int ty_runner_main(const char *job_dir)
 {
-    struct ty_runner r = { .lock = -1,
-                           .dir_fd = -1,
-                           .signals = -1,
-                           .inotify = -1,
-                           .spool_watch = -1,
-                           .limit_us = TY_NEVER,
-                           .kill_us = TY_NEVER,
-                           .child = TY_CHILD_INIT,
-                           .syncer = TY_CHILD_INIT,
-                           .rank = TY_RANK_INIT,
-                           .records_acked = 1 };
+    struct ty_runner r;
     char dir[PATH_MAX];
     struct ty_error err = { 0 };
     int got;
 
+    ty_runner_init(&r);
     if (!realpath(job_dir, dir)) {
         ty_log(TY_LOG_ERROR, "cannot find the job folder '%s': %m", job_dir);
         return 1;

@@ -2,6 +2,9 @@
  *
  *   runner.c    begins, waits for events, ends
  *   life.c      prepare -> run -> collect -> deliver: the only writer of phase and outcome
+ *   start.c     what each rank is told, and starting them all
+ *   follow.c    what becomes of the ranks, up to the end of the last
+ *   helpers.c   programs that have to be there before a rank starts
  *   deliver.c   what goes to the daemon, and what it answers
  */
 #ifndef TY_RUNNER_INTERNAL_H
@@ -9,7 +12,8 @@
 #include "runner/child.h"
 #include "runner/jobfile.h"
 #include "runner/launch.h"
-#include "runner/logtail.h"
+#include "runner/logs.h"
+#include "runner/ranks.h"
 #include "runner/records.h"
 #include "runner/rows.h"
 #include "runner/stream.h"
@@ -20,7 +24,6 @@
 #define TY_LOG_HOLD_US (3 * 1000) /* between two reads of a log: many small writes become one frame */
 #define TY_TREE_KILL_MS 5000
 
-enum ty_log_id { TY_LOG_DRIVER, TY_LOG_CONTROL, TY_LOG_COUNT };
 enum ty_ending {
     TY_ENDING_SCRIPT,
     TY_ENDING_CANCEL,
@@ -30,12 +33,24 @@ enum ty_ending {
     TY_ENDING_COUNT
 };
 
+/* Programs beside the ranks, on this node; each has to have said what it is asked before a rank starts (helpers.c). */
+enum ty_helper { TY_HELPER_RENDEZVOUS, TY_HELPER_COUNT };
+
+/* What all ranks of the job have to be told, on every node the same. */
+struct ty_meeting {
+    char addr[64];        /* of the leader; "": all ranks are on this machine */
+    int port;             /* MASTER_PORT; 0: not chosen yet */
+    int hold;             /* keeps the port; -1: nothing does */
+    int rendezvous;       /* port of the collectives' rendezvous; 0: not known, or there is none */
+    char secret[65];      /* of that */
+};
+
 struct ty_runner {
     struct ty_jobfile *job;
     struct ty_records *records;
     struct ty_stream *stream;
     struct ty_rows *rows;
-    struct ty_logtail log[TY_LOG_COUNT];
+    struct ty_logs logs;
     int lock, dir_fd, signals, inotify, spool_watch; /* inotify -1: none to be had, everything is polled */
     int oom; /* oom_score_adj as it was */
     int64_t now_us;
@@ -51,9 +66,13 @@ struct ty_runner {
     enum ty_ending ending; /* why the job ends, as far as it is known */
     int collections; /* that ended early */
     struct ty_child child; /* preparing, or collecting */
-    struct ty_rank rank;
-    bool rank_reported;    /* the status of the program is known */
-    int rank_status, wrapper_status;
+    struct ty_child helper[TY_HELPER_COUNT];
+    struct ty_meeting meeting;
+    bool prepared;         /* and only the helpers are waited for */
+    struct ty_ranks ranks;
+    bool started_told;     /* the record `started` was made */
+    int culprit;           /* index of the rank that ended the job; -1: none */
+    int64_t verdict_us;    /* when to look for it again */
     char *failure;         /* malloc'ed: why the job could not be prepared or started */
     int64_t limit_us, kill_us; /* when the time limit is reached; when SIGKILL follows SIGTERM */
     bool rebooted;
@@ -64,10 +83,10 @@ struct ty_runner {
     int64_t hold_us;      /* no log is read before */
     int64_t rows_due_us;  /* when to look at the row spools */
     bool rescan;          /* a spool appeared or was not complete */
-    bool log_limit_told[TY_LOG_COUNT];
     unsigned char *buf;   /* rows and log bytes on their way */
 };
 
+void ty_runner_init(struct ty_runner *r); /* a fresh one, with nothing in it */
 /* A line in 60_control_log.txt, for users. */
 void ty_runner_note(struct ty_runner *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Add a record; consumed.  It goes to disk in the same turn of the loop. */
@@ -82,10 +101,34 @@ void ty_life_begin(struct ty_runner *r);
 void ty_life_salvage(struct ty_runner *r, bool exited);
 void ty_life_cancel(struct ty_runner *r, enum ty_ending why);
 void ty_life_child(struct ty_runner *r);  /* the child has something to say */
-void ty_life_rank(struct ty_runner *r);   /* the wrapper has something to say */
+void ty_life_ready(struct ty_runner *r);  /* a helper has said what it had to, or failed (`failure`) */
 void ty_life_timers(struct ty_runner *r);
 int64_t ty_life_due(const struct ty_runner *r);
 void ty_life_stop(struct ty_runner *r);   /* end everything that was started */
+void ty_life_phase(struct ty_runner *r, enum ty_phase p);
+/* Nothing of the job runs any more: `status` (NULL: nobody knows), and a sentence for people.  With a culprit it is named. */
+void ty_life_finish(struct ty_runner *r, const int *status, const char *message);
+/* The same for one that could not be prepared or started. */
+void ty_life_fail(struct ty_runner *r, const char *message);
+/* Everything that descends from the runner ends; 0 or -ETIMEDOUT. */
+int ty_life_kill_all(struct ty_runner *r);
+const char *ty_life_program(const struct ty_runner *r); /* "script" or "command" */
+
+/* start.c */
+void ty_start_ranks(struct ty_runner *r);
+
+/* follow.c */
+void ty_follow_ranks(struct ty_runner *r); /* wrappers have something to say */
+void ty_follow_judge(struct ty_runner *r); /* is it time to end the job because a rank has failed? */
+/* "rank 3 (node h2)", or in a job of one process "the script", into buf[320]; returns buf. */
+const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320]);
+
+/* helpers.c */
+int ty_helpers_start(struct ty_runner *r, struct ty_error *err);
+void ty_helpers_hear(struct ty_runner *r, enum ty_helper h);
+bool ty_helpers_ready(const struct ty_runner *r); /* nothing has to be waited for before ranks are started */
+void ty_helpers_reaped(struct ty_runner *r, pid_t pid, int status);
+void ty_helpers_stop(struct ty_runner *r);
 
 /* deliver.c */
 void ty_deliver_frames(struct ty_runner *r);

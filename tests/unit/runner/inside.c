@@ -17,11 +17,6 @@
 #define PATIENCE_US (20 * 1000 * 1000)
 #define QUIET_TURNS 20
 
-static const char *const log_names[TY_LOG_COUNT] = {
-    [TY_LOG_DRIVER] = "azureml-logs/70_driver_log.txt",
-    [TY_LOG_CONTROL] = "azureml-logs/60_control_log.txt",
-};
-
 static void need(int got, const struct ty_error *err)
 {
     if (got < 0)
@@ -35,28 +30,16 @@ void inside_open(struct inside *in)
     struct ty_error err = { 0 };
 
     job_write(&in->j);
-    *r = (struct ty_runner){ .lock = -1,
-                             .dir_fd = -1,
-                             .signals = -1,
-                             .inotify = -1,
-                             .spool_watch = -1,
-                             .limit_us = TY_NEVER,
-                             .kill_us = TY_NEVER,
-                             .child = TY_CHILD_INIT,
-                             .syncer = TY_CHILD_INIT,
-                             .rank = TY_RANK_INIT,
-                             .rescan = true,
-                             .now_us = ty_mono_us(),
-                             .records_acked = 1 };
+    ty_runner_init(r);
+    r->rescan = true;
+    r->now_us = ty_mono_us();
     need(ty_jobfile_read(in->j.dir, &r->job, &err), &err);
     logs = ty_path_join(r->job->log, "azureml-logs");
     assert_int_equal(ty_mkdir_p(logs, 0700), 0);
     assert_int_equal(ty_mkdir_p(r->job->spool, 0700), 0);
     assert_int_equal(ty_mkdir_p(r->job->tmp, 0700), 0);
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        need(ty_logtail_open(&r->log[i], r->job->log, log_names[i], (uint64_t)r->job->log_bytes_max,
-                             &err),
-             &err);
+    need(ty_logs_open(&r->logs, r->job, &err), &err);
+    need(ty_ranks_open(&r->ranks, r->job, &err), &err);
     need(ty_records_open(records, NULL, NULL, &r->records, &err), &err);
     r->rows = ty_rows_new(r->job->spool);
     r->stream = ty_stream_new(r->job->socket, "{}");
@@ -71,8 +54,10 @@ void inside_done(struct inside *in)
     ty_stream_free(r->stream);
     ty_rows_free(r->rows);
     ty_records_free(r->records);
-    for (int i = 0; i < TY_LOG_COUNT; i++)
-        ty_logtail_done(&r->log[i]);
+    ty_logs_done(&r->logs);
+    ty_ranks_done(&r->ranks);
+    if (r->meeting.hold >= 0)
+        close(r->meeting.hold);
     ty_jobfile_free(r->job);
     free(r->failure);
     free(r->buf);
@@ -114,20 +99,25 @@ void inside_until(struct inside *in, enum ty_phase phase)
     struct ty_runner *r = &in->r;
 
     for (int64_t end = ty_mono_us() + PATIENCE_US; r->phase != phase;) {
-        struct pollfd p[2] = { { .fd = r->child.fd, .events = POLLIN },
-                               { .fd = r->rank.line, .events = POLLIN } };
+        struct pollfd p[2 + TY_HELPER_COUNT] = { { .fd = r->child.fd, .events = POLLIN },
+                                                 { .fd = r->ranks.epoll, .events = POLLIN } };
         int64_t due = ty_life_due(r);
 
         r->now_us = ty_mono_us();
         if (r->now_us > end)
             fail_msg("it stayed '%s' for 20 seconds", ty_phase_word(r->phase));
-        poll(p, 2, due == TY_NEVER ? 1000 : 10);
+        for (int h = 0; h < TY_HELPER_COUNT; h++)
+            p[2 + h] = (struct pollfd){ .fd = r->helper[h].fd, .events = POLLIN };
+        poll(p, 2 + TY_HELPER_COUNT, due == TY_NEVER ? 1000 : 10);
         r->now_us = ty_mono_us();
         ty_runner_reap(r);
         if (p[0].revents && r->child.fd == p[0].fd)
             ty_life_child(r);
-        if (p[1].revents && r->rank.line == p[1].fd)
-            ty_life_rank(r);
+        for (int h = 0; h < TY_HELPER_COUNT; h++)
+            if (p[2 + h].revents && r->helper[h].fd == p[2 + h].fd)
+                ty_helpers_hear(r, (enum ty_helper)h);
+        if (p[1].revents)
+            ty_follow_ranks(r);
         ty_life_timers(r);
     }
 }
@@ -188,7 +178,7 @@ int inside_count(struct inside *in, const char *kind)
 
 char *inside_log(struct inside *in, enum ty_log_id log)
 {
-    CLEANUP_FREE char *path = ty_path_join(in->r.job->log, log_names[log]);
+    CLEANUP_FREE char *path = ty_path_join(in->r.job->log, in->r.logs.at[log].name);
     char *text = NULL;
 
     assert_int_equal(ty_read_file(path, 1 << 20, &text, NULL), 0);

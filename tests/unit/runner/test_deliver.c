@@ -38,7 +38,7 @@ static uint64_t add(const char *kind)
 
 static void driver_log(const char *text)
 {
-    assert_int_equal(ty_write_all(in.r.log[TY_LOG_DRIVER].fd, text, strlen(text)), 0);
+    assert_int_equal(ty_write_all(in.r.logs.at[TY_LOG_DRIVER].tail.fd, text, strlen(text)), 0);
 }
 
 static size_t stored(void)
@@ -158,7 +158,7 @@ static void test_welcome_says_where_to_go_on(void **state)
     inside_settle(&in);
     assert_int_equal(in.j.fake.frames, 1 + 1); /* HELLO, the last byte of the log */
     assert_int_equal(in.r.records_acked, 3);
-    assert_int_equal(in.r.log[TY_LOG_DRIVER].sent, 5);
+    assert_int_equal(in.r.logs.at[TY_LOG_DRIVER].tail.sent, 5);
     assert_int_equal(in.r.ending, TY_ENDING_SCRIPT);
     inside_done(&in);
 }
@@ -259,11 +259,11 @@ static void test_words_about_nothing(void **state)
              &(struct ty_frame){ .type = TY_FRAME_ROWS_ACK, .writer = 4000000000u, .seq = 77 });
     say(TY_FRAME_PONG, 0);
     inside_settle(&in);
-    assert_int_equal(in.r.log[TY_LOG_DRIVER].acked, 0);
+    assert_int_equal(in.r.logs.at[TY_LOG_DRIVER].tail.acked, 0);
     assert_int_equal(in.j.fake.welcomes, 1); /* the connection holds */
     driver_log("said\n");
     inside_settle(&in);
-    assert_int_equal(in.r.log[TY_LOG_DRIVER].acked, 5);
+    assert_int_equal(in.r.logs.at[TY_LOG_DRIVER].tail.acked, 5);
     inside_done(&in);
 }
 

@@ -1,6 +1,6 @@
 /* test_life.c - prepare, run, collect: one step at a time, and what happens when one of them breaks
  *
- * This program is its own rank wrapper.  What the steps look like from outside, with a loop and a
+ * This program is its own rank wrapper and helper.  What the steps look like from outside, with a loop and a
  * daemon, is in test_runner.c.
  */
 #include "base/clock.h"
@@ -10,6 +10,8 @@
 #include "inside.h"
 #include "runner/rank.h"
 #include <errno.h>
+#include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -187,7 +189,7 @@ static void test_canceled_while_preparing(void **state)
 static void await_started(void)
 {
     for (int64_t end = ty_mono_us() + 20000000; in.r.limit_us == TY_NEVER; usleep(1000)) {
-        ty_life_rank(&in.r);
+        ty_follow_ranks(&in.r);
         assert_true(ty_mono_us() < end);
     }
 }
@@ -276,7 +278,7 @@ static void test_wrapper_killed(void **state)
 {
     (void)state;
     run_to_output("echo ready; (setsid sleep 1000 &); exec sleep 1000");
-    kill(in.r.rank.pid, SIGKILL);
+    kill(in.r.ranks.at[0].wrapper.pid, SIGKILL);
     inside_until(&in, TY_PHASE_collected);
     assert_string_equal(inside_text(&in, "exited", 0, "reason"), "lost");
     assert_string_equal(inside_text(&in, "exited", 0, "message"),
@@ -284,6 +286,231 @@ static void test_wrapper_killed(void **state)
                         "command was ended with it");
     assert_int_equal(job_processes(&in.j), 0);
     inside_done(&in);
+}
+
+/* --- several processes --- */
+
+/* Two nodes with so many ranks each. */
+static void make_several(const char *command, int each)
+{
+    make(command, NULL);
+    json_object_set_new(in.j.json, "nodes",
+                        json_pack("[{s:s, s:i}, {s:s, s:i}]", "name", "h0", "ranks", each, "name",
+                                  "h1", "ranks", each));
+}
+
+static char *log_of(int rank)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/azureml-logs/70_driver_log_%d.txt", in.r.job->log, rank);
+    char *text = NULL;
+
+    assert_int_equal(ty_read_file(path, 1 << 20, &text, NULL), 0);
+    return text;
+}
+
+static void test_several_end_well(void **state)
+{
+    (void)state;
+    make_several("echo rank $RANK of $WORLD_SIZE, $LOCAL_RANK of $LOCAL_WORLD_SIZE on $NODE_RANK, "
+                 "$TRAINYARD_COLL_RENDEZVOUS $TRAINYARD_COLL_SECRET",
+                 2);
+    begin();
+    inside_until(&in, TY_PHASE_running);
+    assert_int_equal(in.r.meeting.rendezvous, 4711);
+    assert_true(in.r.meeting.port > 0);
+    for (int i = 0; i < 4; i++) {
+        CLEANUP_FREE char *log = NULL, *want = NULL;
+
+        if (i == 0)
+            inside_until(&in, TY_PHASE_collected);
+        log = log_of(i);
+        want = ty_strf("rank %d of 4, %d of 2 on %d, 127.0.0.1:4711 %s\n", i, i % 2, i / 2,
+                       in.r.meeting.secret);
+        assert_string_equal(log, want);
+    }
+    assert_int_equal(strlen(in.r.meeting.secret), 64);
+    assert_int_equal(inside_count(&in, "started"), 1);
+    assert_int_equal(inside_number(&in, "started", 0, "ranks"), 4);
+    assert_int_equal(inside_number(&in, "exited", 0, "exit_code"), 0);
+    assert_int_equal(inside_number(&in, "exited", 0, "rank"), -1);
+    assert_in_log(TY_LOG_CONTROL, "all 4 processes are running\n");
+    assert_in_log(TY_LOG_CONTROL, "all 4 processes ended well\n");
+    assert_int_equal(job_processes(&in.j), 0);
+    inside_done(&in);
+}
+
+static void ended_by(int rank, const char *node, const char *message)
+{
+    inside_until(&in, TY_PHASE_collected);
+    assert_string_equal(inside_text(&in, "exited", 0, "message"), message);
+    assert_int_equal(inside_number(&in, "exited", 0, "rank"), rank);
+    assert_string_equal(inside_text(&in, "exited", 0, "node"), node);
+    assert_int_equal(inside_count(&in, "started"), 1);
+    assert_int_equal(inside_count(&in, "exited"), 1);
+    assert_int_equal(job_processes(&in.j), 0);
+}
+
+/* The others hear SIGTERM, and those that do not listen SIGKILL; the log that is quoted is the culprit's. */
+static void test_one_fails(void **state)
+{
+    (void)state;
+    make_several("if test $RANK = 2; then echo I fail; exit 3; fi; trap '' TERM; echo I stay; "
+                 "while :; do sleep 0.02; done",
+                 2);
+    begin();
+    ended_by(2, "h1", "rank 2 (node h1) exited with code 3");
+    assert_int_equal(inside_number(&in, "exited", 0, "exit_code"), 3);
+    assert_string_equal(inside_text(&in, "exited", 0, "log_tail"), "I fail\n");
+    assert_string_equal(inside_text(&in, "exited", 0, "reason"), "script");
+    inside_done(&in);
+}
+
+/* Rank 0 only falls because 1 has gone, and says so; its end comes first all the same. */
+static void test_victims_are_not_named(void **state)
+{
+    (void)state;
+    make_several("if test $RANK = 0; then touch $TRAINYARD_SPOOL_DIR/victim.0; exit 1; fi; "
+                 "while test ! -e $TRAINYARD_SPOOL_DIR/victim.0; do sleep 0.01; done; sleep 0.02; "
+                 "echo the cause; exit 5",
+                 1);
+    begin();
+    ended_by(1, "h1", "rank 1 (node h1) exited with code 5");
+    assert_string_equal(inside_text(&in, "exited", 0, "log_tail"), "the cause\n");
+    inside_done(&in);
+}
+
+static void test_one_is_killed(void **state)
+{
+    (void)state;
+    make_several("test $RANK = 1 && kill -9 $$; exec sleep 1000", 1);
+    begin();
+    ended_by(1, "h1", "rank 1 (node h1) was killed by signal 9 (Killed)");
+    assert_int_equal(inside_number(&in, "exited", 0, "exit_signal"), 9);
+    inside_done(&in);
+}
+
+static void await_all_started(void)
+{
+    for (int64_t end = ty_mono_us() + 20000000; !in.r.started_told; usleep(1000)) {
+        ty_follow_ranks(&in.r);
+        assert_true(ty_mono_us() < end);
+    }
+}
+
+static void test_one_of_the_wrappers_is_killed(void **state)
+{
+    (void)state;
+    make_several("(setsid sleep 1000 &); exec sleep 1000", 1);
+    begin();
+    inside_until(&in, TY_PHASE_running);
+    await_all_started();
+    kill(in.r.ranks.at[1].wrapper.pid, SIGKILL);
+    ended_by(1, "h1",
+             "the process that watched rank 1 (node h1) was killed by signal 9 (Killed); all "
+             "processes were ended with it");
+    assert_string_equal(inside_text(&in, "exited", 0, "reason"), "lost");
+    inside_done(&in);
+}
+
+static void test_several_canceled(void **state)
+{
+    (void)state;
+    make_several("exec sleep 1000", 2);
+    begin();
+    inside_until(&in, TY_PHASE_running);
+    await_all_started();
+    ty_life_cancel(&in.r, TY_ENDING_CANCEL);
+    ended_by(-1, "", "the run was canceled; its 4 processes have ended");
+    assert_string_equal(inside_text(&in, "exited", 0, "reason"), "cancel");
+    inside_done(&in);
+}
+
+static void test_one_cannot_start(void **state)
+{
+    (void)state;
+    make_several("true", 1);
+    json_object_set_new(job_spec(&in.j), "command", json_pack("[s]", "/no/such/$RANK"));
+    json_object_set_new(job_spec(&in.j), "expand", json_true());
+    begin();
+    inside_until(&in, TY_PHASE_collected);
+    assert_string_equal(inside_text(&in, "exited", 0, "reason"), "prepare");
+    assert_true(ty_starts_with(inside_text(&in, "exited", 0, "message"), "rank "));
+    assert_non_null(strstr(inside_text(&in, "exited", 0, "message"), "cannot start '/no/such/"));
+    assert_int_equal(inside_count(&in, "started"), 0);
+    inside_done(&in);
+}
+
+/* What the helper says in place of a port; nothing: it ends without a word. */
+static void put_meeting(const char *says)
+{
+    CLEANUP_FREE char *path = job_file(&in.j, "meeting");
+
+    assert_int_equal(ty_write_file(path, says, strlen(says), 0600), 0);
+}
+
+/* The rendezvous fails, or its process goes away: the job cannot start, and says why. */
+static void test_no_rendezvous(void **state)
+{
+    (void)state;
+    make_several("true", 1);
+    put_meeting("{\"kind\":\"failed\",\"text\":\"no port is free\"}\n");
+    begin();
+    not_started("prepare", "the rendezvous of the processes: no port is free");
+    make_several("true", 1);
+    put_meeting("");
+    begin();
+    not_started("prepare", "the rendezvous of the processes ended before it was ready");
+}
+
+static void test_canceled_while_a_helper_is_waited_for(void **state)
+{
+    (void)state;
+    make_several("true", 1);
+    inside_open(&in);
+    in.r.phase = TY_PHASE_preparing;
+    in.r.prepared = true;
+    ty_life_ready(&in.r);
+    assert_int_equal(in.r.phase, TY_PHASE_preparing);
+    ty_life_cancel(&in.r, TY_ENDING_CANCEL);
+    not_started("cancel", "the run was canceled before it started");
+}
+
+static void test_cpus(void **state)
+{
+    CLEANUP_FREE char *text = NULL;
+    cpu_set_t before;
+    int cpu = -1;
+
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    for (int i = 0; i < CPU_SETSIZE && cpu < 0; i++)
+        cpu = CPU_ISSET(i, &before) ? i : -1;
+    make("grep Cpus_allowed_list /proc/self/status", NULL);
+    json_object_set_new(in.j.json, "nodes",
+                        json_pack("[{s:s, s:i, s:[i]}]", "name", "h0", "ranks", 1, "cpus", cpu));
+    begin();
+    inside_until(&in, TY_PHASE_collected);
+    text = inside_log(&in, TY_LOG_DRIVER);
+    assert_int_equal(strtol(text + strlen("Cpus_allowed_list:\t"), NULL, 10), cpu);
+    assert_null(strpbrk(text + strlen("Cpus_allowed_list:\t"), ",-"));
+    inside_done(&in);
+}
+
+/* The part of the helper that opens the rendezvous. */
+static int play_rendezvous(char **argv)
+{
+    CLEANUP_FREE char *path = ty_path_join(getenv("TRAINYARD_JOB"), "meeting"), *text = NULL;
+    const char *says = "{\"kind\":\"port\",\"port\":4711}\n";
+    int out = (int)strtol(argv[2], NULL, 10);
+    struct pollfd p = { .fd = out };
+
+    signal(SIGTERM, SIG_IGN);
+    if (ty_read_file(path, 1024, &text, NULL) == 0)
+        says = text;
+    if (!*says || write(out, says, strlen(says)) < 0)
+        return 1;
+    poll(&p, 1, -1);
+    return 0;
 }
 
 static void test_time_limit_is_set(void **state)
@@ -428,6 +655,16 @@ int main(int argc, char **argv)
         T(test_canceled_while_stopped),
         T(test_deaf),
         T(test_wrapper_killed),
+        T(test_several_end_well),
+        T(test_one_fails),
+        T(test_victims_are_not_named),
+        T(test_one_is_killed),
+        T(test_one_of_the_wrappers_is_killed),
+        T(test_several_canceled),
+        T(test_one_cannot_start),
+        T(test_no_rendezvous),
+        T(test_canceled_while_a_helper_is_waited_for),
+        T(test_cpus),
         T(test_time_limit_is_set),
         T(test_head_of_the_log),
         T(test_salvage_of_a_lost_job),
@@ -440,6 +677,8 @@ int main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);
+    if (argc > 1 && strcmp(argv[1], "rendezvous") == 0)
+        return play_rendezvous(argv);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
     return cmocka_run_group_tests_name("life", tests, NULL, NULL);
 }

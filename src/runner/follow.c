@@ -1,0 +1,211 @@
+/* follow.c - what becomes of the ranks, up to the end of the last
+ *
+ * The first that ends badly ends the job: a moment is given to find out who was the first (verdict.h), then the others get
+ * SIGTERM, and SIGKILL soon after.  A rank that ends well ends nothing.
+ */
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/owner.h"
+#include "base/proc.h"
+#include "base/str.h"
+#include "runner/runner_internal.h"
+#include "runner/verdict.h"
+#include <inttypes.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define OTHERS_KILL_US (1000 * 1000) /* what is left to those that can do no more than end */
+
+const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320])
+{
+    const struct ty_rank_plan *p = &r->ranks.at[i].plan;
+
+    if (r->job->size == 1)
+        snprintf(buf, 320, "the %s", ty_life_program(r));
+    else
+        snprintf(buf, 320, "rank %d (node %.256s)", p->rank, r->job->nodes[p->node].name);
+    return buf;
+}
+
+/* --- beginning --- */
+
+static json_t *node_names(const struct ty_runner *r)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < r->job->nnodes; i++)
+        json_array_append_new(list, json_string(r->job->nodes[i].name));
+    return list;
+}
+
+/* The job runs when all of its ranks do; one that ended before is told of all the same. */
+static void tell_started(struct ty_runner *r)
+{
+    json_t *o;
+
+    if (r->started_told || r->ranks.started == 0)
+        return;
+    r->started_told = true;
+    o = json_pack("{s:s, s:i}", "kind", "started", "pid", (int)r->ranks.at[0].pid);
+    if (o && r->job->size > 1) {
+        json_object_set_new(o, "ranks", json_integer(r->job->size));
+        json_object_set_new(o, "nodes", node_names(r));
+    }
+    ty_runner_record(r, o);
+    if (r->job->spec->max_run_seconds > 0 && r->ending == TY_ENDING_SCRIPT && r->culprit < 0)
+        r->limit_us = r->now_us + r->job->spec->max_run_seconds * 1000000;
+}
+
+static void started(struct ty_runner *r, int i, pid_t pid)
+{
+    ty_ranks_started(&r->ranks, i, pid);
+    if (r->job->size == 1)
+        ty_runner_note(r, "the %s is running as process %d", ty_life_program(r), (int)pid);
+    else if (r->ranks.started == r->ranks.n)
+        ty_runner_note(r, "all %d processes are running", r->ranks.n);
+    if (r->ranks.started == r->ranks.n)
+        tell_started(r);
+    if (r->ending != TY_ENDING_SCRIPT || r->culprit >= 0)
+        ty_tree_signal(SIGTERM); /* it is over already, and there was nobody to tell */
+}
+
+/* --- ending --- */
+
+/* Why it ends although nobody let it; the rest of the sentence is how. */
+static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
+{
+    char how[64], who[320];
+
+    if (r->culprit >= 0) {
+        snprintf(buf, n, "%s %s", ty_follow_who(r, r->culprit, who), ty_status_text(status, how));
+        return;
+    }
+    if (r->job->size == 1)
+        snprintf(who, sizeof who, "the %s %s", ty_life_program(r), ty_status_text(status, how));
+    else
+        snprintf(who, sizeof who, "its %d processes have ended", r->job->size);
+    if (r->ending == TY_ENDING_CANCEL)
+        snprintf(buf, n, "the run was canceled; %s", who);
+    else if (r->ending == TY_ENDING_TIME_LIMIT)
+        snprintf(buf, n,
+                 "the run reached its time limit of %" PRId64 " s (max_run_duration_seconds); %s",
+                 r->job->spec->max_run_seconds, who);
+    else if (r->job->size == 1)
+        snprintf(buf, n, "%s", who);
+    else
+        snprintf(buf, n, "all %d processes ended well", r->job->size);
+}
+
+/* The wrapper is the last of its rank to go, unless it was killed itself. */
+static void lost(struct ty_runner *r, int i)
+{
+    char text[800], how[64], who[320];
+
+    ty_follow_who(r, i, who);
+    r->ending = TY_ENDING_LOST;
+    if (r->job->size == 1)
+        snprintf(text, sizeof text, "the process that watched %s %s; %s was ended with it", who,
+                 ty_status_text(r->ranks.at[i].wrapper_status, how), who);
+    else
+        snprintf(text, sizeof text,
+                 "the process that watched %s %s; all processes were ended with it", who,
+                 ty_status_text(r->ranks.at[i].wrapper_status, how));
+    ty_life_finish(r, NULL, text);
+}
+
+/* What to call the status of a job that somebody else ended: the first rank's, if anybody knows it. */
+static int any_status(const struct ty_runner *r)
+{
+    for (int i = 0; i < r->ranks.n; i++)
+        if (r->ranks.at[i].reported)
+            return r->ranks.at[i].status;
+    return SIGKILL; /* as a wait status: killed by it */
+}
+
+static void all_ended(struct ty_runner *r)
+{
+    char text[512];
+    int status;
+
+    if (ty_life_kill_all(r) < 0)
+        ty_runner_warning(r, "some processes of the run did not end within 5 seconds of SIGKILL");
+    if (r->failure) {
+        ty_life_fail(r, r->failure);
+        return;
+    }
+    tell_started(r);
+    if (r->culprit >= 0 && !r->ranks.at[r->culprit].reported) {
+        lost(r, r->culprit);
+        return;
+    }
+    status = r->culprit >= 0 ? r->ranks.at[r->culprit].status : any_status(r);
+    how_it_ended(r, status, text, sizeof text);
+    ty_life_finish(r, &status, text);
+}
+
+static void end_others(struct ty_runner *r)
+{
+    char who[320];
+
+    r->limit_us = r->verdict_us = TY_NEVER;
+    if (r->ranks.ended == r->ranks.n)
+        return;
+    ty_runner_note(r, "%s has ended the job: SIGTERM to the other processes",
+                   ty_follow_who(r, r->culprit, who));
+    ty_tree_signal(SIGTERM);
+    r->kill_us = r->now_us + OTHERS_KILL_US;
+}
+
+void ty_follow_judge(struct ty_runner *r)
+{
+    r->verdict_us = TY_NEVER;
+    if (r->phase != TY_PHASE_running)
+        return;
+    if (r->ending == TY_ENDING_SCRIPT && r->culprit < 0 && r->ranks.bad > 0) {
+        r->culprit = ty_verdict(&r->ranks, r->now_us, &r->verdict_us);
+        if (r->culprit >= 0)
+            end_others(r);
+    }
+    if (r->ranks.ended == r->ranks.n)
+        all_ended(r);
+}
+
+/* Did it leave word that it ends because another rank has gone? */
+static bool is_victim(const struct ty_runner *r, int i)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/victim.%d", r->job->spool, r->ranks.at[i].plan.rank);
+    struct stat st;
+    bool is;
+
+    ty_owner_enter(r->job->owner);
+    is = path && lstat(path, &st) == 0;
+    ty_owner_leave(r->job->owner);
+    return is;
+}
+
+static void told(int i, const struct ty_report *report, void *ctx)
+{
+    struct ty_runner *r = ctx;
+    struct ty_member *m = &r->ranks.at[i];
+    char who[320];
+
+    if (!report) {
+        ty_ranks_ended(&r->ranks, i, m->reported ? &m->status : NULL, is_victim(r, i), r->now_us);
+    } else if (report->kind == TY_REPORT_STARTED) {
+        started(r, i, report->value);
+    } else if (report->kind == TY_REPORT_EXITED) {
+        m->reported = true;
+        m->status = report->value;
+    } else if (!r->failure) {
+        r->failure = r->job->size == 1 ? strdup(report->text)
+                                       : ty_strf("%s: %s", ty_follow_who(r, i, who), report->text);
+    }
+}
+
+void ty_follow_ranks(struct ty_runner *r)
+{
+    ty_ranks_hear(&r->ranks, told, r);
+    ty_follow_judge(r);
+}
