@@ -157,7 +157,8 @@ static int get_artifact(struct request *req, struct reply *reply, int64_t id)
 
 int ty_http_file_get(struct request *req, struct reply *reply)
 {
-    const char *log = log_name(req->args[1]);
+    char buf[TY_DRIVER_LOG_MAX];
+    const char *log = log_name(req->args[1], buf);
     uint64_t bytes;
     int64_t id;
     int r = check_path(req);
@@ -181,6 +182,7 @@ int ty_http_file_get(struct request *req, struct reply *reply)
 
 static int file_put_begin(struct request *req)
 {
+    char buf[TY_DRIVER_LOG_MAX];
     uint64_t bytes;
     int64_t id;
     int r = check_path(req);
@@ -190,7 +192,7 @@ static int file_put_begin(struct request *req)
     r = ty_store_run_id(req->http->o.store, req->args[0], &id);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
-    if (ty_store_log_size(req->http->o.store, id, log_name(req->args[1]), &bytes) == 0)
+    if (ty_store_log_size(req->http->o.store, id, log_name(req->args[1], buf), &bytes) == 0)
         return ty_error_set(&req->err, -EEXIST,
                             "'%.200s' is a log of run '%s'; give the artifact another path",
                             req->args[1], req->args[0]);

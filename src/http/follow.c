@@ -8,12 +8,9 @@
  * States are made by folding the run's events, which are the truth; a cursor (seq, offset, and how far it is with each
  * writer's rows) is all that a stream remembers, and it is the id of every event it sends.
  */
-#include "track/follow.h"
 #include "base/conf.h"
 #include "base/fs.h"
-#include "http/request.h"
-#include "http/sse.h"
-#include "store/store.h"
+#include "http/stream.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
@@ -21,36 +18,30 @@
 #include <string.h>
 
 #define DRIVER_LOG "azureml-logs/70_driver_log.txt"
-#define DRIVER_LOG_ALIAS "user_logs/std_log.txt"
 #define EVENTS_PER_READ 200
-#define LOG_PER_READ (64 * 1024)
 #define ROWS_PER_READ 500
 #define BLOCK (64 * 1024)
 
-struct stream {
-    struct ty_follower follower;
-    struct ty_http *http;
-    struct MHD_Connection *conn;
-    int fd;
-    struct stream *next, **slot;
-    char *run, *log; /* log: as it was asked for; NULL: none */
-    int64_t run_id;
-    struct sse_cursor cursor;  /* of what was folded and sent */
-    struct ty_row_places rows; /* the cursor's, with ?rows=1 */
-    bool system;               /* with ?system=1: rows of this kind */
-    int64_t resume_seq;        /* events up to here were seen by the client before */
-    struct ty_run state;
-    bool fresh;    /* the present state was not sent yet */
-    json_t *moved; /* the last event that moved the state */
-    bool log_done; /* its file is gone: nothing more comes of it */
-    struct ty_str out;
-    size_t sent; /* of out */
-    bool suspended, finished, beat;
-};
+/* Other names of logs: the older and the later ones of Azure ML. */
+static const char *const aliases[] = { "user_logs/std_log_process_",
+                                       "azureml-logs/70_driver_log_rank_" };
 
-const char *log_name(const char *asked)
+const char *log_name(const char *asked, char buf[TY_DRIVER_LOG_MAX])
 {
-    return strcmp(asked, DRIVER_LOG_ALIAS) == 0 ? DRIVER_LOG : asked;
+    if (strcmp(asked, "user_logs/std_log.txt") == 0)
+        return DRIVER_LOG;
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++) {
+        size_t n = strlen(aliases[i]), digits = 0;
+        int rank = 0;
+
+        if (strncmp(asked, aliases[i], n) != 0)
+            continue;
+        for (; asked[n] >= '0' && asked[n] <= '9' && digits < 9; n++, digits++)
+            rank = rank * 10 + asked[n] - '0';
+        if (digits > 0 && strcmp(asked + n, ".txt") == 0)
+            return ty_driver_log(rank, 2, buf);
+    }
+    return asked;
 }
 
 /* ---- waking ---- */
@@ -168,12 +159,13 @@ static ssize_t read_log(struct stream *s, char *buf, uint64_t *size)
     CLEANUP_FREE char *path = NULL;
     CLEANUP_CLOSE int fd = -1;
     uint64_t offset = (uint64_t)s->cursor.offset, n;
+    char other[TY_DRIVER_LOG_MAX];
+    const char *log = log_name(s->log, other);
 
-    if (ty_store_log_size(s->http->o.store, s->run_id, log_name(s->log), size) < 0 ||
-        *size <= offset)
+    if (ty_store_log_size(s->http->o.store, s->run_id, log, size) < 0 || *size <= offset)
         return 0;
     n = *size - offset < LOG_PER_READ ? *size - offset : LOG_PER_READ;
-    path = ty_store_log_path(s->http->o.store, s->run, log_name(s->log));
+    path = ty_store_log_path(s->http->o.store, s->run, log);
     fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     return fd < 0 ? -EIO : pread(fd, buf, n, (off_t)offset);
 }
@@ -193,8 +185,8 @@ static bool send_log(struct stream *s)
         return true;
     }
     if (n > 0)
-        sse_log(&s->out, &s->cursor, s->log, buf, (size_t)n,
-                ty_run_state_ended(s->state.state) &&
+        sse_log(&s->out, &s->cursor, s->log, -1, buf, (size_t)n,
+                (s->now || ty_run_state_ended(s->state.state)) &&
                     (uint64_t)s->cursor.offset + (uint64_t)n == size);
     return (uint64_t)s->cursor.offset >= size;
 }
@@ -253,10 +245,12 @@ static void produce(struct stream *s)
         if (s->cursor.seq > s->resume_seq || s->resume_seq == 0)
             send_state(s, true);
     }
-    all = send_log(s);
+    all = s->ranks ? stream_ranks_send(s) : send_log(s);
     all = send_rows(s) && all;
     if (all && ty_run_state_ended(s->state.state))
         send_end(s);
+    else if (all && s->now)
+        s->finished = true;
 }
 
 static ssize_t stream_read(void *ctx, uint64_t pos, char *buf, size_t max)
@@ -305,6 +299,7 @@ static void stream_free(void *ctx)
     }
     json_decref(s->moved);
     ty_row_places_done(&s->rows);
+    stream_ranks_done(s);
     ty_str_done(&s->out);
     free(s->run);
     free(s->log);
@@ -316,8 +311,7 @@ static void stream_freep(struct stream **s)
     stream_free(*s);
 }
 
-static struct stream *stream_new(struct request *req, const char *log,
-                                 const struct sse_cursor *from)
+static struct stream *stream_new(struct request *req, int64_t run_id, const char *log)
 {
     struct ty_http *h = req->http;
     struct stream *s = calloc(1, sizeof *s);
@@ -329,11 +323,10 @@ static struct stream *stream_new(struct request *req, const char *log,
                           .conn = req->conn,
                           .fd = req->peer->fd,
                           .run = strdup(req->args[0]),
+                          .run_id = run_id,
                           .log = *log ? strdup(log) : NULL,
                           .state = TY_RUN_INIT,
                           .fresh = true,
-                          .resume_seq = from->seq,
-                          .cursor = { .offset = from->offset },
                           .next = h->streams,
                           .slot = &h->streams };
     if (s->next)
@@ -365,73 +358,95 @@ static int follow_add(struct request *req, struct stream *s)
 }
 
 /* Where the log begins that came since the time that is asked for.  One that is not there yet comes whole. */
-static int read_since(struct request *req, int64_t id, const char *log, struct sse_cursor *ret)
+static int read_since(struct request *req, struct stream *s, const char *log, int64_t *ret)
 {
     uint64_t offset = 0;
-    int r = ty_store_log_since(req->http->o.store, id, req->args[0], log_name(log),
+    int r = ty_store_log_since(req->http->o.store, s->run_id, s->run, log,
                                request_time(req, "since", 0), &offset);
 
     if (r < 0 && r != -ENOENT)
-        return run_missing(req, r, req->args[0]);
-    ret->offset = (int64_t)offset;
+        return run_missing(req, r, s->run);
+    *ret = (int64_t)offset;
     return 0;
 }
 
-static bool has_place(struct request *req)
+static int all_since(struct request *req, struct stream *s)
 {
-    return request_header(req, "Last-Event-ID") || request_param(req, "after");
+    char buf[TY_DRIVER_LOG_MAX];
+    int r = 0;
+
+    if (!s->ranks)
+        return s->log ? read_since(req, s, log_name(s->log, buf), &s->cursor.offset) : 0;
+    for (int i = 0; i < s->cursor.nranks && r == 0; i++)
+        r = read_since(req, s, s->ranks[i].name, &s->cursor.ranks[i]);
+    return r;
 }
 
-static int read_place(struct request *req, struct sse_cursor *ret, struct ty_row_places *rows)
+/* Where to go on: the id of the last event that was seen, else the time that is asked for. */
+static int read_place(struct request *req, struct stream *s)
 {
     const char *header = request_header(req, "Last-Event-ID");
     const char *text = header ? header : request_param(req, "after");
-    int r = text && *text ? sse_cursor_parse(text, ret, rows) : 0;
+    struct sse_cursor from = s->cursor;
+    int r;
 
+    if (!text)
+        return request_param(req, "since") ? all_since(req, s) : 0;
+    r = *text ? sse_cursor_parse(text, &from, &s->rows) : 0;
     if (r == -ENOMEM)
         return ty_error_oom(&req->err);
-    return r == 0
-               ? 0
-               : ty_error_set(
-                     &req->err, -EINVAL,
-                     "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset>, "
-                     "and :<writer>-<row>.<writer>-<row>... where it has rows",
-                     text);
+    if (r < 0)
+        return ty_error_set(
+            &req->err, -EINVAL,
+            "'%.80s' is not the id of an event of this stream, which is <event seq>:<log offset> (with ranks=1 "
+            "<offset>.<offset>...), and :<writer>-<row>.<writer>-<row>... where it has rows",
+            text);
+    s->resume_seq = from.seq;
+    s->cursor.offset = from.offset;
+    return 0;
+}
+
+/* The logs of all its processes, if the run has several. */
+static int open_ranks(struct request *req, struct stream *s)
+{
+    CLEANUP_JSON json_t *run = NULL;
+    int r = ty_store_run(s->http->o.store, s->run, true, &run);
+    const json_t *spec = json_object_get(run, "spec"), *nodes = json_object_get(spec, "node_count"),
+                 *each = json_object_get(spec, "process_count_per_node");
+    int64_t size = (json_is_integer(nodes) ? json_integer_value(nodes) : 1) *
+                   (json_is_integer(each) ? json_integer_value(each) : 1);
+
+    if (r < 0)
+        return run_missing(req, r, s->run);
+    return size > 1 && stream_ranks_open(s, size) < 0 ? ty_error_oom(&req->err) : 0;
 }
 
 int ty_http_run_follow(struct request *req, struct reply *reply)
 {
     const char *asked = request_param(req, "log"), *log = asked ? asked : DRIVER_LOG;
     CLEANUP(stream_freep) struct stream *s = NULL;
-    CLEANUP(ty_row_places_done) struct ty_row_places rows = { 0 };
-    struct sse_cursor from = { 0 };
     int64_t id;
-    int r = read_place(req, &from, &rows);
+    int r;
 
-    if (r == 0 && *log && !ty_path_is_inside(log))
-        r = ty_error_set(&req->err, -EINVAL, "'%.200s' cannot be the name of a log", log);
-    if (r < 0)
-        return r;
+    if (*log && !ty_path_is_inside(log))
+        return ty_error_set(&req->err, -EINVAL, "'%.200s' cannot be the name of a log", log);
     r = ty_store_run_id(req->http->o.store, req->args[0], &id);
     if (r < 0)
         return run_missing(req, r, req->args[0]);
-    if (*log && request_param(req, "since") && !has_place(req))
-        r = read_since(req, id, log, &from);
-    if (r < 0)
-        return r;
-    s = stream_new(req, log, &from);
+    s = stream_new(req, id, log);
     if (!s)
         return ty_error_oom(&req->err);
-    s->run_id = id;
     s->system = request_switch(req, "system");
-    if (request_switch(req, "rows")) {
-        s->rows = rows;
-        rows = (struct ty_row_places){ 0 };
-        s->cursor.rows = &s->rows;
-    }
-    r = follow_add(req, s);
+    s->now = request_switch(req, "now");
+    r = request_switch(req, "ranks") ? open_ranks(req, s) : 0;
+    if (r == 0)
+        r = read_place(req, s);
+    if (r == 0)
+        r = follow_add(req, s);
     if (r < 0)
         return r;
+    if (request_switch(req, "rows"))
+        s->cursor.rows = &s->rows;
     reply->response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK, stream_read, s, stream_free);
     if (!reply->response)

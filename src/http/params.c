@@ -48,6 +48,8 @@ static const struct param_rule rules[] = {
     COUNT(run_events, "limit", 1, 1000, "At most so many; 1000 when not given"),
     TEXT(run_follow, "log", "The log to follow; empty for none; azureml-logs/70_driver_log.txt when not given"),
     TEXT(run_follow, "after", "The id of the last event that was seen: <event seq>:<log offset>[:<row>.<row>...]"),
+    SWITCH(run_follow, "ranks", "1: of a run of several processes the logs of all, instead of one; whole lines, with 'rank'"),
+    SWITCH(run_follow, "now", "1: end with what there is now"),
     SWITCH(run_follow, "rows", "1: also what is logged as metrics, as events 'rows'"),
     SWITCH(run_follow, "system", "1: these rows are what is sampled of the machines, in place of what is logged"),
     TIME(run_follow, "since", "Without 'after': only log bytes that came at this time or later"),

@@ -16,6 +16,7 @@
 #define TY_HTTP_REQUEST_H
 #include "base/error.h"
 #include "base/str.h"
+#include "core/launch_plan.h"
 #include "core/routes.h"
 #include "http/reply.h"
 #include "http/server.h"
@@ -180,8 +181,8 @@ int run_missing(struct request *req, int r, const char *run); /* the error of a 
  * target.slurm_partition); what it says itself stays.  -EIO for a template that cannot be used, -ENOMEM. */
 int target_fill(const struct ty_conf *conf, json_t *spec, struct ty_error *err);
 
-/* follow.c */
-const char *log_name(const char *asked); /* the log that a name stands for */
+/* follow.c: the log that a name stands for, as it is or put into buf */
+const char *log_name(const char *asked, char buf[TY_DRIVER_LOG_MAX]);
 void streams_beat(struct ty_http *h);
 void streams_stop(struct ty_http *h);
 

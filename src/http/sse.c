@@ -33,6 +33,18 @@ static int parse_rows(char *text, struct ty_row_places *rows)
     return r;
 }
 
+/* "<offset>.<offset>..." */
+static int parse_ranks(char *text, struct sse_cursor *c)
+{
+    char *part;
+    int n = 0;
+
+    while ((part = strsep(&text, ".")))
+        if (n == c->nranks || parse_part(part, &c->ranks[n++]) < 0)
+            return -EINVAL;
+    return 0;
+}
+
 int sse_cursor_parse(const char *text, struct sse_cursor *ret, struct ty_row_places *rows)
 {
     CLEANUP_FREE char *copy = strlen(text) < CURSOR_TEXT_MAX ? strdup(text) : NULL;
@@ -41,7 +53,8 @@ int sse_cursor_parse(const char *text, struct sse_cursor *ret, struct ty_row_pla
 
     seq = strsep(&rest, ":");
     offset = strsep(&rest, ":");
-    if (!offset || parse_part(seq, &c.seq) < 0 || parse_part(offset, &c.offset) < 0)
+    if (!offset || parse_part(seq, &c.seq) < 0 ||
+        (c.ranks ? parse_ranks(offset, &c) : parse_part(offset, &c.offset)) < 0)
         return -EINVAL;
     if (rest) {
         int r = parse_rows(rest, rows);
@@ -55,7 +68,15 @@ int sse_cursor_parse(const char *text, struct sse_cursor *ret, struct ty_row_pla
 
 static void add_head(struct ty_str *out, const struct sse_cursor *c, const char *event)
 {
-    ty_str_addf(out, "id: %lld:%lld", (long long)c->seq, (long long)c->offset);
+    int known = c->nranks;
+
+    ty_str_addf(out, "id: %lld:", (long long)c->seq);
+    while (known > 1 && !c->ranks[known - 1])
+        known--;
+    for (int i = 0; i < known; i++)
+        ty_str_addf(out, "%s%lld", i ? "." : "", (long long)c->ranks[i]);
+    if (!c->ranks)
+        ty_str_addf(out, "%lld", (long long)c->offset);
     for (uint32_t i = 0; c->rows && i < c->rows->n; i++)
         ty_str_addf(out, "%c%u-%llu", i == 0 ? ':' : '.', c->rows->list[i].writer,
                     (unsigned long long)c->rows->list[i].next);
@@ -91,22 +112,23 @@ static bool is_text(const char *bytes, size_t n)
     return ty_utf8_valid(bytes, n) && !memchr(bytes, '\0', n);
 }
 
-size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const char *bytes,
-               size_t n, bool last)
+size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, int rank,
+               const char *bytes, size_t n, bool last)
 {
     size_t whole = ty_utf8_whole(bytes, n);
-    struct sse_cursor after;
+    int64_t *place = rank < 0 ? &c->offset : &c->ranks[rank], from = *place;
 
     if (whole < n && (whole > 0 || !last))
         n = whole;
     if (n == 0)
         return 0;
-    after = *c;
-    after.offset += (int64_t)n;
-    add_head(out, &after, "log");
+    *place = from + (int64_t)n;
+    add_head(out, c, "log");
     ty_str_add(out, "{\"name\":");
     ty_str_add_json(out, name, strlen(name));
-    ty_str_addf(out, ",\"offset\":%lld,", (long long)c->offset);
+    if (rank >= 0)
+        ty_str_addf(out, ",\"rank\":%d", rank);
+    ty_str_addf(out, ",\"offset\":%lld,", (long long)from);
     if (is_text(bytes, n)) {
         ty_str_add(out, "\"text\":");
         ty_str_add_json(out, bytes, n);
@@ -116,6 +138,5 @@ size_t sse_log(struct ty_str *out, struct sse_cursor *c, const char *name, const
         ty_str_add(out, "\"");
     }
     ty_str_add(out, "}\n\n");
-    c->offset = after.offset;
     return n;
 }

@@ -40,8 +40,9 @@ static int find_template(const struct ty_conf *conf, json_t **ret, struct ty_err
 
     if (strcmp(path, NONE) != 0)
         return read_template(path, ret, err);
-    *ret = strcmp(partition, NONE) != 0 ? json_pack("{s:s s:s}", "kind", "slurm", "partition", partition)
-                      : json_pack("{s:s}", "kind", "local");
+    *ret = strcmp(partition, NONE) != 0
+               ? json_pack("{s:s s:s}", "kind", "slurm", "partition", partition)
+               : json_pack("{s:s}", "kind", "local");
     return *ret ? 0 : ty_error_oom(err);
 }
 

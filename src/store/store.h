@@ -131,6 +131,11 @@ int ty_store_log_size(struct ty_store *st, int64_t run_id, const char *log, uint
  * to a second: what came up to a second earlier may be counted in, and all of a log from before they were kept. */
 int ty_store_log_since(struct ty_store *st, int64_t run_id, const char *run_name, const char *log, int64_t at_us,
                        uint64_t *offset);
+/* When the byte at `offset` came, as far as times are kept; 0 when it came before they were, or has not come. */
+int ty_store_log_time_at(struct ty_store *st, int64_t run_id, const char *log, uint64_t offset, int64_t *at_us);
+/* The next time after at_us that is kept, and where the bytes begin that came then; -ENOENT: there is none. */
+int ty_store_log_time_next(struct ty_store *st, int64_t run_id, const char *log, int64_t at_us, int64_t *next_us,
+                           uint64_t *offset);
 char *ty_store_log_path(struct ty_store *st, const char *run_name, const char *log); /* malloc'ed */
 int ty_store_experiments(struct ty_store *st, json_t **ret);
 int ty_store_targets(struct ty_store *st, json_t **ret);                               /* [{"name","spec","created"}] */

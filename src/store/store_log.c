@@ -333,6 +333,26 @@ int ty_store_log_since(struct ty_store *st, int64_t run_id, const char *run_name
     return 0;
 }
 
+int ty_store_log_time_at(struct ty_store *st, int64_t run_id, const char *log, uint64_t offset,
+                         int64_t *at_us)
+{
+    return store_get_i64(&st->reader, at_us, STMT_log_time_at, "iti", run_id, log, (int64_t)offset);
+}
+
+int ty_store_log_time_next(struct ty_store *st, int64_t run_id, const char *log, int64_t at_us,
+                           int64_t *next_us, uint64_t *offset)
+{
+    CLEANUP_RESET sqlite3_stmt *q =
+        store_bind(&st->reader, STMT_log_time_next, "iti", run_id, log, at_us);
+    int r = store_step(q);
+
+    if (r <= 0)
+        return r < 0 ? r : -ENOENT;
+    *next_us = sqlite3_column_int64(q, 0);
+    *offset = (uint64_t)sqlite3_column_int64(q, 1);
+    return 0;
+}
+
 /* {column 0 as text: column 1} */
 static json_t *numbers(struct ty_store *st, enum stmt id, int64_t run)
 {

@@ -127,6 +127,8 @@
     R(artifact_list, "SELECT path, sha256, bytes FROM artifact WHERE run = ?1 ORDER BY path") \
     R(log_size, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     R(log_time_first, "SELECT min(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
+    R(log_time_at, "SELECT max(at_us) FROM log_time WHERE run = ?1 AND name = ?2 AND bytes <= ?3") \
+    R(log_time_next, "SELECT at_us, bytes FROM log_time WHERE run = ?1 AND name = ?2 AND at_us > ?3 ORDER BY at_us LIMIT 1") \
     R(log_since, "SELECT bytes FROM log_time WHERE run = ?1 AND name = ?2 AND at_us > ?3 ORDER BY at_us LIMIT 1") \
     R(resume_run, "SELECT record_next FROM run WHERE id = ?1") \
     R(writers_all, "SELECT writer, next, rows FROM writer WHERE run = ?1 ORDER BY writer") \

@@ -176,7 +176,7 @@ int64_t kit_run(struct kit *k, const char *name)
                               .user = "ann",
                               .command_line = "true",
                               .token = "t",
-                              .spec = "{\"version\":1}",
+                              .spec = k->spec ? k->spec : "{\"version\":1}",
                               .run = TY_RUN_INIT };
     struct ty_event_note note = { .at_us = 1780000000000000, .exit_code = -1 };
     struct ty_unit *u = ty_unit_new();

@@ -46,6 +46,7 @@ struct kit {
     uv_timer_t bound;
     bool late, stopped;
     int64_t log_at_us; /* when log bytes come; 0: now */
+    const char *spec;  /* of the runs that kit_run makes; NULL: one process */
     struct ty_conf *conf;
     struct ty_store *store;
     struct ty_blobs *blobs;

@@ -36,6 +36,37 @@ static void test_log(void **state)
     answer_done(&a);
 }
 
+static void test_names_of_rank_logs(void **state)
+{
+    static const char *const names[] = { "azureml-logs/70_driver_log_1.txt",
+                                         "azureml-logs/70_driver_log_rank_1.txt",
+                                         "user_logs/std_log_process_1.txt",
+                                         "user_logs/std_log_process_01.txt" };
+    static const char *const none[] = {
+        "user_logs/std_log_process_2.txt",          "user_logs/std_log_process_.txt",
+        "user_logs/std_log_process_1.log",          "user_logs/std_log_process_x1.txt",
+        "user_logs/std_log_process_9999999999.txt", "user_logs/std_log.txt"
+    };
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *list = NULL;
+
+    kit_run(k, "first_1");
+    kit_log(k, "first_1", names[0], 0, "hello\n", 6);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        CLEANUP_FREE char *path = ty_strf("/api/v1/runs/first_1/files/%s", names[i]);
+
+        expect(k, "GET", path, NULL, 200, "hello\n");
+        expect(k, "PUT", path, "mine", 409, "is a log of run");
+    }
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        CLEANUP_FREE char *path = ty_strf("/api/v1/runs/first_1/files/%s", none[i]);
+
+        expect(k, "GET", path, NULL, 404, "has no file");
+    }
+    list = expect_json(k, "GET", "/api/v1/runs/first_1/files", NULL, 200, "files");
+    assert_int_equal(json_array_size(json_object_get(list, "files")), 1);
+}
+
 #define AT(second) \
     (1780000000000000 + (second)*INT64_C(1000000)) /* 2026-05-28T20:26:40Z and so many */
 #define SINCE(second) "since=2026-05-28T20:26:" second "Z"
@@ -181,6 +212,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_log, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_names_of_rank_logs, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_log_since, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_artifact, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_many, kit_open, kit_close),

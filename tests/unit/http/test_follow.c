@@ -250,6 +250,118 @@ static void test_rows_resume(void **state)
     assert_non_null(strstr(path, "after=6:0:0-1100.1-7"));
 }
 
+#define RANK(n) "azureml-logs/70_driver_log_" #n ".txt"
+#define SECOND INT64_C(1000000)
+
+static void log_at(struct kit *k, int rank, uint64_t offset, const char *text, int64_t at_us)
+{
+    k->log_at_us = at_us;
+    kit_log(k, "first_1", rank ? RANK(1) : RANK(0), offset, text, strlen(text));
+}
+
+/* Of a run that has ended: lines by the second in which they came, and whole. */
+static void test_logs_of_all_ranks(void **state)
+{
+    static const char *const order[] = { "\"rank\":1,\"offset\":0,\"text\":\"one a\\n\"",
+                                         "\"rank\":0,\"offset\":0,\"text\":\"zero a\\nzero b\\n\"",
+                                         "\"rank\":1,\"offset\":6,\"text\":\"one b\\n\"",
+                                         "id: 6:20.12\nevent: log\ndata: {\"name\":\"" RANK(
+                                             0) "\",\"rank\":0,\"offset\":14,\"text\":\"zero c\"",
+                                         "event: end",
+                                         NULL };
+    const int64_t t = INT64_C(1780000000) * SECOND;
+    struct kit *k = *state;
+    struct client *c;
+
+    k->spec = "{\"version\":1,\"node_count\":2,\"communicator\":\"Mpi\"}";
+    kit_run(k, "first_1");
+    log_at(k, 1, 0, "one a\n", t);
+    log_at(k, 0, 0, "zero a\n", t + 2 * SECOND);
+    log_at(k, 1, 6, "one b", t + 4 * SECOND);
+    log_at(k, 0, 7, "zero b\n", t + 2 * SECOND + 500000);
+    log_at(k, 1, 11, "\n", t + 8 * SECOND);
+    log_at(k, 0, 14, "zero c", t + 9 * SECOND);
+    run_to_its_end(k, "first_1");
+    c = follow(k, "first_1", "ranks=1", NULL);
+    client_eof(c);
+    check_order(c, order);
+    client_close(c);
+    c = follow(k, "first_1", "ranks=1&after=5:14.6", NULL);
+    client_eof(c);
+    check_order(c, order + 2);
+    assert_null(strstr(c->in.text, "one a"));
+    assert_null(strstr(c->in.text, "zero a"));
+    client_close(c);
+    c = follow(k, "first_1", "ranks=1&since=2026-05-28T20:26:43Z", NULL);
+    client_eof(c);
+    check_order(c, order + 2);
+    assert_null(strstr(c->in.text, " a"));
+    client_close(c);
+    expect(k, "GET", "/api/v1/runs/first_1/follow?ranks=1&after=1:1.2.3", NULL, 400,
+           "is not the id of an event");
+}
+
+static void test_ranks_live(void **state)
+{
+    static const char *const order[] = { "\"rank\":0,\"offset\":0,\"text\":\"a\\n\"",
+                                         "\"rank\":1,\"offset\":0,\"text\":\"b\\n\"",
+                                         "\"rank\":0,\"offset\":2,\"text\":\"half of it\\n\"",
+                                         "\"rank\":1,\"offset\":2,\"text\":\"no end\"",
+                                         "event: end",
+                                         NULL };
+    struct kit *k = *state;
+    struct client *c;
+    struct answer a;
+
+    k->spec = "{\"version\":1,\"process_count_per_node\":2,\"communicator\":\"Mpi\"}";
+    kit_run(k, "first_1");
+    c = follow(k, "first_1", "ranks=1", NULL);
+    client_until(c, "Starting");
+    log_at(k, 0, 0, "a\nhalf", 0);
+    client_until(c, "a\\n");
+    log_at(k, 1, 0, "b\n", 0);
+    client_until(c, "b\\n");
+    log_at(k, 0, 6, " of it\n", 0);
+    client_until(c, "of it");
+    log_at(k, 1, 2, "no end", 0);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?ranks=1&now=1", NULL, NULL, 0);
+    assert_non_null(strstr(a.body, "no end")); /* what there is now, whole line or not */
+    assert_null(strstr(a.body, "event: end"));
+    answer_done(&a);
+    assert_null(strstr(c->in.text, "no end"));
+    run_to_its_end(k, "first_1");
+    client_eof(c);
+    check_order(c, order);
+    client_close(c);
+}
+
+/* A line longer than a piece does not wait for its end; one log of one process is as it is without ranks=1. */
+static void test_ranks_long_lines_and_single_ones(void **state)
+{
+    struct kit *k = *state;
+    char *big = malloc(150001);
+    size_t pieces = 0;
+    struct answer a;
+
+    memset(big, 'b', 150000);
+    big[150000] = '\0';
+    k->spec = "{\"version\":1,\"node_count\":300,\"communicator\":\"Mpi\"}";
+    kit_run(k, "first_1");
+    log_at(k, 1, 0, big, 0);
+    a = ask(k, "GET", "/api/v1/runs/first_1/follow?ranks=1&now=1", NULL, NULL, 0);
+    for (const char *at = a.body; (at = strstr(at, "event: log\n")); at++)
+        pieces++;
+    assert_int_equal(pieces, 3);
+    answer_done(&a);
+    free(big);
+    k->spec = NULL;
+    kit_run(k, "single_1");
+    kit_log(k, "single_1", LOG, 0, "x", 1);
+    a = ask(k, "GET", "/api/v1/runs/single_1/follow?ranks=1&now=1", NULL, NULL, 0);
+    assert_non_null(strstr(a.body, "{\"name\":\"" LOG "\",\"offset\":0,\"text\":\"x\"}"));
+    answer_done(&a);
+}
+
 static void test_no_log(void **state)
 {
     struct kit *k = *state;
@@ -358,6 +470,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_since, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_rows, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_rows_resume, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_logs_of_all_ranks, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_ranks_live, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_ranks_long_lines_and_single_ones, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),

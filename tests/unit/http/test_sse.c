@@ -47,6 +47,29 @@ static void test_cursor(void **state)
     assert_int_equal(sse_cursor_parse(many.text, &c, &rows), -EINVAL);
 }
 
+static void test_several_logs_in_the_id(void **state)
+{
+    CLEANUP_STR struct ty_str out = { 0 };
+    CLEANUP(ty_row_places_done) struct ty_row_places rows = { 0 };
+    int64_t ranks[3] = { 0 };
+    struct sse_cursor c = { .seq = 3, .ranks = ranks, .nranks = 3 };
+
+    (void)state;
+    assert_int_equal(sse_log(&out, &c, "l", 1, "ab", 2, false), 2);
+    assert_int_equal(sse_log(&out, &c, "m", 0, "c", 1, false), 1);
+    assert_string_equal(
+        out.text,
+        "id: 3:0.2\nevent: log\ndata: {\"name\":\"l\",\"rank\":1,\"offset\":0,\"text\":\"ab\"}\n\n"
+        "id: 3:1.2\nevent: log\ndata: {\"name\":\"m\",\"rank\":0,\"offset\":0,\"text\":\"c\"}\n\n");
+    assert_int_equal(sse_cursor_parse("4:5.6.7:0-1", &c, &rows), 0);
+    assert_true(c.seq == 4 && ranks[0] == 5 && ranks[1] == 6 && ranks[2] == 7 && rows.n == 1);
+    assert_int_equal(sse_cursor_parse("4:0", &c, &rows), 0);
+    assert_int_equal(sse_cursor_parse("4:1.2.3.4", &c, &rows), -EINVAL);
+    assert_int_equal(sse_cursor_parse("4:1..2", &c, &rows), -EINVAL);
+    c = (struct sse_cursor){ 0 };
+    assert_int_equal(sse_cursor_parse("4:1.2", &c, &rows), -EINVAL);
+}
+
 static void test_rows_in_the_id(void **state)
 {
     CLEANUP_STR struct ty_str out = { 0 };
@@ -57,7 +80,7 @@ static void test_rows_in_the_id(void **state)
 
     (void)state;
     sse_json(&out, &c, "rows", data);
-    assert_int_equal(sse_log(&out, &c, "l", "ab", 2, false), 2);
+    assert_int_equal(sse_log(&out, &c, "l", -1, "ab", 2, false), 2);
     c.rows = &none;
     sse_json(&out, &c, "rows", data);
     assert_string_equal(
@@ -85,7 +108,7 @@ static void check_log(const char *bytes, size_t n, bool last, size_t sent, const
     CLEANUP_STR struct ty_str out = { 0 };
     struct sse_cursor c = { .seq = 2, .offset = 10 };
 
-    assert_int_equal(sse_log(&out, &c, "a.txt", bytes, n, last), sent);
+    assert_int_equal(sse_log(&out, &c, "a.txt", -1, bytes, n, last), sent);
     assert_int_equal(c.offset, 10 + (int64_t)sent);
     assert_string_equal(out.text ? out.text : "", event);
 }
@@ -128,11 +151,9 @@ static void test_log_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cursor),
-        cmocka_unit_test(test_rows_in_the_id),
-        cmocka_unit_test(test_state),
-        cmocka_unit_test(test_log_text),
-        cmocka_unit_test(test_log_cut_character),
+        cmocka_unit_test(test_cursor),         cmocka_unit_test(test_several_logs_in_the_id),
+        cmocka_unit_test(test_rows_in_the_id), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_log_text),       cmocka_unit_test(test_log_cut_character),
         cmocka_unit_test(test_log_bytes),
     };
 

@@ -185,7 +185,8 @@ static void test_when_bytes_came(void **state)
 {
     struct kit *k = *state;
     int64_t id = kit_run(k, "x", "e", NULL);
-    uint64_t offset = 7;
+    uint64_t offset = 7, from;
+    int64_t at_us;
 
     assert_int_equal(ty_store_log_since(k->st, id, "x", DRIVER, T0, &offset), -ENOENT);
     assert_int_equal(put_at(k, id, "x", DRIVER, 0, "", T0), 0);
@@ -201,6 +202,15 @@ static void test_when_bytes_came(void **state)
     since_is(k, id, T0 + 6 * SECOND, 8);
     since_is(k, id, T0 + 11 * SECOND - 1, 8);
     since_is(k, id, T0 + 11 * SECOND, 14);
+    assert_int_equal(ty_store_log_time_at(k->st, id, DRIVER, 7, &at_us), 0);
+    assert_int_equal(at_us, T0 + 5 * SECOND);
+    assert_int_equal(ty_store_log_time_at(k->st, id, DRIVER, 9, &at_us), 0);
+    assert_int_equal(at_us, T0 + 10 * SECOND);
+    assert_int_equal(ty_store_log_time_next(k->st, id, DRIVER, T0 + 5 * SECOND, &at_us, &from), 0);
+    assert_true(at_us == T0 + 10 * SECOND && from == 8);
+    assert_int_equal(ty_store_log_time_next(k->st, id, DRIVER, at_us, &at_us, &from), -ENOENT);
+    assert_int_equal(ty_store_log_time_at(k->st, id, "none", 0, &at_us), 0);
+    assert_int_equal(at_us, 0);
     kit_close(k);
     assert_int_equal(kit_open(k, NULL), 0);
     since_is(k, id, T0 + 6 * SECOND, 8);
