@@ -163,8 +163,10 @@ void run_act(struct live *l)
     if (ty_run_state_ended(l->run.state)) {
         bool was_placed = l->placed;
 
-        if (was_placed)
+        if (was_placed) {
             set_placed(l, false);
+            attempt_ended(l);
+        }
         interactive_end_children(l);
         if (!l->job && !l->units)
             live_drop(l);
@@ -177,6 +179,21 @@ void run_act(struct live *l)
     }
 }
 
+/* The folder of the attempt that was lost goes; the run waits for its next one. */
+static void on_lost_again(void *ctx, int r, const char *run, const struct ty_error *err)
+{
+    struct ty_sched *s = ctx;
+    struct live *l = live_find(s, run);
+
+    (void)err;
+    if (r < 0 || !l)
+        return;
+    ty_jobdir_remove(s->o.home, run);
+    if (l->job)
+        l->job = l->kind->free(l->job);
+    attempt_left(l);
+}
+
 /* Not earlier: a run whose folder is gone, and whose loss is not stored, would be started again after a restart. */
 static void on_lost(void *ctx, int r, const char *run, const struct ty_error *err)
 {
@@ -185,6 +202,12 @@ static void on_lost(void *ctx, int r, const char *run, const struct ty_error *er
     (void)err;
     if (r == 0)
         ty_jobdir_remove(s->o.home, run);
+}
+
+/* Of a machine or a runner, rather than of the run's own files or specification. */
+static bool is_loss(const char *code)
+{
+    return strcmp(code, "RunnerLost") == 0 || strcmp(code, "NodeLost") == 0;
 }
 
 void run_lost(struct live *l, const char *code, const char *message)
@@ -196,6 +219,10 @@ void run_lost(struct live *l, const char *code, const char *message)
 
     if (dir && !l->spec->interactive)
         ty_marked_kill("TRAINYARD_JOB", dir);
+    if (is_loss(code) && attempt_again(l, u, TY_CAUSE_node_lost, 0, message)) {
+        run_commit(l, u, on_lost_again, l->sched);
+        return;
+    }
     run_event(l, u, TY_EV_LOST, 0, data);
     run_event(l, u, TY_EV_COLLECTED, 0, NULL);
     run_commit(l, u, on_lost, l->sched);
@@ -250,6 +277,10 @@ static void runner_ended(void *ctx, int code)
         run_act(l);
         return;
     }
+    if (attempt_leaves(l) && !ty_jobdir_exists(l->sched->o.home, l->name)) {
+        attempt_left(l);
+        return;
+    }
     if (code == RUNNER_NOT_BEGUN) {
         not_begun(l);
         return;
@@ -271,9 +302,14 @@ static void runner_ended(void *ctx, int code)
 static int make_job_folder(struct live *l, struct ty_error *err)
 {
     struct ty_sched *s = l->sched;
+    CLEANUP_JSON json_t *extra = json_object();
     char **dirs = NULL;
-    int r = data_dirs(s, l->spec, &dirs, err);
+    int r = extra ? attempt_past(l, extra, err) : ty_error_oom(err);
 
+    if (r == 0)
+        r = attempt_checkpoints(l, extra, err);
+    if (r == 0)
+        r = data_dirs(s, l->spec, &dirs, err);
     if (r < 0)
         return r;
     struct ty_jobdir j = {
@@ -294,8 +330,10 @@ static int make_job_folder(struct live *l, struct ty_error *err)
         .artifact_files_max = ty_conf_number(s->o.conf, "limits.artifacts"),
         .artifact_bytes_max = ty_conf_number(s->o.conf, "limits.artifact_bytes"),
         .warnings = l->warnings,
+        .extra = extra,
     };
     r = ty_jobdir_make(&j, s->o.blobs, err);
+    l->folder_attempt = l->run.attempt;
     ty_strv_free(dirs);
     return r;
 }
@@ -372,7 +410,8 @@ static int on_hello(void *ctx, const char *run, const char *token, int64_t attem
         return ty_error_set(err, -EAGAIN, "the state of run '%s' is being stored", run);
     if (!l || ty_run_state_ended(l->run.state))
         return ty_error_set(err, -ENOENT, "run '%s' is not known here, or has ended", run);
-    if (attempt != l->run.attempt || !l->token || strcmp(token, l->token) != 0)
+    if (attempt != (l->launched ? l->folder_attempt : l->run.attempt) || !l->token ||
+        strcmp(token, l->token) != 0)
         return ty_error_set(err, -EACCES, "this is not the runner of run '%s'", run);
     *run_id = l->id;
     return 0;
@@ -435,42 +474,76 @@ static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, co
     run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
 }
 
+/* What an attempt ended by, beside a cancel and a limit. */
+static const struct end {
+    const char *reason, *code;
+    enum ty_run_event event;
+    enum ty_cause cause; /* TY_CAUSE_COUNT: no further attempt */
+} ends[] = {
+    { "prepare", "PreparationFailed", TY_EV_EXITED_BAD, TY_CAUSE_COUNT },
+    { "lost", "RunnerLost", TY_EV_LOST, TY_CAUSE_node_lost },
+    { "node_lost", "NodeLost", TY_EV_LOST, TY_CAUSE_node_lost },
+    { "preempted", "Preempted", TY_EV_LOST, TY_CAUSE_preempted },
+    { "hang", "Hang", TY_EV_EXITED_BAD, TY_CAUSE_error },
+    { "signal", "ScriptKilled", TY_EV_EXITED_BAD, TY_CAUSE_error },
+    { "script", "ScriptFailed", TY_EV_EXITED_BAD, TY_CAUSE_error },
+};
+
+static const struct end *end_of(const char *reason, const json_t *record)
+{
+    size_t n = sizeof ends / sizeof *ends;
+
+    if (strcmp(reason, "script") == 0 && json_object_get(record, "exit_signal"))
+        reason = "signal";
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(ends[i].reason, reason) == 0)
+            return &ends[i];
+    return &ends[n - 1];
+}
+
+static void exited_badly(struct live *l, struct ty_unit *u, int64_t at_us, const char *reason,
+                         const json_t *record)
+{
+    const struct end *end = end_of(reason, record);
+    bool rebooted = strcmp(reason, "lost") == 0 &&
+                    (l->rebooted || json_is_true(json_object_get(record, "rebooted")));
+    CLEANUP_JSON json_t *data = exit_data(rebooted ? "Rebooted" : end->code, record);
+    json_t *error = json_object_get(data, "error");
+
+    if (rebooted)
+        json_object_set_new(error, "message",
+                            json_string("the machine was restarted while the run was going on"));
+    if (end->cause != TY_CAUSE_COUNT &&
+        attempt_again(l, u, end->cause, at_us,
+                      json_string_value(json_object_get(error, "message"))))
+        return;
+    run_event(l, u, end->event, at_us, data);
+}
+
 static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
 {
     const char *reason = json_string_value(json_object_get(record, "reason"));
     bool bad = json_object_get(record, "exit_signal") ||
                json_integer_value(json_object_get(record, "exit_code")) != 0 ||
                json_is_true(json_object_get(record, "failed"));
-    CLEANUP_JSON json_t *data = NULL;
 
     if (!reason)
         reason = "script";
     if (strcmp(reason, "time_limit") == 0 || strcmp(reason, "cancel") == 0) {
         exited_by_limit(l, u, at_us, record, *reason == 't');
-    } else if (strcmp(reason, "prepare") == 0) {
-        data = exit_data("PreparationFailed", record);
-        run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
-    } else if (strcmp(reason, "lost") == 0) {
-        bool rebooted = l->rebooted || json_is_true(json_object_get(record, "rebooted"));
-
-        data = exit_data(rebooted ? "Rebooted" : "RunnerLost", record);
-        if (rebooted)
-            json_object_set_new(
-                json_object_get(data, "error"), "message",
-                json_string("the machine was restarted while the run was going on"));
-        run_event(l, u, TY_EV_LOST, at_us, data);
-    } else if (bad) {
-        data = exit_data(json_object_get(record, "exit_signal") ? "ScriptKilled" : "ScriptFailed",
-                         record);
-        run_event(l, u, TY_EV_EXITED_BAD, at_us, data);
+    } else if (bad || strcmp(reason, "script") != 0) {
+        exited_badly(l, u, at_us, reason, record);
     } else {
-        data = exit_data(NULL, record);
+        CLEANUP_JSON json_t *data = exit_data(NULL, record);
+
         run_event(l, u, TY_EV_EXITED_OK, at_us, data);
     }
 }
 
 static void record_collected(struct live *l, struct ty_unit *u, int64_t at_us)
 {
+    if (attempt_leaves(l))
+        return; /* of the attempt before: the run goes on */
     if (l->run.state != TY_RUN_FINALIZING)
         run_event(l, u, TY_EV_LOST, at_us, NULL);
     run_event(l, u, TY_EV_COLLECTED, at_us, NULL);

@@ -363,6 +363,7 @@ static int take_up(const struct ty_active_run *a, void *ctx)
     l->launched = ty_jobdir_exists(s->o.home, l->name);
     set_placed(l, l->launched);
     l->rebooted = l->launched && boot_changed(s, l->name);
+    l->folder_attempt = l->launched ? ty_jobdir_attempt(s->o.home, l->name) : 0;
     return 0;
 }
 

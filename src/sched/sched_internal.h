@@ -4,6 +4,7 @@
  *   queue.c    which run is next, and why the others wait
  *   share.c    what each user holds, and has used lately
  *   run.c      one run: its events, what follows from them, what its runner says
+ *   attempt.c  a run that ended badly is started again
  *   submit.c   from a run spec to a live run
  *   interactive.c  runs without a program: whoever submits one logs, and ends it
  *   change.c   cancel, tag, artifact, delete; targets
@@ -42,6 +43,7 @@ struct live {
     int place;               /* in the order of those that wait, when that was made last */
     struct share *share;     /* its user's */
     bool launched;           /* a runner was started for it: its job folder is not made twice */
+    int folder_attempt;      /* whose job folder there is, while launched */
     bool rebooted;           /* since its runner was started */
     struct ty_job *job;      /* its runner, while one is watched */
     const struct ty_target_kind *kind; /* whose job that is: the target may be gone before it */
@@ -150,6 +152,16 @@ int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 /* Give up on a run whose runner cannot be brought back. */
 void run_lost(struct live *l, const char *code, const char *message);
 void run_check_silence(struct live *l, int64_t now_us);
+
+/* attempt.c */
+/* The attempt has ended badly: add the events of a restart, if the run has one left for that cause.  False: it has none. */
+bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us, const char *message);
+bool attempt_leaves(const struct live *l); /* the runner of the attempt before is still at work */
+void attempt_left(struct live *l);         /* it is gone, and so is its folder: the next may be placed */
+/* Keys of job.json: where earlier attempts have ended, and the folder that outlives them. */
+int attempt_past(const struct live *l, json_t *extra, struct ty_error *err);
+int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *err);
+void attempt_ended(const struct live *l);  /* the run has: its checkpoints go, unless it failed and left some */
 
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */

@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define JOB_JSON_MAX (64 << 20)
+
 char *ty_jobdir_path(const char *home, const char *run)
 {
     return ty_strf("%s/jobs/%s", home, run);
@@ -23,6 +25,19 @@ bool ty_jobdir_exists(const char *home, const char *run)
     CLEANUP_FREE char *path = ty_strf("%s/jobs/%s/job.json", home, run);
 
     return path && access(path, F_OK) == 0;
+}
+
+int ty_jobdir_attempt(const char *home, const char *run)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/jobs/%s/job.json", home, run), *text = NULL;
+    CLEANUP_JSON json_t *o = NULL;
+    size_t n;
+
+    if (!path || ty_read_file(path, JOB_JSON_MAX, &text, &n) < 0 ||
+        ty_json_parse(text, n, &o, NULL) < 0)
+        return 1;
+    n = (size_t)json_integer_value(json_object_get(o, "attempt"));
+    return n > 0 && n <= INT32_MAX ? (int)n : 1;
 }
 
 int ty_jobdir_remove(const char *home, const char *run)

@@ -23,6 +23,8 @@ struct ty_jobdir {
 };
 char *ty_jobdir_path(const char *home, const char *run); /* malloc'ed; NULL: out of memory */
 bool ty_jobdir_exists(const char *home, const char *run);
+/* The attempt that the folder was made for; 1 where it cannot be read. */
+int ty_jobdir_attempt(const char *home, const char *run);
 /* Make the folder, whole or not at all; 0 when it exists already. */
 int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_error *err);
 int ty_jobdir_remove(const char *home, const char *run);

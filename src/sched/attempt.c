@@ -1,0 +1,161 @@
+/* attempt.c - further attempts of a run
+ *
+ * An attempt that ends badly, for a cause that max_restarts of the run names, is followed by another: the event `requeued` takes
+ * the place of the end, at once; the runner goes on collecting and delivering, and only when its job folder has gone is
+ * the run placed again.  Records, log bytes and rows count on from what the earlier attempts have told, so that
+ * nothing is doubled and nothing lost.  How many restarts are used up stands in the event log alone.
+ */
+#include "base/fs.h"
+#include "base/owner.h"
+#include "base/str.h"
+#include "core/row.h"
+#include "sched/sched_internal.h"
+#include "target/jobdir.h"
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define EVENTS_PER_READ 1000
+
+/* Restarts of that cause so far; negative: the store cannot say. */
+static int restarts_of(const struct live *l, enum ty_cause cause)
+{
+    int64_t after = 0;
+    int n = 0;
+
+    for (;;) {
+        CLEANUP_JSON json_t *events = NULL;
+        const json_t *e;
+        size_t i;
+        int r = ty_store_events(l->sched->o.store, l->id, after, EVENTS_PER_READ, &events);
+
+        if (r < 0)
+            return r;
+        json_array_foreach (events, i, e) {
+            const char *kind = json_string_value(json_object_get(e, "kind"));
+            const char *of =
+                json_string_value(json_object_get(json_object_get(e, "data"), "cause"));
+
+            after = json_integer_value(json_object_get(e, "seq"));
+            n += kind && of && strcmp(kind, ty_run_event_word(TY_EV_REQUEUED)) == 0 &&
+                 strcmp(of, ty_cause_word(cause)) == 0;
+        }
+        if (json_array_size(events) < EVENTS_PER_READ)
+            return n;
+    }
+}
+
+bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us,
+                   const char *message)
+{
+    int max = l->spec->max_restarts[cause], used, attempt = l->run.attempt;
+    CLEANUP_JSON json_t *data = NULL;
+    CLEANUP_FREE char *text = NULL;
+
+    if (max == 0 || l->spec->interactive || attempt_leaves(l))
+        return false;
+    used = restarts_of(l, cause);
+    if (used < 0 || used >= max)
+        return false;
+    data = json_pack("{s:s s:s}", "cause", ty_cause_word(cause), "message", message);
+    if (!data || run_event(l, u, TY_EV_REQUEUED, at_us, data) < 0)
+        return false;
+    text = ty_strf("attempt %d ended: %s; the run starts again (restart %d of %d for cause '%s')",
+                   attempt, message, used + 1, max, ty_cause_word(cause));
+    if (text)
+        run_note(l, u, TY_NOTE_WARNED, json_pack("{s:s}", "text", text));
+    return true;
+}
+
+bool attempt_leaves(const struct live *l)
+{
+    return l->launched && l->folder_attempt < l->run.attempt;
+}
+
+void attempt_left(struct live *l)
+{
+    l->launched = false;
+    l->salvages = 0;
+    l->rebooted = false;
+    l->not_begun_us = 0;
+    set_placed(l, false);
+    run_act(l);
+}
+
+/* ---- what a new attempt goes on from ---- */
+
+/* The first number that no writer of rows had.  Writers outside of the job count from TY_ROW_WRITER_OUTSIDE, and do not matter. */
+static int64_t writers_of(const json_t *rows)
+{
+    int64_t base = 0;
+    const char *key;
+    json_t *next;
+
+    json_object_foreach ((json_t *)rows, key, next) {
+        int64_t writer;
+
+        if (ty_parse_i64(key, &writer) == 0 && writer < TY_ROW_WRITER_OUTSIDE && writer >= base)
+            base = writer + 1;
+    }
+    return base;
+}
+
+int attempt_past(const struct live *l, json_t *extra, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *at = NULL;
+    json_int_t next;
+    int r;
+
+    if (l->run.attempt <= 1)
+        return 0;
+    r = ty_store_resume_point(l->sched->o.store, l->id, &at);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read what earlier attempts of run '%s' have stored: %s",
+                            l->name, strerror(-r));
+    next = json_integer_value(json_object_get(at, "record_next"));
+    if (json_object_set_new(extra, "record_base", json_integer(next > 0 ? next - 1 : 0)) < 0 ||
+        json_object_set(extra, "log_base", json_object_get(at, "logs")) < 0 ||
+        json_object_set_new(extra, "writer_base",
+                            json_integer(writers_of(json_object_get(at, "rows")))) < 0)
+        return ty_error_oom(err);
+    return 0;
+}
+
+/* ---- the checkpoint folder ---- */
+
+static char *checkpoint_path(const struct live *l)
+{
+    return ty_strf("%s/checkpoints/%s", l->sched->o.home, l->name);
+}
+
+int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *err)
+{
+    CLEANUP_FREE char *dir = checkpoint_path(l);
+    struct ty_owner *owner = NULL;
+    int r = dir ? ty_mkdir_p(dir, 0700) : -ENOMEM;
+
+    if (r == 0 && l->sched->o.system) {
+        r = ty_owner_find(l->user, &owner, err);
+        if (r == 0 && lchown(dir, owner->uid, owner->gid) < 0)
+            r = -errno;
+        ty_owner_free(owner);
+    }
+    if (r == 0 && json_object_set_new(extra, "checkpoint_dir", json_string(dir)) < 0)
+        r = -ENOMEM;
+    return r < 0 ? ty_error_set(err, r, "cannot make the checkpoint folder '%s': %s",
+                                dir ? dir : "", strerror(-r))
+                 : 0;
+}
+
+/* A run that has reached its goal needs no checkpoints; one that has not may be looked at, until it is deleted. */
+void attempt_ended(const struct live *l)
+{
+    CLEANUP_FREE char *dir = checkpoint_path(l);
+
+    if (!dir || l->spec->interactive)
+        return;
+    if (l->run.state == TY_RUN_COMPLETED || l->gone)
+        ty_rm_rf(dir);
+    else
+        rmdir(dir); /* nothing in it */
+}
