@@ -11,6 +11,7 @@
 #include "core/row.h"
 #include "sched/sched_internal.h"
 #include "target/jobdir.h"
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -123,14 +124,14 @@ int attempt_past(const struct live *l, json_t *extra, struct ty_error *err)
 
 /* ---- the checkpoint folder ---- */
 
-static char *checkpoint_path(const struct live *l)
+static char *checkpoint_path(const struct ty_sched *s, const char *run)
 {
-    return ty_strf("%s/checkpoints/%s", l->sched->o.home, l->name);
+    return ty_strf("%s/checkpoints/%s", s->o.home, run);
 }
 
 int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *err)
 {
-    CLEANUP_FREE char *dir = checkpoint_path(l);
+    CLEANUP_FREE char *dir = checkpoint_path(l->sched, l->name);
     struct ty_owner *owner = NULL;
     int r = dir ? ty_mkdir_p(dir, 0700) : -ENOMEM;
 
@@ -150,12 +151,32 @@ int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *er
 /* A run that has reached its goal needs no checkpoints; one that has not may be looked at, until it is deleted. */
 void attempt_ended(const struct live *l)
 {
-    CLEANUP_FREE char *dir = checkpoint_path(l);
+    CLEANUP_FREE char *dir = checkpoint_path(l->sched, l->name);
 
     if (!dir || l->spec->interactive)
         return;
-    if (l->run.state == TY_RUN_COMPLETED || l->gone)
+    if (l->run.state == TY_RUN_COMPLETED)
         ty_rm_rf(dir);
     else
         rmdir(dir); /* nothing in it */
+}
+
+void attempt_deleted(const struct ty_sched *s, const char *run)
+{
+    CLEANUP_FREE char *dir = checkpoint_path(s, run);
+
+    if (dir)
+        ty_rm_rf(dir);
+}
+
+void attempt_sweep(struct ty_sched *s)
+{
+    CLEANUP_FREE char *path = ty_path_join(s->o.home, "checkpoints");
+    CLEANUP_DIR DIR *dir = path ? opendir(path) : NULL;
+    int64_t id;
+
+    for (struct dirent *e; dir && (e = readdir(dir));)
+        if (e->d_name[0] != '.' && !live_find(s, e->d_name) &&
+            ty_store_run_id(s->o.store, e->d_name, &id) == -ENOENT)
+            attempt_deleted(s, e->d_name);
 }

@@ -207,6 +207,8 @@ static void on_deleted(void *ctx, int r)
         ty_error_set(&err, r, "cannot remove run '%s': %m", w->run);
         if (ty_store_failed(w->sched->o.store))
             recover_soon(w->sched);
+    } else {
+        attempt_deleted(w->sched, w->run);
     }
     ty_follow_notify(w->sched->o.hub, w->run);
     w->done(w->ctx, r, w->run, &err);

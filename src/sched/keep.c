@@ -200,6 +200,8 @@ static void on_pruned(void *ctx, int r)
     if (r < 0 && ty_store_failed(g->sched->o.store))
         recover_soon(g->sched);
     if (r == 0)
+        attempt_sweep(g->sched);
+    if (r == 0)
         r = uv_queue_work(g->sched->o.loop, &g->work, on_pool, on_walked);
     if (r < 0) { /* else the round is the pool's now, g->r with it */
         g->r = r;

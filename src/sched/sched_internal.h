@@ -162,6 +162,8 @@ void attempt_left(struct live *l);         /* it is gone, and so is its folder: 
 int attempt_past(const struct live *l, json_t *extra, struct ty_error *err);
 int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *err);
 void attempt_ended(const struct live *l);  /* the run has: its checkpoints go, unless it failed and left some */
+void attempt_deleted(const struct ty_sched *s, const char *run);
+void attempt_sweep(struct ty_sched *s);    /* checkpoints of runs that are gone go */
 
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
