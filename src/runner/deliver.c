@@ -69,6 +69,8 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
         return;
     }
     r->records_acked = next;
+    if (r->phase == TY_PHASE_collected && r->collected_seq && next > r->collected_seq)
+        r->over = true; /* it has the last record: only RELEASE was lost */
     for (int i = 0; i < r->logs.n; i++)
         ty_logtail_seek(&r->logs.at[i].tail,
                         (uint64_t)number(json_object_get(o, "logs"), r->logs.at[i].name));

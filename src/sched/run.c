@@ -357,6 +357,10 @@ int run_start_job(struct live *l, struct ty_error *err)
         run_lost(l, "RunnerLost", "its compute target is not known any more");
         return 0;
     }
+    if (attempt_leaves(l) && !ty_jobdir_exists(l->sched->o.home, l->name)) {
+        attempt_left(l);
+        return 0;
+    }
     if (l->launched && !ty_jobdir_exists(l->sched->o.home, l->name)) {
         run_lost(l, "RunnerLost", "the job's folder vanished from the state folder");
         return 0;
