@@ -20,9 +20,9 @@ void set_placed(struct live *l, bool placed)
     int change = (int)placed - (int)l->placed;
 
     l->placed = placed;
-    l->sched->cpus_used += change * l->spec->cpus;
-    l->sched->memory_used_mb += change * l->spec->memory_mb;
-    share_change(l->sched, l->share, change * l->spec->cpus);
+    l->sched->cpus_used += change * run_slots(l->sched, l->spec);
+    l->sched->memory_used_mb += change * run_memory(l->spec);
+    share_change(l->sched, l->share, change * run_slots(l->sched, l->spec));
     if (t)
         t->in_use += change;
 }
@@ -42,11 +42,11 @@ static enum fit fit(struct ty_sched *s, const struct live *l)
 
     if (t && t->spec->max_nodes > 0 && t->in_use >= t->spec->max_nodes)
         return NO_NODE;
-    if (s->user_cpus > 0 && l->share->cpus + l->spec->cpus > s->user_cpus)
+    if (s->user_cpus > 0 && l->share->cpus + run_slots(s, l->spec) > s->user_cpus)
         return NO_SHARE;
-    if (s->cpus_used + l->spec->cpus > s->cpus)
+    if (s->cpus_used + run_slots(s, l->spec) > s->cpus)
         return NO_CPU;
-    return s->memory_used_mb + l->spec->memory_mb > s->memory_mb ? NO_MEMORY : FITS;
+    return s->memory_used_mb + run_memory(l->spec) > s->memory_mb ? NO_MEMORY : FITS;
 }
 
 static bool is_before(const struct live *a, const struct live *b)
@@ -122,12 +122,13 @@ static void say_what(struct ty_sched *s, const struct live *l, struct ty_str *wh
                     l->user, l->share->cpus, s->user_cpus);
         return;
     case NO_CPU:
-        ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)", l->spec->cpus,
-                    l->spec->cpus == 1 ? "" : "s", s->cpus_used, s->cpus);
+        ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)",
+                    run_slots(s, l->spec), run_slots(s, l->spec) == 1 ? "" : "s", s->cpus_used,
+                    s->cpus);
         return;
     case NO_MEMORY:
         ty_str_addf(why, "waits for %lld MB of memory of this box (%lld of %lld in use)",
-                    (long long)l->spec->memory_mb, (long long)s->memory_used_mb,
+                    (long long)run_memory(l->spec), (long long)s->memory_used_mb,
                     (long long)s->memory_mb);
         return;
     case FITS:
@@ -228,10 +229,11 @@ int ty_sched_queue(struct ty_sched *s, json_t **ret)
     for (size_t i = 0; i < n; i++) {
         const struct live *l = waiting[i];
 
-        json_array_append_new(
-            runs, json_pack("{s:s s:s s:I s:i s:I s:o}", "id", l->name, "user", l->user, "priority",
-                            (json_int_t)l->spec->priority, "cpus", l->spec->cpus, "memory_mb",
-                            (json_int_t)l->spec->memory_mb, "why", why_of(s, l, l->place)));
+        json_array_append_new(runs, json_pack("{s:s s:s s:I s:i s:I s:o}", "id", l->name, "user",
+                                              l->user, "priority", (json_int_t)l->spec->priority,
+                                              "cpus", run_slots(s, l->spec), "memory_mb",
+                                              (json_int_t)run_memory(l->spec), "why",
+                                              why_of(s, l, l->place)));
     }
     free(waiting);
     *ret = json_pack("{s:b s:O}", "paused", s->paused, "runs", runs);

@@ -17,9 +17,9 @@
 #include "track/follow.h"
 #include "track/ingest.h"
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 
-#define DRIVER_LOG "azureml-logs/70_driver_log.txt"
 /* Exit codes of runners. */
 #define RUNNER_BUSY 3      /* another one is at work in the job folder */
 #define RUNNER_NOT_BEGUN 4 /* it could not begin; runner.log says why */
@@ -299,10 +299,38 @@ static void runner_ended(void *ctx, int code)
         ty_log(TY_LOG_WARN, "%s; tried again soon", err.text);
 }
 
+int run_slots(const struct ty_sched *s, const struct ty_run_spec *spec)
+{
+    int64_t size = ty_run_spec_size(spec), cpus = spec->cpus * size;
+
+    return (int)(size > 1 && cpus > s->cpus ? s->cpus : cpus);
+}
+
+int64_t run_memory(const struct ty_run_spec *spec)
+{
+    return spec->memory_mb * ty_run_spec_size(spec);
+}
+
+/* {"nodes": [...]}: this box, or the parts of it that stand for nodes. */
+static json_t *local_nodes(const struct ty_run_spec *spec)
+{
+    json_t *nodes = json_array();
+    char name[HOST_NAME_MAX + 1] = "";
+
+    gethostname(name, HOST_NAME_MAX);
+    for (int i = 0; i < spec->node_count; i++) {
+        if (spec->node_count > 1)
+            snprintf(name, sizeof name, "node-%d", i);
+        json_array_append_new(nodes, json_pack("{s:s s:i s:[] s:[]}", "name", name, "ranks",
+                                               spec->process_count_per_node, "cpus", "gpus"));
+    }
+    return json_pack("{s:o}", "nodes", nodes);
+}
+
 static int make_job_folder(struct live *l, struct ty_error *err)
 {
     struct ty_sched *s = l->sched;
-    CLEANUP_JSON json_t *extra = json_object();
+    CLEANUP_JSON json_t *extra = local_nodes(l->spec);
     char **dirs = NULL;
     int r = extra ? attempt_past(l, extra, err) : ty_error_oom(err);
 
@@ -447,16 +475,16 @@ static void on_heard(void *ctx, const char *run)
     run_commit(l, u, NULL, NULL);
 }
 
-/* {"exit_code" | "exit_signal", "error": {...}} from an `exited` record. */
+/* {"exit_code" | "exit_signal", "rank", "node", "error": {...}} from an `exited` record. */
 static json_t *exit_data(const char *code, const json_t *record)
 {
+    static const char *const same[] = { "exit_code", "exit_signal", "rank", "node" };
     json_t *data = json_object(), *v;
     const char *message = json_string_value(json_object_get(record, "message"));
 
-    if ((v = json_object_get(record, "exit_code")))
-        json_object_set(data, "exit_code", v);
-    if ((v = json_object_get(record, "exit_signal")))
-        json_object_set(data, "exit_signal", v);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if ((v = json_object_get(record, same[i])))
+            json_object_set(data, same[i], v);
     if (code)
         json_object_set_new(data, "error",
                             json_pack("{s:s s:s s:O?}", "code", code, "message",
@@ -564,6 +592,18 @@ static json_t *pick(const json_t *record, const char *a, const char *b, const ch
     return o;
 }
 
+static void record_started(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
+{
+    CLEANUP_JSON json_t *data = pick(record, "pid", "ranks", "nodes");
+    int size = (int)ty_run_spec_size(l->spec);
+    char name[TY_DRIVER_LOG_MAX];
+
+    run_event(l, u, TY_EV_STARTED, at_us, data);
+    /* There, even if the program never writes a byte. */
+    for (int rank = 0; rank < size; rank++)
+        ty_unit_log(u, l->id, l->name, ty_driver_log(rank, size, name), 0, "", 0, at_us);
+}
+
 static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record,
                      struct ty_error *err)
 {
@@ -574,10 +614,7 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     if (!l || !kind)
         return ty_error_set(err, -EINVAL, "the record has no kind, or its run is gone");
     if (strcmp(kind, "started") == 0) {
-        CLEANUP_JSON json_t *data = pick(record, "pid", NULL, NULL);
-        run_event(l, u, TY_EV_STARTED, at_us, data);
-        ty_unit_log(u, l->id, l->name, DRIVER_LOG, 0, "", 0,
-                    at_us); /* there, even if the program never writes a byte */
+        record_started(l, u, at_us, record);
     } else if (strcmp(kind, "exited") == 0) {
         record_exited(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {

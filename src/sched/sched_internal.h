@@ -148,6 +148,9 @@ int run_reload(const struct ty_active_run *a, void *sched);
 /* Do what the stored state asks for; idempotent. */
 void run_act(struct live *l);
 int run_start_job(struct live *l, struct ty_error *err);
+/* CPU slots and MB of memory that a run holds: those of all its processes, of which there may be more than this box has CPUs. */
+int run_slots(const struct ty_sched *s, const struct ty_run_spec *spec);
+int64_t run_memory(const struct ty_run_spec *spec);
 int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 /* Give up on a run whose runner cannot be brought back. */
 void run_lost(struct live *l, const char *code, const char *message);

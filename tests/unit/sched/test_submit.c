@@ -31,7 +31,7 @@ static void test_refusals(void **state)
           "asks for 3 CPU slots, and this box has 2 (sched.cpus)" },
         { SPEC("\"data_references\": {\"d\": {\"datastore\": \"none\"}}, " TRUE), -ENOENT,
           "datastore 'none'" },
-        { SPEC("\"node_count\": 2, " TRUE), -EINVAL, "node_count" },
+        { SPEC("\"process_count_per_node\": 2, " TRUE), -EINVAL, "no communicator" },
         { SPEC("\"colour\": 1, " TRUE), -EINVAL, "colour" },
         { SPEC("\"use_gpu\": 1, " TRUE), -EINVAL, "use_gpu" },
     };
@@ -74,6 +74,35 @@ static void test_what_a_run_begins_with(void **state)
     events = kit_events(k, name);
     assert_string_equal(events,
                         "submitted tagged tagged prepare warned ready started exited_ok collected");
+}
+
+static void test_several_processes(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *run = NULL;
+    CLEANUP_FREE char *events = NULL;
+    struct ty_error err = { 0 };
+    char name[128];
+
+    assert_int_equal(kit_target(k, "pair", "{\"kind\": \"local\", \"max_nodes\": 2}", &err), 0);
+    assert_int_equal(kit_try(k, SPEC("\"node_count\": 3, \"target\": \"pair\", " TRUE), name, &err),
+                     -EINVAL);
+    assert_non_null(
+        strstr(err.text, "node_count is 3, and target 'pair' has at most 2 nodes (max_nodes)"));
+    /* More processes than slots: they share all of them, and are told. */
+    kit_submit(k,
+               "\"node_count\": 2, \"process_count_per_node\": 2, \"communicator\": \"gloo\", "
+               "\"target\": \"pair\", ",
+               "test $RANK != 3 || exit 5", name);
+    kit_until(k, kit_ended, name);
+    events = kit_events(k, name);
+    assert_string_equal(events, "submitted prepare warned ready started exited_bad collected");
+    run = kit_run(k, name);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(run, "warnings"), 0)),
+                        "4 processes share 2 CPU slots");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(run, "error"), "message")),
+        "rank 3 (node node-1) exited with code 5");
 }
 
 static void test_gpu(void **state)
@@ -142,7 +171,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
         T(test_refusals),           T(test_what_a_run_begins_with), T(test_gpu),
-        T(test_a_full_queue),
+        T(test_several_processes),  T(test_a_full_queue),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails),
 #endif
