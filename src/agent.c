@@ -1,6 +1,7 @@
 /* agent.c - the program trainyard-agent: what runs on the machine of a job */
 #include "agent.h"
 #include "base/log.h"
+#include "runner/pmix_helper.h"
 #include "runner/rank.h"
 #include "runner/runner.h"
 #include <stdio.h>
@@ -28,6 +29,8 @@ int main(int argc, char **argv)
     }
     if (argc == 3 && strcmp(argv[1], "runner") == 0)
         return ty_runner_main(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "pmix") == 0)
+        return ty_pmix_helper_main(argv[2]);
     if (argc >= 2 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);
     if (argc >= 2 && strcmp(argv[1], "rendezvous") == 0)

@@ -23,6 +23,7 @@
 #include "core/wire.h"
 #include "fuzz.h"
 #include "runner/jobfile.h"
+#include "runner/pmix_wire.h"
 #include "runner/records.h"
 #include "runner/spool.h"
 #include "target/slurm_ask.h"
@@ -86,6 +87,45 @@ static bool parse_frame(const char *bytes, size_t n)
         CLEANUP_STR struct ty_str again = { 0 };
 
         ty_frame_encode(&f, &again);
+        assert(again.len == (size_t)used && memcmp(again.text, bytes + at, again.len) == 0);
+    }
+    assert(used == -EAGAIN || used == -EBADMSG);
+    return used == -EAGAIN;
+}
+
+/* ---- what a PMIx helper says ---- */
+
+static void seed_pmix(struct corpus *c)
+{
+    static const enum ty_pmix_frame_type types[] = { TY_PMIX_SETUP, TY_PMIX_READY, TY_PMIX_FENCE,
+                                                     TY_PMIX_FENCE_DONE, TY_PMIX_ABORT };
+    CLEANUP_STR struct ty_str all = { 0 };
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        struct ty_pmix_frame f = { .type = types[i],
+                                   .nodes = 2,
+                                   .key = "*/1",
+                                   .key_len = 3,
+                                   .body = "{\"rank\": 1}",
+                                   .body_len = 11 };
+        CLEANUP_STR struct ty_str one = { 0 };
+
+        ty_pmix_encode(&f, &one);
+        ty_pmix_encode(&f, &all);
+        corpus_add(c, one.text, one.len);
+    }
+    corpus_add(c, all.text, all.len);
+}
+
+static bool parse_pmix(const char *bytes, size_t n)
+{
+    struct ty_pmix_frame f;
+    ptrdiff_t used;
+
+    for (size_t at = 0; (used = ty_pmix_decode(bytes + at, n - at, &f)) > 0; at += (size_t)used) {
+        CLEANUP_STR struct ty_str again = { 0 };
+
+        ty_pmix_encode(&f, &again);
         assert(again.len == (size_t)used && memcmp(again.text, bytes + at, again.len) == 0);
     }
     assert(used == -EAGAIN || used == -EBADMSG);
@@ -768,6 +808,7 @@ static bool parse_slurm(const char *bytes, size_t n)
 
 const struct parser parsers[] = {
     { "frame", seed_frame, parse_frame },
+    { "pmix", seed_pmix, parse_pmix },
     { "row", seed_row, parse_row },
     { "run_spec", seed_run_spec, parse_run_spec },
     { "target_spec", seed_target_spec, parse_target_spec },
