@@ -65,8 +65,10 @@ static void started(struct ty_runner *r, int i, pid_t pid)
         ty_runner_note(r, "the %s is running as process %d", ty_life_program(r), (int)pid);
     else if (r->ranks.started == r->ranks.n)
         ty_runner_note(r, "all %d processes are running", r->ranks.n);
-    if (r->ranks.started == r->ranks.n)
+    if (r->ranks.started == r->ranks.n) {
         tell_started(r);
+        ty_sampling_begin(r);
+    }
     if (r->ending != TY_ENDING_SCRIPT || r->culprit >= 0)
         ty_tree_signal(SIGTERM); /* it is over already, and there was nobody to tell */
 }

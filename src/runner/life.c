@@ -92,12 +92,13 @@ static void name_culprit(const struct ty_runner *r, json_t *o)
     json_object_set_new(o, "node", json_string(r->job->nodes[who->node].name));
 }
 
-/* Everything that descends from the runner ends.  The helper that syncs too: it is started anew. */
+/* Everything that descends from the runner ends.  The helpers too: the one that syncs is started anew. */
 int ty_life_kill_all(struct ty_runner *r)
 {
     int got = ty_tree_kill(TY_TREE_KILL_MS, ty_runner_reaped, r);
 
     ty_child_kill(&r->syncer);
+    ty_sampling_end(r);
     return got;
 }
 

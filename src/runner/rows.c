@@ -13,6 +13,7 @@
 struct source {
     struct ty_spool_reader *reader; /* NULL: not open */
     bool given_up, told;
+    bool quiet;                          /* it says itself when there is something */
     uint64_t flying[TY_ROWS_FRAMES_MAX]; /* last row + 1 of each frame in flight, oldest first */
     int nflying;
 };
@@ -129,7 +130,7 @@ static bool take_up(struct ty_rows *r, const char *name)
         give_up(s, (uint32_t)writer);
         return false;
     }
-    r->open++;
+    r->open += !s->quiet;
     place(r, (uint32_t)writer);
     return false;
 }
@@ -143,6 +144,17 @@ bool ty_rows_scan(struct ty_rows *r)
         if (take_up(r, e->d_name))
             again = true;
     return again;
+}
+
+void ty_rows_quiet(struct ty_rows *r, uint32_t writer)
+{
+    struct source *s;
+
+    if (writer >= TY_SPOOL_WRITERS_MAX || !make_source(r, writer))
+        return;
+    s = &r->source[writer];
+    r->open -= s->reader && !s->quiet;
+    s->quiet = true;
 }
 
 int ty_rows_count(const struct ty_rows *r)

@@ -14,7 +14,9 @@ struct ty_rows *ty_rows_free(struct ty_rows *r);
 void ty_rows_base(struct ty_rows *r, uint32_t base);
 /* Take up spools that appeared in the folder.  True: there is one whose head is not complete yet. */
 bool ty_rows_scan(struct ty_rows *r);
-int ty_rows_count(const struct ty_rows *r); /* spools that are open */
+int ty_rows_count(const struct ty_rows *r); /* spools that are open and have to be looked at */
+/* The writer says itself when it has written: its spool does not count. */
+void ty_rows_quiet(struct ty_rows *r, uint32_t writer);
 /* The daemon's {"<writer>": next row}: go on from there.  A writer that it does not name starts at 0. */
 void ty_rows_seek(struct ty_rows *r, const json_t *next);
 /* The next rows to send, of any writer: bytes, or 0. */

@@ -71,6 +71,7 @@ void ty_runner_reaped(pid_t pid, int status, void *ctx)
 
     ty_child_reaped(&r->child, pid, status);
     ty_child_reaped(&r->syncer, pid, status);
+    ty_child_reaped(&r->sampler, pid, status);
     ty_helpers_reaped(r, pid, status);
     ty_ranks_reaped(&r->ranks, pid, status);
 }
@@ -99,6 +100,8 @@ void ty_runner_init(struct ty_runner *r)
                              .culprit = -1,
                              .child = TY_CHILD_INIT,
                              .syncer = TY_CHILD_INIT,
+                             .sampler = TY_CHILD_INIT,
+                             .sampler_due_us = TY_NEVER,
                              .ranks = TY_RANKS_INIT,
                              .meeting.hold = -1,
                              .records_acked = 1 };
@@ -385,6 +388,8 @@ static int64_t due(const struct ty_runner *r)
 
     if (life < at)
         at = life;
+    if (r->sampler_due_us < at)
+        at = r->sampler_due_us;
     if (r->write_due_us && r->write_due_us < at)
         at = r->write_due_us;
     if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running &&
@@ -405,7 +410,17 @@ static int wait_ms(const struct ty_runner *r)
 /* Wait for something to happen, and hear it. */
 static void turn(struct ty_runner *r)
 {
-    enum { STREAM, SIGNALS, RANKS, CHILD, SYNCER, FILES, HELPERS, N = HELPERS + TY_HELPER_COUNT };
+    enum {
+        STREAM,
+        SIGNALS,
+        RANKS,
+        CHILD,
+        SYNCER,
+        SAMPLER,
+        FILES,
+        HELPERS,
+        N = HELPERS + TY_HELPER_COUNT
+    };
     short events;
     struct pollfd p[N] = {
         [STREAM] = { .fd = ty_stream_fd(r->stream, &events) },
@@ -413,6 +428,7 @@ static void turn(struct ty_runner *r)
         [RANKS] = { .fd = r->ranks.epoll, .events = POLLIN },
         [CHILD] = { .fd = r->child.fd, .events = POLLIN },
         [SYNCER] = { .fd = r->syncer.fd, .events = POLLIN },
+        [SAMPLER] = { .fd = r->sampler.fd, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
     };
 
@@ -428,6 +444,8 @@ static void turn(struct ty_runner *r)
         hear_files(r);
     if (p[SYNCER].revents && r->syncer.fd == p[SYNCER].fd)
         hear_syncer(r);
+    if (p[SAMPLER].revents && r->sampler.fd == p[SAMPLER].fd)
+        ty_sampling_hear(r);
     if (p[CHILD].revents && r->child.fd == p[CHILD].fd)
         ty_life_child(r);
     for (int h = 0; h < TY_HELPER_COUNT; h++)
@@ -436,6 +454,7 @@ static void turn(struct ty_runner *r)
     if (p[RANKS].revents)
         ty_follow_ranks(r);
     ty_life_timers(r);
+    ty_sampling_timers(r);
 }
 
 static bool folder_gone(const struct ty_runner *r)

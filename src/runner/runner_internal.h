@@ -61,6 +61,10 @@ struct ty_runner {
     uint64_t sync_mark;   /* up to where it syncs */
     int64_t write_due_us; /* what failed is not tried again before; 0: nothing failed */
 
+    /* sampling.c */
+    struct ty_child sampler;
+    int64_t sampler_due_us; /* when it begins */
+
     /* life.c */
     enum ty_phase phase;
     enum ty_ending ending; /* why the job ends, as far as it is known */
@@ -129,6 +133,12 @@ void ty_helpers_hear(struct ty_runner *r, enum ty_helper h);
 bool ty_helpers_ready(const struct ty_runner *r); /* nothing has to be waited for before ranks are started */
 void ty_helpers_reaped(struct ty_runner *r, pid_t pid, int status);
 void ty_helpers_stop(struct ty_runner *r);
+
+/* sampling.c: system metrics */
+void ty_sampling_begin(struct ty_runner *r); /* the ranks run */
+void ty_sampling_timers(struct ty_runner *r);
+void ty_sampling_hear(struct ty_runner *r);  /* the helper has something to say */
+void ty_sampling_end(struct ty_runner *r);
 
 /* deliver.c */
 void ty_deliver_frames(struct ty_runner *r);

@@ -239,6 +239,11 @@ uint64_t ty_spool_acked(const struct ty_spool_writer *w)
     return atomic_load_explicit(&w->head->acked, memory_order_relaxed);
 }
 
+uint32_t ty_spool_writer_number(const struct ty_spool_writer *w)
+{
+    return w->head->writer;
+}
+
 int ty_spool_writer_pid(const struct ty_spool_writer *w)
 {
     return w->pid;

@@ -166,6 +166,28 @@ static void test_a_later_attempt(void **state)
     assert_int_equal(ty_spool_acked(b->w[1]), 3);
 }
 
+/* A spool of which the writer tells is read like any other, but is none to look at. */
+static void test_quiet(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_JSON json_t *none = json_object();
+    uint32_t writer, count;
+    uint64_t first;
+
+    ty_rows_quiet(b->rows, 1);
+    ty_rows_quiet(b->rows, TY_SPOOL_WRITERS_MAX);
+    assert_false(ty_rows_scan(b->rows));
+    assert_int_equal(ty_rows_count(b->rows), 1);
+    ty_rows_quiet(b->rows, 0); /* it is open already */
+    ty_rows_quiet(b->rows, 0);
+    assert_int_equal(ty_rows_count(b->rows), 0);
+    ty_rows_seek(b->rows, none);
+    put(b, 1, 2);
+    assert_true(ty_rows_pending(b->rows));
+    assert_true(ty_rows_read(b->rows, b->buf, sizeof b->buf, &writer, &first, &count) > 0);
+    assert_true(writer == 1 && first == 0 && count == 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +196,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_daemon_says_where, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_later_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_quiet, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
