@@ -11,7 +11,10 @@
  * looks at Python's signals every WAIT_MS, so that Ctrl-C works.  In a forked child a context raises.
  */
 #include "coll_ext.h"
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #define EXPORT __attribute__((visibility("default")))
 #define CLOSE_SECONDS 5 /* that closing waits for other threads to come out of the engine */
@@ -38,11 +41,31 @@ PyObject *coll_raise_as(PyObject *class, const char *text)
     return NULL;
 }
 
+/* Trainyard's runner is to name the rank that ended the job, and not those that end because it has gone
+ * (docs/spec/runner-stream.md). */
+static void mark_victim(void)
+{
+    const char *dir = getenv("TRAINYARD_SPOOL_DIR"), *rank = getenv("TRAINYARD_COLL_RANK");
+    char path[4096];
+    int n, fd;
+
+    if (!dir || !rank)
+        return;
+    n = snprintf(path, sizeof path, "%s/victim.%s", dir, rank);
+    fd = n > 0 && (size_t)n < sizeof path
+             ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)
+             : -1;
+    if (fd >= 0)
+        close(fd);
+}
+
 PyObject *coll_raise(int code, const struct ty_error *err, PyObject *class)
 {
     const char *text = err->text[0] ? err->text : strerror(-code);
     bool mistake = code == -EINVAL || code == -EEXIST || code == -ENOTSUP;
 
+    if (code == -EOWNERDEAD || code == -ESHUTDOWN)
+        mark_victim();
     if (class == NULL)
         class = mistake ? PyExc_ValueError : coll_internal_error;
     return coll_raise_as(class, text);

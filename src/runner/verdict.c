@@ -17,7 +17,7 @@ static enum weight weight(const struct ty_member *m)
 int ty_verdict(const struct ty_ranks *s, int64_t now_us, int64_t *due_us)
 {
     const struct ty_member *best = NULL;
-    int64_t first_us = INT64_MAX;
+    int64_t first_us = INT64_MAX, wait_us;
 
     for (int i = 0; s->bad > 0 && i < s->n; i++) {
         const struct ty_member *m = &s->at[i];
@@ -30,9 +30,13 @@ int ty_verdict(const struct ty_ranks *s, int64_t now_us, int64_t *due_us)
             (weight(m) == weight(best) && m->ended_us < best->ended_us))
             best = m;
     }
-    if (best &&
-        (weight(best) == KILLED || s->ended == s->n || now_us >= first_us + TY_VERDICT_WAIT_US))
+    if (!best) {
+        *due_us = INT64_MAX;
+        return -1;
+    }
+    wait_us = weight(best) == VICTIM ? TY_VERDICT_VICTIM_US : TY_VERDICT_WAIT_US;
+    if (weight(best) == KILLED || s->ended == s->n || now_us >= first_us + wait_us)
         return (int)(best - s->at);
-    *due_us = best ? first_us + TY_VERDICT_WAIT_US : INT64_MAX;
+    *due_us = first_us + wait_us;
     return -1;
 }

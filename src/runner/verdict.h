@@ -12,6 +12,7 @@
 #include "runner/ranks.h"
 
 #define TY_VERDICT_WAIT_US (200 * 1000)
+#define TY_VERDICT_VICTIM_US (600 * 1000) /* as long as there are but such that say that another has gone */
 /* The index of that rank, or -1: none yet.  Then *due_us (untouched otherwise) is when to ask again without further news,
  * INT64_MAX if nobody has ended badly. */
 int ty_verdict(const struct ty_ranks *s, int64_t now_us, int64_t *due_us);

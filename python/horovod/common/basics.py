@@ -41,6 +41,22 @@ def _next_context(**options: Any) -> "_coll.Context":
                 raise
 
 
+def _of_launcher(topology: Tuple[Any, ...]) -> Tuple[Any, ...]:
+    """The topology in the words of the launcher, when that is Trainyard.
+
+    Its nodes may be parts of one box, whose ranks share memory all the same: the engine sees one node there, but a script
+    that asks for its local rank means the node that it was given.
+    """
+    names = ("TRAINYARD_COLL_RANK", "TRAINYARD_COLL_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK")
+    try:
+        rank, size, local_rank, local_size, node = (int(os.environ[name]) for name in names)
+    except (KeyError, ValueError):
+        return topology
+    if (rank, size) != tuple(topology[:2]) or rank != node * local_size + local_rank or size % local_size:
+        return topology     # another launcher's world inside of ours, or one of a part of the ranks
+    return (rank, size, local_rank, local_size, node, size // local_size, True)
+
+
 class HorovodBasics:
     """The engine of this process. One object, `_basics`, serves every framework's module.
 
@@ -90,7 +106,7 @@ class HorovodBasics:
             options.update(boot=self._exchange, rank=self._exchange.rank, size=self._exchange.size)
         try:
             self.context = _next_context(**options) if comm is None and _elastic() else _coll.Context(**options)
-            self._topology = self.context.topology()
+            self._topology = _of_launcher(self.context.topology())
             sets._setup(self, process_sets, self._exchange.comm if self._exchange else None)
         except BaseException:
             self._close()

@@ -98,9 +98,9 @@ static void test_victims(void **state)
     (void)state;
     ends(0, CODE(1), true, T0);
     ends(3, SIGSEGV, true, T0 + 1);
-    waits(T0 + 1, T0 + TY_VERDICT_WAIT_US);
-    ends(1, CODE(7), false, T0 + 2);
-    decided(T0 + TY_VERDICT_WAIT_US, 1);
+    waits(T0 + TY_VERDICT_WAIT_US, T0 + TY_VERDICT_VICTIM_US);
+    ends(1, CODE(7), false, T0 + TY_VERDICT_WAIT_US + 1);
+    decided(T0 + TY_VERDICT_WAIT_US + 2, 1);
 }
 
 static void test_only_victims(void **state)
@@ -108,7 +108,7 @@ static void test_only_victims(void **state)
     (void)state;
     ends(3, CODE(1), true, T0);
     ends(0, CODE(1), true, T0 + 1);
-    decided(T0 + TY_VERDICT_WAIT_US, 3);
+    decided(T0 + TY_VERDICT_VICTIM_US, 3);
 }
 
 /* Nobody is left that could tell more. */
