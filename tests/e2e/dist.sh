@@ -169,7 +169,7 @@ late"
 
 # ---- Python, and how processes speak with each other ----
 
-run=$(job 1 2 Mpi -- $PY rows.py)
+run=$(job 1 2 Mpi "environment_variables={\"PYTHONPATH\": \"$PYTHONPATH\"}" -- $PY rows.py)
 settle "$run"
 rows=$(trainyard metrics "$run" --json)
 has "values of both ranks are one run's" "$rows" "of_rank_0"
