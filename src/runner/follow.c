@@ -81,7 +81,9 @@ static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
     char how[64], who[320];
 
     if (r->culprit >= 0) {
-        snprintf(buf, n, "%s %s", ty_follow_who(r, r->culprit, who), ty_status_text(status, how));
+        snprintf(buf, n, "%s %s%s", ty_follow_who(r, r->culprit, who),
+                 r->culprit == r->mpi.aborted ? "called MPI_Abort and " : "",
+                 ty_status_text(status, how));
         return;
     }
     if (r->job->size == 1)
@@ -160,13 +162,40 @@ static void end_others(struct ty_runner *r)
     r->kill_us = r->now_us + OTHERS_KILL_US;
 }
 
+/* Who called MPI_Abort ends by itself, with the code that it gave; that is waited for, but not without end. */
+static int judge_abort(struct ty_runner *r)
+{
+    int64_t due = r->mpi.aborted_us + TY_VERDICT_WAIT_US;
+
+    if (r->ranks.at[r->mpi.aborted].ended || r->now_us >= due)
+        return r->mpi.aborted;
+    r->verdict_us = due;
+    return -1;
+}
+
+void ty_follow_abort(struct ty_runner *r, int rank, int code)
+{
+    int i = 0;
+
+    while (i < r->ranks.n && r->ranks.at[i].plan.rank != rank)
+        i++;
+    if (i == r->ranks.n || r->mpi.aborted >= 0 || r->phase != TY_PHASE_running)
+        return;
+    ty_runner_note(r, "rank %d called MPI_Abort with code %d", rank, code);
+    r->mpi.aborted = i;
+    r->mpi.aborted_us = r->now_us;
+    ty_follow_judge(r);
+}
+
 void ty_follow_judge(struct ty_runner *r)
 {
     r->verdict_us = TY_NEVER;
     if (r->phase != TY_PHASE_running)
         return;
-    if (r->ending == TY_ENDING_SCRIPT && r->culprit < 0 && r->ranks.bad > 0) {
-        r->culprit = ty_verdict(&r->ranks, r->now_us, &r->verdict_us);
+    if (r->ending == TY_ENDING_SCRIPT && r->culprit < 0 &&
+        (r->ranks.bad > 0 || r->mpi.aborted >= 0)) {
+        r->culprit =
+            r->mpi.aborted >= 0 ? judge_abort(r) : ty_verdict(&r->ranks, r->now_us, &r->verdict_us);
         if (r->culprit >= 0)
             end_others(r);
     }

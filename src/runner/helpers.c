@@ -4,7 +4,7 @@
  * line, and stays until the job is over:
  *   {"kind": "failed", "text": why}    the job cannot start
  *   {"kind": "note", "text": words}    for the control log
- * and what its row in the table understands.  One that ends while the ranks run is missed by those that come late only.
+ * and what its row in the table understands.  The PMIx helper of MPI jobs has a protocol of its own (mpi.c).  One that ends while the ranks run is missed by those that come late only.
  */
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -105,6 +105,7 @@ int ty_helpers_start(struct ty_runner *r, struct ty_error *err)
             if (got < 0)
                 return got;
         }
+    ty_mpi_start(r);
     return 0;
 }
 
@@ -113,7 +114,7 @@ bool ty_helpers_ready(const struct ty_runner *r)
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         if (kinds[h].wanted(r) && !kinds[h].ready(r))
             return false;
-    return true;
+    return ty_mpi_ready(r);
 }
 
 struct hearing {
@@ -155,10 +156,12 @@ void ty_helpers_reaped(struct ty_runner *r, pid_t pid, int status)
 {
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         ty_child_reaped(&r->helper[h], pid, status);
+    ty_mpi_reaped(r, pid, status);
 }
 
 void ty_helpers_stop(struct ty_runner *r)
 {
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         ty_child_kill(&r->helper[h]);
+    ty_mpi_stop(r);
 }

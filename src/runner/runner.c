@@ -104,6 +104,7 @@ void ty_runner_init(struct ty_runner *r)
                              .sampler_due_us = TY_NEVER,
                              .ranks = TY_RANKS_INIT,
                              .meeting.hold = -1,
+                             .mpi.aborted = -1,
                              .records_acked = 1 };
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         r->helper[h] = (struct ty_child)TY_CHILD_INIT;
@@ -384,12 +385,14 @@ static void hear_syncer(struct ty_runner *r)
 
 static int64_t due(const struct ty_runner *r)
 {
-    int64_t at = ty_deliver_due(r), life = ty_life_due(r);
+    int64_t at = ty_deliver_due(r), life = ty_life_due(r), mpi = ty_mpi_due(r);
 
     if (life < at)
         at = life;
     if (r->sampler_due_us < at)
         at = r->sampler_due_us;
+    if (mpi < at)
+        at = mpi;
     if (r->write_due_us && r->write_due_us < at)
         at = r->write_due_us;
     if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running &&
@@ -418,10 +421,11 @@ static void turn(struct ty_runner *r)
         SYNCER,
         SAMPLER,
         FILES,
+        MPI,
         HELPERS,
         N = HELPERS + TY_HELPER_COUNT
     };
-    short events;
+    short events, mpi_events;
     struct pollfd p[N] = {
         [STREAM] = { .fd = ty_stream_fd(r->stream, &events) },
         [SIGNALS] = { .fd = r->signals, .events = POLLIN },
@@ -430,9 +434,11 @@ static void turn(struct ty_runner *r)
         [SYNCER] = { .fd = r->syncer.fd, .events = POLLIN },
         [SAMPLER] = { .fd = r->sampler.fd, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
+        [MPI] = { .fd = ty_mpi_fd(r, &mpi_events) },
     };
 
     p[STREAM].events = events;
+    p[MPI].events = mpi_events;
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         p[HELPERS + h] = (struct pollfd){ .fd = r->helper[h].fd, .events = POLLIN };
     if (poll(p, N, wait_ms(r)) < 0 && errno != EINTR)
@@ -451,10 +457,13 @@ static void turn(struct ty_runner *r)
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         if (p[HELPERS + h].revents && r->helper[h].fd == p[HELPERS + h].fd)
             ty_helpers_hear(r, (enum ty_helper)h);
+    if (p[MPI].revents && ty_mpi_fd(r, &mpi_events) == p[MPI].fd)
+        ty_mpi_hear(r);
     if (p[RANKS].revents)
         ty_follow_ranks(r);
     ty_life_timers(r);
     ty_sampling_timers(r);
+    ty_mpi_timer(r);
 }
 
 static bool folder_gone(const struct ty_runner *r)

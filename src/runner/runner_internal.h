@@ -5,14 +5,17 @@
  *   start.c     what each rank is told, and starting them all
  *   follow.c    what becomes of the ranks, up to the end of the last
  *   helpers.c   programs that have to be there before a rank starts
+ *   mpi.c       the PMIx helper of MPI jobs
  *   deliver.c   what goes to the daemon, and what it answers
  */
 #ifndef TY_RUNNER_INTERNAL_H
 #define TY_RUNNER_INTERNAL_H
 #include "runner/child.h"
+#include "runner/fence.h"
 #include "runner/jobfile.h"
 #include "runner/launch.h"
 #include "runner/logs.h"
+#include "runner/pmix.h"
 #include "runner/ranks.h"
 #include "runner/records.h"
 #include "runner/rows.h"
@@ -45,6 +48,21 @@ struct ty_meeting {
     char secret[65];      /* of that */
 };
 
+/* What an MPI job has besides (mpi.c). */
+struct ty_runner;
+struct ty_mpi {
+    struct ty_pmix *helper;   /* NULL: there is none */
+    bool settled;             /* it is ready, or will not be */
+    int64_t due_us;           /* when it is no longer waited for */
+    struct ty_fences *fences; /* of a leader of other machines */
+    int aborted;              /* index of the rank that called MPI_Abort; -1: none */
+    int64_t aborted_us;
+    /* Ways to the other machines, set by who has them.  A leader's: a fence is complete, tell those nodes; a node's: this
+     * node has come to a fence, tell the leader. */
+    void (*fenced)(struct ty_runner *r, const int *nodes, int n, const struct ty_frame *f);
+    void (*came)(struct ty_runner *r, const struct ty_frame *f);
+};
+
 struct ty_runner {
     struct ty_jobfile *job;
     struct ty_records *records;
@@ -72,6 +90,7 @@ struct ty_runner {
     struct ty_child child; /* preparing, or collecting */
     struct ty_child helper[TY_HELPER_COUNT];
     struct ty_meeting meeting;
+    struct ty_mpi mpi;
     bool prepared;         /* and only the helpers are waited for */
     struct ty_ranks ranks;
     bool started_told;     /* the record `started` was made */
@@ -127,6 +146,9 @@ void ty_follow_judge(struct ty_runner *r); /* is it time to end the job because 
 /* "rank 3 (node h2)", or in a job of one process "the script", into buf[320]; returns buf. */
 const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320]);
 
+/* The rank called MPI_Abort: it ends the job, if nothing else has. */
+void ty_follow_abort(struct ty_runner *r, int rank, int code);
+
 /* helpers.c */
 int ty_helpers_start(struct ty_runner *r, struct ty_error *err);
 void ty_helpers_hear(struct ty_runner *r, enum ty_helper h);
@@ -139,6 +161,21 @@ void ty_sampling_begin(struct ty_runner *r); /* the ranks run */
 void ty_sampling_timers(struct ty_runner *r);
 void ty_sampling_hear(struct ty_runner *r);  /* the helper has something to say */
 void ty_sampling_end(struct ty_runner *r);
+
+/* mpi.c.  Nothing here fails the job. */
+void ty_mpi_start(struct ty_runner *r);
+bool ty_mpi_ready(const struct ty_runner *r); /* or there is nothing to wait for */
+int ty_mpi_fd(const struct ty_runner *r, short *events); /* -1: none */
+void ty_mpi_hear(struct ty_runner *r);
+int64_t ty_mpi_due(const struct ty_runner *r); /* when to call ty_mpi_timer without an event */
+void ty_mpi_timer(struct ty_runner *r);
+/* What that rank needs in its environment, owned by the helper; NULL: nothing. */
+const char *const *ty_mpi_env(const struct ty_runner *r, const struct ty_rank_plan *p);
+/* Leader: node `node` has come to a fence (FENCE).  Any: a fence is complete (FENCED). */
+void ty_mpi_fence(struct ty_runner *r, int node, const struct ty_frame *f);
+void ty_mpi_fenced(struct ty_runner *r, const struct ty_frame *f);
+void ty_mpi_reaped(struct ty_runner *r, pid_t pid, int status);
+void ty_mpi_stop(struct ty_runner *r);
 
 /* deliver.c */
 void ty_deliver_frames(struct ty_runner *r);

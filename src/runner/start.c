@@ -112,6 +112,7 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .rendezvous = rendezvous,
         .secret = m->rendezvous ? m->secret : NULL,
         .checkpoint_dir = j->checkpoint_dir,
+        .more = ty_mpi_env(r, p),
     };
     int got = m->rendezvous && !rendezvous ? ty_error_oom(err) : 0;
 

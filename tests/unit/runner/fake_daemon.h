@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FAKE_LOGS 2
+#define FAKE_LOGS 8
 #define FAKE_WRITERS 8
 
 struct fake {

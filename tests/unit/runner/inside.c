@@ -99,8 +99,9 @@ void inside_until(struct inside *in, enum ty_phase phase)
     struct ty_runner *r = &in->r;
 
     for (int64_t end = ty_mono_us() + PATIENCE_US; r->phase != phase;) {
-        struct pollfd p[2 + TY_HELPER_COUNT] = { { .fd = r->child.fd, .events = POLLIN },
+        struct pollfd p[3 + TY_HELPER_COUNT] = { { .fd = r->child.fd, .events = POLLIN },
                                                  { .fd = r->ranks.epoll, .events = POLLIN } };
+        struct pollfd *mpi = &p[2 + TY_HELPER_COUNT];
         int64_t due = ty_life_due(r);
 
         r->now_us = ty_mono_us();
@@ -108,7 +109,8 @@ void inside_until(struct inside *in, enum ty_phase phase)
             fail_msg("it stayed '%s' for 20 seconds", ty_phase_word(r->phase));
         for (int h = 0; h < TY_HELPER_COUNT; h++)
             p[2 + h] = (struct pollfd){ .fd = r->helper[h].fd, .events = POLLIN };
-        poll(p, 2 + TY_HELPER_COUNT, due == TY_NEVER ? 1000 : 10);
+        mpi->fd = ty_mpi_fd(r, &mpi->events);
+        poll(p, 3 + TY_HELPER_COUNT, due == TY_NEVER ? 1000 : 10);
         r->now_us = ty_mono_us();
         ty_runner_reap(r);
         if (p[0].revents && r->child.fd == p[0].fd)
@@ -116,6 +118,8 @@ void inside_until(struct inside *in, enum ty_phase phase)
         for (int h = 0; h < TY_HELPER_COUNT; h++)
             if (p[2 + h].revents && r->helper[h].fd == p[2 + h].fd)
                 ty_helpers_hear(r, (enum ty_helper)h);
+        if (mpi->revents && ty_mpi_fd(r, &mpi->events) == mpi->fd)
+            ty_mpi_hear(r);
         if (p[1].revents)
             ty_follow_ranks(r);
         ty_life_timers(r);
