@@ -79,7 +79,7 @@ void attempt_left(struct live *l)
     l->salvages = 0;
     l->rebooted = false;
     l->not_begun_us = 0;
-    set_placed(l, false);
+    gang_give(l);
     run_act(l);
 }
 

@@ -27,10 +27,10 @@ struct plan {
     struct plan_node *nodes;
     const struct plan_set *given;
     int nnodes, nsets, nruns, heads_size, nknown;
-    int *used;              /* by set: nodes that its runs hold */
-    struct plan_run *runs;  /* by ends_us */
+    int *used;             /* by set: nodes that its runs hold */
+    struct plan_run *runs; /* by ends_us */
     int runs_size;
-    struct plan_use **own;  /* of runs that were added: freed with p */
+    struct plan_use **own; /* of runs that were added: freed with p */
     int nown;
     struct head *heads;
     int nheads;
@@ -39,9 +39,9 @@ struct plan {
     /* What is being imagined. */
     struct plan_room *imagined;
     bool *fits;
-    int *stamp, round;      /* which nodes belong to the set in question */
+    int *stamp, round; /* which nodes belong to the set in question */
     struct choice *choice;
-    bool guessing;          /* runs are by guess_us now, and *used as imagined */
+    bool guessing; /* runs are by guess_us now, and *used as imagined */
 };
 
 struct choice {
@@ -207,8 +207,8 @@ static int add_run(struct plan *p, const struct plan_need *need, const int *node
         p->runs_size = p->runs_size * 2 + 8;
     }
     for (i = 0; i < need->pieces; i++)
-        use[i] = (struct plan_use){ .node = nodes[i],
-                                    .room = plan_room_on(&p->nodes[nodes[i]], need) };
+        use[i] =
+            (struct plan_use){ .node = nodes[i], .room = plan_room_on(&p->nodes[nodes[i]], need) };
     for (i = 0; i < p->nruns; i++)
         if (end_of(p, &p->runs[i]) > (p->guessing ? guess_us : ends_us))
             break;
@@ -232,8 +232,8 @@ static int add_run(struct plan *p, const struct plan_need *need, const int *node
 
 struct future {
     const struct plan_need *need;
-    int nfit;  /* nodes on which it would fit */
-    int used;  /* nodes that runs of its set would hold */
+    int nfit; /* nodes on which it would fit */
+    int used; /* nodes that runs of its set would hold */
 };
 
 static bool may_start(const struct plan *p, const struct future *f)
@@ -259,17 +259,18 @@ static void imagine_now(struct plan *p, const struct plan_need *need, struct fut
     }
 }
 
-static void imagine_end(struct plan *p, const struct plan_run *run, struct future *f)
+/* sign -1: the run ends; 1: it is back again. */
+static void imagine_move(struct plan *p, const struct plan_run *run, struct future *f, int sign)
 {
     if (run->set == f->need->set)
-        f->used -= run->count;
+        f->used += sign * run->count;
     for (int i = 0; i < run->nuse; i++) {
         int n = run->use[i].node;
         bool fits;
 
         if (p->stamp[n] != p->round)
             continue;
-        room_change(&p->imagined[n], &run->use[i].room, -1);
+        room_change(&p->imagined[n], &run->use[i].room, sign);
         fits = fits_now(&p->nodes[n], &p->imagined[n], f->need);
         f->nfit += (int)fits - (int)p->fits[n];
         p->fits[n] = fits;
@@ -290,7 +291,7 @@ static int64_t start_of(struct plan *p, const struct plan_need *need, const stru
 
         if (end == PLAN_NEVER)
             return PLAN_NEVER;
-        imagine_end(p, &p->runs[i], &f);
+        imagine_move(p, &p->runs[i], &f, -1);
         if (may_start(p, &f)) {
             *last = &p->runs[i];
             return end > p->now_us ? end : p->now_us;
@@ -303,10 +304,9 @@ static int64_t start_of(struct plan *p, const struct plan_need *need, const stru
 
 static bool same_nodes(const struct plan_set *a, const struct plan_set *b)
 {
-    return a == b ||
-           (a->nnodes > 0 && a->nnodes == b->nnodes &&
-            memcmp(a->nodes, b->nodes, (size_t)a->nnodes * sizeof *a->nodes) == 0 && a->max == 0 &&
-            b->max == 0);
+    return a == b || (a->nnodes > 0 && a->nnodes == b->nnodes &&
+                      memcmp(a->nodes, b->nodes, (size_t)a->nnodes * sizeof *a->nodes) == 0 &&
+                      a->max == 0 && b->max == 0);
 }
 
 /* Those that ask for GPUs wait for other nodes than those that do not: each sort has its head. */
@@ -384,40 +384,69 @@ static int64_t after(int64_t now_us, int64_t lasts_us)
     return lasts_us >= PLAN_NEVER - now_us ? PLAN_NEVER : now_us + lasts_us;
 }
 
-/* As if it had started: when could the head? */
-static int64_t shadow_with(struct plan *p, const struct head *h, const struct plan_need *need,
-                           const int *nodes)
+/* As if it had started; undone by unpretend.  0 or -ENOMEM. */
+static int pretend(struct plan *p, const struct plan_need *need, const int *nodes)
 {
-    const struct plan_run *last;
-    int64_t ends = after(p->now_us, need->lasts_us), shadow;
-    int i;
+    int64_t ends = after(p->now_us, need->lasts_us);
 
-    if (add_run(p, need, nodes, ends, ends) < 0)
-        return PLAN_NEVER;
-    shadow = start_of(p, &h->need, &last);
-    for (i = 0; p->runs[i].use != p->own[p->nown - 1]; i++)
-        ;
-    for (int k = 0; k < p->runs[i].nuse; k++)
-        room_change(&p->nodes[p->runs[i].use[k].node].used, &p->runs[i].use[k].room, -1);
-    p->used[need->set] -= need->count;
-    memmove(&p->runs[i], &p->runs[i + 1], (size_t)(--p->nruns - i) * sizeof *p->runs);
+    return add_run(p, need, nodes, ends, ends);
+}
+
+static void unpretend(struct plan *p)
+{
+    struct plan_run *run = p->runs;
+
+    while (run->use != p->own[p->nown - 1])
+        run++;
+    for (int k = 0; k < run->nuse; k++)
+        room_change(&p->nodes[run->use[k].node].used, &run->use[k].room, -1);
+    p->used[run->set] -= run->count;
+    memmove(run, run + 1, (size_t)(p->runs + --p->nruns - run) * sizeof *run);
     free(p->own[--p->nown]);
-    return shadow;
+}
+
+static bool waits_for_count(const struct plan *p, const struct plan_need *need)
+{
+    int max = p->given[need->set].max;
+
+    return max > 0 && p->used[need->set] + need->count > max;
+}
+
+/* The head cannot start before a run of its own set ends: with each of them gone, does it fit?  With it there. */
+static bool fits_after_each(struct plan *p, const struct plan_need *head)
+{
+    struct future f;
+    bool fits = true;
+
+    imagine_now(p, head, &f);
+    for (int i = 0; i < p->nruns && fits && f.nfit < head->pieces; i++) {
+        if (p->runs[i].set != head->set)
+            continue;
+        imagine_move(p, &p->runs[i], &f, -1);
+        fits = f.nfit >= head->pieces;
+        imagine_move(p, &p->runs[i], &f, 1);
+    }
+    return fits;
 }
 
 static bool delays(struct plan *p, const struct head *h, const struct plan_need *need,
                    const int *nodes)
 {
-    bool harm = harms_count(p, h, need);
+    const struct plan_run *last;
+    bool harm = harms_count(p, h, need), apart = h->need.set != need->set;
 
     for (int i = 0; i < need->pieces && !harm; i++)
         harm = harms(p, h, need, nodes[i]);
-    if (!harm)
+    if (!harm || (h->shadow_us != PLAN_NEVER && after(p->now_us, need->lasts_us) <= h->shadow_us))
         return false;
-    if (h->shadow_us == PLAN_NEVER)
+    if (pretend(p, need, nodes) < 0)
         return true;
-    return after(p->now_us, need->lasts_us) > h->shadow_us &&
-           shadow_with(p, h, need, nodes) > h->shadow_us;
+    if (apart && waits_for_count(p, &h->need) && fits_after_each(p, &h->need))
+        harm = false;
+    else if (h->shadow_us != PLAN_NEVER)
+        harm = start_of(p, &h->need, &last) > h->shadow_us;
+    unpretend(p);
+    return harm;
 }
 
 /* ---- one that waits ---- */
@@ -478,13 +507,13 @@ static int nodes_with(const struct plan *p, const struct plan_need *need, bool c
     return n;
 }
 
-static int reason(const struct plan *p, const struct plan_need *need, const struct future *f)
+static int reason(const struct plan *p, const struct plan_need *need)
 {
     int max = p->given[need->set].max;
 
     if (nodes_with(p, need, false, false, false) < need->pieces || (max > 0 && need->count > max))
         return PLAN_FEW;
-    if (f->nfit >= need->pieces)
+    if (waits_for_count(p, need))
         return PLAN_MAX;
     if (nodes_with(p, need, false, false, true) < need->pieces)
         return PLAN_GPUS;
@@ -523,10 +552,9 @@ static int refuse(struct plan *p, const struct plan_need *need, int verdict, voi
 }
 
 /* Does not fit now: a head, if the first of its sort. */
-static int blocked(struct plan *p, const struct plan_need *need, const struct future *f,
-                   void **behind)
+static int blocked(struct plan *p, const struct plan_need *need, void **behind)
 {
-    int why = reason(p, need, f);
+    int why = reason(p, need);
     const struct head *first = why == PLAN_FEW ? NULL : head_of(p, need);
 
     if (why != PLAN_FEW && !first && head_add(p, need) < 0)
@@ -549,7 +577,7 @@ int plan_next(struct plan *p, const struct plan_need *need, int *nodes, void **b
     }
     imagine_now(p, need, &f);
     if (!may_start(p, &f))
-        return blocked(p, need, &f, behind);
+        return blocked(p, need, behind);
     if (need->pieces > 0)
         choose(p, need, nodes);
     for (int i = 0; i < p->nheads; i++)
@@ -590,6 +618,7 @@ static bool pick(const struct plan *p, const struct plan_need *need, int *nodes)
 /* Those that wait are taken to hold their nodes from now on: what is told is rather late than early. */
 int64_t plan_estimate(struct plan *p, const struct plan_need *need, int64_t guess_us, void **last)
 {
+    const struct plan_set *set = &p->given[need->set];
     const struct plan_run *run;
     int64_t at;
     int *nodes;
@@ -599,8 +628,12 @@ int64_t plan_estimate(struct plan *p, const struct plan_need *need, int64_t gues
         qsort(p->runs, (size_t)p->nruns, sizeof *p->runs, by_guess);
     p->guessing = true;
     at = start_of(p, need, &run);
-    if (at == PLAN_NEVER)
+    if (at == PLAN_NEVER) { /* and so nobody knows of those behind it */
+        for (int i = 0; i < set->nnodes; i++)
+            p->nodes[set->nodes[i]].up = false;
+        p->used[need->set] = set->max;
         return at;
+    }
     *last = run ? run->who : NULL;
     nodes = calloc((size_t)need->pieces + 1, sizeof *nodes);
     if (nodes && pick(p, need, nodes))

@@ -1,55 +1,25 @@
-/* queue.c - which run is next, and why the others wait
+/* queue.c - which run is next, and starting those that may
  *
  * The order: higher priority first; among equals the run whose user holds the fewest CPU slots, and then has used the
- * least of them lately (share.c); then the order of submission.  Placement is all or nothing: the first run of that order which may start now, but finds too few CPU slots
- * or too little memory, is not overtaken.  One that waits for something of its own (a node of its target, its
- * user's share) lets others pass.
+ * least of them lately (share.c); then the order of submission.  Each is offered to a plan (plan.c) in that order, which knows what is
+ * free, and whom starting it would delay.  One that waits for something that nobody can tell the time of (a drained target, its
+ * user's share) holds up nobody but those of its own user.
  */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/str.h"
+#include "sched/look.h"
 #include "sched/sched_internal.h"
 #include <errno.h>
 #include <string.h>
 
 #define PAUSED "queue.paused" /* the setting: since when, in microseconds; "" when it is not */
 
-void set_placed(struct live *l, bool placed)
-{
-    struct target *t = target_any(l->sched, l->spec->target);
-    int change = (int)placed - (int)l->placed;
-
-    l->placed = placed;
-    l->sched->cpus_used += change * run_slots(l->sched, l->spec);
-    l->sched->memory_used_mb += change * run_memory(l->spec);
-    share_change(l->sched, l->share, change * run_slots(l->sched, l->spec));
-    if (t)
-        t->in_use += change;
-}
-
 bool queue_waits(const struct live *l)
 {
     return l->run.state == TY_RUN_QUEUED && !l->placed && l->stored_seq == l->seq;
 }
 
-/* ---- who is next ---- */
-
-enum fit { FITS, NO_NODE, NO_SHARE, NO_CPU, NO_MEMORY };
-
-static enum fit fit(struct ty_sched *s, const struct live *l)
-{
-    const struct target *t = target_find(s, l->spec->target);
-
-    if (t && t->spec->max_nodes > 0 && t->in_use >= t->spec->max_nodes)
-        return NO_NODE;
-    if (s->user_cpus > 0 && l->share->cpus + run_slots(s, l->spec) > s->user_cpus)
-        return NO_SHARE;
-    if (s->cpus_used + run_slots(s, l->spec) > s->cpus)
-        return NO_CPU;
-    return s->memory_used_mb + run_memory(l->spec) > s->memory_mb ? NO_MEMORY : FITS;
-}
-
-static bool is_before(const struct live *a, const struct live *b)
+bool queue_is_before(const struct live *a, const struct live *b)
 {
     int order = share_compare(a->share, b->share);
 
@@ -58,186 +28,229 @@ static bool is_before(const struct live *a, const struct live *b)
     return order != 0 ? order < 0 : a->id < b->id;
 }
 
-/* The first that waits for nothing of its own, or NULL. */
-static struct live *next_of(struct ty_sched *s, int64_t round)
-{
-    struct live *best = NULL;
-
-    for (struct live *l = s->runs; l; l = l->hh.next) {
-        enum fit f;
-
-        if (!queue_waits(l) || l->round == round || (best && !is_before(l, best)))
-            continue;
-        f = fit(s, l);
-        if (f != NO_NODE && f != NO_SHARE)
-            best = l;
-    }
-    return best;
-}
-
-void place(struct ty_sched *s)
-{
-    int64_t round = ++s->round;
-    struct live *l;
-
-    if (s->stopping || s->recovering || s->paused)
-        return;
-    share_account(s);
-    while ((l = next_of(s, round)) && fit(s, l) == FITS) {
-        struct ty_error err = { 0 };
-
-        l->round = round; /* not again, should it not start */
-        set_placed(l, true);
-        if (run_start_job(l, &err) < 0) {
-            ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
-            if (!l->launched)
-                set_placed(l, false);
-        }
-    }
-}
-
-/* ---- what people are told ---- */
-
-static int place_of(struct ty_sched *s, const struct live *l)
-{
-    int n = 1;
-
-    for (const struct live *o = s->runs; o; o = o->hh.next)
-        n += o != l && queue_waits(o) && is_before(o, l);
-    return n;
-}
-
-static void say_what(struct ty_sched *s, const struct live *l, struct ty_str *why)
-{
-    const struct target *t = target_find(s, l->spec->target);
-
-    switch (fit(s, l)) {
-    case NO_NODE:
-        ty_str_addf(why, "waits for a node of target '%s' (%d of %d in use)", t->name, t->in_use,
-                    t->spec->max_nodes);
-        return;
-    case NO_SHARE:
-        ty_str_addf(why,
-                    "waits until user '%s' has fewer CPU slots in use (%d of %d, sched.user_cpus)",
-                    l->user, l->share->cpus, s->user_cpus);
-        return;
-    case NO_CPU:
-        ty_str_addf(why, "waits for %d CPU slot%s of this box (%d of %d in use)",
-                    run_slots(s, l->spec), run_slots(s, l->spec) == 1 ? "" : "s", s->cpus_used,
-                    s->cpus);
-        return;
-    case NO_MEMORY:
-        ty_str_addf(why, "waits for %lld MB of memory of this box (%lld of %lld in use)",
-                    (long long)run_memory(l->spec), (long long)s->memory_used_mb,
-                    (long long)s->memory_mb);
-        return;
-    case FITS:
-        ty_str_add(why, "waits for its turn");
-    }
-}
-
-static json_t *why_of(struct ty_sched *s, const struct live *l, int n)
-{
-    CLEANUP_STR struct ty_str why = { 0 };
-
-    if (l->trouble)
-        ty_str_addf(&why, "%s; tried again every 2 seconds", l->trouble);
-    else if (s->paused)
-        ty_str_add(&why, "the queue is paused ('trainyard queue resume' lets it go on)");
-    else
-        say_what(s, l, &why);
-    if (n > 1)
-        ty_str_addf(&why, ", behind %d other run%s", n - 1, n == 2 ? "" : "s");
-    return json_string(why.text);
-}
-
 static int by_order(const void *a, const void *b)
 {
     const struct live *const *p = a, *const *q = b;
 
-    return is_before(*p, *q) ? -1 : 1;
+    return queue_is_before(*p, *q) ? -1 : 1;
 }
 
-/* Those that wait, in their order, each with its place; *n of them, malloc'ed.  NULL: out of memory. */
-static struct live **in_order(struct ty_sched *s, size_t *n)
-{
-    struct live **waiting = calloc(HASH_COUNT(s->runs) + 1, sizeof *waiting);
+/* ---- a look at everything ---- */
 
-    if (!waiting)
-        return NULL;
-    *n = 0;
-    for (struct live *l = s->runs; l; l = l->hh.next)
+void look_close(struct look *k)
+{
+    k->plan = plan_free(k->plan);
+    free(k->nodes);
+    free(k->table);
+    free(k->sets);
+    free(k->members);
+    free(k->runs);
+    free(k->uses);
+    free(k->waiting);
+    free(k->chosen);
+    *k = (struct look){ 0 };
+}
+
+static int see_nodes(struct ty_sched *s, struct look *k)
+{
+    int n = 0;
+
+    node_look_for_gpus(s);
+    k->nodes = calloc(HASH_COUNT(s->nodes) + 1, sizeof *k->nodes);
+    k->table = calloc(HASH_COUNT(s->nodes) + 1, sizeof *k->table);
+    k->chosen = calloc(HASH_COUNT(s->nodes) + 1, sizeof *k->chosen);
+    if (!k->nodes || !k->table || !k->chosen)
+        return -ENOMEM;
+    for (struct node *node = s->nodes; node; node = node->hh.next) {
+        node->index = n;
+        k->table[n] = node;
+        k->nodes[n++] = node_plan(node);
+    }
+    k->nnodes = n;
+    return 0;
+}
+
+/* A node that one target has drained is drained for all that name it: it is one machine. */
+static int see_targets(struct ty_sched *s, struct look *k)
+{
+    int n = 0, members = 0;
+
+    for (const struct target *t = s->targets; t; t = t->hh.next)
+        members += t->nnodes;
+    k->sets = calloc(HASH_COUNT(s->targets) + 1, sizeof *k->sets);
+    k->members = calloc((size_t)members + 1, sizeof *k->members);
+    if (!k->sets || !k->members)
+        return -ENOMEM;
+    members = 0;
+    for (struct target *t = s->targets; t; t = t->hh.next) {
+        t->index = n;
+        k->sets[n++] = (struct plan_set){ .nodes = k->members + members,
+                                          .nnodes = t->nnodes,
+                                          .max = t->spec->max_nodes,
+                                          .used = t->in_use };
+        for (int i = 0; i < t->nnodes; i++) {
+            k->members[members++] = t->nodes[i]->index;
+            if (target_drains_node(t, i))
+                k->nodes[t->nodes[i]->index].up = false;
+        }
+    }
+    k->nsets = n;
+    return 0;
+}
+
+/* When a run that is placed ends at the latest, in microseconds of the wall clock. */
+static int64_t ends_us(const struct ty_sched *s, const struct live *l, int64_t now_us)
+{
+    int64_t limit = run_limit_us(s, l->spec);
+
+    if (limit == PLAN_NEVER)
+        return PLAN_NEVER;
+    return (l->run.started_us ? l->run.started_us : now_us) + limit;
+}
+
+static int see_runs(struct ty_sched *s, struct look *k)
+{
+    int n = 0, uses = 0;
+
+    for (const struct live *l = s->runs; l; l = l->hh.next) {
+        uses += l->nholds;
+        n += l->placed;
+    }
+    k->runs = calloc((size_t)n + 1, sizeof *k->runs);
+    k->uses = calloc((size_t)uses + 1, sizeof *k->uses);
+    k->waiting = calloc(HASH_COUNT(s->runs) + 1, sizeof *k->waiting);
+    if (!k->runs || !k->uses || !k->waiting)
+        return -ENOMEM;
+    n = uses = 0;
+    for (struct live *l = s->runs; l; l = l->hh.next) {
+        const struct target *t = target_any(s, l->spec->target);
+
         if (queue_waits(l))
-            waiting[(*n)++] = l;
+            k->waiting[k->nwaiting++] = l;
+        if (!l->placed)
+            continue;
+        k->runs[n] = (struct plan_run){ .set = t ? t->index : -1,
+                                        .count = l->spec->node_count,
+                                        .use = k->uses + uses,
+                                        .nuse = l->nholds,
+                                        .ends_us = ends_us(s, l, k->now_us),
+                                        .who = l };
+        k->runs[n].guess_us = k->guess ? guess_end(s, l, k->runs[n].ends_us, k->now_us) : 0;
+        n++;
+        for (int i = 0; i < l->nholds; i++)
+            k->uses[uses++] = (struct plan_use){ l->holds[i].node->index,
+                                                 { l->holds[i].nslots, l->holds[i].ngpus,
+                                                   l->holds[i].memory_mb } };
+    }
+    k->nruns = n;
+    return 0;
+}
+
+int look_open(struct ty_sched *s, bool guess, struct look *k)
+{
+    int r;
+
+    *k = (struct look){ .now_us = ty_wall_us(), .guess = guess };
     share_account(s);
-    qsort(waiting, *n, sizeof *waiting, by_order);
-    for (size_t i = 0; i < *n; i++)
-        waiting[i]->place = (int)i + 1;
-    return waiting;
-}
-
-/* Look at those that wait for one run, which takes as long as they are many. */
-static int find_place(struct ty_sched *s, struct live *l)
-{
-    share_account(s);
-    return place_of(s, l);
-}
-
-static void annotate(struct ty_sched *s, json_t *run, int (*find)(struct ty_sched *, struct live *))
-{
-    const char *name = json_string_value(json_object_get(run, "id"));
-    struct live *l = name ? live_find(s, name) : NULL;
-    bool waits = l && (queue_waits(l) || (l->trouble && !l->job));
-    int n = waits ? find(s, l) : 0;
-
-    json_object_set_new(run, "why", waits ? why_of(s, l, n) : json_null());
-    json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
-}
-
-void ty_sched_annotate(struct ty_sched *s, json_t *run)
-{
-    annotate(s, run, find_place);
-}
-
-/* in_order has noted it, but for one whose runner cannot be started. */
-static int noted_place(struct ty_sched *s, struct live *l)
-{
-    return queue_waits(l) ? l->place : place_of(s, l);
-}
-
-void ty_sched_annotate_all(struct ty_sched *s, json_t *runs)
-{
-    size_t n = 0, i;
-    struct live **waiting = in_order(s, &n);
-    json_t *run;
-
-    json_array_foreach (runs, i, run)
-        annotate(s, run, waiting ? noted_place : find_place);
-    free(waiting);
-}
-
-int ty_sched_queue(struct ty_sched *s, json_t **ret)
-{
-    size_t n = 0;
-    struct live **waiting = in_order(s, &n);
-    CLEANUP_JSON json_t *runs = json_array();
-
-    if (!waiting || !runs) {
-        free(waiting);
+    r = see_nodes(s, k);
+    if (r == 0)
+        r = see_targets(s, k);
+    if (r == 0)
+        r = see_runs(s, k);
+    if (r == 0) {
+        qsort(k->waiting, k->nwaiting, sizeof *k->waiting, by_order);
+        k->plan = plan_new(k->nodes, k->nnodes, k->sets, k->nsets, k->runs, k->nruns, k->now_us);
+        s->round++;
+    }
+    if (r < 0 || !k->plan) {
+        look_close(k);
         return -ENOMEM;
     }
-    for (size_t i = 0; i < n; i++) {
-        const struct live *l = waiting[i];
+    return 0;
+}
 
-        json_array_append_new(runs, json_pack("{s:s s:s s:I s:i s:I s:o}", "id", l->name, "user",
-                                              l->user, "priority", (json_int_t)l->spec->priority,
-                                              "cpus", run_slots(s, l->spec), "memory_mb",
-                                              (json_int_t)run_memory(l->spec), "why",
-                                              why_of(s, l, l->place)));
+/* ---- one that waits ---- */
+
+/* The most slots that it may come to hold. */
+int64_t gang_slots(const struct target *t, const struct plan_need *need,
+                   const struct ty_run_spec *spec)
+{
+    int64_t most = 0;
+
+    if (need->pieces == 0)
+        return (int64_t)spec->cpus * ty_run_spec_size(spec);
+    for (int i = 0; i < t->nnodes; i++) {
+        struct plan_node p = node_plan(t->nodes[i]);
+        int64_t slots = plan_room_on(&p, need).cpus;
+
+        most = slots > most ? slots : most;
     }
-    free(waiting);
-    *ret = json_pack("{s:b s:O}", "paused", s->paused, "runs", runs);
-    return *ret ? 0 : -ENOMEM;
+    return most * need->pieces;
+}
+
+/* May it start now, and where (k->chosen)?  Else why not. */
+int look_at(struct ty_sched *s, struct look *k, struct live *l, struct plan_need *need)
+{
+    const struct target *t = target_find(s, l->spec->target);
+    void *behind = NULL;
+
+    l->behind = NULL;
+    *need = (struct plan_need){ 0 };
+    if (!t) /* its target is gone: starting it says so */
+        return l->verdict = PLAN_STARTS;
+    if (t->spec->drained)
+        return l->verdict = WAITS_DRAINED;
+    gang_need(s, t, l->spec, need);
+    need->who = l;
+    /* A user's own order is kept: what is small does not pass what is large for ever. */
+    if (s->user_cpus > 0 && (l->share->full_round == s->round ||
+                             l->share->cpus + gang_slots(t, need, l->spec) > s->user_cpus)) {
+        l->share->full_round = s->round;
+        return l->verdict = WAITS_SHARE;
+    }
+    l->verdict = plan_next(k->plan, need, k->chosen, &behind);
+    l->behind = behind;
+    return l->verdict;
+}
+
+static void start(struct look *k, struct live *l, const struct plan_need *need)
+{
+    struct ty_error err = { 0 };
+    struct node **where = calloc((size_t)need->pieces + 1, sizeof *where);
+    int r = where ? 0 : -ENOMEM;
+
+    for (int i = 0; i < need->pieces && r == 0; i++)
+        where[i] = k->table[k->chosen[i]];
+    if (r == 0)
+        r = gang_take(l, need, where);
+    free(where);
+    if (r < 0) {
+        ty_log(TY_LOG_WARN, "cannot start run %s: out of memory", l->name);
+        return;
+    }
+    if (run_start_job(l, &err) < 0) {
+        ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
+        if (!l->launched)
+            gang_give(l);
+    }
+}
+
+void place(struct ty_sched *s)
+{
+    struct look k;
+
+    if (s->stopping || s->recovering || s->paused || look_open(s, false, &k) < 0)
+        return;
+    for (size_t i = 0; i < k.nwaiting; i++) {
+        struct plan_need need;
+
+        if (look_at(s, &k, k.waiting[i], &need) != PLAN_STARTS)
+            continue;
+        start(&k, k.waiting[i], &need);
+        /* Its user holds more now: those behind may change places. */
+        qsort(&k.waiting[i + 1], k.nwaiting - i - 1, sizeof *k.waiting, by_order);
+    }
+    look_close(&k);
 }
 
 /* ---- pausing ---- */
@@ -258,6 +271,7 @@ void queue_stop(struct ty_sched *s)
     ty_unit_setting(u, PAUSED, since);
     ty_store_commit(s->o.store, u, NULL, NULL);
     s->paused = true;
+    queue_changed(s);
 }
 
 struct pause {
@@ -273,7 +287,7 @@ static void on_paused(void *ctx, int r)
     struct ty_error err = { 0 };
 
     if (r == 0)
-        p->sched->paused = p->paused;
+        p->sched->paused = p->paused, queue_changed(p->sched);
     else
         ty_error_set(&err, r, "cannot store that the queue is %s: %s",
                      p->paused ? "paused" : "resumed", strerror(-r));

@@ -17,7 +17,6 @@
 #include "track/follow.h"
 #include "track/ingest.h"
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 
 /* Exit codes of runners. */
@@ -40,12 +39,16 @@ int run_event(struct live *l, struct ty_unit *u, enum ty_run_event ev, int64_t a
     if (r < 0)
         return r;
     ty_unit_event(u, l->id, ++l->seq, note.at_us, ty_run_event_word(ev), data, &l->run);
+    queue_changed(l->sched);
+    if (ty_run_state_ended(l->run.state))
+        history_forget(l->sched, l->spec->experiment);
     return 0;
 }
 
 void run_note(struct live *l, struct ty_unit *u, enum ty_note note, json_t *data)
 {
     ty_unit_event(u, l->id, ++l->seq, ty_wall_us(), ty_note_word(note), data, &l->run);
+    queue_changed(l->sched);
     if (note == TY_NOTE_TAGGED || note == TY_NOTE_UNTAGGED)
         limits_tagged(l, json_string_value(json_object_get(data, "key")), note == TY_NOTE_TAGGED);
     if (note == TY_NOTE_PROPERTY && l->properties >= 0)
@@ -58,6 +61,7 @@ int run_reload(const struct ty_active_run *a, void *ctx)
     struct live *l = live_find(ctx, a->row.name);
 
     if (l) {
+        queue_changed(l->sched);
         l->run = a->row.run;
         l->seq = l->stored_seq = a->last_seq;
         l->limits_told = 0;
@@ -71,6 +75,7 @@ int run_reload(const struct ty_active_run *a, void *ctx)
 /* What is in memory is ahead of the store: when a unit was not stored, what rests on it is read again. */
 static void unit_back(struct live *l, int r, int64_t seq)
 {
+    queue_changed(l->sched);
     if (--l->units == 0 && l->pending)
         json_object_clear(l->pending);
     if (r == 0)
@@ -164,7 +169,7 @@ void run_act(struct live *l)
         bool was_placed = l->placed;
 
         if (was_placed) {
-            set_placed(l, false);
+            gang_give(l);
             attempt_ended(l);
         }
         interactive_end_children(l);
@@ -299,43 +304,17 @@ static void runner_ended(void *ctx, int code)
         ty_log(TY_LOG_WARN, "%s; tried again soon", err.text);
 }
 
-int run_slots(const struct ty_sched *s, const struct ty_run_spec *spec)
-{
-    int64_t size = ty_run_spec_size(spec), cpus = spec->cpus * size;
-
-    return (int)(size > 1 && cpus > s->cpus ? s->cpus : cpus);
-}
-
-int64_t run_memory(const struct ty_run_spec *spec)
-{
-    return spec->memory_mb * ty_run_spec_size(spec);
-}
-
-/* {"nodes": [...]}: this box, or the parts of it that stand for nodes. */
-static json_t *local_nodes(const struct ty_run_spec *spec)
-{
-    json_t *nodes = json_array();
-    char name[HOST_NAME_MAX + 1] = "";
-
-    gethostname(name, HOST_NAME_MAX);
-    for (int i = 0; i < spec->node_count; i++) {
-        if (spec->node_count > 1)
-            snprintf(name, sizeof name, "node-%d", i);
-        json_array_append_new(nodes, json_pack("{s:s s:i s:[] s:[]}", "name", name, "ranks",
-                                               spec->process_count_per_node, "cpus", "gpus"));
-    }
-    return json_pack("{s:o}", "nodes", nodes);
-}
-
-static int make_job_folder(struct live *l, struct ty_error *err)
+static int make_job_folder(struct live *l, const struct target *t, struct ty_error *err)
 {
     struct ty_sched *s = l->sched;
-    CLEANUP_JSON json_t *extra = local_nodes(l->spec);
+    CLEANUP_JSON json_t *extra = json_object();
     char **dirs = NULL;
     int r = extra ? attempt_past(l, extra, err) : ty_error_oom(err);
 
     if (r == 0)
         r = attempt_checkpoints(l, extra, err);
+    if (r == 0 && gang_describe(l, t, extra) < 0)
+        r = ty_error_oom(err);
     if (r == 0)
         r = data_dirs(s, l->spec, &dirs, err);
     if (r < 0)
@@ -395,7 +374,7 @@ int run_start_job(struct live *l, struct ty_error *err)
     }
     r = target_has_kind(t->spec->kind, err);
     if (r == 0 && !l->launched)
-        r = make_job_folder(l, err);
+        r = make_job_folder(l, t, err);
     if (r == 0) {
         l->launched = true;
         l->heard_us = ty_mono_us();

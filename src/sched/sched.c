@@ -29,12 +29,67 @@ struct target *target_find(struct ty_sched *s, const char *name)
     return t && !t->going ? t : NULL;
 }
 
+static void forget_nodes(struct node **nodes, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (*nodes[i]->key)
+            node_unuse(nodes[i]);
+    free(nodes);
+}
+
+/* This box, or the hosts; *n is 0 for an engine that places by itself. */
+static int find_nodes(struct ty_sched *s, const struct ty_target_spec *spec, struct node ***ret,
+                      int *n)
+{
+    struct node **nodes = calloc((size_t)spec->nhosts + 1, sizeof *nodes);
+
+    *n = 0;
+    if (!nodes)
+        return -ENOMEM;
+    if (strcmp(spec->kind, "local") == 0)
+        nodes[(*n)++] = s->box;
+    for (int i = 0; i < spec->nhosts; i++) {
+        nodes[*n] = node_use(s, &spec->hosts[i]);
+        if (!nodes[*n]) {
+            forget_nodes(nodes, *n);
+            return -ENOMEM;
+        }
+        (*n)++;
+    }
+    *ret = nodes;
+    return 0;
+}
+
+bool target_drains_node(const struct target *t, int i)
+{
+    const char *name = t->spec->nhosts ? t->spec->hosts[i].host : t->nodes[i]->name;
+    const json_t *drained;
+    size_t k;
+
+    json_array_foreach (t->spec->drained_nodes, k, drained)
+        if (strcmp(json_string_value(drained), name) == 0)
+            return true;
+    return false;
+}
+
+bool node_is_drained(const struct node *n)
+{
+    for (const struct target *t = n->sched->targets; t; t = t->hh.next)
+        for (int i = 0; i < t->nnodes; i++)
+            if (t->nodes[i] == n && target_drains_node(t, i))
+                return true;
+    return false;
+}
+
 void target_drop(struct ty_sched *s, struct target *t)
 {
     HASH_DEL(s->targets, t);
+    forget_nodes(t->nodes, t->nnodes);
     ty_target_spec_free(t->spec);
+    json_decref(t->facts);
     free(t->name);
     free(t);
+    queue_changed(s);
 }
 
 int target_has_kind(const char *kind, struct ty_error *err)
@@ -51,24 +106,34 @@ int target_add(struct ty_sched *s, const char *name, const json_t *json, struct 
 {
     struct ty_target_spec *spec = NULL;
     struct target *t = target_any(s, name);
-    int r = ty_target_spec_parse(json, &spec, err);
+    struct node **nodes = NULL;
+    int n = 0, r = ty_target_spec_parse(json, &spec, err);
 
     if (r < 0)
         return r;
+    if (find_nodes(s, spec, &nodes, &n) < 0) {
+        ty_target_spec_free(spec);
+        return ty_error_oom(err);
+    }
     if (!json_object_get(json, "require_gpu"))
         spec->require_gpu = ty_conf_bool(s->o.conf, "target.require_gpu");
     if (!t) {
         t = calloc(1, sizeof *t);
         if (!t || !(t->name = strdup(name))) {
             free(t);
+            forget_nodes(nodes, n);
             ty_target_spec_free(spec);
             return ty_error_oom(err);
         }
         HASH_ADD_KEYPTR(hh, s->targets, t->name, strlen(t->name), t);
     }
+    forget_nodes(t->nodes, t->nnodes);
     ty_target_spec_free(t->spec);
     t->spec = spec;
     t->kind = ty_target_kind(spec->kind);
+    t->nodes = nodes;
+    t->nnodes = n;
+    queue_changed(s);
     return 0;
 }
 
@@ -133,6 +198,7 @@ struct live *live_find(struct ty_sched *s, const char *name)
 
 static void live_free(struct live *l)
 {
+    gang_give(l);
     ty_run_spec_free(l->spec);
     json_decref(l->warnings);
     json_decref(l->tags);
@@ -147,6 +213,7 @@ static void live_free(struct live *l)
 void live_drop(struct live *l)
 {
     HASH_DEL(l->sched->runs, l);
+    queue_changed(l->sched);
     live_free(l);
 }
 
@@ -204,6 +271,7 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
         return NULL;
     }
     HASH_ADD_KEYPTR(hh, s->runs, l->name, strlen(l->name), l);
+    queue_changed(s);
     return l;
 }
 
@@ -211,13 +279,13 @@ void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
 {
     const char *name = json_string_value(json_object_get(target, "name"));
     const struct target *t = name ? target_find(s, name) : NULL;
-    int max = t && t->spec->max_nodes > 0 ? t->spec->max_nodes : s->cpus;
+    int max = t && t->spec->max_nodes > 0 ? t->spec->max_nodes : s->box->cpus;
     int used = t ? t->in_use : 0;
 
     json_object_set_new(target, "nodes",
                         json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle",
                                   max > used ? max - used : 0));
-    json_object_set_new(target, "cpus", json_integer(s->cpus));
+    json_object_set_new(target, "cpus", json_integer(s->box->cpus));
     json_object_set_new(target, "gpus", json_integer(ty_target_gpus()));
 }
 
@@ -231,9 +299,9 @@ void ty_sched_status(struct ty_sched *s, json_t *status)
     }
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));
     json_object_set_new(status, "slots",
-                        json_pack("{s:i s:i s:I s:I}", "cpus", s->cpus, "used", s->cpus_used,
-                                  "memory_mb", (json_int_t)s->memory_mb, "memory_used_mb",
-                                  (json_int_t)s->memory_used_mb));
+                        json_pack("{s:i s:i s:I s:I}", "cpus", s->box->cpus, "used",
+                                  s->box->cpus_used, "memory_mb", (json_int_t)s->box->memory_mb,
+                                  "memory_used_mb", (json_int_t)s->box->memory_used_mb));
     json_object_set_new(status, "queue_paused", json_boolean(s->paused));
 }
 
@@ -361,7 +429,8 @@ static int take_up(const struct ty_active_run *a, void *ctx)
     if (!l)
         return ty_error_set(&err, -ENOMEM, "run %s cannot be taken up: %s", a->row.name, err.text);
     l->launched = ty_jobdir_exists(s->o.home, l->name);
-    set_placed(l, l->launched);
+    if (l->launched && gang_take_again(l) < 0)
+        return ty_error_set(&err, -ENOMEM, "run %s cannot be taken up: out of memory", l->name);
     l->rebooted = l->launched && boot_changed(s, l->name);
     l->folder_attempt = l->launched ? ty_jobdir_attempt(s->o.home, l->name) : 0;
     return 0;
@@ -437,17 +506,14 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     if (!s)
         return ty_error_oom(err);
     s->o = *o;
-    s->cpus = (int)ty_conf_number(o->conf, "sched.cpus");
-    if (s->cpus <= 0)
-        s->cpus = ty_target_cpus();
-    s->memory_mb = ty_conf_number(o->conf, "sched.memory_mb");
-    if (s->memory_mb <= 0)
-        s->memory_mb = ty_target_memory_mb();
     s->user_cpus = (int)ty_conf_number(o->conf, "sched.user_cpus");
     s->begin_us = ty_conf_number(o->conf, "sched.begin_seconds") * 1000000;
     s->silent_us = ty_conf_number(o->conf, "sched.silent_seconds") * 1000000;
     s->node_lost_us = ty_conf_number(o->conf, "sched.node_lost_seconds") * 1000000;
     init_timers(s);
+    r = nodes_open(s, err);
+    if (r < 0)
+        return r;
     r = run_open_ingest(s, err);
     if (r < 0)
         return r; /* the daemon ends: the process gives everything back */
@@ -500,6 +566,8 @@ struct ty_sched *ty_sched_free(struct ty_sched *s)
         live_drop(l);
     HASH_ITER (hh, s->targets, t, tnext)
         target_drop(s, t);
+    nodes_close(s);
+    history_close(s);
     share_close(s);
     ty_ingest_free(s->ingest);
     free(s);

@@ -1,7 +1,12 @@
 /* sched_internal.h - what the files of this folder share
  *
  *   sched.c    the table of live runs, opening, time, recovering
- *   queue.c    which run is next, and why the others wait
+ *   queue.c    which run is next, and starting those that may
+ *   why.c      what people are told of those that wait
+ *   plan.c     gangs and back-filling: pure
+ *   node.c     the machines, and what runs hold of each
+ *   gang.c     what a run needs and holds
+ *   fit.c      what is refused at submission, because it would wait for ever
  *   share.c    what each user holds, and has used lately
  *   run.c      one run: its events, what follows from them, what its runner says
  *   attempt.c  a run that ended badly is started again
@@ -17,6 +22,8 @@
 #include "core/run_event.h"
 #include "core/run_spec.h"
 #include "core/target_spec.h"
+#include "sched/node.h"
+#include "sched/plan.h"
 #include "sched/sched.h"
 #include "store/store.h"
 #include "target/target.h"
@@ -38,9 +45,13 @@ struct live {
     char *user;
     int units;               /* on their way to the store */
     int64_t stored_seq;      /* of the last event stored: only then is the state acted on */
-    bool placed;             /* holds its slots */
-    int64_t round;           /* of placing, in which it was tried last */
-    int place;               /* in the order of those that wait, when that was made last */
+    bool placed;             /* holds its nodes */
+    struct hold *holds;      /* what it holds of them; none where the target's engine places it */
+    int nholds;
+    /* What was found when the queue was looked at last; good as long as s->looked is s->changes. */
+    int place, verdict;
+    const struct live *behind, *last; /* whom it would delay; whose end it waits for, as far as can be guessed */
+    int64_t expected_us;     /* when it can be expected to start, wall clock; PLAN_NEVER: nobody knows */
     struct share *share;     /* its user's */
     bool launched;           /* a runner was started for it: its job folder is not made twice */
     int folder_attempt;      /* whose job folder there is, while launched */
@@ -66,7 +77,11 @@ struct target {
     char *name;
     struct ty_target_spec *spec;
     const struct ty_target_kind *kind;
-    int in_use;     /* placed runs */
+    struct node **nodes; /* this box, or its hosts in the spec's order; none where the engine behind it places */
+    int nnodes;
+    json_t *facts;  /* of its nodes taken together, where the engine behind it places; NULL: not asked */
+    int in_use;     /* nodes that placed runs hold */
+    int index;      /* in the plan that is being made */
     bool going;     /* its removal is on its way to the store */
     UT_hash_handle hh;
 };
@@ -78,12 +93,15 @@ struct ty_sched {
     struct share *shares;  /* by user */
     struct ty_ingest *ingest;
     uv_timer_t tick, retry, recover, daily;
-    int cpus, cpus_used; /* of this box; by placed runs */
-    int64_t memory_mb, memory_used_mb;
+    struct node *nodes;  /* by key */
+    struct node *box;    /* this machine's */
+    struct history *histories; /* by experiment */
+    int64_t changes;     /* counts everything that the order of the queue, or the reasons, may depend on */
+    int64_t looked, looked_us; /* s->changes, and monotonic, when the queue was looked at last; 0: never */
     int user_cpus;       /* that one user may hold; 0: no limit */
     bool paused;         /* nothing is placed */
     bool restored;       /* this is the first start after a restore */
-    int64_t round;       /* of placing */
+    int64_t round;       /* of looking at the queue */
     int64_t begin_us;                /* that runners which cannot begin are tried again */
     int64_t silent_us, node_lost_us; /* without a word from a runner: NotResponding; the runner is killed */
     int64_t last_tick_us;
@@ -114,18 +132,47 @@ struct target *target_find(struct ty_sched *s, const char *name); /* not one tha
 int target_has_kind(const char *kind, struct ty_error *err); /* else -EINVAL */
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
 void target_drop(struct ty_sched *s, struct target *t);
+bool target_drains_node(const struct target *t, int i); /* alone: not with the whole target */
+bool node_is_drained(const struct node *n);             /* by one of the targets that name it, alone */
 
 /* queue.c */
 void queue_open(struct ty_sched *s);
 void queue_stop(struct ty_sched *s); /* pause it; stored with the next settling */
 bool queue_waits(const struct live *l);
-void set_placed(struct live *l, bool placed);
+bool queue_is_before(const struct live *a, const struct live *b);
+static inline void queue_changed(struct ty_sched *s)
+{
+    s->changes++;
+}
 void place(struct ty_sched *s); /* start what may start now */
+
+/* why.c */
+void history_forget(struct ty_sched *s, const char *experiment); /* a run of it has ended */
+void history_close(struct ty_sched *s);
+/* When a placed run may be expected to end; PLAN_NEVER: nobody knows. */
+int64_t guess_end(struct ty_sched *s, const struct live *l, int64_t ends_us, int64_t now_us);
+
+/* fit.c */
+/* Can the run be placed at all?  -EINVAL and a sentence; or 0, and what its user should know is added to *warning. */
+int fit_check(const struct ty_sched *s, const struct target *t, const struct ty_run_spec *spec, struct ty_str *warning,
+              struct ty_error *err);
+
+/* gang.c */
+bool target_on_box(const struct target *t);
+bool target_has_gpus(const struct target *t);
+int64_t run_limit_us(const struct ty_sched *s, const struct ty_run_spec *spec); /* once it has started; PLAN_NEVER: it named none */
+void gang_need(const struct ty_sched *s, const struct target *t, const struct ty_run_spec *spec, struct plan_need *ret);
+int gang_take(struct live *l, const struct plan_need *need, struct node *const *node); /* by piece; 0 or -ENOMEM */
+int gang_take_again(struct live *l); /* as its job folder says */
+void gang_give(struct live *l); /* what it holds; nothing is fine */
+/* Add to job.json what its runner, and the next daemon, must know of it. */
+int gang_describe(const struct live *l, const struct target *t, json_t *job);
 
 /* share.c */
 struct share {
     char *user;
     int cpus;         /* slots that placed runs hold */
+    int64_t full_round; /* of looking at the queue, in which a run of this user met sched.user_cpus */
     double used;      /* slot-seconds, losing weight with time, up to at_us (wall clock) */
     int64_t at_us, noted_us;
     UT_hash_handle hh;
@@ -148,9 +195,6 @@ int run_reload(const struct ty_active_run *a, void *sched);
 /* Do what the stored state asks for; idempotent. */
 void run_act(struct live *l);
 int run_start_job(struct live *l, struct ty_error *err);
-/* CPU slots and MB of memory that a run holds: those of all its processes, of which there may be more than this box has CPUs. */
-int run_slots(const struct ty_sched *s, const struct ty_run_spec *spec);
-int64_t run_memory(const struct ty_run_spec *spec);
 int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 /* Give up on a run whose runner cannot be brought back. */
 void run_lost(struct live *l, const char *code, const char *message);

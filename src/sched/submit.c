@@ -86,29 +86,6 @@ static int no_target(struct ty_sched *s, const char *name, struct ty_error *err)
                         (int)HASH_COUNT(s->targets) > n ? " and more" : "");
 }
 
-/* More nodes than the target may have would be waited for without end. */
-static int check_nodes(const struct target *t, const struct ty_run_spec *spec, struct ty_error *err)
-{
-    if (t->spec->max_nodes == 0 || spec->node_count <= t->spec->max_nodes)
-        return 0;
-    return ty_error_set(err, -EINVAL,
-                        "node_count is %d, and target '%s' has at most %d node%s (max_nodes); ask "
-                        "for fewer, or change the target",
-                        spec->node_count, t->name, t->spec->max_nodes,
-                        t->spec->max_nodes == 1 ? "" : "s");
-}
-
-/* Fine, as long as somebody is told. */
-static void warn_of_sharing(const struct ty_sched *s, const struct ty_run_spec *spec,
-                            struct ty_str *warning)
-{
-    int64_t wanted = spec->cpus * ty_run_spec_size(spec);
-
-    if (wanted > s->cpus && ty_run_spec_size(spec) > 1)
-        ty_str_addf(warning, "%s%lld processes share %d CPU slot%s", warning->len ? "; " : "",
-                    (long long)ty_run_spec_size(spec), s->cpus, s->cpus == 1 ? "" : "s");
-}
-
 static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struct ty_error *err)
 {
     char **dirs = NULL;
@@ -121,22 +98,6 @@ static int check_names(struct ty_sched *s, const struct ty_run_spec *spec, struc
         return ty_error_set(err, -ENOENT,
                             "there is no run '%.255s' that this one could be a child of (parent)",
                             spec->parent);
-    if (run_slots(s, spec) > s->cpus)
-        return ty_error_set(
-            err, -EINVAL,
-            "the run asks for %d CPU slots, and this box has %d (sched.cpus): it would wait for "
-            "ever; ask for fewer (--cpus)",
-            run_slots(s, spec), s->cpus);
-    if (run_memory(spec) > s->memory_mb)
-        return ty_error_set(err, -EINVAL,
-                            "the run asks for %lld MB of memory, and this box has %lld "
-                            "(sched.memory_mb): it would wait for ever; ask for less (--memory)",
-                            (long long)run_memory(spec), (long long)s->memory_mb);
-    if (s->user_cpus > 0 && run_slots(s, spec) > s->user_cpus)
-        return ty_error_set(err, -EINVAL,
-                            "the run asks for %d CPU slots, and one user may have %d "
-                            "(sched.user_cpus): it would wait for ever; ask for fewer (--cpus)",
-                            run_slots(s, spec), s->user_cpus);
     if (spec->snapshot && !ty_store_snapshot_has(s->o.store, spec->snapshot))
         return ty_error_set(err, -ENOENT,
                             "snapshot '%s' is not stored; upload it before the run is submitted",
@@ -195,11 +156,9 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
         t = target_find(s, spec->target);
         r = target_has_kind(t->spec->kind, err);
         if (r == 0)
-            r = check_nodes(t, spec, err);
-        if (r == 0)
             r = t->kind->check(t->spec, spec, warning, err);
-        if (r == 0 && strcmp(t->spec->kind, "local") == 0)
-            warn_of_sharing(s, spec, warning);
+        if (r == 0)
+            r = fit_check(s, t, spec, warning, err);
     }
     if (r < 0) {
         ty_run_spec_free(spec);

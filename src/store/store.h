@@ -85,6 +85,8 @@ int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name,
 void ty_unit_secret_delete(struct ty_unit *u, const char *name);
 
 /* Reads.  0 or -ENOENT, -ENOMEM, -EIO; json results are new references, in the shapes of docs/spec/http-api.md. */
+/* The median of what the last runs of the experiment that ended well took, at most 21 of them; -ENOENT: none has. */
+int ty_store_median_us(struct ty_store *st, const char *experiment, int64_t *ret);
 int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret);
 int ty_store_run_user(struct ty_store *st, const char *name, char **ret); /* whose run it is; malloc'ed */
 int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret); /* RUN */

@@ -185,6 +185,11 @@ int ty_store_run_id(struct ty_store *st, const char *name, int64_t *ret)
     return store_get_i64(&st->reader, ret, STMT_run_id, "t", name);
 }
 
+int ty_store_median_us(struct ty_store *st, const char *experiment, int64_t *ret)
+{
+    return store_get_i64(&st->reader, ret, STMT_run_median, "t", experiment);
+}
+
 int ty_store_run_user(struct ty_store *st, const char *name, char **ret)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_run_user, "t", name);

@@ -96,6 +96,10 @@
     W(snapshots_prune, "DELETE FROM snapshot WHERE touched_us < ?1 " \
         "AND NOT EXISTS (SELECT 1 FROM run WHERE run.snapshot = snapshot.id)") \
     \
+    R(run_median, "SELECT took FROM (SELECT ended_us - started_us AS took FROM run WHERE experiment = ?1 AND state = 'Completed' " \
+        "AND started_us > 0 AND kind <> 'interactive' ORDER BY id DESC LIMIT 21) ORDER BY took " \
+        "LIMIT 1 OFFSET (SELECT (COUNT(*) - 1) / 2 FROM (SELECT 1 FROM run WHERE experiment = ?1 AND state = 'Completed' " \
+        "AND started_us > 0 AND kind <> 'interactive' ORDER BY id DESC LIMIT 21))") \
     R(run_id, "SELECT id FROM run WHERE name = ?1") \
     R(run_user, "SELECT user FROM run WHERE name = ?1") \
     R(run_get, "SELECT " SQL_RUN_COLUMNS ", s.json FROM run r LEFT JOIN spec s ON s.run = r.id WHERE r.name = ?1") \

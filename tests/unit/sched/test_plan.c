@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
 #include <cmocka.h>
 
 #include "base/clock.h"
@@ -13,8 +14,14 @@
 
 /* ---- by hand ---- */
 
-#define CPUS(n) { .cpus = (n) }
-#define UP(n) { .all = CPUS(n), .up = true }
+#define CPUS(n) \
+    { \
+        .cpus = (n) \
+    }
+#define UP(n) \
+    { \
+        .all = CPUS(n), .up = true \
+    }
 
 static char A[] = "A", B[] = "B", C[] = "C";
 
@@ -38,17 +45,39 @@ static void test_all_or_nothing(void **state)
 
     (void)state;
     /* One of the three is down: nobody knows until when, so this is no head. */
-    assert_int_equal(next(p, (struct plan_need){ .count = 3, .pieces = 3, .piece = CPUS(1), .lasts_us = PLAN_NEVER }, NULL, &behind), PLAN_FEW);
-    assert_int_equal(next(p, (struct plan_need){ .count = 2, .pieces = 2, .piece = CPUS(2), .lasts_us = PLAN_NEVER, .who = A }, NULL, &behind), PLAN_STARTS);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = PLAN_NEVER, .who = B }, NULL, &behind), PLAN_CPUS);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 3, .pieces = 3, .piece = CPUS(1), .lasts_us = PLAN_NEVER },
+                          NULL, &behind),
+                     PLAN_FEW);
+    assert_int_equal(
+        next(p,
+             (struct plan_need){
+                 .count = 2, .pieces = 2, .piece = CPUS(2), .lasts_us = PLAN_NEVER, .who = A },
+             NULL, &behind),
+        PLAN_STARTS);
+    assert_int_equal(
+        next(p,
+             (struct plan_need){
+                 .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = PLAN_NEVER, .who = B },
+             NULL, &behind),
+        PLAN_CPUS);
     assert_null(behind);
     assert_int_equal(plan_shadow(p, 0, &behind), PLAN_NEVER);
     assert_ptr_equal(behind, B);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1, .who = C }, NULL, &behind), PLAN_CPUS);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1, .who = C },
+                          NULL, &behind),
+                     PLAN_CPUS);
     assert_ptr_equal(behind, B);
     /* The other target is not held up. */
-    assert_int_equal(next(p, (struct plan_need){ .set = 1, .count = 2, .lasts_us = 5 }, NULL, &behind), PLAN_MAX);
-    assert_int_equal(next(p, (struct plan_need){ .set = 1, .count = 1, .lasts_us = 5 }, NULL, &behind), PLAN_BEHIND);
+    assert_int_equal(
+        next(p, (struct plan_need){ .set = 1, .count = 2, .lasts_us = 5 }, NULL, &behind),
+        PLAN_MAX);
+    assert_int_equal(
+        next(p, (struct plan_need){ .set = 1, .count = 1, .lasts_us = 5 }, NULL, &behind),
+        PLAN_BEHIND);
     plan_free(p);
 }
 
@@ -65,12 +94,25 @@ static void test_shadow(void **state)
 
     (void)state;
     /* It can start at 500, when two are free; until then one is. */
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 50, .who = A }, NULL, &behind), PLAN_CPUS);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 50, .who = A },
+                          NULL, &behind),
+                     PLAN_CPUS);
     assert_int_equal(plan_shadow(p, 0, &behind), 500);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 401 }, NULL, &behind), PLAN_BEHIND);
+    assert_int_equal(
+        next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 401 },
+             NULL, &behind),
+        PLAN_BEHIND);
     assert_ptr_equal(behind, A);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 400 }, NULL, &behind), PLAN_STARTS);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 1 }, NULL, &behind), PLAN_CPUS);
+    assert_int_equal(
+        next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 400 },
+             NULL, &behind),
+        PLAN_STARTS);
+    assert_int_equal(
+        next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 1 },
+             NULL, &behind),
+        PLAN_CPUS);
     assert_ptr_equal(behind, A);
     plan_free(p);
 }
@@ -78,28 +120,78 @@ static void test_shadow(void **state)
 /* Nobody knows when the head can start: only what leaves room for it passes. */
 static void test_unknown_ends(void **state)
 {
-    const struct plan_node nodes[] = { { .all = { .cpus = 4, .memory_mb = 10 },
-                                         .used = { .cpus = 1, .memory_mb = 8 },
-                                         .up = true } };
+    const struct plan_node nodes[] = {
+        { .all = { .cpus = 4, .memory_mb = 10 }, .used = { .cpus = 1, .memory_mb = 8 }, .up = true }
+    };
     const int all[] = { 0 };
     const struct plan_set sets[] = { { .nodes = all, .nnodes = 1 } };
     const struct plan_use use = { 0, { .cpus = 1, .memory_mb = 8 } };
-    const struct plan_run runs[] = { { .count = 1, .use = &use, .nuse = 1, .ends_us = PLAN_NEVER } };
+    const struct plan_run runs[] = {
+        { .count = 1, .use = &use, .nuse = 1, .ends_us = PLAN_NEVER }
+    };
     struct plan *p = plan_new(nodes, 1, sets, 1, runs, 1, 100);
     void *behind;
 
     (void)state;
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = { .cpus = 2, .memory_mb = 5 }, .lasts_us = 50, .who = A }, NULL, &behind), PLAN_MEMORY);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = { .cpus = 1, .memory_mb = 1 }, .lasts_us = 1 }, NULL, &behind), PLAN_BEHIND);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1 }, NULL, &behind), PLAN_BEHIND);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = PLAN_NEVER }, NULL, &behind), PLAN_STARTS);
+    assert_int_equal(next(p,
+                          (struct plan_need){ .count = 1,
+                                              .pieces = 1,
+                                              .piece = { .cpus = 2, .memory_mb = 5 },
+                                              .lasts_us = 50,
+                                              .who = A },
+                          NULL, &behind),
+                     PLAN_MEMORY);
+    assert_int_equal(
+        next(p,
+             (struct plan_need){
+                 .count = 1, .pieces = 1, .piece = { .cpus = 1, .memory_mb = 1 }, .lasts_us = 1 },
+             NULL, &behind),
+        PLAN_BEHIND);
+    assert_int_equal(
+        next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1 },
+             NULL, &behind),
+        PLAN_BEHIND);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = PLAN_NEVER },
+                          NULL, &behind),
+                     PLAN_STARTS);
+    plan_free(p);
+}
+
+/* Whoever waits for its own target to hold fewer nodes does not keep others from what is free then anyway. */
+static void test_count(void **state)
+{
+    const struct plan_node nodes[] = { { .all = CPUS(3), .used = CPUS(1), .up = true } };
+    const int all[] = { 0 };
+    const struct plan_set sets[] = { { .nodes = all, .nnodes = 1, .max = 1, .used = 1 },
+                                     { .nodes = all, .nnodes = 1 } };
+    const struct plan_use use = { 0, CPUS(1) };
+    const struct plan_run runs[] = {
+        { .count = 1, .use = &use, .nuse = 1, .ends_us = PLAN_NEVER }
+    };
+    struct plan_need head = { .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 9, .who = A };
+    struct plan_need other = { .set = 1, .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 9 };
+    struct plan *p = plan_new(nodes, 1, sets, 2, runs, 1, 100);
+    void *behind;
+
+    (void)state;
+    assert_int_equal(next(p, head, NULL, &behind), PLAN_MAX);
+    assert_int_equal(next(p, other, NULL, &behind), PLAN_STARTS);
+    plan_free(p);
+    p = plan_new(nodes, 1, sets, 2, runs, 1, 100);
+    head.piece.cpus = 2;
+    assert_int_equal(next(p, head, NULL, &behind), PLAN_MAX);
+    assert_int_equal(next(p, other, NULL, &behind), PLAN_BEHIND); /* one would be free then */
     plan_free(p);
 }
 
 /* Nodes with GPUs are kept for those that need them, and tight fits come first. */
 static void test_choice(void **state)
 {
-    const struct plan_node nodes[] = { { .all = { .cpus = 4, .gpus = 2 }, .up = true }, UP(8), UP(3) };
+    const struct plan_node nodes[] = { { .all = { .cpus = 4, .gpus = 2 }, .up = true },
+                                       UP(8),
+                                       UP(3) };
     const int all[] = { 0, 1, 2 };
     const struct plan_set sets[] = { { .nodes = all, .nnodes = 3 } };
     struct plan *p = plan_new(nodes, 3, sets, 1, NULL, 0, 0);
@@ -107,17 +199,51 @@ static void test_choice(void **state)
     int node;
 
     (void)state;
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = PLAN_NEVER }, &node, &behind), PLAN_STARTS);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = PLAN_NEVER },
+                          &node, &behind),
+                     PLAN_STARTS);
     assert_int_equal(node, 2);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = PLAN_NEVER }, &node, &behind), PLAN_STARTS);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = PLAN_NEVER },
+                          &node, &behind),
+                     PLAN_STARTS);
     assert_int_equal(node, 1);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = { .cpus = 1, .gpus = 3 }, .few_gpus = true, .lasts_us = PLAN_NEVER }, &node, &behind), PLAN_STARTS);
+    assert_int_equal(next(p,
+                          (struct plan_need){ .count = 1,
+                                              .pieces = 1,
+                                              .piece = { .cpus = 1, .gpus = 3 },
+                                              .few_gpus = true,
+                                              .lasts_us = PLAN_NEVER },
+                          &node, &behind),
+                     PLAN_STARTS);
     assert_int_equal(node, 0);
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = { .cpus = 1, .gpus = 1 }, .lasts_us = PLAN_NEVER, .who = A }, &node, &behind), PLAN_GPUS);
+    assert_int_equal(next(p,
+                          (struct plan_need){ .count = 1,
+                                              .pieces = 1,
+                                              .piece = { .cpus = 1, .gpus = 1 },
+                                              .lasts_us = PLAN_NEVER,
+                                              .who = A },
+                          &node, &behind),
+                     PLAN_GPUS);
     /* Those that wait for a GPU hold up nobody who waits for CPUs elsewhere. */
-    assert_int_equal(next(p, (struct plan_need){ .count = 1, .pieces = 1, .piece = CPUS(20), .few_cpus = true, .lasts_us = PLAN_NEVER, .who = B }, &node, &behind), PLAN_CPUS);
+    assert_int_equal(next(p,
+                          (struct plan_need){ .count = 1,
+                                              .pieces = 1,
+                                              .piece = CPUS(20),
+                                              .few_cpus = true,
+                                              .lasts_us = PLAN_NEVER,
+                                              .who = B },
+                          &node, &behind),
+                     PLAN_CPUS);
     assert_null(behind);
-    assert_int_equal(next(p, (struct plan_need){ .count = 2, .pieces = 2, .piece = CPUS(7), .lasts_us = PLAN_NEVER }, &node, &behind), PLAN_FEW);
+    assert_int_equal(next(p,
+                          (struct plan_need){
+                              .count = 2, .pieces = 2, .piece = CPUS(7), .lasts_us = PLAN_NEVER },
+                          &node, &behind),
+                     PLAN_FEW);
     plan_free(p);
 }
 
@@ -131,7 +257,9 @@ static void test_estimates(void **state)
         { .count = 1, .use = &use, .nuse = 1, .ends_us = PLAN_NEVER, .guess_us = 300, .who = A },
         { .count = 1, .use = &use, .nuse = 1, .ends_us = 200, .guess_us = 150, .who = B },
     };
-    const struct plan_need two = { .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1000, .who = C };
+    const struct plan_need two = {
+        .count = 1, .pieces = 1, .piece = CPUS(2), .lasts_us = 1000, .who = C
+    };
     struct plan *p = plan_new(nodes, 1, sets, 1, runs, 2, 100);
     void *who;
 
@@ -170,8 +298,8 @@ struct world {
     struct run runs[RUNS];
     int order[RUNS];
     int64_t now;
-    int first;        /* the run that was first of those that waited, and could have been placed */
-    int64_t promise;  /* when it can start at the latest */
+    int first;       /* the run that was first of those that waited, and could have been placed */
+    int64_t promise; /* when it can start at the latest */
 };
 
 static uint64_t seed;
@@ -206,14 +334,19 @@ static void make_world(struct world *w)
         for (int i = 0; i < w->nnodes; i++)
             if (dice(3))
                 w->members[s][n++] = i;
-        w->sets[s] = (struct plan_set){ .nodes = w->members[s], .nnodes = n, .max = dice(3) ? 0 : 1 + dice(4) };
+        w->sets[s] = (struct plan_set){ .nodes = w->members[s],
+                                        .nnodes = n,
+                                        .max = dice(3) ? 0 : 1 + dice(4) };
     }
     for (int i = 0; i < RUNS; i++) {
         struct run *r = &w->runs[i];
 
-        *r = (struct run){ .id = i, .set = dice(w->nsets), .priority = dice(8) ? 0 : dice(3), .few = dice(4) == 0 };
+        *r = (struct run){
+            .id = i, .set = dice(w->nsets), .priority = dice(8) ? 0 : dice(3), .few = dice(4) == 0
+        };
         r->pieces = r->count = 1 + dice(3);
-        r->piece = (struct plan_room){ 1 + dice(5), dice(4) ? 0 : 1, dice(3) ? 0 : 50 * (1 + dice(3)) };
+        r->piece =
+            (struct plan_room){ 1 + dice(5), dice(4) ? 0 : 1, dice(3) ? 0 : 50 * (1 + dice(3)) };
         r->arrives = dice(300);
         r->really = 1 + dice(60);
         r->limit = dice(3) ? r->really + dice(3) * dice(40) : PLAN_NEVER;
@@ -348,7 +481,12 @@ static struct plan *plan_of(const struct world *w, struct plan_set *sets, struct
             nodes[r->at[k]].used.gpus += room.gpus;
             nodes[r->at[k]].used.memory_mb += room.memory_mb;
         }
-        runs[n] = (struct plan_run){ .set = r->set, .count = r->count, .use = uses[n], .nuse = r->pieces, .ends_us = r->limit == PLAN_NEVER ? PLAN_NEVER : r->started + r->limit };
+        runs[n] = (struct plan_run){ .set = r->set,
+                                     .count = r->count,
+                                     .use = uses[n],
+                                     .nuse = r->pieces,
+                                     .ends_us = r->limit == PLAN_NEVER ? PLAN_NEVER
+                                                                       : r->started + r->limit };
         sets[r->set].used += r->count;
         n++;
     }
@@ -375,7 +513,13 @@ static void cycle(struct world *w)
     qsort(w->order, (size_t)n, sizeof *w->order, by_order);
     for (int i = 0; i < n; i++) {
         struct run *r = &w->runs[w->order[i]];
-        const struct plan_need need = { .set = r->set, .count = r->count, .pieces = r->pieces, .piece = r->piece, .few_cpus = r->few, .lasts_us = r->limit, .who = r };
+        const struct plan_need need = { .set = r->set,
+                                        .count = r->count,
+                                        .pieces = r->pieces,
+                                        .piece = r->piece,
+                                        .few_cpus = r->few,
+                                        .lasts_us = r->limit,
+                                        .who = r };
         bool can = fits_at(w, r, w->now, true);
         void *behind;
         int v = plan_next(p, &need, r->at, &behind);
@@ -409,7 +553,8 @@ static void cycle(struct world *w)
             assert_true(promise <= w->promise);
         if (promise == PLAN_NEVER)
             for (int64_t t = w->now; t < w->now + 1000; t += 1 + dice(100))
-                assert_int_equal(fits_at(w, &w->runs[first], t, true), fits_at(w, &w->runs[first], t, false));
+                assert_int_equal(fits_at(w, &w->runs[first], t, true),
+                                 fits_at(w, &w->runs[first], t, false));
         promise = now;
     }
     w->first = first;
@@ -472,8 +617,12 @@ static void test_no_starvation(void **state)
     const struct plan_set sets[] = { { .nodes = all, .nnodes = 1 } };
     const struct plan_use one = { 0, CPUS(1) };
     const struct plan_run going = { .count = 1, .use = &one, .nuse = 1, .ends_us = PLAN_NEVER };
-    const struct plan_need large = { .count = 1, .pieces = 1, .piece = CPUS(4), .lasts_us = PLAN_NEVER, .who = A };
-    const struct plan_need small = { .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 10, .who = B };
+    const struct plan_need large = {
+        .count = 1, .pieces = 1, .piece = CPUS(4), .lasts_us = PLAN_NEVER, .who = A
+    };
+    const struct plan_need small = {
+        .count = 1, .pieces = 1, .piece = CPUS(1), .lasts_us = 10, .who = B
+    };
     int node = 0;
     void *behind;
 
@@ -494,9 +643,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_shadow),
-        cmocka_unit_test(test_unknown_ends),   cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_estimates),      cmocka_unit_test(test_random_loads),
-        cmocka_unit_test(test_no_starvation),
+        cmocka_unit_test(test_unknown_ends),   cmocka_unit_test(test_count),
+        cmocka_unit_test(test_choice),         cmocka_unit_test(test_estimates),
+        cmocka_unit_test(test_random_loads),   cmocka_unit_test(test_no_starvation),
     };
 
     return cmocka_run_group_tests_name("plan", tests, NULL, NULL);
