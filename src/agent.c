@@ -4,8 +4,13 @@
 #include "runner/pmix_helper.h"
 #include "runner/rank.h"
 #include "runner/runner.h"
+#include "target/slurm_channel.h"
+#include "target/slurm_hold.h"
+#include "target/slurm_keeper.h"
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef TY_VERSION
 #define TY_VERSION "0"
@@ -18,6 +23,24 @@ static int usage(void)
           "Started by the Trainyard daemon; people use 'trainyard'.\n",
           stderr);
     return 2;
+}
+
+/* The parts that live in and around allocations of Slurm; they start this program again. */
+static int slurm(int argc, char **argv)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    if (n < 0)
+        return 1;
+    self[n] = '\0';
+    if (argc == 2 && strcmp(argv[1], "hold") == 0)
+        return ty_slurm_hold_main(self);
+    if ((argc == 3 || argc == 4) && strcmp(argv[1], "keeper") == 0)
+        return ty_slurm_keeper_main(self, argv[2], argv[3]);
+    if (argc >= 5 && strcmp(argv[1], "channel") == 0)
+        return ty_slurm_channel_main(self, argc - 2, argv + 2);
+    return usage();
 }
 
 int main(int argc, char **argv)
@@ -35,5 +58,5 @@ int main(int argc, char **argv)
         return ty_rank_main(argc, argv);
     if (argc >= 2 && strcmp(argv[1], "rendezvous") == 0)
         return agent_rendezvous(argc, argv);
-    return usage();
+    return slurm(argc, argv);
 }

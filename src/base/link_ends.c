@@ -128,11 +128,15 @@ static int listen_on(int family, int *port)
     CLEANUP_CLOSE int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     union ty_link_address a = { .any.sa_family = (sa_family_t)family };
     socklen_t n = family == AF_INET6 ? sizeof a.v6 : sizeof a.v4;
-    int off = 0;
+    int off = 0, on = 1;
 
     if (fd < 0)
         return -errno;
     if (family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0)
+        return -errno;
+    *(family == AF_INET6 ? &a.v6.sin6_port : &a.v4.sin_port) = htons((uint16_t)*port);
+    /* Connections of whoever listened there before may not be quite over. */
+    if (*port && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
         return -errno;
     if (bind(fd, &a.any, n) < 0 || listen(fd, BACKLOG) < 0 || getsockname(fd, &a.any, &n) < 0)
         return -errno;
@@ -149,12 +153,19 @@ static int watch(int epoll, int op, int fd, uint32_t events, void *ptr)
 
 int ty_gate_open(const unsigned char key[TY_LINK_KEY], struct ty_gate **ret, struct ty_error *err)
 {
+    return ty_gate_open_at(key, 0, ret, err);
+}
+
+int ty_gate_open_at(const unsigned char key[TY_LINK_KEY], int port, struct ty_gate **ret,
+                    struct ty_error *err)
+{
     struct ty_gate *g = calloc(1, sizeof *g);
     int r;
 
     if (!g)
         return ty_error_oom(err);
     memcpy(g->key, key, TY_LINK_KEY);
+    g->port = port;
     g->epoll = epoll_create1(EPOLL_CLOEXEC);
     g->listen = FAULT("link.listen", -errno, listen_on(AF_INET6, &g->port));
     if (g->listen < 0)

@@ -19,6 +19,8 @@ int ty_link_interface(const char *text, char name[IF_NAMESIZE]);
 #define TY_GATE_STRANGERS_MAX 256
 struct ty_gate;
 int ty_gate_open(const unsigned char key[TY_LINK_KEY], struct ty_gate **ret, struct ty_error *err);
+/* The same at a port that is known elsewhere already: -EADDRINUSE where somebody else has it.  0: any. */
+int ty_gate_open_at(const unsigned char key[TY_LINK_KEY], int port, struct ty_gate **ret, struct ty_error *err);
 struct ty_gate *ty_gate_free(struct ty_gate *g);
 int ty_gate_port(const struct ty_gate *g);
 int ty_gate_fd(const struct ty_gate *g); /* to poll(2) for POLLIN */

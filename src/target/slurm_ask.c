@@ -187,12 +187,11 @@ static void add_agent(struct ty_str *s, const struct ty_slurm_script *from)
 
 int ty_slurm_script(const struct ty_slurm_script *from, struct ty_str *ret)
 {
+    ty_str_add(ret, "#!/bin/sh\numask 077\nPATH=");
+    add_path(ret, from->path ? from->path : "/usr/local/bin:/usr/bin:/bin");
     /* HOME is not among what --export=NIL lets through. */
-    ty_str_add(
-        ret,
-        "#!/bin/sh\numask 077\n"
-        "PATH=${PATH:-/usr/local/bin:/usr/bin:/bin}; export PATH\n"
-        "[ \"${HOME:-}\" ] || { HOME=$(getent passwd \"$(id -u)\" | cut -d: -f6); export HOME; }\n");
+    ty_str_add(ret, "; export PATH\n[ \"${HOME:-}\" ] || "
+                    "{ HOME=$(getent passwd \"$(id -u)\" | cut -d: -f6); export HOME; }\n");
     if (from->packed)
         add_agent(ret, from);
     ty_str_add(ret, "exec ");

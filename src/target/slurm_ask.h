@@ -37,10 +37,10 @@ int ty_slurm_args(const char *sbatch, const struct ty_target_spec *target, const
 /* The batch script.  It goes to sbatch's standard input: no command line shows what is in it. */
 struct ty_slurm_script {
     const char *agent;   /* shared: the path of the agent on every node; else below the folder, "~/" first where that is the home */
+    const char *path;    /* PATH on the nodes; NULL: the usual one */
     const char *config;  /* what `trainyard-agent hold` reads: one line of JSON */
     const void *packed;  /* NULL: shared; else the agent, packed by gzip */
     size_t packed_bytes;
-    const char *agent_sha; /* with packed */
 };
 int ty_slurm_script(const struct ty_slurm_script *s, struct ty_str *ret); /* 0, -ENOMEM, or -E2BIG: more than Slurm takes */
 
