@@ -53,7 +53,7 @@ struct ty_target_kind {
     /* The rest may be NULL. */
     int (*probe)(const struct ty_probe_start *how, struct ty_probe **ret, struct ty_error *err); /* returns at once */
     struct ty_probe *(*probe_free)(struct ty_probe *p); /* stop asking; NULL is nothing */
-    void (*counts)(const char *target, const struct ty_target_spec *spec, struct ty_node_counts *ret);
+    void (*counts)(const char *home, const char *target, const struct ty_target_spec *spec, struct ty_node_counts *ret);
     bool couriers;  /* its job.json holds the target, and the hosts of the placement */
     bool places;    /* the engine behind it places nodes itself: only max_nodes is counted here */
 };

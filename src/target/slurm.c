@@ -1,0 +1,247 @@
+/* slurm.c - the kind "slurm": jobs by a courier, questions through sinfo, counts from what keepers write down
+ *
+ * Asking Slurm may take seconds: it is done in the pool.
+ */
+#include "target/slurm.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "core/launch_plan.h"
+#include "target/courier.h"
+#include "target/process.h"
+#include "target/slurm_ask.h"
+#include "target/slurm_channel.h"
+#include "target/slurm_command.h"
+#include "target/slurm_keeper.h"
+#include <errno.h>
+#include <string.h>
+
+#define ASK_MS 10000
+#define STATUS_MAX (64 << 20)
+
+static int slurm_check(const struct ty_target_spec *target, const struct ty_run_spec *run,
+                       struct ty_str *warning, struct ty_error *err)
+{
+    int64_t limit = (int64_t)target->slurm.time_minutes * 60;
+
+    if (run->node_count > TY_SLURM_NODES_MAX)
+        return ty_error_set(err, -EINVAL, "the run asks for %d nodes, and %d is the most on Slurm",
+                            run->node_count, TY_SLURM_NODES_MAX);
+    if (run->use_gpu && run->gpus == 0 && !target->slurm.gres)
+        return ty_error_set(err, -EINVAL,
+                            "use_gpu is true, and the run asks for no GPU (resources, gpus)");
+    if (limit > 0 && run->max_run_seconds > limit && run->max_run_seconds < 30 * 24 * 3600)
+        ty_str_addf(
+            warning,
+            "target '%s' gives an allocation %d minutes (time_minutes), less than the time limit of "
+            "the run",
+            run->target, target->slurm.time_minutes);
+    return 0;
+}
+
+/* ---- asking ---- */
+
+struct ty_probe {
+    uv_work_t work;
+    const struct ty_target_spec *target;
+    json_t *environment; /* owned: the target may go while the pool is at work */
+    char *partition;
+    void (*done)(void *ctx, int r, json_t *facts, const struct ty_error *err);
+    void *ctx;
+    int r;
+    json_t *facts;
+    struct ty_error err;
+};
+
+/* "gpu:2", "gpu:a100:4(S:0-1),mps:100": how many GPUs. */
+static int gpus_of(const char *gres)
+{
+    int n = 0;
+
+    for (const char *p = gres; (p = strstr(p, "gpu")); p++) {
+        size_t len = strcspn(p, ",(");
+        const char *colon = p + len;
+
+        while (colon > p && *colon != ':')
+            colon--;
+        if (p == gres || p[-1] == ',')
+            n += *colon == ':' && colon[1] >= '0' && colon[1] <= '9'
+                     ? (int)strtol(colon + 1, NULL, 10)
+                     : 1;
+    }
+    return n;
+}
+
+struct sums {
+    int nodes, cpus, gpus;
+    int64_t memory_mb;
+    bool up;
+    struct ty_str names; /* of all partitions, for a sentence */
+};
+
+static void add_partition(struct sums *s, const char *wanted, const struct ty_slurm_partition *p)
+{
+    int gpus = gpus_of(p->gres);
+
+    if (!s->names.text || !strstr(s->names.text, p->name))
+        ty_str_addf(&s->names, "%s%s", s->names.len ? ", " : "", p->name);
+    if (wanted && strcmp(wanted, p->name) != 0)
+        return;
+    s->up |= p->up;
+    s->nodes += p->nodes;
+    s->cpus = p->cpus > s->cpus ? p->cpus : s->cpus;
+    s->gpus = gpus > s->gpus ? gpus : s->gpus;
+    s->memory_mb = p->memory_mb > s->memory_mb ? p->memory_mb : s->memory_mb;
+}
+
+static int sum_up(const char *partition, char *text, json_t **ret, struct ty_error *err)
+{
+    struct sums s = { 0 };
+    char *rest = NULL;
+    int r = 0;
+
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        struct ty_slurm_partition p;
+
+        if (ty_slurm_partition_line(line, &p) == 0)
+            add_partition(&s, partition, &p);
+    }
+    if (s.nodes == 0 && partition)
+        r = ty_error_set(err, -EINVAL, "Slurm has no partition '%s'; it has %s", partition,
+                         s.names.len ? s.names.text : "none");
+    else if (!s.up)
+        r = ty_error_set(err, -EINVAL,
+                         "the partition%s%s%s of Slurm is down; ask its administrator",
+                         partition ? " '" : "", partition ? partition : "", partition ? "'" : "");
+    else
+        *ret = json_pack("{s:i s:i s:I s:i}", "nodes", s.nodes, "cpus", s.cpus, "memory_mb",
+                         (json_int_t)s.memory_mb, "gpus", s.gpus);
+    ty_str_done(&s.names);
+    return r < 0 ? r : *ret ? 0 : ty_error_oom(err);
+}
+
+static void ask(uv_work_t *work)
+{
+    struct ty_probe *p = work->data;
+    const char *argv[] = { "sinfo", "-h", "-o", TY_SLURM_PARTITION_FORMAT, NULL };
+    struct ty_slurm_setting where = { .environment = p->environment };
+    CLEANUP_FREE char *out = NULL;
+
+    p->r = ty_slurm_run(&where, argv, ASK_MS, &out, &p->err);
+    /* Several partitions are tried by sbatch itself. */
+    if (p->r == 0)
+        p->r = sum_up(p->partition && !strchr(p->partition, ',') ? p->partition : NULL, out,
+                      &p->facts, &p->err);
+}
+
+static void asked(uv_work_t *work, int status)
+{
+    struct ty_probe *p = work->data;
+
+    if (status < 0 && p->r == 0)
+        p->r = ty_error_set(&p->err, status, "Slurm was not asked: %s", uv_strerror(status));
+    if (p->done)
+        p->done(p->ctx, p->r, p->r == 0 ? p->facts : NULL, &p->err);
+    json_decref(p->facts);
+    json_decref(p->environment);
+    free(p->partition);
+    free(p);
+}
+
+static int slurm_probe(const struct ty_probe_start *how, struct ty_probe **ret,
+                       struct ty_error *err)
+{
+    struct ty_probe *p = calloc(1, sizeof *p);
+    const char *partition = how->target->slurm.partition;
+
+    if (!p)
+        return ty_error_oom(err);
+    p->environment = json_deep_copy(how->target->slurm.environment);
+    p->partition = partition ? strdup(partition) : NULL;
+    p->done = how->done;
+    p->ctx = how->ctx;
+    p->work.data = p;
+    uv_queue_work(how->loop, &p->work, ask, asked);
+    *ret = p;
+    return 0;
+}
+
+/* The pool goes on; nobody hears of it. */
+static struct ty_probe *slurm_probe_free(struct ty_probe *p)
+{
+    if (p)
+        p->done = NULL;
+    return NULL;
+}
+
+/* ---- counting ---- */
+
+static void count_one(const json_t *a, struct ty_node_counts *n)
+{
+    const char *end = json_string_value(json_object_get(a, "end_reason"));
+    int nodes = (int)json_integer_value(json_object_get(a, "nodes"));
+
+    if (json_is_true(json_object_get(a, "over"))) {
+        n->preempted += end && strcmp(end, "preempted") == 0 ? nodes : 0;
+        n->unusable += end && strcmp(end, "node_lost") == 0 ? nodes : 0;
+    } else if (json_is_true(json_object_get(a, "ending"))) {
+        n->leaving += nodes;
+    } else if (!json_is_true(json_object_get(a, "up"))) {
+        n->preparing += nodes;
+    } else if (json_is_null(json_object_get(a, "run"))) {
+        n->idle += nodes;
+    } else {
+        n->running += nodes;
+    }
+}
+
+static void count_file(const char *folder, struct ty_node_counts *n)
+{
+    CLEANUP_FREE char *path = ty_path_join(folder, TY_KEEPER_STATUS);
+    CLEANUP_FREE char *text = NULL;
+    CLEANUP_JSON json_t *o = NULL;
+    const json_t *a;
+    size_t i, len;
+
+    if (!path || ty_read_file(path, STATUS_MAX, &text, &len) < 0 ||
+        ty_json_parse(text, len, &o, NULL) < 0)
+        return;
+    json_array_foreach (json_object_get(o, "allocations"), i, a)
+        count_one(a, n);
+}
+
+/* A keeper for each user: "<target>", and under a daemon of the whole machine "<target>@<user>". */
+static void slurm_counts(const char *home, const char *target, const struct ty_target_spec *spec,
+                         struct ty_node_counts *ret)
+{
+    CLEANUP_FREE char *all = ty_path_join(home, "slurm");
+    CLEANUP_DIR DIR *dir = all ? opendir(all) : NULL;
+    size_t n = strlen(target);
+    const struct dirent *e;
+
+    (void)spec;
+    *ret = (struct ty_node_counts){ 0 };
+    while (dir && (e = readdir(dir))) {
+        CLEANUP_FREE char *folder = NULL;
+
+        if (strncmp(e->d_name, target, n) != 0 || (e->d_name[n] && e->d_name[n] != '@'))
+            continue;
+        folder = ty_path_join(all, e->d_name);
+        if (folder)
+            count_file(folder, ret);
+    }
+}
+
+const struct ty_target_kind ty_target_slurm = {
+    .name = "slurm",
+    .check = slurm_check,
+    .start = ty_courier_start,
+    .cancel = ty_process_cancel,
+    .kill = ty_courier_kill,
+    .free = ty_process_free,
+    .probe = slurm_probe,
+    .probe_free = slurm_probe_free,
+    .counts = slurm_counts,
+    .couriers = true,
+    .places = true,
+};
