@@ -31,6 +31,18 @@ static const char *short_command(const json_t *run)
     return slash;
 }
 
+/* "local", and of several processes "local 2x4": nodes and the processes of each. */
+static char *place(const json_t *run)
+{
+    json_int_t nodes = json_integer_value(json_object_get(run, "node_count")),
+               each = json_integer_value(json_object_get(run, "process_count_per_node"));
+
+    if (nodes * each > 1)
+        return ty_strf("%s %lldx%lld", ty_out_str(run, "target"), (long long)nodes,
+                       (long long)each);
+    return strdup(ty_out_str(run, "target"));
+}
+
 static int print_table(const struct ty_cli *cli, const json_t *runs, bool filtered)
 {
     CLEANUP_TABLE struct ty_table t = { .heads = { "ID", "EXPERIMENT", "STATE", "AGE", "DURATION",
@@ -42,6 +54,7 @@ static int print_table(const struct ty_cli *cli, const json_t *runs, bool filter
     size_t i;
 
     json_array_foreach (runs, i, run) {
+        CLEANUP_FREE char *where = place(run);
         char age[16], took[16];
         int64_t us = duration(run, now);
         const char *cells[] = { ty_out_str(run, "id"),
@@ -50,7 +63,7 @@ static int print_table(const struct ty_cli *cli, const json_t *runs, bool filter
                                 ty_out_duration(now - ty_out_time(json_object_get(run, "created")),
                                                 age),
                                 us ? ty_out_duration(us, took) : "",
-                                ty_out_str(run, "target"),
+                                where ? where : "",
                                 short_command(run) };
 
         ty_table_row(&t, cells);

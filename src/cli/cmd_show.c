@@ -93,6 +93,17 @@ static void reproduce(const json_t *run)
     line("reproduce", command ? command : "");
 }
 
+static void processes_line(const json_t *run)
+{
+    json_int_t nodes = json_integer_value(json_object_get(run, "node_count")),
+               each = json_integer_value(json_object_get(run, "process_count_per_node"));
+
+    if (nodes * each > 1)
+        printf("%-12s %lld: %lld node%s x %lld (%s)\n", "processes", (long long)(nodes * each),
+               (long long)nodes, nodes == 1 ? "" : "s", (long long)each,
+               ty_out_str(json_object_get(run, "spec"), "communicator"));
+}
+
 static void print_run(const struct ty_cli *cli, const json_t *run)
 {
     int64_t started = ty_out_time(json_object_get(run, "started")),
@@ -109,6 +120,7 @@ static void print_run(const struct ty_cli *cli, const json_t *run)
     print_trouble(run);
     line("command", ty_out_str(run, "command_line"));
     line("target", ty_out_str(run, "target"));
+    processes_line(run);
     line("source", ty_out_str(json_object_get(run, "spec"), "source_directory"));
     line("snapshot", ty_out_str(run, "snapshot"));
     line("user", ty_out_str(run, "user"));

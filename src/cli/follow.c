@@ -7,6 +7,7 @@
  */
 #include "base/clock.h"
 #include "base/str.h"
+#include "cli/lines.h"
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/sse.h"
@@ -27,8 +28,9 @@ struct follower {
     struct ty_cli_follow *f;
     struct ty_sse sse;
     struct ty_error *err;
-    bool heard;    /* something came on this connection */
-    char told[64]; /* the state that was told of last */
+    bool heard;                          /* something came on this connection */
+    char told[64];                       /* the state that was told of last */
+    int64_t places[TY_FOLLOW_RANKS_MAX]; /* of the log of each rank */
 };
 
 static void on_signal(int sig)
@@ -108,11 +110,34 @@ static int print_bytes(struct follower *w, const char *bytes, size_t n)
     return 0;
 }
 
+/* Whole lines of one rank; what has no end gets one, so that the lines of others do not run into it. */
+static int print_ranks(struct follower *w, int rank, const char *bytes, size_t n)
+{
+    bool good = true;
+
+    while (n > 0 && good) {
+        const char *nl = memchr(bytes, '\n', n);
+        size_t line = nl ? (size_t)(nl - bytes) : n, taken = nl ? line + 1 : n;
+
+        if (!w->f->only || ty_lines_match(w->f->only, bytes, line))
+            good = printf("[%d] ", rank) > 0 && fwrite(bytes, 1, line, stdout) == line &&
+                   putchar('\n') != EOF;
+        bytes += taken;
+        n -= taken;
+    }
+    if (!good || fflush(stdout) != 0)
+        return ty_error_set(w->err, -EIO, "cannot write the log of run '%s' to standard output: %m",
+                            w->f->run);
+    return 0;
+}
+
 /* The bytes of a log event that were not printed yet. */
 static int take_log(struct follower *w, const json_t *data)
 {
-    const json_t *text = json_object_get(data, "text"), *raw = json_object_get(data, "base64");
-    int64_t at = json_integer_value(json_object_get(data, "offset"));
+    const json_t *text = json_object_get(data, "text"), *raw = json_object_get(data, "base64"),
+                 *of = json_object_get(data, "rank");
+    int64_t at = json_integer_value(json_object_get(data, "offset")), rank = json_integer_value(of);
+    int64_t *place;
     CLEANUP_FREE char *decoded = NULL;
     const char *bytes = json_string_value(text);
     size_t n = json_string_length(text), skip;
@@ -122,16 +147,18 @@ static int take_log(struct follower *w, const json_t *data)
         decoded = base64_decode(json_string_value(raw), json_string_length(raw), &n);
         bytes = decoded;
     }
-    if (!bytes)
+    if (!bytes || rank < 0 || rank >= TY_FOLLOW_RANKS_MAX)
         return ty_error_set(w->err, -EBADMSG,
                             "the daemon sent a piece of the log of run '%s' that cannot be read",
                             w->f->run);
-    skip = at < w->f->offset ? (size_t)(w->f->offset - at) : 0;
+    place = json_is_integer(of) ? &w->places[rank] : &w->f->offset;
+    skip = at < *place ? (size_t)(*place - at) : 0;
     if (skip >= n)
         return 0;
-    r = print_bytes(w, bytes + skip, n - skip);
+    r = json_is_integer(of) ? print_ranks(w, (int)rank, bytes + skip, n - skip)
+                            : print_bytes(w, bytes + skip, n - skip);
     if (r == 0)
-        w->f->offset = at + (int64_t)n;
+        *place = at + (int64_t)n;
     return r;
 }
 
@@ -210,7 +237,13 @@ static int follow_once(struct follower *w)
     ty_str_add_url(&query, w->f->log ? w->f->log : "", false);
     if (w->f->rows)
         ty_str_add(&query, w->f->system ? "&rows=1&system=1" : "&rows=1");
-    if (!call.last_event_id && w->f->offset > 0)
+    if (w->f->ranks)
+        ty_str_add(&query, "&ranks=1");
+    if (w->f->now)
+        ty_str_add(&query, "&now=1");
+    for (int i = 0; !call.last_event_id && i < w->f->noffsets; i++)
+        ty_str_addf(&query, "%s%lld", i ? "." : "&after=0:", (long long)w->f->offsets[i]);
+    if (!call.last_event_id && w->f->noffsets == 0 && w->f->offset > 0)
         ty_str_addf(&query, "&after=0:%lld", (long long)w->f->offset);
     if (query.failed)
         return ty_error_oom(w->err);
@@ -235,7 +268,7 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
 
     for (;;) {
         r = follow_once(&w);
-        if (f->end) {
+        if (f->end || (r == 0 && f->now)) {
             r = 0;
             break;
         }
@@ -247,7 +280,7 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
         if (tries > 0)
             poll(NULL, 0, TRY_PAUSE_MS << (tries - 1));
     }
-    if (r == 0 && !f->end)
+    if (r == 0 && !f->end && !f->now)
         r = ty_error_set(
             err, -ECONNRESET,
             "the daemon ended the stream of run '%s' again and again before the run's end", f->run);
@@ -257,9 +290,11 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
 
 int ty_cli_follow_to_end(struct ty_cli *cli, const char *run)
 {
-    struct ty_cli_follow f = {
-        .run = run, .log = TY_DRIVER_LOG, .json = ty_cli_flag(cli, "json"), .states = true
-    };
+    struct ty_cli_follow f = { .run = run,
+                               .log = TY_DRIVER_LOG,
+                               .ranks = true,
+                               .json = ty_cli_flag(cli, "json"),
+                               .states = true };
     struct ty_error err = { 0 };
     int r, code;
 

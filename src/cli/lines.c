@@ -26,7 +26,7 @@ void ty_lines_done(struct ty_lines *l)
 }
 
 /* A line may hold NUL bytes; its end is no part of what is matched. */
-static bool matches(const struct ty_lines *l, const char *line, size_t n)
+bool ty_lines_match(const struct ty_lines *l, const char *line, size_t n)
 {
     regmatch_t whole = { 0 };
 
@@ -45,7 +45,7 @@ static int take_part(struct ty_lines *l)
     if (l->part.failed)
         return -ENOMEM;
     l->part.len = 0;
-    return matches(l, l->part.text, n) && fwrite(l->part.text, 1, n, stdout) != n ? -EIO : 0;
+    return ty_lines_match(l, l->part.text, n) && fwrite(l->part.text, 1, n, stdout) != n ? -EIO : 0;
 }
 
 int ty_lines_feed(struct ty_lines *l, const char *bytes, size_t n)

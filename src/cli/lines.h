@@ -19,6 +19,8 @@ int ty_lines_open(struct ty_lines *l, const char *pattern, bool ignore_case, cha
 void ty_lines_done(struct ty_lines *l);
 /* Print to stdout the lines that match, whole.  0, -ENOMEM, or -EIO: stdout cannot be written. */
 int ty_lines_feed(struct ty_lines *l, const char *bytes, size_t n);
+/* Does a line match?  Its end is no part of it. */
+bool ty_lines_match(const struct ty_lines *l, const char *line, size_t n);
 /* Nothing more comes: a last line without an end is looked at, too. */
 int ty_lines_end(struct ty_lines *l);
 #endif

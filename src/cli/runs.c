@@ -162,6 +162,14 @@ int ty_cli_run_events(struct ty_cli *cli, const char *id,
     return 0;
 }
 
+int64_t ty_cli_run_size(const json_t *run)
+{
+    int64_t nodes = json_integer_value(json_object_get(run, "node_count")),
+            each = json_integer_value(json_object_get(run, "process_count_per_node"));
+
+    return (nodes > 1 ? nodes : 1) * (each > 1 ? each : 1);
+}
+
 int ty_cli_run_code(const json_t *run)
 {
     const json_t *code = json_object_get(run, "exit_code"),

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 #define TY_DRIVER_LOG "azureml-logs/70_driver_log.txt"
+#define TY_FOLLOW_RANKS_MAX 256 /* whose logs are followed at once */
 
 /* The id of the run that `ref` names: an id, the only id that begins so, or "@last", the latest
  * run.  malloc'ed. -ENOENT none, -EINVAL several (the text lists them). */
@@ -19,6 +20,8 @@ int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error
  * order. */
 int ty_cli_run_events(struct ty_cli *cli, const char *id, void (*fn)(const json_t *event, void *ctx),
                       void *ctx, struct ty_error *err);
+/* Processes of a RUN in all, from 1 on. */
+int64_t ty_cli_run_size(const json_t *run);
 /* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that
  * tells of its failure. */
 int ty_cli_run_code(const json_t *run);
@@ -26,10 +29,16 @@ int ty_cli_run_code(const json_t *run);
 void ty_cli_run_outcome(const json_t *run);
 
 /* Following one run to its end, over restarts of the daemon. */
+struct ty_lines;
 struct ty_cli_follow {
     const char *run;
     const char *log;     /* NULL: states only */
     int64_t offset;      /* of the log, to begin with */
+    bool ranks;          /* of a run of several processes the logs of all instead: lines with "[rank] " before them */
+    const int64_t *offsets; /* of their logs, to begin with; NULL: from their beginnings */
+    int noffsets;
+    struct ty_lines *only; /* with ranks: lines that match; NULL: every line */
+    bool now;            /* end with what there is now; `end` is set when the run has ended, too */
     int64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
     bool json;           /* print each event as a line of JSON instead of the log's bytes */
     bool states;         /* tell of states on stderr */

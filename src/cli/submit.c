@@ -193,6 +193,7 @@ static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *
 {
     const char *cpus = ty_cli_value(cli, "cpus"), *limit = ty_cli_value(cli, "max-run-duration");
     const char *memory = ty_cli_value(cli, "memory"), *priority = ty_cli_value(cli, "priority");
+    const char *gpus = ty_cli_value(cli, "gpus");
     CLEANUP_JSON json_t *resources = json_object();
     uint64_t bytes;
     int64_t n;
@@ -207,6 +208,12 @@ static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *
     if (memory)
         json_object_set_new(resources, "memory_mb",
                             json_integer((json_int_t)((bytes + (1 << 20) - 1) >> 20)));
+    if (gpus && (ty_parse_i64(gpus, &n) < 0 || n < 1))
+        return ty_error_set(err, -EINVAL, "--gpus '%s' is not a number from 1 on", gpus);
+    if (gpus) {
+        json_object_set_new(resources, "gpus", json_integer(n));
+        json_object_set_new(spec, "use_gpu", json_true());
+    }
     if (json_object_size(resources) > 0)
         json_object_set(spec, "resources", resources);
     if (priority && (ty_parse_i64(priority, &n) < 0 || n < -1000 || n > 1000))
@@ -221,6 +228,78 @@ static int add_numbers(const struct ty_cli *cli, json_t *spec, struct ty_error *
     if (limit)
         json_object_set_new(spec, "max_run_duration_seconds", json_integer(n / 1000000));
     return 0;
+}
+
+/* "node_lost=2,error=1" */
+static int add_restarts(const char *text, json_t *spec, struct ty_error *err)
+{
+    static const char *const causes[] = { "node_lost", "preempted", "error", NULL };
+    CLEANUP_JSON json_t *restarts = json_object();
+
+    while (*text) {
+        size_t n = strcspn(text, ","), name = strcspn(text, "=");
+        CLEANUP_FREE char *number =
+            name < n ? ty_strf("%.*s", (int)(n - name - 1), text + name + 1) : NULL;
+        int64_t count;
+        int i = 0;
+
+        while (causes[i] && (strlen(causes[i]) != name || strncmp(causes[i], text, name) != 0))
+            i++;
+        if (!number || !causes[i] || ty_parse_i64(number, &count) < 0 || count < 0 || count > 1000)
+            return ty_error_set(
+                err, -EINVAL,
+                "--max-restarts '%.*s' is not CAUSE=N with one of node_lost, preempted and error, and N from 0 to 1000",
+                (int)n, text);
+        json_object_set_new(restarts, causes[i], json_integer(count));
+        text += n + (text[n] == ',');
+    }
+    return json_object_set(spec, "max_restarts", restarts) < 0 ? ty_error_oom(err) : 0;
+}
+
+static int add_count(const struct ty_cli *cli, const char *option, const char *key, json_t *spec,
+                     struct ty_error *err)
+{
+    const char *text = ty_cli_value(cli, option);
+    int64_t n;
+
+    if (text && (ty_parse_i64(text, &n) < 0 || n < 1))
+        return ty_error_set(err, -EINVAL, "--%s '%s' is not a number from 1 on", option, text);
+    if (text)
+        json_object_set_new(spec, key, json_integer(n));
+    return 0;
+}
+
+/* Several processes: how many, how they work together, and what happens when they do not. */
+static int add_processes(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    static const char *const words[][2] = { { "mpi", "Mpi" },
+                                            { "gloo", "Gloo" },
+                                            { "nccl", "Nccl" } };
+    const char *backend = ty_cli_value(cli, "backend"), *hang = ty_cli_value(cli, "hang-timeout"),
+               *restarts = ty_cli_value(cli, "max-restarts"), *communicator = NULL;
+    int64_t us;
+    int r = add_count(cli, "nodes", "node_count", spec, err);
+
+    if (r == 0)
+        r = add_count(cli, "procs", "process_count_per_node", spec, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; backend && i < sizeof words / sizeof *words; i++)
+        if (!strcasecmp(backend, words[i][0]))
+            communicator = words[i][1];
+    if (backend && !communicator)
+        return ty_error_set(err, -EINVAL, "--backend '%s' is none of mpi, gloo and nccl", backend);
+    if (!backend && (json_integer_value(json_object_get(spec, "node_count")) > 1 ||
+                     json_integer_value(json_object_get(spec, "process_count_per_node")) > 1))
+        communicator = "Mpi";
+    if (communicator)
+        json_object_set_new(spec, "communicator", json_string(communicator));
+    if (hang && (ty_cli_parse_time(hang, &us) < 0 || us % 1000000))
+        return ty_error_set(err, -EINVAL,
+                            "--hang-timeout '%s' is not a time such as 600, 10m or 1h30m", hang);
+    if (hang)
+        json_object_set_new(spec, "hang_timeout_seconds", json_integer(us / 1000000));
+    return restarts ? add_restarts(restarts, spec, err) : 0;
 }
 
 static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec,
@@ -273,6 +352,8 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
         r = add_data(cli, spec, err);
     if (r == 0)
         r = add_numbers(cli, spec, err);
+    if (r == 0)
+        r = add_processes(cli, spec, err);
     if (r == 0)
         *ret = TAKE(spec);
     return r;

@@ -10,10 +10,16 @@
     { 't', "target", "NAME", "compute target (default: local)" }, \
     { 0, "name", "TEXT", "display name, for people" }, \
     { 0, "env", "NAME[=VALUE]", "environment variable of the job; without a value: yours (repeat)" }, \
-    { 0, "cpus", "N", "CPU slots (default: 1)" }, \
-    { 0, "memory", "SIZE", "memory that must be free for it to start: 500M, 16G" }, \
+    { 0, "nodes", "N", "nodes (default: 1)" }, \
+    { 0, "procs", "N", "processes on each node (default: 1)" }, \
+    { 0, "backend", "mpi|gloo|nccl", "how several processes work together (default for them: mpi)" }, \
+    { 0, "cpus", "N", "CPU slots of each process (default: 1)" }, \
+    { 0, "memory", "SIZE", "memory that must be free for each process: 500M, 16G" }, \
     { 0, "priority", "N", "-1000 to 1000, higher starts earlier (default: 0)" }, \
     { 0, "gpu", NULL, "use a GPU where there is one" }, \
+    { 0, "gpus", "N", "so many GPUs for each process" }, \
+    { 0, "hang-timeout", "TIME", "end it when processes wait for each other so long: 10m, 1h (default: never)" }, \
+    { 0, "max-restarts", "CAUSE=N[,...]", "start it again so often after node_lost, preempted or error" }, \
     { 0, "tag", "KEY=VALUE", "tag (repeat)" }, \
     { 0, "max-run-duration", "TIME", "end it after this time: 3600, 90m, 1h30m, 2d (0: no limit)" }, \
     { 0, "data", "NAME=STORE[/PATH][:MODE]", "data reference, $AZUREML_DATAREFERENCE_<NAME> in the job (repeat)" }, \

@@ -237,12 +237,21 @@ static json_t *number_unless(int64_t value, int64_t none)
     return value == none ? json_null() : json_integer(value);
 }
 
+/* The n-th of column 19's [node_count, process_count_per_node]; one that is not said is 1. */
+static json_t *process_count(const json_t *counts, size_t n)
+{
+    const json_t *count = json_array_get(counts, n);
+
+    return json_integer(json_is_integer(count) ? json_integer_value(count) : 1);
+}
+
 json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q)
 {
+    CLEANUP_JSON json_t *counts = store_json_value(q, 19);
     int64_t id = sqlite3_column_int64(q, 0);
 
     return json_pack(
-        "{s:o s:o s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n}",
+        "{s:o s:o s:o s:I s:o s:o s:o s:I s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:o s:n s:n s:o s:o}",
         "id", store_json_text(q, 1), "kind", store_json_text(q, 17), "parent",
         store_json_text(q, 18), "number", (json_int_t)sqlite3_column_int64(q, 2), "experiment",
         store_json_text(q, 3), "display_name", store_json_text(q, 4), "state",
@@ -253,7 +262,8 @@ json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q)
         number_unless(sqlite3_column_int64(q, 14), -1), "exit_signal",
         number_unless(sqlite3_column_int64(q, 15), 0), "error", store_json_value(q, 16), "warnings",
         store_texts(st, STMT_warning_list, id), "tags", store_pairs(st, STMT_tag_list, id),
-        "properties", store_pairs(st, STMT_property_list, id), "why", "queue_place");
+        "properties", store_pairs(st, STMT_property_list, id), "why", "queue_place", "node_count",
+        process_count(counts, 0), "process_count_per_node", process_count(counts, 1));
 }
 
 int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t **ret)
@@ -265,7 +275,7 @@ int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t *
     if (r <= 0)
         return r < 0 ? r : -ENOENT;
     run = store_run_json(st, q);
-    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 19)) < 0))
+    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 20)) < 0))
         return -ENOMEM;
     *ret = TAKE(run);
     return 0;

@@ -9,7 +9,8 @@
 /* What store_run_json() and read_active() expect, in this order. */
 #define SQL_RUN_COLUMNS \
     "r.id, r.name, r.number, r.experiment, r.display_name, r.state, r.attempt, r.target, r.user, r.command_line, " \
-    "r.snapshot, r.created_us, r.started_us, r.ended_us, r.exit_code, r.exit_signal, r.error, r.kind, r.parent"
+    "r.snapshot, r.created_us, r.started_us, r.ended_us, r.exit_code, r.exit_signal, r.error, r.kind, r.parent, " \
+    "(SELECT json_extract(json, '$.node_count', '$.process_count_per_node') FROM spec WHERE run = r.id)"
 #define SQL_ACTIVE_COLUMNS \
     "r.id, r.name, r.experiment, r.display_name, r.target, r.user, r.command_line, r.snapshot, r.token, r.uid, s.json, " \
     "r.state, r.outcome, r.heard, r.attempt, r.exit_code, r.exit_signal, r.created_us, r.started_us, r.ended_us, " \

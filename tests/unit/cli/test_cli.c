@@ -43,7 +43,7 @@ static void test_usage_errors(void **state)
     usage_error(CAPTURE(NULL, "ps", "extra"), 2, "'extra'");
     usage_error(CAPTURE(NULL, "show"), 2, "'show' needs RUN...");
     usage_error(CAPTURE(NULL, "logs", "a", "b"), 2, "'b'");
-    usage_error(CAPTURE(NULL, "logs", "--rank", "1", "a"), 2, "rank 0");
+    usage_error(CAPTURE(NULL, "logs", "--rank", "x", "a"), 2, "--rank 'x'");
     usage_error(CAPTURE(NULL, "logs", "--json", "a"), 2, "--follow");
     usage_error(CAPTURE(NULL, "data", "put", "x", "noplace"), 2, "DATASTORE:PATH");
     usage_error(CAPTURE(NULL, "help", "nothing"), 2, "no command 'nothing'");

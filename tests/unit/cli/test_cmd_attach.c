@@ -15,7 +15,7 @@
 #define RUN(state, more) "{\"id\": \"" ID "\", \"state\": \"" state "\"" more "}"
 #define EVENTS "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 #define LOG "event: log\ndata: {\"offset\": 0, \"text\": \"hello\\n\"}\n\n"
-#define FOLLOW "GET /api/v1/runs/" ID "/follow?log=azureml-logs%2F70_driver_log.txt "
+#define FOLLOW "GET /api/v1/runs/" ID "/follow?log=azureml-logs%2F70_driver_log.txt&ranks=1 "
 
 static struct fake *f;
 #define TRY(...) CAPTURE(fake_home(f), __VA_ARGS__)

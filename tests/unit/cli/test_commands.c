@@ -176,6 +176,8 @@ static void test_run(void **state)
 static void test_logs(void **state)
 {
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ",
+          .raw = fake_json(RUN(A, "Running", "\"error\": null")) },
         { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(FILES) },
         { .match = "GET /api/v1/runs/" B "/files ", .raw = fake_json("{\"files\": []}") },
         { .match = "GET /api/v1/runs/" B " ",

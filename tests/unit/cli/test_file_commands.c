@@ -32,7 +32,8 @@ static struct fake *f;
 
 static void says(struct captured c, int code, const char *out, const char *err)
 {
-    assert_int_equal(c.code, code);
+    if (c.code != code)
+        fail_msg("exit code %d, not %d: '%s' '%s'", c.code, code, c.out, c.err);
     if (out)
         assert_string_equal(c.out, out);
     if (err)
@@ -246,7 +247,9 @@ static void test_logs_words(void **state)
 
     (void)state;
     f = fake_start(answers);
-    refuses(TRY("logs", "--rank", "1", A), 2, "--rank '1': a run has one process, rank 0");
+    refuses(TRY("logs", "--rank", "one", A), 2, "--rank 'one' is neither a number from 0 on");
+    refuses(TRY("logs", "--rank=-1", A), 2, "--rank '-1' is neither");
+    refuses(TRY("logs", "--rank", "0", "--file", "a", A), 2, "--rank and --file both name a log");
     refuses(TRY("logs", "--tail", "few", A), 2, "--tail 'few' is not a number of lines");
     refuses(TRY("logs", "--tail=-1", A), 2, "--tail '-1' is not a number of lines");
     refuses(TRY("logs", "--json", A), 2, "--json needs --follow: a log itself is no JSON");
@@ -277,6 +280,7 @@ static void test_logs_tail_of_long_lines(void **state)
     for (int i = 1; i <= 3; i++)
         text[i * LINE - 1] = '\n';
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
         { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(files) },
         /* 3 * 100,000 - 65,536, then four times as much, from which on the last line is printed */
         { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=234464 ",
@@ -307,6 +311,7 @@ static void test_logs_tail_of_long_lines(void **state)
 static void test_logs_since(void **state)
 {
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
         { .match = SINCE,
           .raw = fake_json(
               "{\"files\": [{\"path\": \"" LOG
@@ -337,13 +342,14 @@ static void test_logs_since(void **state)
          "three\nend", "");
     refuses(TRY("logs", "--since", "2026-11-23T11:52:03.5Z", "--file", "outputs/a", A), 1,
             "is no log; --since");
-    assert_int_equal(fake_count(f), 13);
+    assert_int_equal(fake_count(f), 18);
     fake_stop(f);
 }
 
 static void test_logs_follow(void **state)
 {
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
         { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(FILES) },
         { .match = "GET /api/v1/runs/" A "/files/" LOG "?offset=0 ",
           .raw = fake_reply(200, "x/y", "one\ntwo\nthree\n") },
@@ -380,20 +386,93 @@ static void test_logs_follow(void **state)
 
 static void test_logs_of_a_file(void **state)
 {
-    struct fake_answer answers[] = { { .match = "GET /api/v1/runs/" A "/files ",
-                                       .raw = fake_json(FILES) },
-                                     { .match = "GET /api/v1/runs/" A "/files/outputs/b ",
-                                       .raw = fake_reply(200, "x/y", "B\n") },
-                                     { .match = "GET /api/v1/runs/" A "/files/" LOG " ",
-                                       .raw = fake_reply(503, "text/plain", "not now") },
-                                     { 0 } };
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ", .raw = fake_json("{\"id\": \"" A "\"}") },
+        { .match = "GET /api/v1/runs/" A "/files ", .raw = fake_json(FILES) },
+        { .match = "GET /api/v1/runs/" A "/files/outputs/b ",
+          .raw = fake_reply(200, "x/y", "B\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" LOG " ",
+          .raw = fake_reply(503, "text/plain", "not now") },
+        { 0 }
+    };
 
     (void)state;
     f = fake_start(answers);
-    says(TRY("logs", "--rank", "0", "--file", "outputs/b", A), 0, "B\n", "");
+    says(TRY("logs", "--file", "outputs/b", A), 0, "B\n", "");
     refuses(TRY("logs", "--file", "none.txt", A), 3,
             "run '" A "' has no log 'none.txt'; 'trainyard artifacts ls " A "' lists its files");
     refuses(TRY("logs", A), 1, "trainyard: not now\n");
+    fake_stop(f);
+}
+
+#define RANK(n) "azureml-logs/70_driver_log_" #n ".txt"
+#define PIECE(n, at, text) \
+    "event: log\ndata: {\"name\": \"" RANK(n) "\", \"rank\": " #n ", \"offset\": " #at \
+                                              ", \"text\": \"" text "\"}\n\n"
+#define MERGED "GET /api/v1/runs/" A "/follow?log=azureml-logs%2F70_driver_log_0.txt&ranks=1"
+#define ENDED "event: end\ndata: {\"id\": \"" A "\", \"state\": \"Completed\"}\n\n"
+
+/* A stream that the service has ended. */
+static const char *whole(const char *events)
+{
+    static char made[2][2048];
+    static int n;
+    char *text = made[n++ % 2];
+
+    snprintf(
+        text, sizeof made[0],
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "%zx\r\n%s\r\n0\r\n\r\n",
+        strlen(events), events);
+    return text;
+}
+
+static void test_logs_of_ranks(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" A " ",
+          .raw =
+              fake_json("{\"id\": \"" A "\", \"node_count\": 2, \"process_count_per_node\": 1}") },
+        { .match = "GET /api/v1/runs/" B " ",
+          .raw = fake_json("{\"id\": \"" B "\", \"state\": \"Queued\", \"node_count\": 1, "
+                           "\"process_count_per_node\": 2}") },
+        { .match = "GET /api/v1/runs/" A "/files ",
+          .raw = fake_json("{\"files\": [{\"path\": \"" RANK(
+              0) "\", \"bytes\": 8, \"kind\": \"log\"}, "
+                 "{\"path\": \"" RANK(1) "\", \"bytes\": 4, \"kind\": \"log\"}]}") },
+        { .match = "GET /api/v1/runs/" B "/files ", .raw = fake_json("{\"files\": []}") },
+        { .match = "GET /api/v1/runs/" A "/files/" RANK(0) "?offset=0 ",
+          .raw = fake_reply(200, "x/y", "one\ntwo\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" RANK(1) "?offset=0 ",
+          .raw = fake_reply(200, "x/y", "uno\n") },
+        { .match = "GET /api/v1/runs/" A "/files/" RANK(1) " ",
+          .raw = fake_reply(200, "x/y", "uno\n") },
+        { .match = MERGED "&now=1&after=0:0.0 ",
+          .raw = whole(PIECE(0, 0, "one\\n") PIECE(1, 0, "uno\\n") PIECE(0, 4, "two\\n")) },
+        { .match = MERGED "&now=1&after=0:4.0 ",
+          .raw = whole(PIECE(1, 0, "uno\\n") PIECE(0, 4, "two\\n")) },
+        { .match = "GET /api/v1/runs/" A "/follow?log=azureml-logs%2F70_driver_log.txt&ranks=1 ",
+          .close = true,
+          .raw = EVENTS PIECE(0, 0, "one\\n") PIECE(1, 0, "uno\\n") PIECE(0, 4, "two\\nx")
+              PIECE(1, 4, "due") ENDED },
+        /* what was sent before comes again in part, and a last line has no end */
+        { .match = MERGED " ",
+          .close = true,
+          .raw = EVENTS PIECE(0, 0, "one\\n") PIECE(1, 0, "uno\\n") PIECE(0, 0, "one\\ntwo\\nx")
+              PIECE(1, 4, "due") ENDED },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("logs", A), 0, "[0] one\n[1] uno\n[0] two\n", "");
+    says(TRY("logs", "--rank", "all", "--tail", "1", A), 0, "[1] uno\n[0] two\n", "");
+    says(TRY("logs", "--grep", "^.n", A), 0, "[0] one\n[1] uno\n", "");
+    says(TRY("logs", "--rank", "1", A), 0, "uno\n", "");
+    says(TRY("logs", "-f", A), 0, "[0] one\n[1] uno\n[0] two\n[0] x\n[1] due\n", "");
+    says(TRY("attach", A), 0, "[0] one\n[1] uno\n[0] two\n[0] x\n[1] due\n", "");
+    says(TRY("logs", B), 0, "", "run '" B "' has written no log; it is Queued\n");
+    refuses(TRY("logs", "--rank", "2", A), 1, "run '" A "' has 2 processes, ranks 0 to 1");
     fake_stop(f);
 }
 
@@ -481,6 +560,7 @@ int main(void)
         cmocka_unit_test(test_logs_since),
         cmocka_unit_test(test_logs_follow),
         cmocka_unit_test(test_logs_of_a_file),
+        cmocka_unit_test(test_logs_of_ranks),
         cmocka_unit_test(test_metrics),
     };
 

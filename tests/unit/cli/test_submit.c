@@ -209,6 +209,67 @@ static void test_spec(void **state)
     ty_run_spec_free(spec);
 }
 
+static void is_json(const json_t *spec, const char *key, const char *value)
+{
+    const json_t *said = json_object_get(spec, key);
+    char *text = said ? json_dumps(said, JSON_ENCODE_ANY | JSON_COMPACT) : strdup("none");
+
+    assert_string_equal(text, value);
+    free(text);
+}
+
+static void test_processes(void **state)
+{
+    CLEANUP_JSON json_t *one = NULL;
+    CLEANUP_JSON json_t *plain = NULL;
+    CLEANUP_JSON json_t *all = NULL;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(SPEC(&one, &err, "--nodes", "1", "--", "true"), 0);
+    is_json(one, "communicator", "none");
+    assert_int_equal(SPEC(&plain, &err, "--procs", "2", "--", "true"), 0);
+    is_json(plain, "process_count_per_node", "2");
+    is_json(plain, "communicator", "\"Mpi\"");
+    assert_int_equal(SPEC(&all, &err, "--nodes", "2", "--procs", "4", "--backend", "NCCL", "--gpus",
+                          "1", "--hang-timeout", "10m", "--max-restarts", "node_lost=2,error=0",
+                          "--", "true"),
+                     0);
+    is_json(all, "node_count", "2");
+    is_json(all, "process_count_per_node", "4");
+    is_json(all, "communicator", "\"Nccl\"");
+    is_json(all, "resources", "{\"gpus\":1}");
+    is_json(all, "use_gpu", "true");
+    is_json(all, "hang_timeout_seconds", "600");
+    is_json(all, "max_restarts", "{\"node_lost\":2,\"error\":0}");
+}
+
+static void test_refused_processes(void **state)
+{
+    static const char *const bad[][3] = {
+        { "--nodes", "0", "--nodes '0' is not a number from 1 on" },
+        { "--procs", "two", "--procs 'two' is not a number from 1 on" },
+        { "--backend", "ps", "--backend 'ps' is none of mpi, gloo and nccl" },
+        { "--gpus", "-1", "--gpus '-1'" },
+        { "--hang-timeout", "soon", "--hang-timeout 'soon' is not a time" },
+        { "--max-restarts", "luck=1", "--max-restarts 'luck=1' is not CAUSE=N" },
+        { "--max-restarts", "error", "--max-restarts 'error' is not" },
+        { "--max-restarts", "error=1,node_lost=x", "--max-restarts 'node_lost=x' is not" },
+        { "--max-restarts", "error=1001", "from 0 to 1000" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CLEANUP_FREE char *word = ty_strf("%s=%s", bad[i][0], bad[i][1]);
+        struct ty_error err = { 0 };
+        json_t *json = NULL;
+
+        assert_int_equal(SPEC(&json, &err, word, "--", "true"), -EINVAL);
+        if (!strstr(err.text, bad[i][2]))
+            fail_msg("'%s' should say '%s'", err.text, bad[i][2]);
+    }
+}
+
 static void test_refusals(void **state)
 {
     json_t *json = NULL;
@@ -231,8 +292,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_program),  cmocka_unit_test(test_experiment),
-        cmocka_unit_test(test_data),     cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_program),   cmocka_unit_test(test_experiment),
+        cmocka_unit_test(test_data),      cmocka_unit_test(test_spec),
+        cmocka_unit_test(test_processes), cmocka_unit_test(test_refused_processes),
         cmocka_unit_test(test_refusals),
     };
 
