@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
 from urllib.parse import unquote, urlencode
 
-from trainyard import _core
+from trainyard import _core, errors
 from trainyard.follow import Follow
 
 DRIVER_LOG = "azureml-logs/70_driver_log.txt"
@@ -202,16 +202,21 @@ class Client:
         """What a run logged: name -> value, list or columns, in the shapes of Azure ML's get_metrics."""
         return decode_json(self._call("metrics_get", run, query={"name": name}))["metrics"]
 
-    def follow(self, run: str, log: str = DRIVER_LOG) -> Follow:
-        """States and one log ('' for none) of a run as they happen; ends with the run."""
+    def follow(self, run: str, log: str = DRIVER_LOG, ranks: bool = False) -> Follow:
+        """States and one log ('' for none) of a run as they happen; ends with the run.
+
+        ranks: of a run of several processes the logs of all instead, in whole lines; ``event.rank`` says whose.
+        """
         self.run(run)  # an unknown run is told of here
-        return Follow(self._open, run, log)
+        return Follow(self._open, run, log, ranks)
 
     def logs(self, run: str, log: str = DRIVER_LOG) -> str:
         """What a log holds now. A run that has not written to it yet: ''."""
-        if not any(f["path"] == log for f in self.files(run)):
+        self.run(run)  # an unknown run is told of here
+        try:
+            return self.read(run, log).decode("utf-8", "replace")
+        except errors.NotFound:
             return ""
-        return self.read(run, log).decode("utf-8", "replace")
 
     # Files of a run
 

@@ -1,4 +1,4 @@
-"""Following a run: its states and one log, pushed by the daemon.
+"""Following a run: its states and one log, or those of all its processes, pushed by the daemon.
 
 The stream is read by a thread of its own, so that Ctrl-C reaches a program that waits for the next event at once. A
 stream that breaks because the daemon went away is taken up again after the last whole event; nothing is repeated and
@@ -24,6 +24,11 @@ class Event(NamedTuple):
 
     kind: str
     data: Dict[str, Any]
+
+    @property
+    def rank(self) -> Optional[int]:
+        """The process whose log a 'log' event is of, in a stream of the logs of several."""
+        return self.data.get("rank")
 
     @property
     def text(self) -> str:
@@ -76,10 +81,10 @@ class Parser:
 class Follow:
     """An iterator over the events of one run, which ends after its 'end' event. Close it, or use it with ``with``."""
 
-    def __init__(self, connect: Callable[[], _core.Client], run: str, log: str) -> None:
+    def __init__(self, connect: Callable[[], _core.Client], run: str, log: str, ranks: bool = False) -> None:
         self._connect = connect
         self._run = run
-        self._query = urlencode({"log": log})
+        self._query = urlencode({"log": log, "ranks": 1} if ranks else {"log": log})
         self._queue: "queue.Queue[Any]" = queue.Queue(QUEUE_MAX)
         self._parser = Parser()
         self._closed = threading.Event()

@@ -26,7 +26,7 @@ MODULES = ("core core.compute core.runconfig core.environment core.conda_depende
            "pipeline.steps contrib.tensorboard exceptions").split()
 ALSO = {"DatasetConsumption": "DatasetConsumptionConfig", "Estimator(PyTorch)": "PyTorch"}
 # They can be made, and every run that is given one refuses it by name.
-SEVERAL_PROCESSES = {"MpiConfiguration", "Mpi", "Gloo", "Nccl", "ParameterServer", "PyTorchConfiguration", "TensorflowConfiguration"}
+PARAMETER_SERVERS = {"ParameterServer", "TensorflowConfiguration"}
 KINDS = {"run": "Run", "child": "Run", "Run": "Run", "Workspace": "Workspace", "Experiment": "Experiment"}  # of names in scripts
 LEADS_TO = {("Run", "experiment"): "Experiment", ("Run", "parent"): "Run", ("Experiment", "workspace"): "Workspace",
             ("Run", "get_context"): "Run", ("Run", "get_submitted_run"): "Run", ("Run", "child_run"): "Run"}
@@ -216,7 +216,7 @@ def is_later(name):
     from azureml.core.run import LATER
 
     found, parts = find(name), name.rstrip("()").split(".")[1:]
-    if name.startswith("Run.") and parts[0] in LATER or name.split(".")[0].rstrip("()") in SEVERAL_PROCESSES:
+    if name.startswith("Run.") and parts[0] in LATER or name.split(".")[0].rstrip("()") in PARAMETER_SERVERS:
         return True
     try:
         for part in parts:
@@ -256,7 +256,7 @@ def judge(name, calls, script_names, texts):
     bare = recorded_as(name)
     owner = name.split(".")[0].rstrip("()")
     entry, whole = (calls.get(key, {"tests": (), "refused": (), "parameters": ()}) for key in (bare, owner))
-    if entry["tests"] and owner not in SEVERAL_PROCESSES:
+    if entry["tests"] and owner not in PARAMETER_SERVERS:
         return Found("supported", sorted(entry["tests"])[0], entry["parameters"])
     refused = entry["refused"] or (whole["refused"] if not whole["tests"] else ())  # nobody has one of a class that cannot be made
     if refused or is_later(name):

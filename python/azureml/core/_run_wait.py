@@ -1,4 +1,4 @@
-"""Waiting for a run, with its log as it comes."""
+"""Waiting for a run, with its log as it comes; of several processes with the logs of all, each line with its rank."""
 import sys
 from typing import Any, Dict, Optional
 
@@ -7,6 +7,7 @@ from azureml.core._service import client, sdk_errors
 from azureml.exceptions import ActivityFailedException, ExperimentExecutionException
 from trainyard.client import DRIVER_LOG
 
+RANK_LOGS = "azureml-logs/70_driver_log_*.txt"
 TAIL_LINES = 20
 
 
@@ -48,7 +49,7 @@ def wait(run_id: str, show_output: bool) -> Dict[str, Any]:
 def _follow(run_id: str, show: bool) -> Dict[str, Any]:
     waiting: Optional[str] = None
     streaming = False
-    with sdk_errors(), client().follow(run_id, DRIVER_LOG if show else "") as events:
+    with sdk_errors(), client().follow(run_id, DRIVER_LOG if show else "", ranks=show) as events:
         for event in events:
             if event.kind == "end":
                 return event.data
@@ -56,13 +57,23 @@ def _follow(run_id: str, show: bool) -> Dict[str, Any]:
                 continue
             if event.kind == "log":
                 if not streaming:
-                    emit(headline("Streaming %s" % DRIVER_LOG))
+                    emit(headline("Streaming %s" % (DRIVER_LOG if event.rank is None else RANK_LOGS)))
                     streaming = True
-                emit(event.text)
+                emit(event.text if event.rank is None else ranked(event.rank, event.text))
             elif event.kind == "state" and event.data.get("why") not in (None, waiting):
                 waiting = event.data["why"]
                 emit("%s: %s\n" % (event.data["state"], waiting))
     return client().run(run_id)
+
+
+def ranked(rank: int, text: str) -> str:
+    """Lines of one process among those of others."""
+    return "".join("[%d] %s\n" % (rank, line) for line in text.rstrip("\n").split("\n"))
+
+
+def process_count(record: Dict[str, Any]) -> int:
+    """Processes of a RUN in all."""
+    return int(record["node_count"]) * int(record["process_count_per_node"])
 
 
 def raise_failure(record: Dict[str, Any], details: Dict[str, Any]) -> None:
@@ -73,5 +84,6 @@ def raise_failure(record: Dict[str, Any], details: Dict[str, Any]) -> None:
     text = "the run '%s' failed: %s" % (record["id"], error.get("message") or "no reason was recorded")
     tail = [line for line in (error.get("log_tail") or "").splitlines() if line.strip()][-TAIL_LINES:]
     if tail:
-        text += "\nThe last lines of %s:\n%s" % (DRIVER_LOG, "\n".join("    " + line for line in tail))
+        log = DRIVER_LOG if process_count(record) == 1 else "its log"
+        text += "\nThe last lines of %s:\n%s" % (log, "\n".join("    " + line for line in tail))
     raise ActivityFailedException(text, error_details=details)

@@ -237,7 +237,8 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
                             raise_on_error: bool = True) -> Dict[str, Any]:
         """Wait until the run has ended, and return get_details().
 
-        show_output: print the log as it comes. raise_on_error: ActivityFailedException, with the exit code or signal and the last
+        show_output: print the log as it comes; of a run of several processes whole lines of all, with "[rank] " before each.
+        raise_on_error: ActivityFailedException, with the exit code or signal and the last
         lines of the log, when it ended as Failed.
         """
         self._cache = _run_wait.wait(self.id, bool(show_output))

@@ -31,7 +31,8 @@ class RunDetails:
             print(self._text())
 
     def get_widget_data(self, widget_settings: Any = None) -> Dict[str, Any]:
-        """What the SDK's widget keeps of a run: status, run_id, run_properties, workbench_uri, error."""
+        """What the SDK's widget keeps of a run: status, run_id, run_properties, workbench_uri, error. distributed_processes has
+        rank, node and log_file of each of several processes."""
         run, found = self._run, self._run.get_details()
         definition, began, ended = found["runDefinition"], _time(found["startTimeUtc"]), _time(found.get("endTimeUtc"))
         return {
@@ -41,7 +42,8 @@ class RunDetails:
                 "run_id": run.id, "created_utc": run._record.get("created"), "end_time_utc": found.get("endTimeUtc"),
                 "status": found["status"], "script_name": definition.get("script"), "tags": run.get_tags(),
                 "arguments": " ".join(definition.get("arguments") or []), "run_duration": _duration(began, ended),
-                "properties": found["properties"], "log_files": found["logFiles"], "distributed_processes": []}}
+                "properties": found["properties"], "log_files": found["logFiles"],
+                "distributed_processes": _processes(run._record, found["logFiles"])}}
 
     def _rows(self) -> Rows:
         run = self._run
@@ -74,9 +76,19 @@ class RunDetails:
         return self._text()
 
 
+def _processes(record: Dict[str, Any], logs: Dict[str, str]) -> List[Dict[str, Any]]:
+    """The processes of a run of several; none of a run of one."""
+    each = int(record["process_count_per_node"])
+    total = int(record["node_count"]) * each
+    names = ["azureml-logs/70_driver_log_%d.txt" % rank for rank in range(total if total > 1 else 0)]
+    return [{"rank": rank, "node": rank // each, "log_file": logs.get(name)} for rank, name in enumerate(names)]
+
+
 def _record_rows(record: Dict[str, Any]) -> Rows:
     rows: Rows = [("Status", "%s (%s)" % (record["state"], record["why"]) if record.get("why") else record["state"]),
                   ("Target", record["target"]), ("Command", record["command_line"])]
+    if record["node_count"] * record["process_count_per_node"] > 1:
+        rows.append(("Processes", "%d nodes x %d" % (record["node_count"], record["process_count_per_node"])))
     for name, key in (("Submitted", "created"), ("Started", "started"), ("Ended", "ended")):
         if record.get(key):
             rows.append((name, record[key]))
