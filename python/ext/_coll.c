@@ -41,9 +41,9 @@ PyObject *coll_raise_as(PyObject *class, const char *text)
     return NULL;
 }
 
-/* Trainyard's runner is to name the rank that ended the job, and not those that end because it has gone
- * (docs/spec/runner-stream.md). */
-static void mark_victim(void)
+/* Trainyard's runner is to name the rank that ended the job, and not those that end because it has gone: these leave a file
+ * (docs/spec/runner-stream.md).  It is taken back when they have found others to go on with. */
+static void mark_victim(bool is)
 {
     const char *dir = getenv("TRAINYARD_SPOOL_DIR"), *rank = getenv("TRAINYARD_COLL_RANK");
     char path[4096];
@@ -52,9 +52,13 @@ static void mark_victim(void)
     if (!dir || !rank)
         return;
     n = snprintf(path, sizeof path, "%s/victim.%s", dir, rank);
-    fd = n > 0 && (size_t)n < sizeof path
-             ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)
-             : -1;
+    if (n <= 0 || (size_t)n >= sizeof path)
+        return;
+    if (!is) {
+        unlink(path);
+        return;
+    }
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd >= 0)
         close(fd);
 }
@@ -65,7 +69,7 @@ PyObject *coll_raise(int code, const struct ty_error *err, PyObject *class)
     bool mistake = code == -EINVAL || code == -EEXIST || code == -ENOTSUP;
 
     if (code == -EOWNERDEAD || code == -ESHUTDOWN)
-        mark_victim();
+        mark_victim(true);
     if (class == NULL)
         class = mistake ? PyExc_ValueError : coll_internal_error;
     return coll_raise_as(class, text);
@@ -178,6 +182,7 @@ static int context_init(PyObject *object, PyObject *args, PyObject *kw)
         return -1;
     }
     self->c = c;
+    mark_victim(false);
     return 0;
 }
 

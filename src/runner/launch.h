@@ -18,6 +18,7 @@ struct ty_launch_spec {
     const int *cpus;     /* that the program may use */
     int ncpus;           /* 0: it is not bound */
     int oom;             /* oom_score_adj of the program */
+    int64_t files;       /* its limit on open files; 0: as the runner's */
     int err;             /* the wrapper's own stderr */
     const struct ty_owner *owner; /* who wrapper and program run as; NULL: as the runner */
 };

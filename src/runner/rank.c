@@ -16,6 +16,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -89,6 +90,17 @@ static void bind_cpus(const json_t *list)
     CPU_FREE(set);
 }
 
+/* Back to what it was before the runner needed more. */
+static void limit_files(int64_t n)
+{
+    struct rlimit limit;
+
+    if (n <= 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = (rlim_t)n;
+    setrlimit(RLIMIT_NOFILE, &limit); /* lower: nothing can be wrong with it */
+}
+
 static int start(struct rank *k, const json_t *plan, struct ty_error *err)
 {
     const char *work = json_string_value(json_object_get(plan, "work"));
@@ -108,6 +120,7 @@ static int start(struct rank *k, const json_t *plan, struct ty_error *err)
     else {
         ty_oom_set((int)json_integer_value(json_object_get(plan, "oom")));
         bind_cpus(json_object_get(plan, "cpus"));
+        limit_files(json_integer_value(json_object_get(plan, "files")));
         r = ty_spawn(&spawn, &k->program, err);
         ty_oom_set(mine);
     }

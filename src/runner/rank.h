@@ -3,7 +3,7 @@
  * One per process of a job.  It starts the user's program in a session of its own, waits for it,
  * then kills whatever is left of its tree, also what moved to another session: being a subreaper it
  * is the parent of every orphan.  LINE is the descriptor of the socket to the runner, PLAN that of
- * a file with the JSON {"work", "log", "oom", "argv", "env", "cpus"} (launch.h).
+ * a file with the JSON {"work", "log", "oom", "argv", "env", "cpus", "files"} (launch.h).
  */
 #ifndef TY_RANK_H
 #define TY_RANK_H

@@ -27,6 +27,7 @@
 #include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -34,6 +35,8 @@
 
 #define WRITE_RETRY_US (1000 * 1000)
 #define OOM_PROTECT (-500)
+#define FILES_OF_ITS_OWN 128
+#define FILES_OF_A_RANK 4
 #define LOCK_WAIT_US \
     (10 * 1000 * 1000) /* on a busy machine a fresh process may not run for seconds */
 #define LOCK_LOOK_US 2000
@@ -288,12 +291,29 @@ static int connect_daemon(struct ty_runner *r, struct ty_error *err)
     return 0;
 }
 
+/* Each rank needs a log, a line, and perhaps a row spool.  Its program is given the limit as it was. */
+static void allow_files(struct ty_runner *r)
+{
+    rlim_t wanted = FILES_OF_ITS_OWN + (rlim_t)r->job->size * FILES_OF_A_RANK;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted ||
+        limit.rlim_cur == limit.rlim_max)
+        return;
+    r->files = (int64_t)limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        ty_log(TY_LOG_WARN, "cannot raise the limit on open files: %m");
+}
+
 static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
 {
     enum ty_phase before = ty_phase_read(dir);
     struct past past = { 0 };
     int got = ty_jobfile_read(dir, &r->job, err);
 
+    if (got == 0)
+        allow_files(r);
     if (got == 0)
         got = open_files(r, &past, err);
     if (got == 0)

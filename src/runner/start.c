@@ -134,6 +134,7 @@ static int start_rank(struct ty_runner *r, int i, char **places, struct ty_error
                                 .work = r->job->work,
                                 .log = log,
                                 .oom = r->oom,
+                                .files = r->files,
                                 .err = STDERR_FILENO,
                                 .owner = r->job->owner };
     char **env = NULL, **argv = NULL;

@@ -8,7 +8,7 @@ import sys
 
 import job
 import pytest
-from horovod import _coll
+from horovod import _coll, _rendezvous
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
@@ -100,6 +100,47 @@ def test_a_rank_that_cannot_start_is_named_to_the_others():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "{ cannot write the timeline '/dev/null/trace': Not a directory }" in done.stdout
     assert "rank 0 could not start or go on" in done.stdout
+
+
+def launched(tmp_path, nodes, each, text):
+    """Ranks as Trainyard's runner starts them on one box; their outputs, and the folder of what they leave."""
+    size, secret = nodes * each, "of this test"
+    server = _rendezvous.Rendezvous("127.0.0.1", 0, secret, size)
+    ranks = []
+    for rank in range(size):
+        env = job.environment(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank % each), LOCAL_WORLD_SIZE=str(each),
+                              NODE_RANK=str(rank // each), TRAINYARD_COLL_RANK=str(rank), TRAINYARD_COLL_SIZE=str(size),
+                              TRAINYARD_COLL_RENDEZVOUS="127.0.0.1:%d" % server.port, TRAINYARD_COLL_SECRET=secret,
+                              TRAINYARD_SPOOL_DIR=str(tmp_path))
+        ranks.append(subprocess.Popen([sys.executable, "-c", text], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                      stderr=subprocess.STDOUT, text=True))
+    said = [one.communicate(timeout=job.SECONDS)[0] for one in ranks]
+    server.close()
+    return said
+
+
+def test_nodes_that_are_parts_of_a_box(tmp_path):
+    """The launcher's word counts for local ranks, although all share memory."""
+    text = ("import torch, horovod.torch as hvd\n"
+            "hvd.init()\n"
+            "total = int(hvd.allreduce(torch.ones(1), op=hvd.Sum))\n"
+            "print('<', hvd.rank(), hvd.size(), hvd.local_rank(), hvd.local_size(), hvd.cross_rank(), hvd.cross_size(),\n"
+            "      total, '>')\n")
+    said = launched(tmp_path, 2, 2, text)
+    for rank in range(4):
+        assert "< %d 4 %d 2 %d 2 4 >" % (rank, rank % 2, rank // 2) in said[rank], said
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith("victim")]
+
+
+def test_who_ends_because_another_has_gone_says_so(tmp_path):
+    text = ("import torch, horovod.torch as hvd\n"
+            "hvd.init()\n"
+            "if hvd.rank() == 1:\n"
+            "    raise RuntimeError('on purpose')\n"
+            "hvd.allreduce(torch.ones(3))\n")
+    said = launched(tmp_path, 1, 2, text)
+    assert "rank 1 has shut down" in said[0] and "on purpose" in said[1], said
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("victim")] == ["victim.0"]
 
 
 def test_steps_are_logged_to_the_run(tmp_path):

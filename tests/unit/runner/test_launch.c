@@ -25,6 +25,7 @@
 struct box {
     char dir[64];
     char *log;
+    int64_t files;
     struct ty_rank rank;
 };
 
@@ -58,9 +59,13 @@ static int start(struct box *b, const char *program, const char *shell, struct t
 {
     char *argv[] = { (char *)program, (char *)"-c", (char *)shell, NULL };
     char *env[] = { (char *)"PATH=/usr/bin:/bin", (char *)"NAME=a value", NULL };
-    struct ty_launch_spec s = {
-        .job_dir = b->dir, .work = b->dir, .log = b->log, .argv = argv, .env = env, .err = -1
-    };
+    struct ty_launch_spec s = { .job_dir = b->dir,
+                                .work = b->dir,
+                                .log = b->log,
+                                .argv = argv,
+                                .env = env,
+                                .files = b->files,
+                                .err = -1 };
 
     return ty_rank_start(&s, &b->rank, err);
 }
@@ -118,6 +123,21 @@ static void test_a_program(void **state)
     assert_int_equal(WEXITSTATUS(status), 7);
     log = log_of(b);
     assert_string_equal(log, want);
+}
+
+/* The runner may need more files than its programs are to have. */
+static void test_limit_of_files(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *log = NULL;
+    struct ty_report rep;
+
+    b->files = 77;
+    start_well(b, "ulimit -n", &rep);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    log = log_of(b);
+    assert_string_equal(log, "77\n");
 }
 
 static void test_a_signal(void **state)
@@ -348,12 +368,19 @@ static void test_by_hand(void **state)
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = {
-        T(test_a_program),        T(test_a_signal),      T(test_no_such_program),
-        T(test_leftovers),        T(test_a_broken_line), T(test_signals_are_for_the_program),
-        T(test_what_shows_of_it), T(test_done),          T(test_long_plan),
-        T(test_no_descriptors),   T(test_odd_reports),   T(test_by_hand)
-    };
+    const struct CMUnitTest tests[] = { T(test_a_program),
+                                        T(test_limit_of_files),
+                                        T(test_a_signal),
+                                        T(test_no_such_program),
+                                        T(test_leftovers),
+                                        T(test_a_broken_line),
+                                        T(test_signals_are_for_the_program),
+                                        T(test_what_shows_of_it),
+                                        T(test_done),
+                                        T(test_long_plan),
+                                        T(test_no_descriptors),
+                                        T(test_odd_reports),
+                                        T(test_by_hand) };
 
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);
