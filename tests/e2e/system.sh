@@ -71,6 +71,15 @@ exits "...nor remove it" 4 as $B trainyard rm -y "$run"
 equal "...nor see it in a list" "" "$(as $B trainyard ps -a -q)"
 exits "...nor ask for the runs of others" 4 as $B trainyard api "/api/v1/runs?user=$A"
 equal "root sees it" "$run" "$(trainyard ps -a -q)"
+several=$(as $A trainyard api experiments/dist/runs -d '{"version": 1, "process_count_per_node": 2, "communicator": "Gloo", "command": ["/bin/sh", "-c",
+ "touch $TRAINYARD_SPOOL_DIR/victim.0; echo of $(id -un); exec sleep 60"]}' | field id)
+check "several processes of one user run" until_true 20 in_state "$several" Running
+pid=$(for p in $(strays); do [ "$(cat /proc/$p/comm)" = trainyard-meet ] && echo $p; done)
+equal "...and the program through which they meet is that user's" "$(id -u $A)" "$(stat -c %u "/proc/$pid")"
+check "...they are canceled" as $A trainyard cancel "$several"
+check "...and end" until_true 20 in_state "$several" Canceled
+equal "...each ran as that user" "of $A of $A" "$(as $A trainyard logs "$several" | grep -o "of $A" | xargs echo)"
+as $A trainyard rm -y "$several" >/dev/null 2>&1
 slow=$(as $A trainyard submit -q -- sleep 600)
 check "a run of the first user goes on" until_true 20 in_state "$slow" Running
 exits "the other cannot cancel it" 4 as $B trainyard cancel "$slow"
