@@ -202,12 +202,65 @@ static void on_ready(struct ty_runner *r)
     ty_runner_note(r, "MPI programs find each other through %s", ty_pmix_version(r->mpi.helper));
 }
 
+/* "Open MPI v4.1.4" of "Open MPI v4.1.4, package: ..."; how it was built does not matter. */
+static size_t release(const char *version)
+{
+    return strcspn(version, ",");
+}
+
+static bool same_release(const char *a, const char *b)
+{
+    return release(a) == release(b) && strncmp(a, b, release(a)) == 0;
+}
+
+/* A program that speaks MPI would hang or break, and one that does not will not mind: so it is a warning. */
+static void compare(struct ty_runner *r, int node)
+{
+    const struct ty_mpi *m = &r->mpi;
+
+    for (int i = 0; i < r->job->nnodes && !r->mpi.differ; i++) {
+        CLEANUP_FREE char *text = NULL;
+        const char *a = m->versions[i], *b = m->versions[node];
+
+        if (!a || same_release(a, b))
+            continue;
+        r->mpi.differ = true;
+        text = ty_strf(
+            "MPI programs need the same Open MPI on all nodes: node '%s' has %.*s, node '%s' has %.*s; "
+            "install one version on both, or choose other nodes",
+            r->job->nodes[i].name, *a ? (int)release(a) : 4, *a ? a : "none",
+            r->job->nodes[node].name, *b ? (int)release(b) : 4, *b ? b : "none");
+        if (text)
+            ty_runner_warning(r, text);
+    }
+}
+
+void ty_mpi_has(struct ty_runner *r, int node, const char *version)
+{
+    char *copy;
+
+    if (!r->mpi.versions)
+        r->mpi.versions = calloc((size_t)r->job->nnodes, sizeof *r->mpi.versions);
+    copy = r->mpi.versions ? strdup(version) : NULL;
+    if (!copy || node < 0 || node >= r->job->nnodes) {
+        free(copy);
+        return;
+    }
+    free(r->mpi.versions[node]);
+    r->mpi.versions[node] = copy;
+    compare(r, node);
+}
+
 static void on_mpi(struct ty_runner *r, const char *version)
 {
     if (*version)
         ty_runner_note(r, "MPI on this machine: %s", version);
     else
         ty_runner_note(r, "there is no Open MPI 4 in the system's libraries of this machine");
+    if (r->job->leads)
+        ty_mpi_has(r, r->job->node, version);
+    else
+        ty_runner_record(r, json_pack("{s:s, s:s}", "kind", "mpi", "version", version));
 }
 
 static void on_event(struct ty_runner *r, const struct ty_pmix_event *ev)
@@ -272,4 +325,8 @@ void ty_mpi_stop(struct ty_runner *r)
 {
     r->mpi.helper = ty_pmix_free(r->mpi.helper);
     r->mpi.fences = ty_fences_free(r->mpi.fences);
+    for (int i = 0; r->mpi.versions && i < r->job->nnodes; i++)
+        free(r->mpi.versions[i]);
+    free(r->mpi.versions);
+    r->mpi.versions = NULL;
 }

@@ -55,6 +55,8 @@ struct ty_mpi {
     bool settled;             /* it is ready, or will not be */
     int64_t due_us;           /* when it is no longer waited for */
     struct ty_fences *fences; /* of a leader of other machines */
+    char **versions;          /* of a leader: what each node has of Open MPI; NULL: not known yet */
+    bool differ;              /* and that they differ has been told */
     int aborted;              /* index of the rank that called MPI_Abort; -1: none */
     int64_t aborted_us;
     /* Ways to the other machines, set by who has them.  A leader's: a fence is complete, tell those nodes; a node's: this
@@ -175,6 +177,9 @@ const char *const *ty_mpi_env(const struct ty_runner *r, const struct ty_rank_pl
 /* Leader: node `node` has come to a fence (FENCE).  Any: a fence is complete (FENCED). */
 void ty_mpi_fence(struct ty_runner *r, int node, const struct ty_frame *f);
 void ty_mpi_fenced(struct ty_runner *r, const struct ty_frame *f);
+/* Leader: what that node has of Open MPI ("" for none; a node tells it in its record `mpi`).  Where it differs, a warning
+ * names both. */
+void ty_mpi_has(struct ty_runner *r, int node, const char *version);
 void ty_mpi_reaped(struct ty_runner *r, pid_t pid, int status);
 void ty_mpi_stop(struct ty_runner *r);
 

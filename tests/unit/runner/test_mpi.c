@@ -3,15 +3,19 @@
  * The program is mpi_main; test_pmix has what concerns the helper alone.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/str.h"
-#include "job.h"
+#include "inside.h"
+#include "runner/pmix_helper.h"
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -226,7 +230,164 @@ static void test_cancel(void **state)
     job_done(&j);
 }
 
-int main(void)
+/* ---- a leader and a node, as if on two machines ---- */
+
+#define WAIT_US (30 * 1000 * 1000)
+
+static struct inside *sides[2];
+
+/* What a link between them would carry. */
+static void to_node(struct ty_runner *r, const int *nodes, int n, const struct ty_frame *f)
+{
+    assert_ptr_equal(r, &sides[0]->r);
+    assert_int_equal(n, 1);
+    assert_int_equal(nodes[0], 1);
+    assert_int_equal(f->type, TY_FRAME_FENCED);
+    ty_mpi_fenced(&sides[1]->r, f);
+}
+
+static void to_leader(struct ty_runner *r, const struct ty_frame *f)
+{
+    assert_ptr_equal(r, &sides[1]->r);
+    assert_int_equal(f->type, TY_FRAME_FENCE);
+    ty_mpi_fence(&sides[0]->r, 1, f);
+}
+
+static void open_side(struct inside *in, int node)
+{
+    make(&in->j, "Mpi", "true");
+    json_object_set_new(in->j.json, "local_nodes", json_integer(1));
+    json_object_set_new(in->j.json, "node", json_integer(node));
+    if (node > 0) {
+        json_object_set_new(in->j.json, "role", json_string("node"));
+        json_object_set_new(in->j.json, "link",
+                            json_pack("{s:s, s:[s], s:i}", "key",
+                                      "00112233445566778899aabbccddeeff"
+                                      "00112233445566778899aabbccddeeff",
+                                      "addresses", "127.0.0.1", "port", 9));
+    }
+    inside_open(in);
+    in->r.mpi.fenced = to_node;
+    in->r.mpi.came = to_leader;
+}
+
+static pid_t run_rank(struct ty_runner *r, int rank)
+{
+    const char *const *add = ty_mpi_env(r, &(struct ty_rank_plan){ rank, rank / 2, rank % 2, 2 });
+    const char *argv[] = { getenv("TRAINYARD_MPI_MAIN"), "sum", "2", NULL };
+    const char *env[64] = { "PATH=/usr/bin:/bin", "OMPI_MCA_mpi_yield_when_idle=1",
+                            "OMPI_MCA_btl_tcp_if_include=lo" };
+    int n = 3;
+    pid_t pid;
+
+    for (assert_non_null(add); *add && n < 63; add++)
+        env[n++] = *add;
+    pid = fork();
+    if (pid == 0) {
+        dup2(2, 1);
+        execve(argv[0], (char *const *)argv, (char *const *)env);
+        _exit(127);
+    }
+    return pid;
+}
+
+/* One turn of both loops. */
+static void turn_both(void)
+{
+    struct pollfd p[2];
+
+    for (int i = 0; i < 2; i++)
+        p[i].fd = ty_mpi_fd(&sides[i]->r, &p[i].events);
+    poll(p, 2, 10);
+    for (int i = 0; i < 2; i++)
+        if (p[i].revents)
+            ty_mpi_hear(&sides[i]->r);
+}
+
+static void test_two_machines(void **state)
+{
+    struct inside leader = { 0 }, node = { 0 };
+    int64_t end = ty_mono_us() + WAIT_US;
+    int good = 0, status;
+    pid_t pid[4];
+
+    (void)state;
+    sides[0] = &leader;
+    sides[1] = &node;
+    for (int i = 0; i < 2; i++) {
+        open_side(sides[i], i);
+        ty_mpi_start(&sides[i]->r);
+        assert_non_null(sides[i]->r.mpi.helper);
+    }
+    while (!leader.r.mpi.settled || !node.r.mpi.settled) {
+        assert_true(ty_mono_us() < end);
+        turn_both();
+    }
+    for (int i = 0; i < 4; i++)
+        pid[i] = run_rank(&sides[i / 2]->r, i);
+    while (good < 4) {
+        assert_true(ty_mono_us() < end);
+        turn_both();
+        for (int i = 0; i < 4; i++)
+            if (pid[i] > 0 && waitpid(pid[i], &status, WNOHANG) == pid[i]) {
+                assert_int_equal(status, 0);
+                pid[i] = 0;
+                good++;
+            }
+    }
+    assert_int_equal(ty_fences_open(leader.r.mpi.fences), 0);
+    while (inside_count(&node, "mpi") == 0) {
+        assert_true(ty_mono_us() < end);
+        turn_both();
+    }
+    assert_has(inside_text(&node, "mpi", 0, "version"), "Open MPI v4");
+    inside_done(&node);
+    inside_done(&leader);
+}
+
+static void test_versions(void **state)
+{
+    struct inside leader = { 0 };
+
+    (void)state;
+    open_side(&leader, 0);
+    ty_mpi_has(&leader.r, 0, "Open MPI v4.1.4, package: Debian");
+    ty_mpi_has(&leader.r, 1, "Open MPI v4.1.4, package: home-made");
+    ty_mpi_has(&leader.r, 2, "no such node");
+    assert_int_equal(inside_count(&leader, "warning"), 0);
+    ty_mpi_has(&leader.r, 1, "");
+    ty_mpi_has(&leader.r, 1, "Open MPI v4.1.2, package: Ubuntu");
+    assert_int_equal(inside_count(&leader, "warning"), 1);
+    assert_has(inside_text(&leader, "warning", 0, "text"),
+               "node 'first' has Open MPI v4.1.4, node 'second' has none; install one version");
+    inside_done(&leader);
+}
+
+/* What no node can have said; and a helper that never comes to an end is not waited for. */
+static void test_oddities(void **state)
+{
+    struct ty_frame odd = { .type = TY_FRAME_FENCE, .count = 9, .name = "k", .name_len = 1 };
+    struct inside leader = { 0 };
+
+    (void)state;
+    open_side(&leader, 0);
+    ty_mpi_fence(&leader.r, 1, &odd); /* before there are fences */
+    ty_mpi_fenced(&leader.r, &odd);   /* nor a helper */
+    assert_false(ty_mpi_ready(&leader.r));
+    ty_mpi_start(&leader.r);
+    ty_mpi_fence(&leader.r, 1, &odd);
+    assert_int_equal(ty_fences_open(leader.r.mpi.fences), 0);
+    assert_true(ty_mpi_due(&leader.r) < TY_NEVER);
+    ty_mpi_timer(&leader.r);
+    assert_false(ty_mpi_ready(&leader.r));
+    leader.r.now_us = ty_mpi_due(&leader.r);
+    ty_mpi_timer(&leader.r);
+    assert_true(ty_mpi_ready(&leader.r));
+    assert_int_equal(ty_mpi_due(&leader.r), TY_NEVER);
+    inside_done(&leader);
+}
+
+int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_teardown(f, job_clean)
     const struct CMUnitTest tests[] = { T(test_all_meet),
@@ -237,7 +398,13 @@ int main(void)
                                         T(test_only_for_mpi),
                                         T(test_the_user_decides),
                                         T(test_without_pmix),
-                                        T(test_cancel) };
+                                        T(test_cancel),
+                                        T(test_two_machines),
+                                        T(test_versions),
+                                        T(test_oddities) };
+
+    if (argc == 3 && strcmp(argv[1], "pmix") == 0)
+        return ty_pmix_helper_main(argv[2]);
 
     return cmocka_run_group_tests_name("mpi", tests, NULL, NULL);
 }
