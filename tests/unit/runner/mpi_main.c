@@ -79,7 +79,7 @@ int main(int argc, char **argv)
     else if (strcmp(what, "spawn") == 0)
         r = rank == 0 ? spawn() : 0;
     else if (strcmp(what, "abort") == 0 && rank == 1)
-        MPI_Abort(MPI_COMM_WORLD, 7);
+        MPI_Abort(MPI_COMM_WORLD, argc > 2 ? (int)strtol(argv[2], NULL, 10) : 7);
     else if (strcmp(what, "die") == 0 && rank == 1)
         raise(SIGKILL);
     else

@@ -104,6 +104,21 @@ static void test_abort(void **state)
     job_done(&j);
 }
 
+/* The others would wait for ever; that it ends well is what the program says, and what mpirun makes of it. */
+static void test_abort_with_zero(void **state)
+{
+    CLEANUP_FREE char *command = program("abort 0");
+    struct job j;
+
+    (void)state;
+    make(&j, "Mpi", command);
+    job_run(&j);
+    assert_int_equal(job_number(&j, "exited", 0, "exit_code"), 0);
+    assert_int_equal(job_number(&j, "exited", 0, "rank"), 1);
+    assert_control(&j, "rank 1 called MPI_Abort with code 0");
+    job_done(&j);
+}
+
 static void test_a_rank_is_killed(void **state)
 {
     CLEANUP_FREE char *command = program("die");
@@ -390,18 +405,13 @@ static void test_oddities(void **state)
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_teardown(f, job_clean)
-    const struct CMUnitTest tests[] = { T(test_all_meet),
-                                        T(test_mpi4py),
-                                        T(test_abort),
-                                        T(test_a_rank_is_killed),
-                                        T(test_spawning_is_refused),
-                                        T(test_only_for_mpi),
-                                        T(test_the_user_decides),
-                                        T(test_without_pmix),
-                                        T(test_cancel),
-                                        T(test_two_machines),
-                                        T(test_versions),
-                                        T(test_oddities) };
+    const struct CMUnitTest tests[] = {
+        T(test_all_meet),        T(test_mpi4py),           T(test_abort),
+        T(test_abort_with_zero), T(test_a_rank_is_killed), T(test_spawning_is_refused),
+        T(test_only_for_mpi),    T(test_the_user_decides), T(test_without_pmix),
+        T(test_cancel),          T(test_two_machines),     T(test_versions),
+        T(test_oddities)
+    };
 
     if (argc == 3 && strcmp(argv[1], "pmix") == 0)
         return ty_pmix_helper_main(argv[2]);
