@@ -46,6 +46,9 @@
     X(GET,    "/api/v1/targets/{target}",                    READER,    target_get,      NONE,        TARGET,      "Show one compute target") \
     X(PUT,    "/api/v1/targets/{target}",                    SUBMITTER, target_put,      TARGET_SPEC, TARGET,      "Create or change a compute target") \
     X(DELETE, "/api/v1/targets/{target}",                    OWNER,     target_delete,   NONE,        NONE,        "Remove a compute target") \
+    X(POST,   "/api/v1/targets/{target}/drain",              OWNER,     target_drain,    DRAIN,       TARGET,      "Place nothing new on a target, or on one of its nodes") \
+    X(POST,   "/api/v1/targets/{target}/resume",             OWNER,     target_resume,   DRAIN,       TARGET,      "Place runs again on what was drained") \
+    X(GET,    "/api/v1/nodes",                               READER,    node_list,       NONE,        NODES,       "List the machines that runs are placed on") \
     X(GET,    "/api/v1/queue",                               READER,    queue_get,       NONE,        QUEUE,       "Show what waits, in order") \
     X(PATCH,  "/api/v1/queue",                               OWNER,     queue_change,    QUEUE_CHANGE, QUEUE,      "Pause or resume the queue") \
     X(GET,    "/api/v1/secrets",                             SUBMITTER, secret_list,     NONE,        SECRETS,     "List the names of secrets") \
@@ -67,7 +70,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(TAG_CHANGE, "tag_change") X(PROPERTY_CHANGE, "property_change") X(RUN_END, "run_end") X(ROWS, "rows") \
     X(EVENTS, "events") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(BACKUP, "backup") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
-    X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DATASTORES, "datastores") \
+    X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DRAIN, "drain") X(NODES, "nodes") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \
     X(SECRETS, "secrets") X(SECRET, "secret") X(SECRET_VALUE, "secret_value")
 #define X(name, word) TY_SCHEMA_##name,

@@ -61,6 +61,7 @@ static const struct param_rule rules[] = {
     TIME(file_get, "since", "Of a log: only what came at this time or later; 'offset' counts from there"),
     COUNT(file_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     COUNT(snapshot_file, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
+    SWITCH(target_put, "ask", "1: only if its hosts, or the engine behind it, answer; what they say of themselves is kept"),
     TEXT(data_list, "prefix", "Files whose path begins so"),
     COUNT(data_get, "offset", 0, INT64_MAX, "Bytes to leave out at the beginning"),
     SWITCH(data_put, "overwrite", "1: replace a file that exists"),

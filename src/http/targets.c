@@ -91,8 +91,9 @@ int ty_http_target_put(struct request *req, struct reply *reply)
     if (req->bytes && (r = auth_need_admin(req, "change a compute target that exists")) < 0)
         return r;
     request_hold(req);
-    return request_held(
-        req, ty_sched_target_put(req->http->o.sched, req->args[0], spec, on_put, req, &req->err));
+    return request_held(req,
+                        ty_sched_target_put(req->http->o.sched, req->args[0], spec,
+                                            request_switch(req, "ask"), on_put, req, &req->err));
 }
 
 int ty_http_target_delete(struct request *req, struct reply *reply)
@@ -101,4 +102,55 @@ int ty_http_target_delete(struct request *req, struct reply *reply)
     request_hold(req);
     return request_held(
         req, ty_sched_target_delete(req->http->o.sched, req->args[0], on_deleted, req, &req->err));
+}
+
+static void on_drained(void *ctx, int r, const char *name, const struct ty_error *err)
+{
+    struct request *req = ctx;
+
+    (void)name;
+    if (r == 0) {
+        r = reply_target(req, &req->reply, 200);
+        err = NULL;
+    }
+    request_changed(req, r, err);
+}
+
+static int change_drain(struct request *req, bool drained)
+{
+    static const char *const known[] = { "node", NULL };
+    CLEANUP_JSON json_t *body = NULL;
+    const char *node = NULL;
+    int r = request_json(req, "node to drain or to resume", &body);
+
+    if (r == 0)
+        r = ty_json_only(body, "what to drain or resume", known, &req->err);
+    if (r == 0)
+        r = ty_json_get_str(body, "what to drain or resume", "node", &node, &req->err);
+    if (r < 0)
+        return r;
+    request_hold(req);
+    return request_held(req, ty_sched_drain(req->http->o.sched, req->args[0], node, drained,
+                                            on_drained, req, &req->err));
+}
+
+int ty_http_target_drain(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    return change_drain(req, true);
+}
+
+int ty_http_target_resume(struct request *req, struct reply *reply)
+{
+    (void)reply;
+    return change_drain(req, false);
+}
+
+int ty_http_node_list(struct request *req, struct reply *reply)
+{
+    json_t *nodes = NULL;
+
+    if (ty_sched_nodes(req->http->o.sched, &nodes) < 0)
+        return ty_error_oom(&req->err);
+    return reply_json(reply, 200, nodes);
 }

@@ -5,6 +5,7 @@
  */
 #include "base/clock.h"
 #include "base/str.h"
+#include "sched/ask.h"
 #include "sched/sched_internal.h"
 #include "target/jobdir.h"
 #include "track/follow.h"
@@ -289,9 +290,25 @@ struct target_wait {
     struct ty_sched *sched;
     ty_sched_done done;
     void *ctx;
-    json_t *spec; /* NULL: it is removed */
+    json_t *spec;  /* NULL: it is removed */
+    json_t *facts; /* setting -> what asking has given; NULL: nobody was asked */
     char name[];
 };
+
+/* Nodes that were known before are told what they have said now. */
+static void learn(const struct target *t, const json_t *facts)
+{
+    for (int i = 0; t && facts && i < t->spec->nhosts; i++) {
+        CLEANUP_FREE char *setting = ty_strf(NODE_SETTING "%s", t->nodes[i]->key);
+        json_t *said = setting ? json_object_get(facts, setting) : NULL;
+
+        if (said) {
+            node_learn(t->nodes[i], said, &t->spec->hosts[i]);
+            free(t->nodes[i]->trouble);
+            t->nodes[i]->trouble = NULL;
+        }
+    }
+}
 
 static void on_target(void *ctx, int r)
 {
@@ -312,15 +329,19 @@ static void on_target(void *ctx, int r)
         target_drop(s, t);
     } else if (w->spec) {
         r = target_add(s, w->name, w->spec, &err);
+        if (r == 0)
+            learn(target_find(s, w->name), w->facts);
     }
     w->done(w->ctx, r, w->name, &err);
     place(s); /* more nodes may be there now */
     json_decref(w->spec);
+    json_decref(w->facts);
     free(w);
 }
 
 static int target_commit(struct ty_sched *s, const char *name, const json_t *spec,
-                         struct ty_unit *u, ty_sched_done done, void *ctx, struct ty_error *err)
+                         const json_t *facts, struct ty_unit *u, ty_sched_done done, void *ctx,
+                         struct ty_error *err)
 {
     size_t n = strlen(name) + 1;
     struct target_wait *w = malloc(sizeof *w + n);
@@ -329,36 +350,81 @@ static int target_commit(struct ty_sched *s, const char *name, const json_t *spe
         ty_unit_free(u);
         return ty_error_oom(err);
     }
-    *w = (struct target_wait){
-        .sched = s, .done = done, .ctx = ctx, .spec = json_incref((json_t *)spec)
-    };
+    *w = (struct target_wait){ .sched = s,
+                               .done = done,
+                               .ctx = ctx,
+                               .spec = json_incref((json_t *)spec),
+                               .facts = json_incref((json_t *)facts) };
     memcpy(w->name, name, n);
     ty_store_commit(s->o.store, u, on_target, w);
     return 0;
 }
 
-int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec,
-                        ty_sched_done done, void *ctx, struct ty_error *err)
+int target_store(struct ty_sched *s, const char *name, const json_t *spec, const json_t *facts,
+                 ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_FREE char *text = ty_json_text(spec);
-    struct ty_target_spec *checked = NULL;
+    const char *setting;
+    json_t *said;
     struct ty_unit *u;
+
+    if (!text)
+        return ty_error_oom(err);
+    u = ty_unit_new();
+    ty_unit_target_put(u, name, text, ty_wall_us());
+    json_object_foreach ((json_t *)facts, setting, said) {
+        CLEANUP_FREE char *value = ty_json_text(said);
+
+        if (value)
+            ty_unit_setting(u, setting, value);
+    }
+    return target_commit(s, name, spec, facts, u, done, ctx, err);
+}
+
+/* Who changes a target says nothing of draining, as a rule: that stays. */
+static json_t *keep_drained(const struct target *t, const json_t *given)
+{
+    static const char *const keys[] = { "drained", "drained_nodes" };
+    json_t *spec = json_is_object(given) ? json_copy((json_t *)given) : json_null();
+
+    for (size_t i = 0; i < 2 && t && json_is_object(spec); i++)
+        if (!json_object_get(spec, keys[i]) && json_object_get(t->spec->json, keys[i]))
+            json_object_set(spec, keys[i], json_object_get(t->spec->json, keys[i]));
+    return spec;
+}
+
+static int check_target_change(const struct ty_sched *s, const char *name,
+                               const struct ty_target_spec *spec, struct ty_error *err)
+{
+    const struct target *t = target_find((struct ty_sched *)s, name);
+    int r = target_has_kind(spec->kind, err);
+
+    if (r == 0 && t && t->in_use > 0 && strcmp(t->spec->kind, spec->kind) != 0)
+        r = ty_error_set(err, -EBUSY,
+                         "compute target '%s' is of kind '%s' and has runs that have not ended; "
+                         "wait for them before its kind is changed",
+                         name, t->spec->kind);
+    if (r == 0 && strcmp(name, "local") == 0 && strcmp(spec->kind, "local") != 0)
+        r = ty_error_set(err, -EINVAL, "'local' is this box, and cannot be of kind '%s'",
+                         spec->kind);
+    return r == 0 ? limits_target(s, name, err) : r;
+}
+
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *given, bool ask,
+                        ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *spec = keep_drained(target_find(s, name), given);
+    struct ty_target_spec *checked = NULL;
     int r = ty_check_target_name(name, err);
 
     if (r == 0)
         r = ty_target_spec_parse(spec, &checked, err);
     if (r == 0)
-        r = target_has_kind(checked->kind, err);
+        r = check_target_change(s, name, checked, err);
+    if (r == 0 && ask && ty_target_kind(checked->kind)->probe)
+        return ask_target(s, name, spec, checked, done, ctx, err);
     ty_target_spec_free(checked);
-    if (r == 0)
-        r = limits_target(s, name, err);
-    if (r < 0)
-        return r;
-    if (!text)
-        return ty_error_oom(err);
-    u = ty_unit_new();
-    ty_unit_target_put(u, name, text, ty_wall_us());
-    return target_commit(s, name, spec, u, done, ctx, err);
+    return r == 0 ? target_store(s, name, spec, NULL, done, ctx, err) : r;
 }
 
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx,
@@ -382,7 +448,7 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
     u = ty_unit_new();
     ty_unit_target_delete(u, name);
     t->going = true;
-    r = target_commit(s, name, NULL, u, done, ctx, err);
+    r = target_commit(s, name, NULL, NULL, u, done, ctx, err);
     if (r < 0)
         t->going = false;
     return r;

@@ -3,6 +3,7 @@
 #include "base/conf.h"
 #include "base/gpu.h"
 #include "base/str.h"
+#include "sched/ask.h"
 #include "sched/sched_internal.h"
 #include <errno.h>
 #include <sched.h>
@@ -39,6 +40,7 @@ static void forget_gpus(struct node *n)
 static void node_free(struct node *n)
 {
     forget_gpus(n);
+    ty_target_spec_free(n->probe_spec);
     json_decref(n->facts);
     free(n->trouble);
     free(n->runs_of_slot);
@@ -78,6 +80,7 @@ static void drop_if_unused(struct node *n)
 
     if (n->targets > 0 || is_held(n))
         return;
+    node_stop_asking(n);
     HASH_DEL(s->nodes, n);
     node_free(n);
 }

@@ -12,7 +12,9 @@
 #include <stdint.h>
 #include <uthash.h>
 struct ty_error;
+struct ty_probe;
 struct ty_sched;
+struct ty_target_kind;
 
 #define NODE_SETTING "node/" /* and its key: the setting with its facts */
 
@@ -30,7 +32,9 @@ struct node {
     int targets;      /* that name it */
     json_t *facts;    /* NULL: nobody knows */
     char *trouble;    /* why nothing can be placed on it; NULL: it can */
-    int64_t trouble_us; /* wall clock, since when */
+    struct ty_probe *probe; /* it is being asked whether the trouble is over: by probe_kind, as probe_spec says */
+    const struct ty_target_kind *probe_kind;
+    struct ty_target_spec *probe_spec;
     int cpus, cpus_used;
     int *runs_of_slot; /* by slot: runs that hold it */
     int *cpu_of_slot;  /* by slot: the CPU's number; NULL: slots are only counted */

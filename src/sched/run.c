@@ -12,6 +12,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
+#include "sched/ask.h"
 #include "sched/sched_internal.h"
 #include "target/jobdir.h"
 #include "track/follow.h"
@@ -445,7 +446,7 @@ static void on_heard(void *ctx, const char *run)
         return;
     before = l->heard_us;
     l->heard_us = now;
-    if (l->run.state != TY_RUN_NOT_RESPONDING)
+    if (l->run.state != TY_RUN_NOT_RESPONDING || json_object_size(l->silent) > 0)
         return;
     CLEANUP_JSON json_t *data =
         json_pack("{s:I}", "seconds", (json_int_t)((now - before) / 1000000));
@@ -583,11 +584,50 @@ static void record_started(struct live *l, struct ty_unit *u, int64_t at_us, con
         ty_unit_log(u, l->id, l->name, ty_driver_log(rank, size, name), 0, "", 0, at_us);
 }
 
+/* The runner does not hear a node, or hears it again: so does whoever looks at the run. */
+static void record_node(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
+{
+    const char *state = json_string_value(json_object_get(record, "state"));
+    const char *node = json_string_value(json_object_get(record, "node"));
+    CLEANUP_JSON json_t *data = pick(record, "node", "seconds", NULL);
+
+    if (!state || !node)
+        return;
+    if (strcmp(state, "silent") == 0) {
+        if (!l->silent)
+            l->silent = json_object();
+        json_object_set_new(l->silent, node, json_true());
+        run_event(l, u, TY_EV_SILENT, at_us, data); /* nothing, when another is silent already */
+    } else {
+        json_object_del(l->silent, node);
+        if (strcmp(state, "heard") == 0 && json_object_size(l->silent) == 0)
+            run_event(l, u, TY_EV_HEARD, at_us, data);
+    }
+}
+
+/* A machine that was lost, or could not be reached, gets no other run until it answers. */
+static void blame_node(struct live *l, const char *reason, const json_t *record)
+{
+    const char *name = json_string_value(json_object_get(record, "node"));
+    const char *message = json_string_value(json_object_get(record, "message"));
+    CLEANUP_FREE char *why = ty_strf("was lost by run %s", l->name);
+
+    if (!name ||
+        (strcmp(reason, "node_lost") != 0 && !json_is_true(json_object_get(record, "unreachable"))))
+        return;
+    if (strcmp(reason, "node_lost") == 0)
+        message = why;
+    for (int i = 0; i < l->nholds; i++)
+        if (strcmp(l->holds[i].node->name, name) == 0)
+            node_fails(l->holds[i].node, message ? message : "cannot be reached");
+}
+
 static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record,
                      struct ty_error *err)
 {
     struct live *l = live_find(ctx, run);
     const char *kind = json_string_value(json_object_get(record, "kind"));
+    const char *reason = json_string_value(json_object_get(record, "reason"));
     int64_t at_us = json_integer_value(json_object_get(record, "at_us"));
 
     if (!l || !kind)
@@ -596,6 +636,9 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
         record_started(l, u, at_us, record);
     } else if (strcmp(kind, "exited") == 0) {
         record_exited(l, u, at_us, record);
+        blame_node(l, reason ? reason : "", record);
+    } else if (strcmp(kind, "node") == 0) {
+        record_node(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {
         run_note(l, u, TY_NOTE_WARNED, pick(record, "text", NULL, NULL));
     } else if (strcmp(kind, "artifact") == 0) {

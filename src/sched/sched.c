@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "sched/ask.h"
 #include "sched/sched_internal.h"
 #include "target/jobdir.h"
 #include "track/ingest.h"
@@ -102,6 +103,21 @@ int target_has_kind(const char *kind, struct ty_error *err)
                         kind);
 }
 
+/* What the engine behind it said of its nodes when it was asked. */
+static void recall_facts(struct ty_sched *s, struct target *t)
+{
+    CLEANUP_FREE char *setting = t->nnodes == 0 ? ty_strf(TARGET_SETTING "%s", t->name) : NULL;
+    CLEANUP_FREE char *text = NULL;
+    struct ty_error none = { 0 };
+    json_t *facts = NULL;
+
+    if (setting && ty_store_setting(s->o.store, setting, &text) == 0 &&
+        ty_json_parse(text, strlen(text), &facts, &none) == 0) {
+        json_decref(t->facts);
+        t->facts = facts;
+    }
+}
+
 int target_add(struct ty_sched *s, const char *name, const json_t *json, struct ty_error *err)
 {
     struct ty_target_spec *spec = NULL;
@@ -133,6 +149,7 @@ int target_add(struct ty_sched *s, const char *name, const json_t *json, struct 
     t->kind = ty_target_kind(spec->kind);
     t->nodes = nodes;
     t->nnodes = n;
+    recall_facts(s, t);
     queue_changed(s);
     return 0;
 }
@@ -203,6 +220,7 @@ static void live_free(struct live *l)
     json_decref(l->warnings);
     json_decref(l->tags);
     json_decref(l->pending);
+    json_decref(l->silent);
     free(l->trouble);
     free(l->token);
     free(l->user);
@@ -273,20 +291,6 @@ struct live *live_add(struct ty_sched *s, const struct ty_active_run *a, struct 
     HASH_ADD_KEYPTR(hh, s->runs, l->name, strlen(l->name), l);
     queue_changed(s);
     return l;
-}
-
-void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
-{
-    const char *name = json_string_value(json_object_get(target, "name"));
-    const struct target *t = name ? target_find(s, name) : NULL;
-    int max = t && t->spec->max_nodes > 0 ? t->spec->max_nodes : s->box->cpus;
-    int used = t ? t->in_use : 0;
-
-    json_object_set_new(target, "nodes",
-                        json_pack("{s:i s:i s:i}", "max", max, "running", used, "idle",
-                                  max > used ? max - used : 0));
-    json_object_set_new(target, "cpus", json_integer(s->box->cpus));
-    json_object_set_new(target, "gpus", json_integer(ty_target_gpus()));
 }
 
 void ty_sched_status(struct ty_sched *s, json_t *status)
@@ -465,7 +469,7 @@ static void resume_run(struct live *l)
 
 static void init_timers(struct ty_sched *s)
 {
-    uv_timer_t *const timers[] = { &s->tick, &s->retry, &s->recover };
+    uv_timer_t *const timers[] = { &s->tick, &s->retry, &s->recover, &s->ask };
 
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
         uv_timer_init(s->o.loop, timers[i]);
@@ -548,6 +552,7 @@ void ty_sched_stop(struct ty_sched *s)
     share_note(s);
     s->stopping = true;
     ty_ingest_stop(s->ingest);
+    ask_close(s);
     for (struct live *l = s->runs; l; l = l->hh.next)
         if (l->job)
             l->job = l->kind->free(l->job);
@@ -555,6 +560,7 @@ void ty_sched_stop(struct ty_sched *s)
     uv_close((uv_handle_t *)&s->tick, NULL);
     uv_close((uv_handle_t *)&s->retry, NULL);
     uv_close((uv_handle_t *)&s->recover, NULL);
+    uv_close((uv_handle_t *)&s->ask, NULL);
 }
 
 struct ty_sched *ty_sched_free(struct ty_sched *s)

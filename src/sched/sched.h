@@ -61,8 +61,14 @@ int ty_sched_rows(struct ty_sched *s, const char *run, uint32_t writer, uint64_t
 int ty_sched_end(struct ty_sched *s, const char *run, const json_t *end, ty_sched_done done, void *ctx, struct ty_error *err);
 /* -EBUSY: it, or a child of it, has not ended.  Its children go with it. */
 int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx, struct ty_error *err);
-int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, ty_sched_done done, void *ctx,
+/* ask: only if its hosts, or the engine behind it, answer (-EINVAL in done, naming them).  "drained" and "drained_nodes" stay
+ * as they were where the spec does not name them. */
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, bool ask, ty_sched_done done, void *ctx,
                         struct ty_error *err);
+/* Place nothing new on the target, or on its node of that name (NULL: all of it); or do so again. */
+int ty_sched_drain(struct ty_sched *s, const char *target, const char *node, bool drained, ty_sched_done done, void *ctx,
+                   struct ty_error *err);
+int ty_sched_nodes(struct ty_sched *s, json_t **ret); /* NODES; 0 or -ENOMEM */
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err);
 /* Remove what nothing refers to and what retention says; *report (GC_REPORT) belongs to the callee of done's ctx. */
 int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,

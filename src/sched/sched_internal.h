@@ -6,6 +6,8 @@
  *   plan.c     gangs and back-filling: pure
  *   node.c     the machines, and what runs hold of each
  *   gang.c     what a run needs and holds
+ *   fleet.c    what people are told of targets and nodes; draining
+ *   ask.c      asking machines what they have
  *   fit.c      what is refused at submission, because it would wait for ever
  *   share.c    what each user holds, and has used lately
  *   run.c      one run: its events, what follows from them, what its runner says
@@ -68,6 +70,7 @@ struct live {
     json_t *tags;            /* those it has, with those on their way to the store; NULL: not asked yet */
     int64_t properties;      /* how many it has, at most; -1: not asked yet */
     json_t *pending;         /* "path" or "=key" -> SHA-256 or value, of files and properties on their way; may be NULL */
+    json_t *silent;          /* object: names of its nodes from which its runner hears nothing; NULL: none */
     bool unreadable;         /* its spec is not one of this version: `spec` holds no more than the row says */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */
@@ -95,6 +98,8 @@ struct ty_sched {
     uv_timer_t tick, retry, recover, daily;
     struct node *nodes;  /* by key */
     struct node *box;    /* this machine's */
+    struct asking *askings; /* targets that are being asked */
+    uv_timer_t ask;         /* nodes that failed, again */
     struct history *histories; /* by experiment */
     int64_t changes;     /* counts everything that the order of the queue, or the reasons, may depend on */
     int64_t looked, looked_us; /* s->changes, and monotonic, when the queue was looked at last; 0: never */
@@ -130,6 +135,9 @@ void retry_soon(struct ty_sched *s);
 struct target *target_any(struct ty_sched *s, const char *name);
 struct target *target_find(struct ty_sched *s, const char *name); /* not one that is being removed */
 int target_has_kind(const char *kind, struct ty_error *err); /* else -EINVAL */
+/* Store it, and what asking has given ({setting: facts}; NULL: nothing); it changes in memory when that is done. */
+int target_store(struct ty_sched *s, const char *name, const json_t *spec, const json_t *facts, ty_sched_done done,
+                 void *ctx, struct ty_error *err);
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
 void target_drop(struct ty_sched *s, struct target *t);
 bool target_drains_node(const struct target *t, int i); /* alone: not with the whole target */

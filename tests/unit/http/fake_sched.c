@@ -223,9 +223,11 @@ int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, voi
     return commit(s, u, run, done, ctx, err);
 }
 
-int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec,
+int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *spec, bool ask,
                         ty_sched_done done, void *ctx, struct ty_error *err)
 {
+    if (ask)
+        return ty_error_set(err, -EINVAL, "host 'h1' does not answer");
     CLEANUP_FREE char *text = json_dumps(spec, 0);
     struct ty_unit *u = ty_unit_new();
 
@@ -280,9 +282,31 @@ void ty_sched_annotate_target(struct ty_sched *s, json_t *target)
 {
     (void)s;
     json_object_set_new(target, "nodes",
-                        json_pack("{s:i s:i s:i}", "max", 2, "running", 0, "idle", 2));
+                        json_pack("{s:i s:i s:i s:i s:i s:i s:i s:s}", "max", 2, "preparing", 0,
+                                  "running", 0, "idle", 2, "leaving", 0, "unusable", 0, "preempted",
+                                  0, "allocation_state", "Steady"));
     json_object_set_new(target, "cpus", json_integer(2));
     json_object_set_new(target, "gpus", json_integer(0));
+}
+
+int ty_sched_nodes(struct ty_sched *s, json_t **ret)
+{
+    (void)s;
+    *ret = json_pack("{s:[{s:s s:s s:[s] s:s s:s s:n s:i s:i s:i s:i s:[{s:s s:s}] s:[s] s:n}]}",
+                     "nodes", "name", "box", "address", "box", "targets", "local", "kind", "local",
+                     "state", "up", "why", "cpus", 2, "cpus_used", 1, "memory_mb", 100,
+                     "memory_used_mb", 0, "gpus", "id", "GPU-1", "run", "first_1", "runs",
+                     "first_1", "facts");
+    return *ret ? 0 : -ENOMEM;
+}
+
+int ty_sched_drain(struct ty_sched *s, const char *target, const char *node, bool drained,
+                   ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *spec =
+        json_pack("{s:s s:b s:s*}", "kind", "local", "drained", drained, "description", node);
+
+    return ty_sched_target_put(s, target, spec, false, done, ctx, err);
 }
 
 void ty_sched_status(struct ty_sched *s, json_t *status)

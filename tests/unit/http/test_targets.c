@@ -22,6 +22,26 @@ static void test_life(void **state)
     expect(*state, "GET", "/api/v1/targets/box", NULL, 404, "there is no compute target 'box'");
 }
 
+static void test_draining(void **state)
+{
+    CLEANUP_JSON json_t *nodes = expect_json(*state, "GET", "/api/v1/nodes", NULL, 200, "nodes");
+    CLEANUP_JSON json_t *drained = NULL, *resumed = NULL;
+
+    assert_int_equal(json_array_size(json_object_get(nodes, "nodes")), 1);
+    expect(*state, "PUT", "/api/v1/targets/box", "{\"kind\":\"local\"}", 201, "");
+    drained = expect_json(*state, "POST", "/api/v1/targets/box/drain", "{\"node\":\"h1\"}", 200,
+                          "target");
+    assert_true(json_is_true(json_object_get(json_object_get(drained, "spec"), "drained")));
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(drained, "spec"), "description")), "h1");
+    resumed = expect_json(*state, "POST", "/api/v1/targets/box/resume", "{}", 200, "target");
+    assert_true(json_is_false(json_object_get(json_object_get(resumed, "spec"), "drained")));
+    expect(*state, "POST", "/api/v1/targets/box/drain", "{\"nod\":1}", 400, "'node'");
+    expect(*state, "POST", "/api/v1/targets/box/drain", "[]", 400, "");
+    expect(*state, "PUT", "/api/v1/targets/box?ask=1", "{\"kind\":\"local\"}", 400, "h1");
+    expect(*state, "DELETE", "/api/v1/targets/box", NULL, 204, "");
+}
+
 static void test_refused(void **state)
 {
     struct kit *k = *state;
@@ -81,6 +101,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_draining, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_configured, kit_open, kit_close),
     };
 

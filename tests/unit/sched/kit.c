@@ -258,7 +258,7 @@ int kit_target(struct kit *k, const char *name, const char *spec, struct ty_erro
     if (!spec)
         return wait_for(k, ty_sched_target_delete(k->sched, name, on_answer, &last, err));
     assert_int_equal(ty_json_parse(spec, strlen(spec), &json, err), 0);
-    return wait_for(k, ty_sched_target_put(k->sched, name, json, on_answer, &last, err));
+    return wait_for(k, ty_sched_target_put(k->sched, name, json, false, on_answer, &last, err));
 }
 
 /* ---- looking ---- */
