@@ -1,6 +1,8 @@
 /* agent.c - the program trainyard-agent: what runs on the machine of a job */
 #include "agent.h"
 #include "base/log.h"
+#include "courier/courier.h"
+#include "courier/remote.h"
 #include "runner/pmix_helper.h"
 #include "runner/rank.h"
 #include "runner/runner.h"
@@ -19,6 +21,7 @@
 static int usage(void)
 {
     fputs("usage: trainyard-agent runner JOBDIR\n"
+          "       trainyard-agent probe\n"
           "       trainyard-agent --version\n"
           "Started by the Trainyard daemon; people use 'trainyard'.\n",
           stderr);
@@ -58,5 +61,11 @@ int main(int argc, char **argv)
         return ty_rank_main(argc, argv);
     if (argc >= 2 && strcmp(argv[1], "rendezvous") == 0)
         return agent_rendezvous(argc, argv);
+    if (argc == 3 && strcmp(argv[1], "courier") == 0)
+        return ty_courier_main(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "remote") == 0)
+        return ty_remote_main(argv[2]);
+    if (argc >= 2 && argc <= 3 && strcmp(argv[1], "probe") == 0)
+        return ty_probe_main(argc == 3 ? argv[2] : NULL);
     return slurm(argc, argv);
 }

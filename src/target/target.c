@@ -2,6 +2,7 @@
 #include "target/target.h"
 #include "base/clock.h"
 #include "base/gpu.h"
+#include "target/hosts.h"
 #include "target/local.h"
 #include <errno.h>
 #include <pthread.h>
@@ -12,7 +13,7 @@
 
 #define RENEW_US (10 * 1000 * 1000)
 
-static const struct ty_target_kind *const kinds[] = { &ty_target_local };
+static const struct ty_target_kind *const kinds[] = { &ty_target_local, &ty_target_hosts };
 
 const struct ty_target_kind *ty_target_kind(const char *name)
 {

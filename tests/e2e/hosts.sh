@@ -24,3 +24,25 @@ host_off h2
 exits "a host that is off does not answer" 255 ssh -o BatchMode=yes -o ConnectTimeout=1 h2 true
 check "...and does when it is on again" host_on h2
 check "...with sshd" ssh -o BatchMode=yes h2 true
+
+# ---- one process on a bare host ----
+cat > target.json <<'J'
+{"kind": "hosts", "hosts": [{"host": "h1"}]}
+J
+check "a target of one host is made" trainyard api -X PUT targets/one -d @target.json
+cat > job.py <<'P'
+import os, sys, socket
+from azureml.core import Run
+run = Run.get_context()
+print("on", socket.gethostname(), sys.argv[1:])
+for i in range(100):
+    run.log("i", i)
+os.makedirs("outputs", exist_ok=True)
+with open("outputs/big", "wb") as f:
+    f.write(os.urandom(3 << 20))
+print("done")
+P
+run=$(trainyard submit -q --target one -- $PY job.py a 'b c')
+equal "a run on a host ends well" Completed "$(trainyard wait "$run" > /dev/null 2>&1; state_of "$run")"
+equal "...with its log" "on h1 ['a', 'b c']
+done" "$(trainyard logs "$run")"

@@ -1,0 +1,26 @@
+/* content.h - what a host must have before a job can start there: named by content, so that only what is missing is sent */
+#ifndef TY_CONTENT_H
+#define TY_CONTENT_H
+#include "blob/blob.h"
+#include "courier/channel.h"
+struct ty_error;
+
+struct ty_item {
+    unsigned char sha[TY_CHANNEL_SHA];
+    char *path; /* owned; NULL: it is in the blob store */
+};
+struct ty_content {
+    struct ty_item *items;
+    size_t n, cap;
+    char manifest[TY_SHA256_HEX + 1]; /* of the snapshot; "": none */
+    char packages[TY_SHA256_HEX + 1]; /* of our Python packages; "": none */
+};
+/* `manifest` and `packages` (a folder) may be NULL. */
+int ty_content_open(struct ty_content *c, struct ty_blobs *blobs, const char *manifest, const char *packages,
+                    struct ty_error *err);
+void ty_content_done(struct ty_content *c);
+/* A descriptor to read the item, and its size; or a negative errno. */
+int ty_content_read(const struct ty_content *c, struct ty_blobs *blobs, size_t i, uint64_t *bytes);
+/* The first item of that hash from `from` on; c->n: there is none. */
+size_t ty_content_find(const struct ty_content *c, const unsigned char *sha, size_t from);
+#endif

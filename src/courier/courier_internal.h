@@ -1,0 +1,168 @@
+/* courier_internal.h - what the parts of a courier share
+ *
+ *   courier.c   begins, waits for events, ends
+ *   way.c       what is to be done next: prepare -> start -> run -> end; the only writer of the phase
+ *   host.c      one host: its channel, what is brought there, what comes from it
+ *   relay.c     the runner's stream to the daemon, held where files have to come first
+ *   voice.c     the courier itself as the runner of the job: while it prepares, and when there is no other
+ *   ending.c   the end that a courier has to tell because no runner can
+ */
+#ifndef TY_COURIER_INTERNAL_H
+#define TY_COURIER_INTERNAL_H
+#include "blob/blob.h"
+#include "core/run_spec.h"
+#include "core/target_spec.h"
+#include "courier/channel.h"
+#include "courier/content.h"
+#include "courier/ssh.h"
+#include <poll.h>
+#include <stdbool.h>
+struct ty_owner;
+
+#define TY_NEVER INT64_MAX
+
+enum ty_courier_phase {
+    TY_COURIER_PREPARING, /* content is brought to every host */
+    TY_COURIER_STARTING,  /* the runner of the first host is started */
+    TY_COURIER_RUNNING,   /* its stream is relayed */
+    TY_COURIER_TELLING,   /* no runner tells how the job ended: the courier does */
+    TY_COURIER_CLEANING,  /* the daemon has released the job: job folders on hosts go */
+};
+
+/* What a host has come to. */
+enum ty_host_state {
+    TY_HOST_DOWN,      /* no connection; retry_us says when there is to be one */
+    TY_HOST_GREETING,  /* ssh, and the shell behind it */
+    TY_HOST_HELLO,     /* the far end is there, and has not spoken */
+    TY_HOST_ATTACHING,
+    TY_HOST_ASKING,    /* what is missing? */
+    TY_HOST_SENDING,
+    TY_HOST_READY,     /* START can be given, or RESUME where `here` */
+    TY_HOST_STARTING,
+    TY_HOST_RUNNING,
+    TY_HOST_CLEANING,
+    TY_HOST_CLEAN,     /* nothing of the job is left there; no connection */
+};
+
+struct ty_courier;
+struct ty_courier_host {
+    struct ty_courier *c;
+    const struct ty_host *spec;
+    int index;            /* of the node; 0 leads */
+    enum ty_host_state state;
+    struct ty_ssh ssh;
+    bool here;            /* the job folder is there already */
+    bool touched;         /* something of the job may be there */
+    bool wanted;          /* a connection is wanted */
+    int64_t retry_us, delay_us;
+    int64_t heard_us, spoken_us;
+    int failures;         /* connections that could not be made, in a row */
+    char why[600];        /* what the last one said */
+    char openmpi[64];
+    int resumes;          /* times that its runner was started again */
+
+    /* bringing content */
+    size_t asked, answers_due; /* items of c->content; ASKs that are not answered */
+    size_t *missing, nmissing, missing_cap, sent;
+    int sending;          /* descriptor of missing[sent]; -1 */
+    uint64_t sending_left;
+    uint64_t sent_bytes;
+};
+
+/* A blob that is on its way here. */
+struct ty_wanted;
+
+struct ty_relay {
+    struct ty_flow daemon; /* open: the runner's stream goes through */
+    uint32_t serial;       /* of the runner's connection */
+    struct ty_str up;      /* up.text[up_at..]: what the runner sent and was not passed on yet */
+    size_t up_at, seen_at; /* up to seen_at it was looked through for files */
+    uint32_t owed;         /* passed on, and not said to the far end yet */
+    bool held;             /* a file has to come first */
+    bool unsynced;         /* files have come that are not safe on disk */
+    int64_t passed_us;     /* when something went to the daemon last */
+    struct ty_wanted *wanted;
+    struct ty_blob_put *put;
+    uint64_t put_left;
+    char put_sha[TY_SHA256_HEX + 1];
+};
+
+struct ty_voice {
+    struct ty_flow daemon;
+    bool wanted, welcomed;
+    int64_t retry_us, delay_us, spoken_us;
+};
+
+struct ty_courier {
+    json_t *job;          /* job.json; what follows borrows from it, except where it says owned */
+    char *dir;            /* owned; the job folder here */
+    int dir_fd, lock, signals;
+    const char *run, *token, *socket;
+    int64_t attempt, node_lost_us;
+    struct ty_run_spec *spec;      /* owned */
+    struct ty_target_spec *target; /* owned */
+    struct ty_owner *owner;        /* owned; as whom ssh runs; NULL: as this process */
+    struct ty_blobs *blobs;
+    struct ty_content content;
+    json_t *nodes;                 /* owned; as in job.json */
+    char sha[TY_SHA256_HEX + 1];   /* of the agent, which is this program */
+    char link_key[65];
+    json_t *link;                  /* owned; what the leader's line says; NULL: not said yet */
+
+    int64_t now_us;
+    enum ty_courier_phase phase;
+    bool cancel;          /* the job is to be canceled */
+    bool cancel_told;
+    bool released;        /* the daemon wants to hear no more of it */
+    bool folder_gone;
+    json_t *verdict;      /* owned; the record `exited` */
+    int64_t clean_until_us;
+    struct ty_courier_host *hosts;
+    int nhosts;
+    struct ty_relay relay;
+    struct ty_voice voice;
+};
+
+/* host.c */
+void ty_host_init(struct ty_courier_host *h, struct ty_courier *c, const struct ty_host *spec, int index);
+void ty_host_done(struct ty_courier_host *h);
+int ty_host_poll(const struct ty_courier_host *h, struct pollfd *p); /* at most 3 */
+int64_t ty_host_due(const struct ty_courier_host *h);
+void ty_host_turn(struct ty_courier_host *h);
+bool ty_host_up(const struct ty_courier_host *h); /* its far end has spoken */
+void ty_host_start(struct ty_courier_host *h);    /* START, or RESUME; it is READY */
+void ty_host_clean(struct ty_courier_host *h, bool kill);
+void ty_host_break(struct ty_courier_host *h, const char *why); /* the connection is over */
+void ty_host_let_go(struct ty_courier_host *h);                 /* it is not needed for now */
+
+/* way.c */
+void ty_way(struct ty_courier *c); /* do what is next */
+void ty_way_failed(struct ty_courier_host *h, const char *message); /* a host cannot do what it was asked */
+void ty_way_broken(struct ty_courier_host *h);
+void ty_way_ended(struct ty_courier_host *h, int code);
+void ty_way_linked(struct ty_courier *c, const char *line, size_t n);
+void ty_way_released(struct ty_courier *c);
+int64_t ty_way_due(const struct ty_courier *c);
+bool ty_way_over(const struct ty_courier *c);
+
+/* ending.c */
+/* reason as in docs/spec/runner-stream.md; node may be NULL.  Kept in the job folder, so that another courier goes on with it. */
+void ty_courier_end(struct ty_courier *c, const char *reason, const char *node, const char *message);
+int ty_courier_end_load(struct ty_courier *c);
+
+/* relay.c */
+void ty_relay_open(struct ty_courier *c, uint32_t serial);
+void ty_relay_close(struct ty_courier *c, bool tell);
+void ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size_t n);
+int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f); /* BLOB, CHUNK and GONE; 0 or -EBADMSG */
+void ty_relay_turn(struct ty_courier *c);
+int ty_relay_poll(const struct ty_courier *c, struct pollfd *p);
+int64_t ty_relay_due(const struct ty_courier *c);
+
+/* voice.c */
+void ty_voice_turn(struct ty_courier *c);
+void ty_voice_stop(struct ty_courier *c);
+int ty_voice_poll(const struct ty_courier *c, struct pollfd *p);
+int64_t ty_voice_due(const struct ty_courier *c);
+int ty_voice_connect(const char *socket); /* to runner.sock: a descriptor, or a negative errno */
+#endif
