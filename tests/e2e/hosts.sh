@@ -26,23 +26,124 @@ check "...and does when it is on again" host_on h2
 check "...with sshd" ssh -o BatchMode=yes h2 true
 
 # ---- one process on a bare host ----
-cat > target.json <<'J'
-{"kind": "hosts", "hosts": [{"host": "h1"}]}
-J
-check "a target of one host is made" trainyard api -X PUT targets/one -d @target.json
+put_target() { printf '%s' "$2" > target.json; trainyard api -X PUT "targets/$1" -d @target.json; }
+error_of() { trainyard show "$1" --json | field error; }
+host_sh() { lab_s=$1; shift; host_run "$lab_s" sh -c "$*"; }
+far=$LAB_HOME/.cache/trainyard
+no_jobs() { host_sh "$1" "test -z \"\$(ls -A $far/jobs)\""; }
+# What a host has of ours, but for what jobs leave: names, sizes and times.
+cached() { host_sh "$1" "cd $far && find agents blobs packages -type f -not -path '*/__pycache__/*' -printf '%p %s %i\n' | sort"; }
+no_far_processes() { ! host_sh "$1" 'cat /proc/[0-9]*/comm' | grep -q ^trainyard; }
+saw() { trainyard logs "$1" 2> /dev/null | grep -qx "$2"; }
+here_gone() { [ ! -e "$TRAINYARD_HOME/jobs/$1" ]; }
+
+check "a target of one host is made" put_target one '{"kind": "hosts", "hosts": [{"host": "h1"}]}'
 cat > job.py <<'P'
-import os, sys, socket
+import hashlib, os, socket, sys
 from azureml.core import Run
 run = Run.get_context()
 print("on", socket.gethostname(), sys.argv[1:])
 for i in range(100):
     run.log("i", i)
 os.makedirs("outputs", exist_ok=True)
+data = os.urandom(3 << 20)
 with open("outputs/big", "wb") as f:
-    f.write(os.urandom(3 << 20))
-print("done")
+    f.write(data)
+for i in range(20):
+    with open("outputs/small%d" % i, "w") as f:
+        f.write("file %d\n" % i)
+print(hashlib.sha256(data).hexdigest())
 P
 run=$(trainyard submit -q --target one -- $PY job.py a 'b c')
-equal "a run on a host ends well" Completed "$(trainyard wait "$run" > /dev/null 2>&1; state_of "$run")"
-equal "...with its log" "on h1 ['a', 'b c']
-done" "$(trainyard logs "$run")"
+trainyard wait "$run" > /dev/null 2>&1
+equal "a run on a host ends well" Completed "$(state_of "$run")"
+logs=$(trainyard logs "$run")
+has "...with its log" "$logs" "^on h1 \['a', 'b c'\]$"
+equal "...its metrics" 100 "$(trainyard metrics "$run" --rows --json | grep -o '"name":"i"' | wc -l)"
+equal "...its files" "$(printf '%s\n' "$logs" | tail -n 1)" "$(trainyard artifacts get "$run" outputs/big -o - | sha256sum | cut -d' ' -f1)"
+equal "...all of them" 21 "$(trainyard artifacts ls "$run" | grep -c outputs/)"
+check "the job's folder is gone from the host" until_true 10 no_jobs h1
+check "...and from here" until_true 10 here_gone "$run"
+check "...and nothing of ours runs there" until_true 10 no_far_processes h1
+
+cat > count.sh <<'C'
+i=1
+while [ $i -le 60 ]; do echo "line $i"; i=$((i + 1)); sleep 0.05; done
+mkdir -p outputs; echo done > outputs/result
+C
+before=$(cached h1)
+run=$(trainyard submit -q --target one --no-snapshot -- sh -c 'echo again')
+trainyard wait "$run" > /dev/null 2>&1
+equal "a second run there" again "$(trainyard logs "$run")"
+equal "...is sent nothing that is there" "$before" "$(cached h1)"
+
+# ---- cancel ----
+run=$(trainyard submit -q --target one -- sh -c 'echo begun; trap "echo bye; exit 3" TERM; while :; do sleep 0.1; done')
+check "a run on a host can be canceled" until_true 20 saw "$run" begun
+trainyard cancel "$run" > /dev/null
+check "...and ends" until_true 20 in_state "$run" Canceled
+has "...as its program ends" "$(trainyard logs "$run")" '^bye$'
+
+# ---- what breaks in the middle ----
+lines=$(seq -f 'line %g' 60)
+run=$(trainyard submit -q --target one -- sh count.sh)
+check "a run begins" until_true 20 saw "$run" "line 5"
+ssh_cut h1
+check "ssh is cut in the middle of it" until_true 20 saw "$run" "line 20"
+ssh_cut h1
+trainyard wait "$run" > /dev/null 2>&1
+equal "...and no line is lost or doubled" "$lines" "$(trainyard logs "$run")"
+equal "...and it ends well" Completed "$(state_of "$run")"
+has "...with its files" "$(trainyard artifacts ls "$run")" outputs/result
+
+run=$(trainyard submit -q --target one -- sh count.sh)
+check "a run begins" until_true 20 saw "$run" "line 5"
+courier=$(runner_pid "$run")
+kill -9 "$courier"
+trainyard wait "$run" > /dev/null 2>&1
+equal "a courier is killed in the middle, and no line is lost or doubled" "$lines" "$(trainyard logs "$run")"
+equal "...and the run ends well" Completed "$(state_of "$run")"
+
+run=$(trainyard submit -q --target one -- sh count.sh)
+check "a run begins" until_true 20 saw "$run" "line 5"
+daemon=$(daemon_pid)
+kill -9 "$daemon" "$(runner_pid "$run")"
+until_true 5 gone "$daemon"
+trainyard wait "$run" > /dev/null 2>&1
+equal "daemon and courier are killed, and no line is lost or doubled" "$lines" "$(trainyard logs "$run")"
+equal "...and the run ends well" Completed "$(state_of "$run")"
+
+run=$(trainyard submit -q --target one -- sh count.sh)
+check "a run begins" until_true 20 saw "$run" "line 5"
+host_sh h1 "kill -9 \$(cut -d' ' -f2 $far/jobs/$run/runner.id)"
+check "a runner that is killed on its host is noticed" until_true 20 in_state "$run" Failed
+has "...and named" "$(error_of "$run")" "runner"
+check "...and nothing is left there" until_true 20 no_jobs h1
+check "...no process either" until_true 10 no_far_processes h1
+
+# ---- what does not begin ----
+sshd_stop h1
+run=$(trainyard submit -q --target one -- true)
+check "a host that refuses ends the run" until_true 20 in_state "$run" Failed
+has "...and is named with ssh's words" "$(error_of "$run")" "host 'h1': .*Connection refused"
+sshd_start h1
+put_target nowhere '{"kind": "hosts", "hosts": [{"host": "no-such-host.invalid"}]}' > /dev/null
+run=$(trainyard submit -q --target nowhere -- true)
+check "a host that nobody knows ends the run" until_true 20 in_state "$run" Failed
+has "...and is named with ssh's words" "$(error_of "$run")" "host 'no-such-host.invalid': .*resolve"
+ssh-keygen -q -t ed25519 -N '' -f other-key
+put_target stranger "{\"kind\": \"hosts\", \"ssh_options\": [\"IdentitiesOnly=yes\"], \"hosts\": [{\"host\": \"h1\", \"identity_file\": \"$PWD/other-key\"}]}" > /dev/null
+run=$(trainyard submit -q --target stranger -- true)
+check "a key that is not known ends the run" until_true 20 in_state "$run" Failed
+has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*Permission denied"
+sed -i.was '/^h1,/s/ AAAA.*/ '"$(cut -d' ' -f2 other-key.pub)"'/' "$LAB/known_hosts"
+run=$(trainyard submit -q --target one -- true)
+check "a host with another key than before ends the run" until_true 20 in_state "$run" Failed
+has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*[Hh]ost key"
+mv "$LAB/known_hosts.was" "$LAB/known_hosts"
+host_sh h1 "mkdir -p /tmp/small && mount -t tmpfs -o size=1m tmpfs /tmp/small"
+put_target full '{"kind": "hosts", "folder": "/tmp/small/trainyard", "hosts": [{"host": "h1"}]}' > /dev/null
+run=$(trainyard submit -q --target full -- true)
+check "a host without space ends the run" until_true 20 in_state "$run" Failed
+has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left"
+put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}' > /dev/null
