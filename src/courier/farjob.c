@@ -201,33 +201,28 @@ static bool is_there(const char *path)
 /* Nothing brings data to hosts: what a run refers to has to lie there under the same path. */
 static int check_data(const json_t *job, struct ty_error *err)
 {
-    const json_t *refs = json_object_get(json_object_get(job, "spec"), "data"),
-                 *dirs = json_object_get(job, "data_dirs"), *dir;
-    size_t i;
+    const json_t *dirs = json_object_get(job, "data_dirs");
+    struct ty_run_spec *spec = NULL;
+    int r = ty_run_spec_parse(json_object_get(job, "spec"), &spec, err);
 
-    json_array_foreach (dirs, i, dir) {
-        const json_t *ref = json_array_get(refs, i);
-        const char *name = json_string_value(json_object_get(ref, "name")),
-                   *mode = json_string_value(json_object_get(ref, "mode")),
-                   *path = json_string_value(dir);
-        CLEANUP_FREE char *parent = NULL;
-        const char *slash = path ? strrchr(path, '/') : NULL;
+    for (int i = 0; r == 0 && i < spec->ndata; i++) {
+        const char *path = json_string_value(json_array_get(dirs, (size_t)i)),
+                   *slash = path ? strrchr(path, '/') : NULL;
+        CLEANUP_FREE char *parent =
+            slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : NULL;
 
-        if (!slash)
-            continue;
-        parent = strndup(path, (size_t)(slash - path) + (slash == path));
-        if (!parent)
-            return ty_error_oom(err);
         /* What is written may be new; where it goes has to be there. */
-        if (is_there(path) || (mode && strcmp(mode, "upload") == 0 && is_there(parent)))
+        if (!slash || is_there(path) ||
+            (spec->data[i].mode == TY_DATA_UPLOAD && parent && is_there(parent)))
             continue;
-        return ty_error_set(
+        r = ty_error_set(
             err, -ENOENT,
             "data reference '%s': '%s' does not exist there; a datastore has to lie under "
             "the same path on every host (a shared file system, or a copy)",
-            name ? name : "?", path);
+            spec->data[i].name, path);
     }
-    return 0;
+    ty_run_spec_free(spec);
+    return r;
 }
 
 /* The job.json that the daemon made, with what is different here. */

@@ -147,3 +147,40 @@ run=$(trainyard submit -q --target full -- true)
 check "a host without space ends the run" until_true 20 in_state "$run" Failed
 has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left"
 put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}' > /dev/null
+
+# ---- data, and interpreters ----
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:mount -- true)
+check "data that a host does not have end the run" until_true 20 in_state "$run" Failed
+has "...and are named" "$(error_of "$run")" "host 'h1': data reference 'd': .*does not exist"
+
+# ---- a host that is lost ----
+trainyard down 2> /dev/null
+export TRAINYARD_SCHED_SILENT_SECONDS=1 TRAINYARD_SCHED_NODE_LOST_SECONDS=30
+run=$(trainyard submit -q --target one -- sh count.sh)
+check "a run begins" until_true 20 saw "$run" "line 5"
+cable_cut h1
+check "a cut cable is noticed" until_true 40 in_state "$run" NotResponding
+cable_mend h1
+trainyard wait "$run" > /dev/null 2>&1
+equal "...and when it is mended no line is lost or doubled" "$lines" "$(trainyard logs "$run")"
+equal "...and the run ends well" Completed "$(state_of "$run")"
+
+trainyard down 2> /dev/null
+export TRAINYARD_SCHED_NODE_LOST_SECONDS=4
+run=$(trainyard submit -q --target one -- sh -c 'echo begun; sleep 1000')
+check "a run begins" until_true 20 saw "$run" begun
+host_off h1
+check "a host that is switched off is noticed" until_true 60 in_state "$run" Failed
+has "...and named" "$(error_of "$run")" "NodeLost.*host 'h1'"
+equal "...and the log is kept" begun "$(trainyard logs "$run")"
+check "...and its folder here is gone" until_true 10 here_gone "$run"
+host_on h1
+check "when it is on again, what was left there is removed" until_true 60 no_jobs h1
+
+run=$(trainyard submit -q --target one -- sh -c 'echo begun; sleep 1000')
+check "a run begins" until_true 20 saw "$run" begun
+cable_cut h1
+check "a host that cannot be reached is given up" until_true 60 in_state "$run" Failed
+cable_mend h1
+check "when it can be again, the job there is ended" until_true 60 no_jobs h1
+check "...with all its processes" until_true 10 no_far_processes h1
