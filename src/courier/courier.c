@@ -110,6 +110,8 @@ static const struct ty_host *host_named(const struct ty_courier *c, const char *
 /* The hosts of the placement: what the daemon says; else the first of the target. */
 static int find_hosts(struct ty_courier *c, struct ty_error *err)
 {
+    if (ty_courier_slurm(c))
+        return ty_slurm_places(c, err);
     const json_t *placed = json_object_get(c->job, "hosts");
     int n = json_array_size(placed) ? (int)json_array_size(placed) : c->spec->node_count;
 
@@ -320,6 +322,7 @@ static void done(struct ty_courier *c)
     for (int i = 0; i < c->nhosts; i++)
         ty_host_done(&c->hosts[i]);
     free(c->hosts);
+    free(c->made);
     ty_content_done(&c->content);
     ty_blobs_free(c->blobs);
     ty_run_spec_free(c->spec);

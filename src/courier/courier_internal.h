@@ -3,6 +3,7 @@
  *   courier.c   begins, waits for events, ends
  *   way.c       what is to be done next: prepare -> start -> run -> end; the only writer of the phase
  *   host.c      one host: its channel, what is brought there, what comes from it
+ *   slurm.c     the nodes of an allocation in place of hosts
  *   relay.c     the runner's stream to the daemon, held where files have to come first
  *   voice.c     the courier itself as the runner of the job: while it prepares, and when there is no other
  *   ending.c   the end that a courier has to tell because no runner can
@@ -118,6 +119,7 @@ struct ty_courier {
     json_t *verdict;      /* owned; the record `exited` */
     int64_t clean_until_us;
     struct ty_courier_host *hosts;
+    struct ty_host *made;          /* owned; of kind slurm: what stands for its nodes */
     int nhosts;
     struct ty_relay relay;
     struct ty_voice voice;
@@ -134,6 +136,16 @@ void ty_host_start(struct ty_courier_host *h);    /* START, or RESUME; it is REA
 void ty_host_clean(struct ty_courier_host *h, bool kill);
 void ty_host_break(struct ty_courier_host *h, const char *why); /* the connection is over */
 void ty_host_let_go(struct ty_courier_host *h);                 /* it is not needed for now */
+
+/* The name of the job's folder there: nodes may share theirs. */
+const char *ty_host_job(const struct ty_courier_host *h, char *buf, size_t n);
+
+/* slurm.c */
+bool ty_courier_slurm(const struct ty_courier *c);
+int ty_slurm_places(struct ty_courier *c, struct ty_error *err); /* hosts for the nodes of the run */
+int ty_slurm_start(struct ty_courier_host *h, struct ty_error *err);
+int ty_slurm_allocated(struct ty_courier *c); /* the channel stands: learn which nodes these are */
+bool ty_slurm_over(struct ty_courier_host *h); /* its allocation is over, and with it the job */
 
 /* way.c */
 void ty_way(struct ty_courier *c); /* do what is next */

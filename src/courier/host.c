@@ -45,6 +45,14 @@ void ty_host_done(struct ty_courier_host *h)
     free(h->missing);
 }
 
+const char *ty_host_job(const struct ty_courier_host *h, char *buf, size_t n)
+{
+    if (h->index == 0)
+        return h->c->run;
+    snprintf(buf, n, "%s.%d", h->c->run, h->index);
+    return buf;
+}
+
 bool ty_host_up(const struct ty_courier_host *h)
 {
     return h->state >= TY_HOST_ATTACHING && h->state < TY_HOST_CLEAN;
@@ -87,7 +95,9 @@ static void connect_host(struct ty_courier_host *h)
     struct ty_courier *c = h->c;
     struct ty_error err = { 0 };
 
-    if (ty_ssh_start(&h->ssh, c->target, h->spec, c->sha, c->owner, &err) < 0) {
+    if ((ty_courier_slurm(c)
+             ? ty_slurm_start(h, &err)
+             : ty_ssh_start(&h->ssh, c->target, h->spec, c->sha, c->owner, &err)) < 0) {
         h->failures = INT16_MAX; /* nothing that comes again will mend it */
         ty_host_break(h, err.text);
         return;
@@ -106,6 +116,8 @@ static void greet(struct ty_courier_host *h)
             ty_host_break(h, err.text);
         else
             broken(h);
+    } else if (r > 0 && ty_courier_slurm(h->c) && ty_slurm_allocated(h->c) < 0) {
+        ty_host_break(h, "what Slurm has given is not what the run asked for");
     } else if (r > 0) {
         h->state = TY_HOST_HELLO;
         h->touched = true;
@@ -283,13 +295,14 @@ static int hello(struct ty_courier_host *h, const struct ty_channel_frame *f)
 {
     const struct ty_courier *c = h->c;
     CLEANUP_JSON json_t *o = NULL;
+    char name[256];
 
     if (h->state != TY_HOST_HELLO || ty_channel_json(f, &o) < 0 ||
         json_integer_value(json_object_get(o, "version")) != TY_CHANNEL_VERSION)
         return -EBADMSG;
     ty_channel_send_json(&h->ssh.flow, TY_CHANNEL_ATTACH,
-                         json_pack("{s:s s:I s:s s:b}", "run", c->run, "attempt",
-                                   (json_int_t)c->attempt, "token", c->token, "mpi",
+                         json_pack("{s:s s:I s:s s:b}", "run", ty_host_job(h, name, sizeof name),
+                                   "attempt", (json_int_t)c->attempt, "token", c->token, "mpi",
                                    c->spec->comm == TY_COMM_MPI && c->nhosts > 1));
     h->state = TY_HOST_ATTACHING;
     h->delay_us = DELAY_MIN_US;

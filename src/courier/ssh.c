@@ -119,7 +119,7 @@ static void build(struct args *a, const struct ty_target_spec *target, const str
     a->at[a->n] = NULL;
 }
 
-static int run(struct ty_ssh *s, const struct args *a, const char *home,
+int ty_ssh_run(struct ty_ssh *s, const char *const *argv, const char *home,
                const struct ty_owner *owner, struct ty_error *err)
 {
     const char *sock = getenv("SSH_AUTH_SOCK");
@@ -142,7 +142,7 @@ static int run(struct ty_ssh *s, const struct args *a, const char *home,
         close(to[0]), close(to[1]), close(from[0]), close(from[1]);
         return r;
     }
-    struct ty_spawn spawn = { .argv = a->at,
+    struct ty_spawn spawn = { .argv = argv,
                               .envp = env,
                               .cwd = "/",
                               .in = to[0],
@@ -153,7 +153,7 @@ static int run(struct ty_ssh *s, const struct args *a, const char *home,
     close(to[0]), close(from[1]), close(errs[1]);
     if (r < 0) {
         close(to[1]), close(from[0]), close(errs[0]);
-        return ty_error_prefix(err, "the ssh client (openssh-client)");
+        return r;
     }
     ty_flow_open(&s->flow, from[0], to[1]);
     ty_flow_open(&s->err, errs[0], errs[0]);
@@ -193,7 +193,9 @@ int ty_ssh_start(struct ty_ssh *s, const struct ty_target_spec *target, const st
         build(&a, target, host, home,
               ty_strf("exec /bin/sh -c '%s' sh %s %lld '%s'", script, sha, (long long)st.st_size,
                       folder));
-        r = a.failed ? ty_error_oom(err) : run(s, &a, home, owner, err);
+        r = a.failed ? ty_error_oom(err) : ty_ssh_run(s, a.at, home, owner, err);
+        if (r < 0 && !a.failed)
+            ty_error_prefix(err, "the ssh client (openssh-client)");
     }
     args_done(&a);
     if (r < 0)

@@ -31,6 +31,8 @@ struct ty_ssh {
  * -EINVAL: the folder has characters that cannot be brought through a shell. */
 int ty_ssh_start(struct ty_ssh *s, const struct ty_target_spec *target, const struct ty_host *host, const char *sha,
                  const struct ty_owner *owner, struct ty_error *err);
+/* Any program in ssh's place, which greets as its script does. */
+int ty_ssh_run(struct ty_ssh *s, const char *const *argv, const char *home, const struct ty_owner *owner, struct ty_error *err);
 /* Until the far end speaks: read, and send the agent when it is wanted.  1: it speaks, and s->flow is a channel; 0: not yet;
  * a negative errno and why. */
 int ty_ssh_greet(struct ty_ssh *s, struct ty_error *err);

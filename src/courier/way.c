@@ -41,7 +41,8 @@ static void set_mark(const struct ty_courier *c, const char *name)
 static void end_with(struct ty_courier_host *h, const char *reason, const char *message)
 {
     struct ty_courier *c = h->c;
-    CLEANUP_FREE char *text = ty_strf("host '%s': %s", h->spec->host, message);
+    CLEANUP_FREE char *text =
+        ty_strf("%s '%s': %s", ty_courier_slurm(c) ? "node" : "host", h->spec->host, message);
 
     if (c->cancel)
         ty_courier_end(c, "cancel", NULL, "the run was canceled");
@@ -86,6 +87,8 @@ void ty_way_broken(struct ty_courier_host *h)
 
     if (h->index == 0)
         ty_relay_close(c, false);
+    if (ty_slurm_over(h))
+        return;
     if (c->phase == TY_COURIER_PREPARING && !has_mark(c, "started") &&
         (h->failures >= CONNECTS_MAX || is_final(h->why)))
         end_with(h, "prepare", h->why);

@@ -95,6 +95,16 @@ static bool any_member(const struct alloc *a)
     return false;
 }
 
+static void serve_nobody(struct keeper *k, struct alloc *a)
+{
+    free(a->run);
+    free(a->job_dir);
+    a->run = a->job_dir = NULL;
+    a->idle_us = k->now_us;
+    a->check_us = NEVER;
+    k->changed = true;
+}
+
 /* ---- which one ---- */
 
 /* Those that serve nobody make room: the target may hold only so many nodes. */
@@ -146,6 +156,10 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
 
     if (a)
         return a;
+    /* The job folder is a later attempt's now. */
+    for (struct alloc *old = k->allocs; old; old = old->next)
+        if (old->job_dir && strcmp(old->job_dir, c->job_dir) == 0)
+            serve_nobody(k, old);
     if (ty_run_spec_parse(c->spec, &spec, err) < 0)
         return NULL;
     ty_slurm_shape(k->target, spec, idle > 0, &shape);
@@ -553,16 +567,6 @@ static bool run_is_over(const struct alloc *a)
     CLEANUP_FREE char *path = ty_path_join(a->job_dir, "job.json");
 
     return path && access(path, F_OK) < 0;
-}
-
-static void serve_nobody(struct keeper *k, struct alloc *a)
-{
-    free(a->run);
-    free(a->job_dir);
-    a->run = a->job_dir = NULL;
-    a->idle_us = k->now_us;
-    a->check_us = NEVER;
-    k->changed = true;
 }
 
 /* Nobody speaks for its run: because that has ended, or because a courier has to be started again? */

@@ -145,9 +145,10 @@ static void ask(struct channel *c, int node, char **argv)
     for (char **a = argv; *a; a++)
         json_array_append_new(list, json_string(*a));
     ty_lines_add(&c->lines,
-                 json_pack("{s:O? s:s s:i s:o s:O? s:O?}", "run", json_object_get(c->job, "run"),
-                           "job_dir", c->dir, "node", node, "argv", list, "target",
-                           json_object_get(c->job, "target"), "spec",
+                 json_pack("{s:O? s:O? s:s s:i s:o s:O? s:O?}", "run",
+                           json_object_get(c->job, "run"), "attempt",
+                           json_object_get(c->job, "attempt"), "job_dir", c->dir, "node", node,
+                           "argv", list, "target", json_object_get(c->job, "target"), "spec",
                            json_object_get(c->job, "spec")));
 }
 

@@ -81,7 +81,8 @@ static void ask(struct keeper *k, struct client *c, json_t *o)
         c->gone = true;
         return;
     }
-    c->run = strdup(run);
+    /* Each attempt has an allocation of its own, unless the one before has left it. */
+    c->run = ty_strf("%s.%lld", run, (long long)json_integer_value(json_object_get(o, "attempt")));
     c->job_dir = strdup(dir);
     c->node = (int)json_integer_value(json_object_get(o, "node"));
     c->argv = json_incref(json_object_get(o, "argv"));

@@ -216,6 +216,17 @@ static void channel_new(struct holder *h, const json_t *order)
     ty_lines_add(&c->line.lines, json_pack("{s:s s:s?}", "kind", "channel", "token", c->token));
 }
 
+/* "~/..." lies in the home folder of this node.  *own holds what was made. */
+static const char *at_home(const char *argument, char **own)
+{
+    const char *home = getenv("HOME");
+
+    if (*own || !home || !ty_starts_with(argument, "~/"))
+        return argument;
+    *own = ty_path_join(home, argument + 2);
+    return *own ? *own : argument;
+}
+
 /* Start the far end of the channel: this program with the arguments that came, on one end of a socket pair. */
 static int channel_start(struct holder *h, struct channel *c)
 {
@@ -224,6 +235,7 @@ static int channel_start(struct holder *h, struct channel *c)
     const char **argv = (const char **)(void *)list;
     struct ty_error err = { 0 };
     const json_t *a;
+    CLEANUP_FREE char *own = NULL;
     int ends[2], r;
     pid_t pid;
 
@@ -231,7 +243,7 @@ static int channel_start(struct holder *h, struct channel *c)
         return argv ? -errno : -ENOMEM;
     argv[0] = h->agent;
     json_array_foreach (c->argv, i, a)
-        argv[1 + i] = json_is_string(a) ? json_string_value(a) : "";
+        argv[1 + i] = at_home(json_is_string(a) ? json_string_value(a) : "", &own);
     struct ty_spawn spawn = {
         .argv = argv, .cwd = "/", .in = ends[1], .out = ends[1], .err = STDERR_FILENO
     };

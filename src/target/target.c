@@ -4,6 +4,7 @@
 #include "base/gpu.h"
 #include "target/hosts.h"
 #include "target/local.h"
+#include "target/slurm.h"
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +14,8 @@
 
 #define RENEW_US (10 * 1000 * 1000)
 
-static const struct ty_target_kind *const kinds[] = { &ty_target_local, &ty_target_hosts };
+static const struct ty_target_kind *const kinds[] = { &ty_target_local, &ty_target_hosts,
+                                                      &ty_target_slurm };
 
 const struct ty_target_kind *ty_target_kind(const char *name)
 {
