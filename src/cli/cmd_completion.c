@@ -122,7 +122,9 @@ static void offer_runs(struct ty_cli *cli, const char *prefix)
 /* What the value of an option can be. */
 static void offer_value(struct ty_cli *cli, const struct ty_cli_option *o, const char *prefix)
 {
-    if (strcmp(o->name, "target") == 0)
+    if (strcmp(o->name, "node") == 0)
+        offer_from(cli, TY_ROUTE_node_list, NULL, "nodes", "name", prefix);
+    else if (strcmp(o->name, "target") == 0)
         offer_from(cli, TY_ROUTE_target_list, NULL, "targets", "name", prefix);
     else if (strcmp(o->name, "experiment") == 0)
         offer_from(cli, TY_ROUTE_experiment_list, NULL, "experiments", "name", prefix);

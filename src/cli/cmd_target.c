@@ -11,9 +11,17 @@ static long long number(const json_t *o, const char *part, const char *key)
     return json_integer_value(json_object_get(part ? json_object_get(o, part) : o, key));
 }
 
+/* Those of runs: they prepare, run, or are drained and still run. */
+static long long in_use(const json_t *target)
+{
+    return number(target, "nodes", "preparing") + number(target, "nodes", "running") +
+           number(target, "nodes", "leaving");
+}
+
 static int ls(struct ty_cli *cli)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE" },
+    CLEANUP_TABLE struct ty_table t = { .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE",
+                                                   "STATE" },
                                         .state_column = -1,
                                         .right = 12 };
     CLEANUP_JSON json_t *reply = NULL;
@@ -31,12 +39,13 @@ static int ls(struct ty_cli *cli)
     json_array_foreach (json_object_get(reply, "targets"), i, target) {
         const json_t *spec = json_object_get(target, "spec");
         const char *size = ty_out_str(spec, "vm_size");
+        bool drained = json_is_true(json_object_get(spec, "drained"));
         char max[24], used[24];
-        const char *cells[] = { ty_out_str(target, "name"), ty_out_str(spec, "kind"), max, used,
-                                *size ? size : NULL };
+        const char *cells[] = { ty_out_str(target, "name"), ty_out_str(spec, "kind"),  max, used,
+                                *size ? size : NULL,        drained ? "drained" : "up" };
 
         snprintf(max, sizeof max, "%lld", number(target, "nodes", "max"));
-        snprintf(used, sizeof used, "%lld", number(target, "nodes", "running"));
+        snprintf(used, sizeof used, "%lld", in_use(target));
         ty_table_row(&t, cells);
     }
     return ty_table_print(cli, &t);
@@ -44,13 +53,17 @@ static int ls(struct ty_cli *cli)
 
 static void print_target(const json_t *target)
 {
+    static const char *const words[] = { "preparing", "idle", "leaving", "unusable", "preempted" };
     const json_t *spec = json_object_get(target, "spec"), *value;
     const char *key;
 
     printf("%-12s %s\n", "target", ty_out_str(target, "name"));
     printf("%-12s %s\n", "created", ty_out_str(target, "created"));
-    printf("%-12s %lld of %lld in use\n", "nodes", number(target, "nodes", "running"),
-           number(target, "nodes", "max"));
+    printf("%-12s %lld of %lld in use", "nodes", in_use(target), number(target, "nodes", "max"));
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (number(target, "nodes", words[i]) > 0)
+            printf(", %lld %s", number(target, "nodes", words[i]), words[i]);
+    putchar('\n');
     printf("%-12s %lld\n", "cpus", number(target, NULL, "cpus"));
     printf("%-12s %lld\n", "gpus", number(target, NULL, "gpus"));
     json_object_foreach ((json_t *)spec, key, value) {

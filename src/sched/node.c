@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define SLOTS_MAX 65536
@@ -219,9 +220,11 @@ static int *own_cpus(int *count)
 int nodes_open(struct ty_sched *s, struct ty_error *err)
 {
     char host[256] = "localhost";
+    struct utsname system = { 0 };
     int cpus = (int)ty_conf_number(s->o.conf, "sched.cpus"), count, *numbers;
 
     gethostname(host, sizeof host - 1);
+    uname(&system);
     s->box = node_new(s, strdup(""), host);
     if (!s->box)
         return ty_error_oom(err);
@@ -232,6 +235,8 @@ int nodes_open(struct ty_sched *s, struct ty_error *err)
     if (set_slots(s->box, cpus > 0 ? cpus : ty_target_cpus()) < 0 || !(numbers = own_cpus(&count)))
         return ty_error_oom(err);
     set_numbers(s->box, numbers, count);
+    s->box->facts = json_pack("{s:s s:s s:i s:I}", "hostname", host, "arch", system.machine, "cpus",
+                              count, "memory_mb", (json_int_t)ty_target_memory_mb());
     node_look_for_gpus(s);
     return 0;
 }

@@ -169,7 +169,10 @@ def targets():
     ask("GET", "/api/v1/targets")
     ask("GET", "/api/v1/targets/box")
     ask("GET", "/api/v1/targets/none", want=404)
+    box = ask("GET", "/api/v1/nodes")["nodes"][0]["name"]
+    ask("POST", "/api/v1/targets/box/drain", {"node": box})
     ask("GET", "/api/v1/nodes")
+    ask("POST", "/api/v1/targets/box/resume", {"node": box})
     ask("POST", "/api/v1/targets/box/drain", {})
     ask("POST", "/api/v1/targets/box/drain", {"node": "nowhere"}, want=404)
     ask("POST", "/api/v1/targets/box/resume", {"node": None})

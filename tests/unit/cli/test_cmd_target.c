@@ -39,15 +39,15 @@ static void test_target(void **state)
     (void)state;
     f = fake_start(answers);
     says(TRY("target", "ls"), 0,
-         "TARGET  KIND   NODES  IN USE  VM SIZE\n"
-         "box     local      2       1  STANDARD_NC6\n",
+         "TARGET  KIND   NODES  IN USE  VM SIZE       STATE\n"
+         "box     local      2       1  STANDARD_NC6  up\n",
          "");
     says(TRY("target", "ls", "-q"), 0, "box\n", "");
-    says(TRY("target", "ls", "--plain"), 0, "box\tlocal\t2\t1\tSTANDARD_NC6\n", "");
+    says(TRY("target", "ls", "--plain"), 0, "box\tlocal\t2\t1\tSTANDARD_NC6\tup\n", "");
     says(TRY("target", "show", "box"), 0,
          "target       box\n"
          "created      2026-01-01T00:00:00.000000Z\n"
-         "nodes        1 of 2 in use\n"
+         "nodes        1 of 2 in use, 1 idle\n"
          "cpus         4\n"
          "gpus         0\n"
          "kind         local\n"
