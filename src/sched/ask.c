@@ -1,7 +1,7 @@
 /* ask.c - asking machines what they have: when a target is made, and when one has failed
  *
  * A target that is to be asked is stored only when all of its hosts have answered, with what they have said.  A node that
- * has failed a run is asked every half minute until it answers; until then nothing is placed on it.
+ * has failed a run is asked every ten seconds until it answers; until then nothing is placed on it.
  */
 #include "sched/ask.h"
 #include "base/clock.h"
@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define AT_ONCE_MAX 32
-#define AGAIN_MS (30 * 1000)
+#define FIRST_MS 2000
+#define AGAIN_MS 10000
 #define TOLD_MAX 5 /* hosts that an error names */
 
 struct question {
@@ -286,7 +287,7 @@ void node_fails(struct node *n, const char *why)
     n->trouble = text;
     queue_changed(n->sched);
     if (!uv_is_active((uv_handle_t *)&n->sched->ask))
-        uv_timer_start(&n->sched->ask, on_time, AGAIN_MS, AGAIN_MS);
+        uv_timer_start(&n->sched->ask, on_time, FIRST_MS, AGAIN_MS);
 }
 
 void node_stop_asking(struct node *n)
