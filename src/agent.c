@@ -22,6 +22,7 @@ static int usage(void)
 {
     fputs("usage: trainyard-agent runner JOBDIR\n"
           "       trainyard-agent probe\n"
+          "       trainyard-agent node JOBDIR\n"
           "       trainyard-agent --version\n"
           "Started by the Trainyard daemon; people use 'trainyard'.\n",
           stderr);
@@ -53,7 +54,8 @@ int main(int argc, char **argv)
         puts("trainyard-agent " TY_VERSION);
         return 0;
     }
-    if (argc == 3 && strcmp(argv[1], "runner") == 0)
+    /* The folder says whether it is that of the job's first node. */
+    if (argc == 3 && (strcmp(argv[1], "runner") == 0 || strcmp(argv[1], "node") == 0))
         return ty_runner_main(argv[2]);
     if (argc == 3 && strcmp(argv[1], "pmix") == 0)
         return ty_pmix_helper_main(argv[2]);

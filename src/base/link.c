@@ -51,6 +51,7 @@ struct ty_link {
     enum step step;
     bool called;
     int over; /* why, once it is; 0 */
+    int mute; /* why nothing can be sent any more, while what came can still be heard; 0 */
     int64_t due_us;
     unsigned char key[TY_LINK_KEY], pk[PAIR], sk[PAIR], other[PAIR];
     stream_state push, pull;
@@ -232,7 +233,7 @@ static int flush(struct ty_link *l)
 {
     if (l->out.failed)
         l->over = -ENOMEM;
-    while (!l->over && l->out.len > l->out_at) {
+    while (!l->over && !l->mute && l->out.len > l->out_at) {
         ssize_t n =
             FAULT("link.send", -1,
                   send(l->fd, l->out.text + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL));
@@ -242,13 +243,16 @@ static int flush(struct ty_link *l)
         if (n < 0 && errno == EAGAIN)
             return 0;
         if (n < 0)
-            return l->over = -errno;
-        l->out_at += (size_t)n;
+            l->mute = -errno;
+        else
+            l->out_at += (size_t)n;
     }
     l->out_at = l->out.len = 0;
     if (l->out.cap > KEEP_BYTES)
         ty_str_done(&l->out);
-    return l->over;
+    if (l->mute && l->step != OPEN)
+        l->over = l->mute;
+    return l->over ? l->over : l->mute;
 }
 
 static int connected(struct ty_link *l)
@@ -321,15 +325,17 @@ ssize_t ty_link_send(struct ty_link *l, const void *bytes, size_t n)
 {
     size_t taken = 0;
 
-    if (l->step != OPEN || flush(l) < 0)
+    if (l->step != OPEN)
         return l->over ? l->over : -EAGAIN;
+    if (flush(l) < 0)
+        return l->over ? l->over : l->mute;
     while (taken < n && ty_link_unsent(l) < TY_LINK_UNSENT_MAX) {
         size_t part = n - taken < TY_LINK_CHUNK ? n - taken : TY_LINK_CHUNK;
 
         seal(l, (const char *)bytes + taken, part);
         taken += part;
         if (flush(l) < 0)
-            return l->over;
+            return l->over ? l->over : l->mute;
     }
     return taken || n == 0 ? (ssize_t)taken : -EAGAIN;
 }

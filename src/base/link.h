@@ -50,7 +50,8 @@ bool ty_link_ready(const struct ty_link *l); /* the other side has proven the ke
 int ty_link_turn(struct ty_link *l, int64_t now_us);
 /* As send(2): bytes taken; -EAGAIN: none now; or why the link is over. */
 ssize_t ty_link_send(struct ty_link *l, const void *bytes, size_t n);
-/* As recv(2): bytes; 0: the other side has closed; -EAGAIN; -EBADMSG: what came was changed on the way. */
+/* As recv(2): bytes; 0: the other side has closed; -EAGAIN; -EBADMSG: what came was changed on the way.  Where
+ * nothing can be sent any more, because the other side has closed, what it had said before is still received. */
 ssize_t ty_link_recv(struct ty_link *l, void *buf, size_t cap);
 size_t ty_link_unsent(const struct ty_link *l); /* encrypted bytes that wait for the socket */
 /* Are there bytes to receive that the socket does not tell of, for they have been read from it already? */

@@ -360,10 +360,18 @@ int ty_call_new(char *const *addresses, int port, const unsigned char key[TY_LIN
     return 0;
 }
 
+/* A child that was just forked may hold the socket a little longer: it leaves the set before it is closed. */
+static void drop(struct ty_call *c, int i)
+{
+    if (c->link[i])
+        epoll_ctl(c->epoll, EPOLL_CTL_DEL, ty_link_fd(c->link[i]), NULL);
+    c->link[i] = ty_link_free(c->link[i]);
+}
+
 static void hang_up(struct ty_call *c)
 {
     for (int i = 0; i < c->begun; i++)
-        c->link[i] = ty_link_free(c->link[i]);
+        drop(c, i);
     c->begun = c->open = 0;
 }
 
@@ -398,7 +406,7 @@ int64_t ty_call_due(const struct ty_call *c)
 
 static void failed(struct ty_call *c, int i, int why, int64_t now_us)
 {
-    c->link[i] = ty_link_free(c->link[i]);
+    drop(c, i);
     c->failed[i] = why;
     c->open--;
     c->next_us = now_us; /* the next need not wait */

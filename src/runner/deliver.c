@@ -78,6 +78,8 @@ static void welcome(struct ty_runner *r, const struct ty_frame *f)
     r->welcomed = ty_stream_serial(r->stream);
     r->rescan = true;
     r->hold_us = r->rows_due_us = 0;
+    if (!r->job->leads)
+        ty_node_welcome(r, o);
     if (json_is_true(json_object_get(o, "cancel")))
         ty_life_cancel(r, TY_ENDING_CANCEL);
 }
@@ -125,6 +127,7 @@ static void frame(struct ty_runner *r, const struct ty_frame *f)
             r->over = true;
         break;
     default:
+        ty_node_frame(r, f);
         break; /* PONG, and what later daemons may add */
     }
 }
@@ -133,8 +136,10 @@ void ty_deliver_frames(struct ty_runner *r)
 {
     struct ty_frame f;
 
-    while (!r->over && ty_stream_next(r->stream, &f) == 0)
+    while (!r->over && ty_stream_next(r->stream, &f) == 0) {
+        ty_node_heard(r);
         frame(r, &f);
+    }
 }
 
 static bool all_sent(struct ty_runner *r)
@@ -277,6 +282,7 @@ void ty_deliver_pump(struct ty_runner *r)
         ty_deliver_limits(r);
     if (!welcomed(r) || (!r->buf && !(r->buf = malloc(BUF_BYTES))))
         return;
+    ty_node_pump(r);
     while (more && ty_stream_room(r->stream)) {
         more = send_record(r);
         if (logs && send_logs(r))

@@ -45,7 +45,7 @@ static void tell_started(struct ty_runner *r)
 {
     json_t *o;
 
-    if (r->started_told || r->ranks.started == 0)
+    if (r->started_told || r->ranks.started == 0 || !r->job->leads)
         return;
     r->started_told = true;
     o = json_pack("{s:s, s:i}", "kind", "started", "pid", (int)r->ranks.at[0].pid);
@@ -58,9 +58,10 @@ static void tell_started(struct ty_runner *r)
         r->limit_us = r->now_us + r->job->spec->max_run_seconds * 1000000;
 }
 
-static void started(struct ty_runner *r, int i, pid_t pid)
+void ty_follow_started(struct ty_runner *r, int i, pid_t pid)
 {
     ty_ranks_started(&r->ranks, i, pid);
+    ty_node_rank_started(r, i);
     if (r->job->size == 1)
         ty_runner_note(r, "the %s is running as process %d", ty_life_program(r), (int)pid);
     else if (r->ranks.started == r->ranks.n)
@@ -158,6 +159,7 @@ static void end_others(struct ty_runner *r)
         return;
     ty_runner_note(r, "%s has ended the job: SIGTERM to the other processes",
                    ty_follow_who(r, r->culprit, who));
+    ty_leading_end(r, OTHERS_KILL_US / 1000);
     ty_tree_signal(SIGTERM);
     r->kill_us = r->now_us + OTHERS_KILL_US;
 }
@@ -192,7 +194,7 @@ void ty_follow_judge(struct ty_runner *r)
     r->verdict_us = TY_NEVER;
     if (r->phase != TY_PHASE_running)
         return;
-    if (r->ending == TY_ENDING_SCRIPT && r->culprit < 0 &&
+    if (r->job->leads && r->ending == TY_ENDING_SCRIPT && r->culprit < 0 &&
         (r->ranks.bad > 0 || r->mpi.aborted >= 0)) {
         r->culprit =
             r->mpi.aborted >= 0 ? judge_abort(r) : ty_verdict(&r->ranks, r->now_us, &r->verdict_us);
@@ -224,8 +226,9 @@ static void told(int i, const struct ty_report *report, void *ctx)
 
     if (!report) {
         ty_ranks_ended(&r->ranks, i, m->reported ? &m->status : NULL, is_victim(r, i), r->now_us);
+        ty_node_rank_ended(r, i);
     } else if (report->kind == TY_REPORT_STARTED) {
-        started(r, i, report->value);
+        ty_follow_started(r, i, report->value);
     } else if (report->kind == TY_REPORT_EXITED) {
         m->reported = true;
         m->status = report->value;

@@ -84,6 +84,7 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_error_set(err, -EINVAL, "job.json has no 'version'");
     j->attempt = 1;
     j->cancel_grace_seconds = 30;
+    j->node_lost_seconds = 60;
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "attempt", 1, INT32_MAX, &j->attempt, err);
     if (r == 0)
@@ -97,6 +98,9 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "writer_base", 0, INT32_MAX, &j->writer_base, err);
     j->log_base = json_object_get(j->json, "log_base");
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "node_lost_seconds", 1, 1000000,
+                            &j->node_lost_seconds, err);
     if (r == 0)
         r = limit(j, "log_bytes_max", &j->log_bytes_max, err);
     if (r == 0)
@@ -218,6 +222,11 @@ static int get_place(struct ty_jobfile *j, struct ty_error *err)
         return r;
     j->leads = *role == 'l';
     j->node = j->leads ? 0 : (int)node;
+    /* To the first node every attempt is the first. */
+    if (!j->leads) {
+        j->log_base = NULL;
+        j->record_base = j->writer_base = 0;
+    }
     j->own_nodes = j->leads ? (int)local : 1;
     return 0;
 }

@@ -31,6 +31,7 @@ struct ty_jobfile {
     int nnodes, size;           /* nodes and processes of the whole job */
     bool leads;                 /* this is the folder of the job's first node, whose runner leads the others */
     int node;                   /* index of the node that the folder belongs to */
+    int64_t node_lost_seconds;  /* silence after which a node is lost */
     int own_nodes;              /* how many nodes, from `node` on, this runner runs itself */
     /* What earlier attempts have told: records, bytes by name of log (object or NULL), writers of rows. */
     int64_t record_base, writer_base;

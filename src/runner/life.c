@@ -41,6 +41,7 @@ static const char *const reasons[TY_ENDING_COUNT] = {
     [TY_ENDING_TIME_LIMIT] = "time_limit",
     [TY_ENDING_PREPARE] = "prepare",
     [TY_ENDING_LOST] = "lost",
+    [TY_ENDING_NODE_LOST] = "node_lost",
 };
 
 void ty_life_phase(struct ty_runner *r, enum ty_phase p)
@@ -103,7 +104,7 @@ int ty_life_kill_all(struct ty_runner *r)
 }
 
 /* What run.fail() in the script has left in the folder of the row spools: a sentence; NULL: it was not called. */
-static char *declared_failed(const struct ty_runner *r)
+char *ty_life_declared(const struct ty_runner *r)
 {
     CLEANUP_FREE char *path = ty_path_join(r->job->spool, "failed");
     CLEANUP_FREE char *text = NULL;
@@ -124,7 +125,9 @@ void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
 {
     bool good =
         status && WIFEXITED(*status) && WEXITSTATUS(*status) == 0 && r->ending == TY_ENDING_SCRIPT;
-    CLEANUP_FREE char *declared = good ? declared_failed(r) : NULL;
+    CLEANUP_FREE char *declared = !good         ? NULL
+                                  : r->declared ? strdup(r->declared)
+                                                : ty_life_declared(r);
     json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason", reasons[r->ending]);
 
     if (status && WIFEXITED(*status))
@@ -142,7 +145,10 @@ void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
     }
     if (r->ending == TY_ENDING_LOST && r->rebooted)
         json_object_set_new(o, "rebooted", json_true());
+    if (r->ending == TY_ENDING_NODE_LOST)
+        json_object_set_new(o, "node", json_string(r->job->nodes[r->lost_node].name));
     name_culprit(r, o);
+    ty_leading_end(r, 0);
     r->limit_us = r->kill_us = r->verdict_us = TY_NEVER;
     r->rescan = true;
     r->rows_due_us = r->hold_us = 0;
@@ -174,7 +180,8 @@ void ty_life_begin(struct ty_runner *r)
         ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir,
                      strerror(-got));
         ty_life_fail(r, err.text);
-    } else if (ty_child_start(&r->child, ty_prepare, r->job, &err) < 0 ||
+    } else if ((r->job->leads ? ty_child_start(&r->child, ty_prepare, r->job, &err)
+                              : ty_node_prepare(r, &err)) < 0 ||
                ty_helpers_start(r, &err) < 0) {
         ty_child_kill(&r->child);
         ty_life_fail(r, err.text);
@@ -197,8 +204,10 @@ static void told(json_t *line, void *ctx)
         ty_runner_warning(r, text);
     else if (text && strcmp(kind, "failed") == 0 && !r->failure)
         r->failure = strdup(text);
-    else if (strcmp(kind, "artifact") == 0)
+    else if (strcmp(kind, "artifact") == 0) {
         ty_runner_record(r, json_incref(line));
+        ty_leading_artifact(r, line);
+    }
 }
 
 static void prepared(struct ty_runner *r, bool failed)
@@ -211,7 +220,7 @@ static void prepared(struct ty_runner *r, bool failed)
     ty_life_ready(r);
 }
 
-/* The files are there, and so are the helpers: then the ranks start. */
+/* The files are there, and so are the helpers, on every node: then the ranks start. */
 void ty_life_ready(struct ty_runner *r)
 {
     if (r->phase != TY_PHASE_preparing)
@@ -220,23 +229,22 @@ void ty_life_ready(struct ty_runner *r)
         ty_child_kill(&r->child);
         ty_life_fail(r, r->failure);
     } else if (r->prepared && ty_helpers_ready(r)) {
+        if (!r->job->leads)
+            ty_node_ready(r);
+        if (r->job->leads ? !ty_leading_ready(r) : !r->gone)
+            return;
+        ty_leading_go(r);
         ty_start_ranks(r);
     }
 }
 
-static void collected(struct ty_runner *r, bool failed)
+void ty_life_conclude(struct ty_runner *r)
 {
     uint64_t dropped = ty_rows_dropped(r->rows);
     CLEANUP_FREE char *text = NULL;
 
-    if (failed && ++r->collections < COLLECTIONS_MAX) {
-        ty_runner_note(r, "the process that collects files has ended early; it is started again");
-        collect(r); /* it leaves out what is kept already */
+    if (!r->own_collected || r->phase == TY_PHASE_collected || !ty_leading_over(r))
         return;
-    }
-    if (failed)
-        ty_runner_warning(
-            r, "the files of the run are not complete: the process that collects them was killed");
     if (dropped > 0 &&
         (text =
              ty_strf("%" PRIu64 " logged values were dropped: more than %u MiB waited to be stored",
@@ -248,6 +256,21 @@ static void collected(struct ty_runner *r, bool failed)
     r->rescan = true;
     r->rows_due_us = r->hold_us = 0;
     ty_life_phase(r, TY_PHASE_collected);
+}
+
+static void collected(struct ty_runner *r, bool failed)
+{
+    if (failed && ++r->collections < COLLECTIONS_MAX) {
+        ty_runner_note(r, "the process that collects files has ended early; it is started again");
+        collect(r); /* it leaves out what is kept already */
+        return;
+    }
+    if (failed)
+        ty_runner_warning(
+            r, "the files of the run are not complete: the process that collects them was killed");
+    r->own_collected = true;
+    ty_leading_take(r);
+    ty_life_conclude(r);
 }
 
 void ty_life_child(struct ty_runner *r)
@@ -272,10 +295,15 @@ static void kill_tree(struct ty_runner *r)
     ty_life_kill_all(r);
 }
 
-void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
+void ty_life_end(struct ty_runner *r, enum ty_ending why, int64_t grace_us)
 {
-    if (r->phase > TY_PHASE_running || r->ending != TY_ENDING_SCRIPT || r->culprit >= 0)
+    if (r->phase > TY_PHASE_running)
         return;
+    if (r->ending != TY_ENDING_SCRIPT || r->culprit >= 0) {
+        if (!r->job->leads && r->kill_us > r->now_us + grace_us)
+            r->kill_us = r->now_us + grace_us;
+        return;
+    }
     r->ending = why;
     r->limit_us = r->verdict_us = TY_NEVER;
     if (r->phase == TY_PHASE_preparing) {
@@ -283,11 +311,18 @@ void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
         ty_life_fail(r, "");
         return;
     }
-    ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " seconds",
+    ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " %s",
                    why == TY_ENDING_CANCEL ? "canceled" : "time limit reached",
-                   r->job->cancel_grace_seconds);
+                   grace_us % 1000000 ? grace_us / 1000 : grace_us / 1000000,
+                   grace_us % 1000000 ? "ms" : "seconds");
+    ty_leading_end(r, grace_us / 1000);
     ty_tree_signal(SIGTERM);
-    r->kill_us = r->now_us + r->job->cancel_grace_seconds * 1000000;
+    r->kill_us = r->now_us + grace_us;
+}
+
+void ty_life_cancel(struct ty_runner *r, enum ty_ending why)
+{
+    ty_life_end(r, why, r->job->cancel_grace_seconds * 1000000);
 }
 
 void ty_life_timers(struct ty_runner *r)

@@ -13,6 +13,8 @@
 #include "base/owner.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "runner/fetch.h"
+#include "runner/lead.h"
 #include "runner/oom.h"
 #include "runner/runner_internal.h"
 #include "runner/sync.h"
@@ -77,6 +79,8 @@ void ty_runner_reaped(pid_t pid, int status, void *ctx)
     ty_child_reaped(&r->sampler, pid, status);
     ty_helpers_reaped(r, pid, status);
     ty_ranks_reaped(&r->ranks, pid, status);
+    if (r->lead)
+        ty_lead_reaped(r->lead, pid, status);
 }
 
 void ty_runner_reap(struct ty_runner *r)
@@ -282,10 +286,16 @@ static int connect_daemon(struct ty_runner *r, struct ty_error *err)
 
     if (got < 0)
         return ty_error_set(err, got, "cannot write runner.id: %s", strerror(-got));
+    r->rows = ty_rows_new(r->job->spool);
+    if (!r->rows)
+        return ty_error_oom(err);
+    if (!r->job->leads) {
+        r->stream = ty_node_stream(r, &me, err);
+        return r->stream ? 0 : err->code;
+    }
     text = hello(r->job, &me);
     r->stream = text ? ty_stream_new(r->job->socket, text) : NULL;
-    r->rows = ty_rows_new(r->job->spool);
-    if (!r->stream || !r->rows)
+    if (!r->stream)
         return ty_error_oom(err);
     ty_rows_base(r->rows, (uint32_t)r->job->writer_base);
     return 0;
@@ -311,6 +321,7 @@ static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
     enum ty_phase before = ty_phase_read(dir);
     struct past past = { 0 };
     int got = ty_jobfile_read(dir, &r->job, err);
+    bool fresh;
 
     if (got == 0)
         allow_files(r);
@@ -322,10 +333,16 @@ static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
         return got;
     watch_files(r);
     r->rescan = true;
-    r->now_us = ty_mono_us();
+    r->now_us = r->heard_us = r->spoke_us = ty_mono_us();
     r->phase = before;
     r->collected_seq = past.collected;
-    if (before == TY_PHASE_none && ty_records_next(r->records) == 1)
+    fresh = before == TY_PHASE_none && ty_records_next(r->records) == 1;
+    /* After a runner that was killed the other nodes have ended, too: they are not led any more. */
+    if (fresh)
+        got = ty_leading_open(r, err);
+    if (got < 0)
+        return got;
+    if (fresh)
         ty_life_begin(r);
     else
         ty_life_salvage(r, past.exited);
@@ -413,6 +430,10 @@ static int64_t due(const struct ty_runner *r)
         at = r->sampler_due_us;
     if (mpi < at)
         at = mpi;
+    if (ty_node_due(r) < at)
+        at = ty_node_due(r);
+    if (r->lead && ty_lead_due(r->lead) < at)
+        at = ty_lead_due(r->lead);
     if (r->write_due_us && r->write_due_us < at)
         at = r->write_due_us;
     if (r->inotify < 0 && ty_deliver_listens(r) && r->phase == TY_PHASE_running &&
@@ -442,6 +463,7 @@ static void turn(struct ty_runner *r)
         SAMPLER,
         FILES,
         MPI,
+        NODES,
         HELPERS,
         N = HELPERS + TY_HELPER_COUNT
     };
@@ -453,6 +475,7 @@ static void turn(struct ty_runner *r)
         [CHILD] = { .fd = r->child.fd, .events = POLLIN },
         [SYNCER] = { .fd = r->syncer.fd, .events = POLLIN },
         [SAMPLER] = { .fd = r->sampler.fd, .events = POLLIN },
+        [NODES] = { .fd = r->lead ? ty_lead_fd(r->lead) : -1, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
         [MPI] = { .fd = ty_mpi_fd(r, &mpi_events) },
     };
@@ -481,6 +504,8 @@ static void turn(struct ty_runner *r)
         ty_mpi_hear(r);
     if (p[RANKS].revents)
         ty_follow_ranks(r);
+    if (r->lead && (p[NODES].revents || ty_lead_due(r->lead) <= r->now_us))
+        ty_lead_turn(r->lead, r->now_us);
     ty_life_timers(r);
     ty_sampling_timers(r);
     ty_mpi_timer(r);
@@ -506,6 +531,8 @@ static void loop(struct ty_runner *r)
         if (r->over || (!was && !ty_stream_connected(r->stream) && folder_gone(r)))
             break;
         turn(r);
+        ty_node_timers(r);
+        ty_leading_release(r);
     }
 }
 
@@ -514,12 +541,16 @@ static void loop(struct ty_runner *r)
 static void done(struct ty_runner *r)
 {
     ty_stream_free(r->stream);
+    ty_lead_free(r->lead);
+    ty_fetch_free(r->fetch);
+    ty_blobs_free(r->blobs);
     ty_rows_free(r->rows);
     ty_records_free(r->records);
     ty_logs_done(&r->logs);
     ty_ranks_done(&r->ranks);
     ty_jobfile_free(r->job);
     free(r->failure);
+    free(r->declared);
     free(r->buf);
     for (size_t i = 0; i < 5; i++) {
         int fd = (const int[]){ r->signals, r->inotify, r->lock, r->dir_fd, r->meeting.hold }[i];

@@ -4,6 +4,8 @@
  *   life.c      prepare -> run -> collect -> deliver: the only writer of phase and outcome
  *   start.c     what each rank is told, and starting them all
  *   follow.c    what becomes of the ranks, up to the end of the last
+ *   leading.c   the job's other nodes, where this is its first
+ *   node.c      what is different where it is not
  *   helpers.c   programs that have to be there before a rank starts
  *   mpi.c       the PMIx helper of MPI jobs
  *   deliver.c   what goes to the daemon, and what it answers
@@ -33,6 +35,7 @@ enum ty_ending {
     TY_ENDING_TIME_LIMIT,
     TY_ENDING_PREPARE,
     TY_ENDING_LOST,
+    TY_ENDING_NODE_LOST,
     TY_ENDING_COUNT
 };
 
@@ -46,6 +49,7 @@ struct ty_meeting {
     int hold;             /* keeps the port; -1: nothing does */
     int rendezvous;       /* port of the collectives' rendezvous; 0: not known, or there is none */
     char secret[65];      /* of that */
+    char interface[16];   /* of this machine, that leads to the others; "": none is needed, or known */
 };
 
 /* What an MPI job has besides (mpi.c). */
@@ -64,6 +68,10 @@ struct ty_mpi {
     void (*fenced)(struct ty_runner *r, const int *nodes, int n, const struct ty_frame *f);
     void (*came)(struct ty_runner *r, const struct ty_frame *f);
 };
+struct ty_lead;
+struct ty_fetch;
+struct ty_blobs;
+struct ty_proc_id;
 
 struct ty_runner {
     struct ty_jobfile *job;
@@ -102,6 +110,21 @@ struct ty_runner {
     char *failure;         /* malloc'ed: why the job could not be prepared or started */
     int64_t limit_us, kill_us; /* when the time limit is reached; when SIGKILL follows SIGTERM */
     bool rebooted;
+    char *declared;        /* malloc'ed: what run.fail() said on another node; NULL: nothing */
+
+    /* leading.c, of the first node */
+    struct ty_lead *lead;  /* NULL: there are no other nodes */
+    int lost_node;         /* of TY_ENDING_NODE_LOST */
+    bool own_collected;    /* the files of this node are kept; those of others may be waited for */
+    bool released;         /* the others were told that they may go */
+
+    /* node.c, of any other node */
+    struct ty_blobs *blobs; /* what is fetched goes there */
+    struct ty_fetch *fetch;
+    bool known;            /* the first node has welcomed it once */
+    bool ready_told, gone; /* gone: the ranks may start */
+    int64_t heard_us;      /* when the first node was heard last */
+    int64_t spoke_us;      /* the same, or when the connection was made anew since */
 
     /* deliver.c */
     uint64_t welcomed; /* the connection that was welcomed */
@@ -132,6 +155,12 @@ void ty_life_timers(struct ty_runner *r);
 int64_t ty_life_due(const struct ty_runner *r);
 void ty_life_stop(struct ty_runner *r);   /* end everything that was started */
 void ty_life_phase(struct ty_runner *r, enum ty_phase p);
+/* The same with another time between SIGTERM and SIGKILL.  What is ending already ends sooner, if need be. */
+void ty_life_end(struct ty_runner *r, enum ty_ending why, int64_t grace_us);
+/* Everything is kept, here and on other nodes?  Then `collected`. */
+void ty_life_conclude(struct ty_runner *r);
+/* What run.fail() has left on this node: a sentence, malloc'ed; NULL: it was not called. */
+char *ty_life_declared(const struct ty_runner *r);
 /* Nothing of the job runs any more: `status` (NULL: nobody knows), and a sentence for people.  With a culprit it is named. */
 void ty_life_finish(struct ty_runner *r, const int *status, const char *message);
 /* The same for one that could not be prepared or started. */
@@ -146,11 +175,34 @@ void ty_start_ranks(struct ty_runner *r);
 /* follow.c */
 void ty_follow_ranks(struct ty_runner *r); /* wrappers have something to say */
 void ty_follow_judge(struct ty_runner *r); /* is it time to end the job because a rank has failed? */
+void ty_follow_started(struct ty_runner *r, int i, pid_t pid); /* rank i runs, wherever */
 /* "rank 3 (node h2)", or in a job of one process "the script", into buf[320]; returns buf. */
 const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320]);
 
 /* The rank called MPI_Abort: it ends the job, if nothing else has. */
 void ty_follow_abort(struct ty_runner *r, int rank, int code);
+/* leading.c; without other nodes they do nothing, and nobody is waited for */
+int ty_leading_open(struct ty_runner *r, struct ty_error *err);
+bool ty_leading_ready(const struct ty_runner *r);
+void ty_leading_go(struct ty_runner *r); /* all start, here and there */
+void ty_leading_end(struct ty_runner *r, int64_t grace_ms);
+void ty_leading_artifact(struct ty_runner *r, const json_t *o); /* a file of this node is kept */
+void ty_leading_take(struct ty_runner *r);  /* all of this node are */
+bool ty_leading_over(const struct ty_runner *r); /* nothing is to be expected from other nodes */
+void ty_leading_release(struct ty_runner *r);
+
+/* node.c */
+struct ty_stream *ty_node_stream(struct ty_runner *r, const struct ty_proc_id *me, struct ty_error *err);
+int ty_node_prepare(struct ty_runner *r, struct ty_error *err);
+void ty_node_welcome(struct ty_runner *r, const json_t *o);
+void ty_node_frame(struct ty_runner *r, const struct ty_frame *f);
+void ty_node_pump(struct ty_runner *r);
+void ty_node_heard(struct ty_runner *r);
+void ty_node_ready(struct ty_runner *r); /* its part is prepared */
+void ty_node_rank_started(struct ty_runner *r, int i);
+void ty_node_rank_ended(struct ty_runner *r, int i);
+void ty_node_timers(struct ty_runner *r);
+int64_t ty_node_due(const struct ty_runner *r);
 
 /* helpers.c */
 int ty_helpers_start(struct ty_runner *r, struct ty_error *err);

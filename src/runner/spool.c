@@ -244,6 +244,17 @@ uint32_t ty_spool_writer_number(const struct ty_spool_writer *w)
     return w->head->writer;
 }
 
+uint64_t ty_spool_room(const struct ty_spool_writer *w)
+{
+    uint64_t kept = atomic_load_explicit(&w->head->end, memory_order_relaxed) -
+                    atomic_load_explicit(&w->head->freed, memory_order_acquire);
+
+    /* The rest of a segment that a row does not fit into is lost. */
+    return kept + TY_SPOOL_SEGMENT < TY_SPOOL_UNACKED_MAX
+               ? TY_SPOOL_UNACKED_MAX - TY_SPOOL_SEGMENT - kept
+               : 0;
+}
+
 int ty_spool_writer_pid(const struct ty_spool_writer *w)
 {
     return w->pid;

@@ -29,6 +29,8 @@ int ty_spool_write(struct ty_spool_writer *w, const struct ty_row *row);
 uint64_t ty_spool_written(const struct ty_spool_writer *w); /* rows, so far */
 uint64_t ty_spool_acked(const struct ty_spool_writer *w);   /* rows that the daemon has stored */
 uint32_t ty_spool_writer_number(const struct ty_spool_writer *w);
+/* Bytes that can be written before rows are dropped. */
+uint64_t ty_spool_room(const struct ty_spool_writer *w);
 int ty_spool_writer_pid(const struct ty_spool_writer *w);
 
 /* Reader. */

@@ -108,6 +108,7 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .master_addr = addr,
         .master_port = m->port,
         .gpus = node->gpus,
+        .link_interface = *m->interface ? m->interface : NULL,
         .threads = j->size > 1 ? threads_of(j, node) : 0,
         .rendezvous = rendezvous,
         .secret = m->rendezvous ? m->secret : NULL,
@@ -185,7 +186,7 @@ void ty_start_ranks(struct ty_runner *r)
     char **places = NULL;
     struct ty_error err = { 0 };
 
-    if (r->job->leads)
+    if (r->job->leads && r->meeting.port == 0)
         r->meeting.port = ty_master_claim(&r->meeting.hold);
     got = ty_prepare_places(r->job, &places, &err);
     head_log(r);

@@ -21,6 +21,7 @@ struct ty_stream {
     struct ty_call *call; /* in place of a socket; NULL: none */
     struct ty_link *link; /* what carries the stream; NULL: the socket itself */
     bool called;          /* the other side opens the stream */
+    bool closed;          /* by the other side, and not by a cut */
     bool refused,
         calling;       /* calling: the call has begun and is neither answered nor has it failed */
     int fd;            /* -1: not connected; that of the link, if there is one */
@@ -32,7 +33,8 @@ struct ty_stream {
     size_t out_at;
     char *in; /* in[in_at..in_len) is not decoded yet */
     size_t in_at, in_len, in_cap;
-    bool ended; /* the other side closed; what it said before is still to be heard */
+    size_t peeked; /* bytes of the frame that was looked at */
+    bool ended;    /* the other side closed; what it said before is still to be heard */
 };
 
 static struct ty_stream *fresh(void)
@@ -115,6 +117,10 @@ bool ty_stream_connected(const struct ty_stream *s)
 bool ty_stream_refused(const struct ty_stream *s)
 {
     return s->refused;
+}
+bool ty_stream_closed(const struct ty_stream *s)
+{
+    return s->closed;
 }
 const struct ty_link *ty_stream_link(const struct ty_stream *s)
 {
@@ -325,12 +331,9 @@ static bool fill(struct ty_stream *s)
         if (!grow_in(s))
             return false;
         n = get(s, s->in + s->in_len, s->in_cap - s->in_len);
-        if (n == -EAGAIN)
-            drop_in(s);
-        if (n < 0)
+        s->closed = n == 0 || n == -ECONNRESET || n == -EPIPE;
+        if (n <= 0)
             return n == -EAGAIN;
-        if (n == 0)
-            return false;
         s->in_len += (size_t)n;
     }
     return true;
@@ -357,14 +360,16 @@ void ty_stream_turn(struct ty_stream *s, int64_t now_us)
 
 void ty_stream_flush(struct ty_stream *s, int64_t now_us)
 {
+    drop_in(s);
     if (s->fd >= 0 && !s->ended)
         (void)flush(s, now_us);
 }
 
-int ty_stream_next(struct ty_stream *s, struct ty_frame *ret)
+int ty_stream_peek(struct ty_stream *s, struct ty_frame *ret)
 {
     ptrdiff_t n;
 
+    s->peeked = 0;
     if (s->fd < 0 || s->in_at == s->in_len)
         return -EAGAIN;
     n = ty_frame_decode(s->in + s->in_at, s->in_len - s->in_at, ret);
@@ -375,6 +380,22 @@ int ty_stream_next(struct ty_stream *s, struct ty_frame *ret)
         ty_stream_break(s, s->spoken_us);
         return -EAGAIN;
     }
-    s->in_at += (size_t)n;
+    s->peeked = (size_t)n;
     return 0;
+}
+
+void ty_stream_skip(struct ty_stream *s)
+{
+    if (s->fd >= 0)
+        s->in_at += s->peeked;
+    s->peeked = 0;
+}
+
+int ty_stream_next(struct ty_stream *s, struct ty_frame *ret)
+{
+    int r = ty_stream_peek(s, ret);
+
+    if (r == 0)
+        ty_stream_skip(s);
+    return r;
 }

@@ -33,11 +33,16 @@ int64_t ty_stream_due(const struct ty_stream *s);
 void ty_stream_turn(struct ty_stream *s, int64_t now_us);
 /* Write as far as goes; a failure shows in the next turn, after what the daemon had said before. */
 void ty_stream_flush(struct ty_stream *s, int64_t now_us);
-/* The next frame from the other side, valid until the next ty_stream_turn; -EAGAIN: none. */
+/* The next frame from the other side, valid until the next ty_stream_turn or ty_stream_flush; -EAGAIN: none. */
 int ty_stream_next(struct ty_stream *s, struct ty_frame *ret);
+/* The same in two steps: look at it, and go past the one that was looked at. */
+int ty_stream_peek(struct ty_stream *s, struct ty_frame *ret);
+void ty_stream_skip(struct ty_stream *s);
 bool ty_stream_connected(const struct ty_stream *s);
 /* Nobody listens where the other side was: its process has ended.  Until the next connection. */
 bool ty_stream_refused(const struct ty_stream *s);
+/* The connection was closed, or reset, by the other side.  Until the next one. */
+bool ty_stream_closed(const struct ty_stream *s);
 /* The link that carries the stream, owned by it; NULL: none, or there is no connection. */
 const struct ty_link *ty_stream_link(const struct ty_stream *s);
 /* The number of the present connection, from 1; 0: there is none. */
