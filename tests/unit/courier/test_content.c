@@ -1,0 +1,153 @@
+/* What a job needs, as a list of hashes: each content once, our packages without what builds and interpreters leave. */
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "blob/snapshot.h"
+#include "courier/content.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[64];
+static struct ty_blobs *blobs;
+
+static int set_up(void **state)
+{
+    struct ty_error err = { 0 };
+    char path[96];
+
+    (void)state;
+    snprintf(dir, sizeof dir, "/tmp/ty-content-XXXXXX");
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/blobs", dir);
+    return ty_blobs_open(path, &blobs, &err);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    blobs = ty_blobs_free(blobs);
+    return ty_rm_rf(dir);
+}
+
+static void put(const char *name, const char *text)
+{
+    char path[256];
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(ty_mkdir_parent(path, 0700), 0);
+    assert_int_equal(ty_write_file(path, text, strlen(text), 0644), 0);
+}
+
+static bool has(const struct ty_content *c, const char *text)
+{
+    unsigned char sha[TY_CHANNEL_SHA];
+    char hex[65];
+
+    ty_sha256_hex(text, strlen(text), hex);
+    assert_int_equal(ty_sha_to_bytes(hex, sha), 0);
+    return ty_content_find(c, sha, 0) < c->n;
+}
+
+static char *read_item(const struct ty_content *c, size_t i)
+{
+    uint64_t bytes = 0;
+    int fd = ty_content_read(c, blobs, i, &bytes);
+    char *text = calloc(1, bytes + 1);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ty_read_full(fd, text, bytes), bytes);
+    close(fd);
+    return text;
+}
+
+static void test_nothing(void **state)
+{
+    struct ty_content c = { 0 };
+    struct ty_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(ty_content_open(&c, blobs, NULL, NULL, &err), 0);
+    assert_int_equal(c.n, 0);
+    assert_string_equal(c.manifest, "");
+    ty_content_done(&c);
+}
+
+static void test_snapshot(void **state)
+{
+    struct ty_content c = { 0 };
+    struct ty_error err = { 0 };
+    char source[96], manifest[96];
+    struct ty_snapshot *s = NULL;
+    const char *text;
+    size_t n;
+
+    (void)state;
+    put("source/a.py", "one");
+    put("source/b.py", "two");
+    put("source/deep/c.py", "one"); /* the same content again */
+    snprintf(source, sizeof source, "%s/source", dir);
+    snprintf(manifest, sizeof manifest, "%s/manifest", dir);
+    assert_int_equal(ty_snapshot_from_dir(source, NULL, NULL, &s, &err), 0);
+    text = ty_snapshot_manifest(s, &n);
+    assert_int_equal(ty_write_file(manifest, text, n, 0600), 0);
+    assert_int_equal(ty_content_open(&c, blobs, manifest, NULL, &err), 0);
+    assert_string_equal(c.manifest, ty_snapshot_id(s));
+    assert_int_equal(c.n, 3); /* the manifest, and two contents */
+    assert_true(has(&c, "one") && has(&c, "two") && !has(&c, "three"));
+    ty_content_done(&c);
+    ty_snapshot_free(s);
+    assert_int_equal(ty_content_open(&c, blobs, "/nonexistent/manifest", NULL, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "/nonexistent/manifest"));
+}
+
+static void test_packages(void **state)
+{
+    struct ty_content c = { 0 };
+    struct ty_error err = { 0 };
+    struct ty_snapshot *s = NULL;
+    unsigned char sha[TY_CHANNEL_SHA];
+    char root[96], link[128], target[128];
+    char *text;
+
+    (void)state;
+    put("py/horovod/__init__.py", "hvd");
+    put("py/horovod/__pycache__/x.pyc", "compiled");
+    put("py/horovod/_coll.abi3.so.p/x.o", "object");
+    put("elsewhere/run.py", "linked");
+    snprintf(root, sizeof root, "%s/py", dir);
+    snprintf(link, sizeof link, "%s/py/run.py", dir);
+    snprintf(target, sizeof target, "%s/elsewhere/run.py", dir);
+    assert_int_equal(symlink(target, link), 0);
+    assert_int_equal(ty_content_open(&c, blobs, NULL, root, &err), 0);
+    assert_true(has(&c, "hvd") && has(&c, "linked"));
+    assert_false(has(&c, "compiled") || has(&c, "object"));
+    assert_int_equal(c.n, 3);
+    /* The manifest is one that a far end can unpack. */
+    assert_int_equal(ty_sha_to_bytes(c.packages, sha), 0);
+    text = read_item(&c, ty_content_find(&c, sha, 0));
+    assert_int_equal(ty_snapshot_parse(text, strlen(text), &s, &err), 0);
+    assert_int_equal(ty_snapshot_files(s), 2);
+    ty_snapshot_free(s);
+    free(text);
+    ty_content_done(&c);
+    assert_true(ty_content_open(&c, blobs, NULL, "/nonexistent", &err) < 0);
+    assert_non_null(strstr(err.text, "/nonexistent"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_snapshot, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_packages, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

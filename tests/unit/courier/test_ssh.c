@@ -1,0 +1,97 @@
+/* What is refused before ssh is started, and what is said when it ends. */
+#include "base/error.h"
+#include "base/json.h"
+#include "base/owner.h"
+#include "core/target_spec.h"
+#include "courier/ssh.h"
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char sha[] = "00010203040506070809aabbccddeeff00010203040506070809aabbccddeeff";
+
+static struct ty_target_spec *target(const char *text)
+{
+    CLEANUP_JSON json_t *o = NULL;
+    struct ty_target_spec *s = NULL;
+    struct ty_error err = { 0 };
+
+    assert_int_equal(ty_json_parse(text, strlen(text), &o, &err), 0);
+    if (ty_target_spec_parse(o, &s, &err) < 0)
+        fail_msg("%s", err.text);
+    return s;
+}
+
+static void test_folder(void **state)
+{
+    struct ty_target_spec *t = target(
+        "{\"kind\": \"hosts\", \"folder\": \"/a'; reboot; '\", \"hosts\": [{\"host\": \"h\"}]}");
+    struct ty_ssh s;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(ty_ssh_start(&s, t, &t->hosts[0], sha, NULL, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "folder"));
+    assert_int_equal(s.pid, 0);
+    ty_target_spec_free(t);
+}
+
+/* A service of all users runs ssh as each of them: nobody chooses programs for others. */
+static void test_options_of_others(void **state)
+{
+    struct ty_target_spec *t = target(
+        "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/evil\"], \"hosts\": [{\"host\": \"h\"}]}");
+    struct ty_owner somebody = { .home = "/home/somebody" };
+    struct ty_ssh s;
+    struct ty_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(ty_ssh_start(&s, t, &t->hosts[0], sha, &somebody, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "~/.ssh/config"));
+    ty_target_spec_free(t);
+}
+
+/* ssh itself, against a port on which nobody listens. */
+static void test_refused(void **state)
+{
+    struct ty_target_spec *t =
+        target("{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"127.0.0.1\", \"port\": 1}]}");
+    struct ty_ssh s;
+    struct ty_error err = { 0 };
+    char why[512];
+    int r = 0;
+
+    (void)state;
+    if (ty_ssh_start(&s, t, &t->hosts[0], sha, NULL, &err) < 0)
+        fail_msg("%s", err.text);
+    while (r == 0) {
+        struct pollfd p[3];
+        int n = ty_flow_poll(&s.flow, p, true);
+
+        assert_true(poll(p, (nfds_t)n, 20000) >= 0);
+        ty_ssh_listen(&s);
+        r = ty_ssh_greet(&s, &err);
+    }
+    assert_true(r < 0);
+    ty_ssh_why(&s, why, sizeof why);
+    assert_non_null(strstr(why, "refused"));
+    ty_ssh_end(&s);
+    ty_target_spec_free(t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_options_of_others),
+        cmocka_unit_test(test_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
