@@ -109,6 +109,10 @@ int ty_slurm_allocated(struct ty_courier *c)
     json_array_foreach (nodes, i, node)
         if (!json_is_string(json_object_get(node, "name")))
             return -EBADMSG;
+    /* For the runner, which asks Slurm how it ended. */
+    json_object_set_new(c->job, "allocation",
+                        json_pack("{s:O? s:O?}", "job", json_object_get(o, "job"), "environment",
+                                  c->target->slurm.environment));
     json_decref(c->nodes);
     c->nodes = TAKE(nodes);
     json_array_foreach (c->nodes, i, node)

@@ -17,6 +17,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
+#include "runner/allocation.h"
 #include "runner/collect.h"
 #include "runner/prepare.h"
 #include "runner/rank.h"
@@ -128,12 +129,17 @@ void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
     CLEANUP_FREE char *declared = !good         ? NULL
                                   : r->declared ? strdup(r->declared)
                                                 : ty_life_declared(r);
-    json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason", reasons[r->ending]);
+    CLEANUP_FREE char *ended = NULL;
+    const char *by_slurm = good ? NULL : ty_allocation_end(r->job->json, &ended);
+    json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason",
+                          by_slurm ? by_slurm : reasons[r->ending]);
 
     if (status && WIFEXITED(*status))
         json_object_set_new(o, "exit_code", json_integer(WEXITSTATUS(*status)));
     else if (status)
         json_object_set_new(o, "exit_signal", json_integer(WTERMSIG(*status)));
+    if (by_slurm && ended)
+        message = ended;
     if (declared) {
         good = false;
         message = declared;

@@ -496,6 +496,7 @@ static const struct end {
     { "lost", "RunnerLost", TY_EV_LOST, TY_CAUSE_node_lost },
     { "node_lost", "NodeLost", TY_EV_LOST, TY_CAUSE_node_lost },
     { "preempted", "Preempted", TY_EV_LOST, TY_CAUSE_preempted },
+    { "out_of_memory", "OutOfMemory", TY_EV_EXITED_BAD, TY_CAUSE_error },
     { "hang", "Hang", TY_EV_EXITED_BAD, TY_CAUSE_error },
     { "signal", "ScriptKilled", TY_EV_EXITED_BAD, TY_CAUSE_error },
     { "script", "ScriptFailed", TY_EV_EXITED_BAD, TY_CAUSE_error },

@@ -4,15 +4,18 @@
  * experiment took before, and on time limits; it is told for the first ESTIMATES_MAX of the queue, and never used to place anything.
  */
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include "sched/look.h"
 #include "sched/sched_internal.h"
+#include "target/jobdir.h"
 #include <errno.h>
 #include <string.h>
 
 #define ESTIMATES_MAX 32
 #define FRESH_US (2 * 1000 * 1000)
 #define HISTORIES_MAX 1000
+#define COURIER_WHY_MAX 4096
 
 /* ---- how long runs take ---- */
 
@@ -276,6 +279,20 @@ static int place_of(struct ty_sched *s, const struct live *l)
     return n;
 }
 
+/* What the courier of a run that is placed, and has not begun, waits for: the file `why` in its job folder. */
+static json_t *why_of_courier(const struct live *l)
+{
+    CLEANUP_FREE char *dir = NULL, *path = NULL, *text = NULL;
+
+    if (!l->job || !l->kind->couriers || l->run.state != TY_RUN_QUEUED)
+        return json_null();
+    dir = ty_jobdir_path(l->sched->o.home, l->name);
+    path = dir ? ty_path_join(dir, "why") : NULL;
+    if (!path || ty_read_file(path, COURIER_WHY_MAX, &text, NULL) < 0)
+        return json_null();
+    return json_string(text);
+}
+
 void ty_sched_annotate(struct ty_sched *s, json_t *run)
 {
     const char *name = json_string_value(json_object_get(run, "id"));
@@ -287,7 +304,7 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
         look(s);
         n = queue_waits(l) ? l->place : place_of(s, l);
     }
-    json_object_set_new(run, "why", waits ? why_of(s, l, n) : json_null());
+    json_object_set_new(run, "why", waits ? why_of(s, l, n) : l ? why_of_courier(l) : json_null());
     json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
 }
 

@@ -181,7 +181,8 @@ bool client_opened(struct keeper *k, struct stranger *s, const char *token)
     a = c ? alloc_of_run(k, c->run) : NULL;
     if (!a)
         return false;
-    ty_lines_add(&c->lines, json_pack("{s:s s:o}", "state", "connected", "nodes", nodes_json(a)));
+    ty_lines_add(&c->lines, json_pack("{s:s s:I s:o}", "state", "connected", "job",
+                                      (json_int_t)a->job, "nodes", nodes_json(a)));
     /* The few bytes fit into the socket's buffer, whose other side reads. */
     if (ty_lines_send(&c->lines, c->fd, NULL) < 0 || ty_lines_waiting(&c->lines)) {
         c->gone = true;

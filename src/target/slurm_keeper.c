@@ -345,6 +345,17 @@ static int find_home(struct keeper *k, const char *user, struct ty_error *err)
     return k->home ? 0 : ty_error_oom(err);
 }
 
+/* Who keeps this folder, for people. */
+static void sign(const struct keeper *k)
+{
+    CLEANUP_FREE char *path = ty_path_join(k->folder, "pid");
+    char text[16];
+
+    snprintf(text, sizeof text, "%d\n", (int)getpid());
+    if (path)
+        ty_write_file(path, text, strlen(text), 0600);
+}
+
 static void become_keeper(struct keeper *k)
 {
     sigset_t mask;
@@ -356,6 +367,7 @@ static void become_keeper(struct keeper *k)
         dup2(log, STDERR_FILENO);
     ty_log_init(STDERR_FILENO, "keeper");
     umask(0077);
+    sign(k);
     prctl(PR_SET_NAME, "trainyard-keep");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);

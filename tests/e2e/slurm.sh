@@ -9,11 +9,138 @@ if [ -n "$refused" ]; then
     skip "a cluster of Slurm" "$refused"
     exit 0
 fi
-slurm_conf
+SLURM_PARTITIONS=own
+slurm_conf "PreemptType=preempt/partition_prio" "PreemptMode=CANCEL" \
+    "SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,preempt_send_user_signal" \
+    "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=3" \
+    "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off"
 slurm_up
 equal "a cluster of four nodes starts" 0 $?
 id=$(printf '#!/bin/sh\nsrun -N4 -n4 printenv SLURMD_NODENAME\n' | sbatch --parsable -N4 -o "$T/first.out")
 check "a job of four nodes ends well" until_true 30 job_in "$id" COMPLETED
 equal "...and ran once on each" "n1 n2 n3 n4 " "$(sort "$T/first.out" | tr '\n' ' ')"
+
+# target NAME [KEY: VALUE,...]: a target on it, whose folder all nodes share
+target() {
+    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "${FOLDER-$T/nodes}" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
+    trainyard api -X PUT "targets/$1" -d "@$1.json"
+}
+# submit TARGET OPTION... -- COMMAND...: the name of the run
+submit() { t=$1; shift; trainyard submit -q --target "$t" "$@"; }
+ended() { case $(state_of "$1") in Completed|Failed|Canceled) true;; *) false;; esac; }
+why() { trainyard show "$1" --json | field why; }
+says_why() { why "$1" | grep -qE -- "$2"; }
+error_of() { trainyard show "$1" --json | $PY -c 'import json,sys; e=json.load(sys.stdin)["error"] or {}; print(e.get("code"), e.get("message"))'; }
+log_has() { trainyard logs "$1" 2>/dev/null | grep -qE -- "$2"; }
+job_of() { $PY -c 'import json,sys
+for a in json.load(open(sys.argv[1]))["allocations"]:
+    if (a["run"] or "").startswith(sys.argv[2]) and a["job"]: print(a["job"])' "$TRAINYARD_HOME/slurm/$1/status" "$2"; }
+nodes_of() { trainyard api "targets/$1" | $PY -c 'import json,sys; n=json.load(sys.stdin)["nodes"]; print(n["preparing"], n["running"], n["idle"])'; }
+nodes_are() { [ "$(nodes_of "$1")" = "$2" ]; }
+cat > hello.py <<'X'
+import os
+os.makedirs("outputs", exist_ok=True)
+open("outputs/a.txt", "w").write("kept")
+print("hello", os.environ["RANK"], os.environ["WORLD_SIZE"], flush=True)
+X
+cat > sleeper.py <<'X'
+import os, signal, sys, time
+def warned(sig, frame):
+    print("warned:", open(os.environ["TRAINYARD_SPOOL_DIR"] + "/warning").read(), flush=True)
+signal.signal(signal.SIGUSR1, warned)
+print("sleeping", flush=True)
+for _ in range(1200):
+    time.sleep(0.1)
+X
+
+check "a target is made" target hpc
+run=$(submit hpc -- $PY hello.py)
+check "a run ends" until_true 40 ended "$run"
+equal "...well" Completed "$(state_of "$run")"
+has "...and has said what it did" "$(trainyard logs "$run")" "^hello 0 1$"
+check "...its files are kept" trainyard download "$run" outputs/a.txt -o kept.txt
+equal "...whole" kept "$(cat kept.txt)"
+check "...its allocation goes" until_true 20 slurm_no_jobs
+check "...and its folder on the nodes" until_true 10 is_empty "$T/nodes/jobs"
+
+# bad input
+check "a target with an unknown partition is made" target bad '"partition": "nosuch"'
+run=$(submit bad -- $PY hello.py)
+check "a run in an unknown partition ends" until_true 20 ended "$run"
+has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*Invalid partition name"
+check "a target with an unknown option of sbatch is made" target odd '"sbatch_options": ["--no-such-option"]'
+run=$(submit odd -- $PY hello.py)
+check "a run with an unknown option ends" until_true 20 ended "$run"
+has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*no-such-option"
+
+# one that waits, and is canceled; one that is canceled from outside
+check "a target whose jobs wait is made" target later '"sbatch_options": ["--begin=now+1hour"]'
+run=$(submit later -- $PY hello.py)
+check "why tells Slurm's reason" until_true 20 says_why "$run" "Slurm job [0-9]+ waits: BeginTime"
+check "it can be canceled" trainyard cancel "$run"
+check "...ends" until_true 20 in_state "$run" Canceled
+check "...and leaves the queue" until_true 20 slurm_no_jobs
+run=$(submit hpc -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+nodes_are hpc "0 1 0"; equal "...its node is counted" 0 $?
+check "...scancel from outside" scancel "$(job_of hpc "$run")"
+check "...ends it" until_true 20 ended "$run"
+equal "...as canceled" Canceled "$(state_of "$run")"
+run=$(submit hpc -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+check "...is canceled" trainyard cancel "$run"
+check "...ends" until_true 20 in_state "$run" Canceled
+check "...and so does its job" until_true 20 slurm_no_jobs
+
+# the limit of the allocation; preemption
+run=$(submit hpc -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+scontrol update "jobid=$(job_of hpc "$run")" TimeLimit=0
+check "Slurm's time limit ends it" until_true 60 ended "$run"
+has "...and it was warned" "$(trainyard logs "$run")" "^warned: Slurm ends this allocation soon"
+has "...it is said to be the limit" "$(trainyard show "$run")" "time limit of the allocation"
+check "a target of whole nodes is made" target whole '"sbatch_options": ["--exclusive"]'
+run=$(submit whole -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+sbatch -p urgent -N4 --exclusive -o /dev/null --wrap "sleep 1" > /dev/null
+check "a job of higher tier ends it" until_true 60 ended "$run"
+has "...as preempted" "$(error_of "$run")" "^Preempted "
+has "...after a warning" "$(trainyard logs "$run")" "^warned: "
+check "the queue is empty" until_true 30 slurm_no_jobs
+
+# a warm allocation
+check "a target that keeps its nodes is made" target warm '"idle_seconds_before_scaledown": 60, "max_nodes": 4'
+run=$(submit warm -- $PY hello.py)
+check "a run ends" until_true 40 in_state "$run" Completed
+check "...its node is kept" until_true 10 nodes_are warm "0 0 1"
+run=$(submit warm -- $PY hello.py)
+check "the next one ends" until_true 20 in_state "$run" Completed
+equal "...in the same allocation" 1 "$(squeue -h | wc -l)"
+target warm '"max_nodes": 4' > /dev/null
+scancel -u "$(id -un)"
+check "it goes" until_true 20 slurm_no_jobs
+
+# without a folder that the nodes share
+FOLDER=$T/alone
+check "a target without a shared folder is made" target alone '"shared_home": false'
+unset FOLDER
+run=$(submit alone -- $PY hello.py)
+check "a run ends" until_true 40 in_state "$run" Completed
+check "...the agent came with the batch script" test -n "$(ls "$T/alone/agents")"
+
+# the daemon, the courier and the keeper may die; slurmctld may be away
+run=$(submit hpc -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+slurm_ctld_off
+kill -9 "$(runner_pid "$run")"
+kill -9 "$(daemon_pid)"
+kill -9 "$(cat "$TRAINYARD_HOME/slurm/hpc/pid")"
+check "a new daemon takes the run up" until_true 30 in_state "$run" Running
+slurm_ctld
+equal "...it goes on" Running "$(state_of "$run")"
+check "...can be canceled" trainyard cancel "$run"
+check "...and ends" until_true 30 in_state "$run" Canceled
+check "the queue is empty" until_true 30 slurm_no_jobs
+
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"
