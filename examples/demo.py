@@ -1,14 +1,16 @@
-"""What `make demo` shows: data is uploaded, a script is submitted, watched, and gives its files back."""
+"""What `make demo` shows: data is uploaded, a script is submitted, watched, and gives its files back; and another one on two nodes."""
 import os
 import subprocess
 import sys
 
 from azureml.core import Experiment, Workspace
-from azureml.exceptions import AzureMLException
+from azureml.core.compute import AmlCompute, ComputeTarget
+from azureml.exceptions import AzureMLException, ComputeTargetException
 from azureml.train.dnn import PyTorch
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TEXTS = "/usr/share/common-licenses"
+CLUSTER = "demo-cluster"  # two logical nodes of this box
 FALL = 0.7  # the last loss has to be below this part of the first
 BARS = "▁▂▃▄▅▆▇█"
 
@@ -65,11 +67,35 @@ def main():
     if losses[-1] >= FALL * losses[0]:
         sys.exit("the demo failed: the loss did not fall below %.1fx its first value" % FALL)
 
+    other = distributed(ws, texts)
+
     title("To look further")
     print("export PATH=%s:$PATH" % os.environ.get("BUILD", "build"))
     for words in ("show", "link", "logs", "metrics", "artifacts ls", "artifacts get"):
         print("trainyard %s %s" % (words, run.id))
+    print("trainyard logs --rank 1 %s" % other.id)
     print("trainyard ps; trainyard status; trainyard down     # runs go on without the daemon")
+
+
+def distributed(ws, texts):
+    """The same model on two nodes, by MPI and Horovod."""
+    title("The same model, learned by two nodes of a cluster together (Horovod; nothing to install)")
+    try:
+        cluster = ComputeTarget(workspace=ws, name=CLUSTER)
+    except ComputeTargetException:
+        cluster = ComputeTarget.create(ws, CLUSTER, AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=2))
+    estimator = PyTorch(source_directory=os.path.join(HERE, "charlm"), entry_script="distributed.py", compute_target=cluster,
+                        script_params={"--data_dir": texts.as_mount(), **extra()}, node_count=2, process_count_per_node=1,
+                        distributed_backend="mpi")
+    run = Experiment(ws, "charlm").submit(estimator)
+    run.wait_for_completion(show_output=True)
+    losses = as_list(run.get_metrics("loss").get("loss"))
+    if len(losses) < 2 or losses[-1] >= FALL * losses[0]:
+        sys.exit("the demo failed: on two nodes the loss did not fall below %.1fx its first value: %s" % (FALL, losses))
+    print("%s\n%.3f at first, %.3f at last, on %d nodes" % (curve(losses), losses[0], losses[-1],
+                                                          run.get_details()["runDefinition"]["nodeCount"]))
+    print("\n".join(run.get_file_names()))
+    return run
 
 
 def extra():
