@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DRIVER_LOG "azureml-logs/70_driver_log.txt"
+#define RANKS_LISTED 256
 #define LOG_TAIL (48 * 1024)
 #define CURVES_MAX 48
 #define VALUES_MAX 200 /* in the table of single values */
@@ -24,6 +24,8 @@
 struct page {
     int64_t id, seq; /* seq: of the last event that is shown */
     json_t *run, *files, *events;
+    int64_t rank, ranks; /* whose log is shown, of how many */
+    char log_name[TY_DRIVER_LOG_MAX];
     char *log; /* path of the file */
     uint64_t log_bytes;
 };
@@ -199,13 +201,32 @@ static void add_log(struct ty_str *s, const struct page *p, uint64_t *at)
                 whole > skip ? " hidden" : "");
 }
 
+/* Of a run of several processes: whose log this is, and the way to the others. */
+static void add_ranks(struct ty_str *s, const struct page *p)
+{
+    int64_t listed = p->ranks < RANKS_LISTED ? p->ranks : RANKS_LISTED;
+
+    if (p->ranks < 2)
+        return;
+    ty_str_add(s, "<p id=\"ranks\">Process");
+    for (int64_t i = 0; i < listed; i++)
+        if (i == p->rank)
+            ty_str_addf(s, " <strong aria-current=\"page\">%lld</strong>", (long long)i);
+        else
+            ty_str_addf(s, " <a href=\"?rank=%lld\">%lld</a>", (long long)i, (long long)i);
+    if (p->ranks > listed)
+        ty_str_addf(s, " ... %lld", (long long)p->ranks - 1);
+    ty_str_add(s, "</p>\n");
+}
+
 static void add_log_section(struct ty_str *s, const struct page *p, uint64_t *at)
 {
     const char *id = text_of(p->run, "id");
     CLEANUP_FREE char *path =
-        ty_route_path(TY_ROUTE_file_get, (const char *const[]){ id, DRIVER_LOG, NULL });
+        ty_route_path(TY_ROUTE_file_get, (const char *const[]){ id, p->log_name, NULL });
 
     ty_str_add(s, "<section>\n<h2>Log</h2>\n");
+    add_ranks(s, p);
     add_log(s, p, at);
     if (p->log_bytes > LOG_TAIL)
         html_add(s, "<p><a href=\"%s\">The whole log</a></p>\n", path);
@@ -231,7 +252,7 @@ static void add_facts(struct ty_str *s, const struct page *p)
 {
     const json_t *run = p->run, *code = json_object_get(run, "exit_code");
     const char *parent = text_of(run, "parent");
-    char number[24];
+    char number[48];
 
     ty_str_add(s, "<dl class=\"facts\">\n");
     if (text_of(run, "display_name") &&
@@ -239,6 +260,12 @@ static void add_facts(struct ty_str *s, const struct page *p)
         fact(s, "Run", text_of(run, "id"));
     fact(s, "Experiment", text_of(run, "experiment"));
     fact(s, "Target", text_of(run, "target"));
+    if (p->ranks > 1) {
+        snprintf(number, sizeof number, "%lld x %lld",
+                 (long long)json_integer_value(json_object_get(run, "node_count")),
+                 (long long)json_integer_value(json_object_get(run, "process_count_per_node")));
+        fact(s, "Nodes x processes", number);
+    }
     fact(s, "User", text_of(run, "user"));
     fact_time(s, "Submitted", json_object_get(run, "created"));
     fact_time(s, "Started", json_object_get(run, "started"));
@@ -384,7 +411,8 @@ static void write_page(struct ty_str *s, const struct ty_http *h, const struct p
     uint64_t at = 0;
 
     add_log_section(&log, p, &at);
-    html_add(&attributes, " data-run=\"%s\" data-name=\"%s\"", id, name);
+    html_add(&attributes, " data-run=\"%s\" data-name=\"%s\" data-log=\"%s\"", id, name,
+             p->log_name);
     ty_str_addf(&attributes, " data-going=\"%s\" data-after=\"%lld:%llu\"", is_going(p) ? "1" : "",
                 (long long)p->seq, (unsigned long long)at);
     page_begin(s, title, attributes.text, text_of(p->run, "experiment"));
@@ -431,6 +459,19 @@ static int check_part(struct request *req)
                               part);
 }
 
+static int choose_log(struct request *req, struct page *p)
+{
+    p->ranks = json_integer_value(json_object_get(p->run, "node_count")) *
+               json_integer_value(json_object_get(p->run, "process_count_per_node"));
+    p->rank = request_count(req, "rank", 0);
+    if (p->rank >= p->ranks)
+        return ty_error_set(&req->err, -EINVAL,
+                            "run '%s' has no process %lld; the first is 0 and the last %lld",
+                            req->args[0], (long long)p->rank, (long long)p->ranks - 1);
+    ty_driver_log((int)p->rank, (int)p->ranks, p->log_name);
+    return 0;
+}
+
 static int read_page(struct request *req, struct page *p)
 {
     struct ty_store *st = req->http->o.store;
@@ -446,8 +487,11 @@ static int read_page(struct request *req, struct page *p)
     ty_sched_annotate(req->http->o.sched, p->run);
     p->seq = json_integer_value(
         json_object_get(json_array_get(p->events, json_array_size(p->events) - 1), "seq"));
-    p->log = ty_store_log_path(st, run, DRIVER_LOG);
-    if (ty_store_log_size(st, p->id, DRIVER_LOG, &p->log_bytes) < 0)
+    r = choose_log(req, p);
+    if (r < 0)
+        return r;
+    p->log = ty_store_log_path(st, run, p->log_name);
+    if (ty_store_log_size(st, p->id, p->log_name, &p->log_bytes) < 0)
         p->log_bytes = 0;
     return p->log ? 0 : ty_error_oom(&req->err);
 }

@@ -31,6 +31,7 @@ static const struct param_rule rules[] = {
     TEXT(page_list, "experiment", "Runs of this experiment"),
     TEXT(page_list, "before", "Runs older than the one with this id"),
     TEXT(page_run, "part", "'metrics': the curves alone, for a page that is shown already; 'system': those of the machines"),
+    COUNT(page_run, "rank", 0, 65535, "The log of this process; of process 0 when not given"),
     TEXT(link_get, "run", "To the page of this run, not to the list"),
     TEXT(link_get, "experiment", "To the list of the runs of this experiment"),
     TEXT(run_list, "experiment", "Runs of this experiment"),

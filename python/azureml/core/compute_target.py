@@ -172,7 +172,7 @@ class ComputeTarget:
         with sdk_errors(ComputeTargetException):
             nodes = [node for node in client().nodes() if self.name in node["targets"]]
         address = {host["host"]: host.get("port") for host in self._record["spec"]["hosts"]}
-        return [_node(node["name"], _state(node), None, address.get(node["name"]) or 22, (node.get("runs") or [None])[0])
+        return [_node(node["name"], _state(node), node.get("address"), address.get(node["name"]) or 22, (node.get("runs") or [None])[0])
                 for node in nodes]
 
     def get_active_runs(self, type: Optional[str] = None, tags: Any = None, properties: Any = None,  # noqa: A002

@@ -33,7 +33,8 @@ function plain(text) {
 
 function followRun(body) {
     const log = document.getElementById("log"), state = document.getElementById("state"), why = document.getElementById("why");
-    const source = new EventSource("/api/v1/runs/" + encodeURIComponent(body.dataset.run) + "/follow?after=" + body.dataset.after);
+    const source = new EventSource("/api/v1/runs/" + encodeURIComponent(body.dataset.run) + "/follow?after=" + body.dataset.after
+        + "&log=" + encodeURIComponent(body.dataset.log));
     const decoder = new TextDecoder();
 
     source.addEventListener("log", (event) => {
@@ -58,7 +59,7 @@ function followRun(body) {
     source.addEventListener("end", () => {
         source.close();
         body.dataset.going = "";
-        refresh("main", "").then(toEnd);
+        refresh("main", location.search).then(toEnd);
     });
     again(async () => {
         await refresh("#metrics", "?part=metrics");

@@ -87,6 +87,24 @@ static void test_pages(void **state)
     expect(k, "GET", "/static/../x", NULL, 404, "");
 }
 
+static void test_page_of_several_processes(void **state)
+{
+    struct kit *k = *state;
+
+    k->spec =
+        "{\"version\":1,\"node_count\":2,\"process_count_per_node\":2,\"communicator\":\"Mpi\"}";
+    kit_run(k, "r1");
+    kit_log(k, "r1", "azureml-logs/70_driver_log_0.txt", 0, "from zero\n", 10);
+    kit_log(k, "r1", "azureml-logs/70_driver_log_3.txt", 0, "from three\n", 11);
+    expect(k, "GET", "/runs/r1", NULL, 200, "from zero");
+    expect(k, "GET", "/runs/r1", NULL, 200, "<a href=\"?rank=3\">3</a>");
+    expect(k, "GET", "/runs/r1", NULL, 200, "2 x 2");
+    expect(k, "GET", "/runs/r1?rank=3", NULL, 200, "from three");
+    expect(k, "GET", "/runs/r1?rank=3", NULL, 200, "data-log=\"azureml-logs/70_driver_log_3.txt\"");
+    expect(k, "GET", "/runs/r1?rank=1", NULL, 200, "aria-current=\"page\">1<");
+    expect(k, "GET", "/runs/r1?rank=4", NULL, 400, "no process 4; the first is 0 and the last 3");
+}
+
 static void test_links(void **state)
 {
     struct kit *k = *state;
@@ -112,6 +130,7 @@ int main(void)
                                         cmocka_unit_test(test_durations),
                                         cmocka_unit_test(test_chart),
                                         T(test_pages),
+                                        T(test_page_of_several_processes),
                                         T(test_links) };
 
     return cmocka_run_group_tests_name("html", tests, NULL, NULL);
