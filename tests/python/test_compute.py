@@ -174,6 +174,8 @@ def test_attach_configurations_that_are_refused(parameters, words):
 
 
 def test_notebooks_with_a_machine(workspace):
+    with pytest.raises(UserErrorException, match="RemoteCompute: password: "):
+        RemoteCompute.attach(workspace=workspace, name="mine", username="me", address="box2", ssh_port=22, password="secret")
     with pytest.raises(ComputeTargetException, match="no compute target 'mine'"):
         RemoteCompute(workspace=workspace, name="mine")
     with pytest.raises(ComputeTargetException, match="no RemoteCompute 'local': .* is of kind 'local'"):

@@ -53,6 +53,11 @@ def python_of_all(monkeypatch):
     return "/usr/bin/python3"
 
 
+def test_objects_without_a_count():
+    for job, wanted in ((Gloo(), "Gloo"), (Nccl(), "Nccl")):
+        assert counts(PyTorch("proj", entry_script="train.py", node_count=2, distributed_training=job)) == (2, 1, wanted)
+
+
 def test_the_count_of_the_object_wins():
     with pytest.warns(UserWarning, match="process_count_per_node = 4 has no effect, because distributed_training says 2"):
         est = PyTorch("proj", entry_script="train.py", process_count_per_node=4, distributed_training=Mpi(process_count_per_node=2))

@@ -14,6 +14,7 @@ from azureml._restclient.constants import RunStatus
 from azureml.core import Environment, Experiment, Run, RunConfiguration, ScriptRunConfig, _git, get_run
 from azureml.core.environment import DEFAULT_GPU_IMAGE
 from azureml.core.run import RUNNING_STATES, _OfflineRun
+from azureml.core.runconfig import PyTorchConfiguration
 from azureml.core.script_run import ScriptRun
 from azureml.exceptions import ActivityFailedException, RunEnvironmentException, UserErrorException
 from azureml.widgets import RunDetails
@@ -162,6 +163,7 @@ def test_a_property_of_details_is_the_runs_or_a_constant(submit, project, worksp
     env.python.conda_dependencies_file = "c.yml"
     rc.environment, rc.auto_prepare_environment, rc.max_run_duration_seconds, rc.priority = env, False, 60, 5
     rc.environment_variables, rc.docker.shm_size, rc.hdi.yarn_deploy_mode, rc.spark.configuration = {"C": "d"}, "4g", "client", {"e": "f"}
+    rc.node_count, rc.communicator, rc.framework, rc.pytorch = 2, "Gloo", "PyTorch", PyTorchConfiguration("Gloo", 4, 2)
     rc.history.output_collection = rc.history.snapshot_project = False
     rc.history.directories_to_watch = ["outputs"]
     for name in rc.amlcompute._saved:

@@ -11,7 +11,7 @@ from trainyard.errors import TrainyardError
 FINAL_WARNING_SOURCE = "Trainyard"
 # What scripts read in runDefinition and no run decides.
 CONSTANTS: Dict[str, Any] = {
-    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "framework": "Python", "data": {},
+    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "data": {},
     "outputData": {}, "jobName": None, "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
 }
 

@@ -17,9 +17,15 @@ class Mpi:
 class Gloo:
     """Processes that torch.distributed joins over Gloo; the estimator says how many."""
 
+    def __init__(self) -> None:
+        """There is nothing to say."""
+
 
 class Nccl:
     """Processes that torch.distributed joins over NCCL; the estimator says how many."""
+
+    def __init__(self) -> None:
+        """There is nothing to say."""
 
 
 class ParameterServer:
