@@ -150,6 +150,7 @@ def test_a_command_runs_once_per_node(project, workspace):
     project("proj/x", "")
     config = ScriptRunConfig("proj", command="echo node $NODE_RANK of $AZ_BATCHAI_TASK_INDEX",
                              distributed_job_config=MpiConfiguration(node_count=2))
+    config.run_config.environment.python.interpreter_path = SYSTEM
     run = Experiment(workspace, "commands").submit(config)
     run.wait_for_completion()
     logs = run.get_details_with_logs()["logFiles"]
