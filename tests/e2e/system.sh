@@ -79,6 +79,14 @@ equal "...and the program through which they meet is that user's" "$(id -u $A)" 
 check "...they are canceled" as $A trainyard cancel "$several"
 check "...and end" until_true 20 in_state "$several" Canceled
 equal "...each ran as that user" "of $A of $A" "$(as $A trainyard logs "$several" | grep -o "of $A" | xargs echo)"
+cat > "$T/$A/project/sum.py" <<'X'
+import os
+from mpi4py import MPI
+print("uid", os.getuid(), "sum", MPI.COMM_WORLD.allreduce(MPI.COMM_WORLD.rank + 1))
+X
+sum=$(as $A trainyard submit -q --procs 2 --backend mpi -- /usr/bin/python3 sum.py 2>"$T/err") || not_ok "a user submits an MPI job" "$(cat "$T/err")"
+check "a user's MPI job completes" as $A trainyard wait "$sum"
+has "...whose processes met as that user's" "$(as $A trainyard logs "$sum")" "uid $(id -u $A) sum 3"
 as $A trainyard rm -y "$several" >/dev/null 2>&1
 slow=$(as $A trainyard submit -q -- sleep 600)
 check "a run of the first user goes on" until_true 20 in_state "$slow" Running
