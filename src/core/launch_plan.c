@@ -183,6 +183,8 @@ static void set_ranks(struct vec *v, const struct ty_launch *l)
     if (l->link_interface) {
         set(v, "GLOO_SOCKET_IFNAME", l->link_interface);
         set(v, "NCCL_SOCKET_IFNAME", l->link_interface);
+        if (l->spec->comm == TY_COMM_MPI) /* it would try all, bridges of containers among them */
+            set(v, "OMPI_MCA_btl_tcp_if_include", l->link_interface);
     }
 }
 

@@ -250,8 +250,14 @@ static void test_several(void **state)
     assert_value(env, "CUDA_VISIBLE_DEVICES", NULL);
     assert_value(env, "TRAINYARD_CHECKPOINT_DIR", NULL);
     ty_strv_free(env);
+    l.link_interface = "eth1";
+    env = env_of(&l);
+    assert_value(env, "OMPI_MCA_btl_tcp_if_include", "eth1");
+    ty_strv_free(env);
+    l.link_interface = NULL;
     l.node_count = 1;
     env = env_of(&l);
+    assert_value(env, "OMPI_MCA_btl_tcp_if_include", NULL);
     assert_value(env, "AZ_BATCH_MASTER_NODE", NULL);
     assert_string_equal(ty_driver_log(0, 1, (char[TY_DRIVER_LOG_MAX]){ 0 }),
                         "azureml-logs/70_driver_log.txt");
@@ -286,6 +292,7 @@ static void test_several_machines(void **state)
     assert_value(env, "TRAINYARD_COLL_NODE", "2");
     assert_value(env, "TRAINYARD_CHECKPOINT_DIR", "/h/checkpoints/r");
     assert_value(env, "OMPI_COMM_WORLD_RANK", NULL);
+    assert_value(env, "OMPI_MCA_btl_tcp_if_include", NULL);
     assert_value(env, "OMP_NUM_THREADS", "1");
     assert_value(env, "PMIX_RANK", "7");
     assert_value(env, "EQUALS", "a=b");
