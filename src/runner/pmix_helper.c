@@ -552,6 +552,12 @@ static int serve(bool *begun)
     return buf && !in.failed ? 0 : -ENOMEM;
 }
 
+static void remove_shm(void)
+{
+    if (server.layout.shm && *server.layout.shm)
+        ty_rm_rf(server.layout.shm);
+}
+
 int ty_pmix_helper_main(const char *fd)
 {
     bool begun = false;
@@ -565,10 +571,11 @@ int ty_pmix_helper_main(const char *fd)
     signal(SIGTERM, SIG_IGN); /* meant for the job, whose processes are all signalled */
     signal(SIGPIPE, SIG_IGN);
     r = serve(&begun);
-    /* Shared memory of ranks that were killed is removed by this. */
+    /* At once, for who comes after a runner that was killed may end this process, too; and again, for ranks may just have
+     * made more. */
+    remove_shm();
     if (begun)
         server.lib.server_finalize();
-    if (server.layout.shm && *server.layout.shm)
-        ty_rm_rf(server.layout.shm);
+    remove_shm();
     _exit(r < 0);
 }
