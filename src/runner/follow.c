@@ -16,6 +16,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#define NAMES_BYTES_MAX \
+    (TY_RECORD_MAX / 4) /* of nodes, in one record; a name may grow when it is quoted */
 #define OTHERS_KILL_US (1000 * 1000) /* what is left to those that can do no more than end */
 
 const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320])
@@ -31,12 +33,16 @@ const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320])
 
 /* --- beginning --- */
 
+/* As many as a record takes. */
 static json_t *node_names(const struct ty_runner *r)
 {
     json_t *list = json_array();
+    size_t bytes = 0;
 
-    for (int i = 0; i < r->job->nnodes; i++)
+    for (int i = 0; i < r->job->nnodes && bytes < NAMES_BYTES_MAX; i++) {
         json_array_append_new(list, json_string(r->job->nodes[i].name));
+        bytes += strlen(r->job->nodes[i].name) + sizeof "\"\",";
+    }
     return list;
 }
 

@@ -475,6 +475,27 @@ static void test_canceled_while_a_helper_is_waited_for(void **state)
     not_started("cancel", "the run was canceled before it started");
 }
 
+/* More nodes than a record has room for names: it is made all the same. */
+static void test_many_nodes(void **state)
+{
+    enum { NODES = 40, NAME = 2000 };
+    json_t *nodes = json_array();
+    char name[NAME + 1];
+
+    (void)state;
+    make("true", NULL);
+    memset(name, 'n', NAME);
+    name[NAME] = '\0';
+    for (int i = 0; i < NODES; i++)
+        json_array_append_new(nodes, json_pack("{s:s, s:i}", "name", name, "ranks", 1));
+    json_object_set_new(in.j.json, "nodes", nodes);
+    begin();
+    inside_until(&in, TY_PHASE_collected);
+    assert_int_equal(inside_count(&in, "started"), 1);
+    assert_int_equal(inside_number(&in, "started", 0, "ranks"), NODES);
+    inside_done(&in);
+}
+
 static void test_cpus(void **state)
 {
     CLEANUP_FREE char *text = NULL;
@@ -665,6 +686,7 @@ int main(int argc, char **argv)
         T(test_no_rendezvous),
         T(test_canceled_while_a_helper_is_waited_for),
         T(test_cpus),
+        T(test_many_nodes),
         T(test_time_limit_is_set),
         T(test_head_of_the_log),
         T(test_salvage_of_a_lost_job),
