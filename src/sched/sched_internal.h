@@ -10,7 +10,8 @@
  *   ask.c      asking machines what they have
  *   fit.c      what is refused at submission, because it would wait for ever
  *   share.c    what each user holds, and has used lately
- *   run.c      one run: its events, what follows from them, what its runner says
+ *   run.c      one run: its events, and what follows from them
+ *   record.c   what a runner says of its run
  *   attempt.c  a run that ended badly is started again
  *   submit.c   from a run spec to a live run
  *   interactive.c  runs without a program: whoever submits one logs, and ends it
@@ -203,10 +204,14 @@ int run_reload(const struct ty_active_run *a, void *sched);
 /* Do what the stored state asks for; idempotent. */
 void run_act(struct live *l);
 int run_start_job(struct live *l, struct ty_error *err);
-int run_open_ingest(struct ty_sched *s, struct ty_error *err);
+void run_unit_back(struct live *l, int r, int64_t seq); /* a unit of it was stored, or was not (r) */
+
 /* Give up on a run whose runner cannot be brought back. */
 void run_lost(struct live *l, const char *code, const char *message);
 void run_check_silence(struct live *l, int64_t now_us);
+
+/* record.c */
+int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 
 /* attempt.c */
 /* The attempt has ended badly: add the events of a restart, if the run has one left for that cause.  False: it has none. */
