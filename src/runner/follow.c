@@ -189,6 +189,11 @@ void ty_follow_abort(struct ty_runner *r, int rank, int code)
         i++;
     if (i == r->ranks.n || r->mpi.aborted >= 0 || r->phase != TY_PHASE_running)
         return;
+    if (!r->job->leads) {
+        ty_runner_record(r,
+                         json_pack("{s:s, s:i, s:i}", "kind", "abort", "rank", rank, "code", code));
+        return;
+    }
     ty_runner_note(r, "rank %d called MPI_Abort with code %d", rank, code);
     r->mpi.aborted = i;
     r->mpi.aborted_us = r->now_us;

@@ -443,6 +443,13 @@ void ty_lead_end(struct ty_lead *l, uint32_t grace_ms)
 
 void ty_lead_fenced(struct ty_lead *l, const int *nodes, int n, const struct ty_frame *f)
 {
+    struct ty_fence_told *t = &l->fence[l->nfences++ % TY_LEAD_FENCES];
+
+    free(t->name);
+    ty_str_done(&t->frame);
+    t->name = strndup(f->name, f->name_len);
+    if (ty_frame_encode(f, &t->frame) < 0)
+        ty_str_done(&t->frame);
     for (int i = 0; i < n; i++) {
         int k = nodes[i] - l->first;
 
@@ -584,6 +591,10 @@ struct ty_lead *ty_lead_free(struct ty_lead *l)
     while (l->queue[TY_Q_GUEST].first)
         drop(l, l->queue[TY_Q_GUEST].first->who);
     ty_child_kill(&l->syncer);
+    for (int i = 0; i < TY_LEAD_FENCES; i++) {
+        free(l->fence[i].name);
+        ty_str_done(&l->fence[i].frame);
+    }
     ty_gate_free(l->gate);
     ty_blobs_free(l->blobs);
     json_decref(l->files);

@@ -75,7 +75,7 @@ enum ty_node_state ty_lead_state(const struct ty_lead *l, int node);
 void ty_lead_go(struct ty_lead *l, json_t *what);
 /* SIGTERM to all ranks there, SIGKILL after `grace_ms`; a shorter time replaces a longer one. */
 void ty_lead_end(struct ty_lead *l, uint32_t grace_ms);
-/* To each of those nodes: the fence is complete. */
+/* To each of those nodes: the fence is complete.  A node that was away is told when it comes to the same fence again. */
 void ty_lead_fenced(struct ty_lead *l, const int *nodes, int n, const struct ty_frame *f);
 /* A file of the leader's own was kept: it has its name first. */
 void ty_lead_own_artifact(struct ty_lead *l, const char *path, const char *sha, uint64_t bytes);

@@ -72,6 +72,13 @@ struct ty_node {
     uint32_t nwriters;
 };
 
+/* A fence that was complete: its frame, encoded. */
+#define TY_LEAD_FENCES 64
+struct ty_fence_told {
+    char *name; /* malloc'ed; NULL: none */
+    struct ty_str frame;
+};
+
 struct ty_lead {
     const struct ty_jobfile *job;
     const struct ty_lead_hooks *hooks;
@@ -88,6 +95,8 @@ struct ty_lead {
     struct ty_node *node; /* those that are led: node[0] is the job's node `first` */
     int first, n, count[TY_NODE_STATE_COUNT];
     char address[48];
+    struct ty_fence_told fence[TY_LEAD_FENCES];
+    unsigned nfences;  /* so far */
     char *go;          /* the JSON of GO; NULL: not yet */
     int64_t end_ms;    /* -1: not yet */
     bool released;

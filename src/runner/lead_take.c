@@ -469,6 +469,27 @@ void ty_lead_reaped(struct ty_lead *l, pid_t pid, int status)
     ty_child_reaped(&l->syncer, pid, status);
 }
 
+/* --- fences --- */
+
+/* One that was complete already, while the node was away, is told again. */
+static void take_fence(struct ty_node *n, const struct ty_frame *f)
+{
+    struct ty_lead *l = n->lead;
+    struct ty_frame again;
+
+    for (int i = 0; i < TY_LEAD_FENCES; i++) {
+        const struct ty_fence_told *t = &l->fence[i];
+
+        if (t->name && strlen(t->name) == f->name_len &&
+            memcmp(t->name, f->name, f->name_len) == 0 &&
+            ty_frame_decode(t->frame.text, t->frame.len, &again) > 0) {
+            say(n, &again);
+            return;
+        }
+    }
+    l->hooks->fence(l->ctx, n->index, f);
+}
+
 /* --- frames --- */
 
 int ty_lead_take(struct ty_node *n, const struct ty_frame *f)
@@ -491,7 +512,7 @@ int ty_lead_take(struct ty_node *n, const struct ty_frame *f)
         ty_fetch_answer(l->blobs, f, n->conn->stream);
         return 0;
     case TY_FRAME_FENCE:
-        l->hooks->fence(l->ctx, n->index, f);
+        take_fence(n, f);
         return 0;
     default:
         return -EBADMSG;

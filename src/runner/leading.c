@@ -165,6 +165,12 @@ static void on_told(void *ctx, int node, const json_t *o)
         ty_follow_started(r, (int)rank, (pid_t)json_integer_value(json_object_get(o, "pid")));
     } else if (strcmp(kind, "rank_ended") == 0 && its_rank) {
         rank_ended(r, (int)rank, o);
+    } else if (strcmp(kind, "abort") == 0 && its_rank) {
+        ty_follow_abort(r, (int)rank, (int)json_integer_value(json_object_get(o, "code")));
+    } else if (strcmp(kind, "mpi") == 0) {
+        const char *version = json_string_value(json_object_get(o, "version"));
+
+        ty_mpi_has(r, node, version ? version : "");
     } else if (strcmp(kind, "exited") == 0) {
         node_exited(r, node, o);
     }
@@ -213,7 +219,13 @@ static int on_log_fd(void *ctx, int rank)
 
 static void on_fence(void *ctx, int node, const struct ty_frame *f)
 {
-    (void)ctx, (void)node, (void)f; /* a node without PMIx comes to none */
+    ty_mpi_fence(ctx, node, f);
+}
+
+static void fenced(struct ty_runner *r, const int *nodes, int n, const struct ty_frame *f)
+{
+    if (r->lead)
+        ty_lead_fenced(r->lead, nodes, n, f);
 }
 
 static const struct ty_lead_hooks hooks = {
@@ -233,6 +245,7 @@ int ty_leading_open(struct ty_runner *r, struct ty_error *err)
 {
     if (!r->job->leads || r->job->own_nodes == r->job->nnodes)
         return 0;
+    r->mpi.fenced = fenced;
     return ty_lead_open(r->job, r->job->node_lost_seconds * 1000000, &hooks, r, r->now_us, &r->lead,
                         err);
 }

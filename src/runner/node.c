@@ -20,6 +20,49 @@
 #define MANIFEST_MAX (512 << 20)
 #define SILENT_US (10 * 1000 * 1000) /* of a connection that is then made anew */
 
+/* --- fences of MPI --- */
+
+/* One that this node has come to: told again on each new connection, until it is answered. */
+struct ty_came {
+    struct ty_came *next;
+    struct ty_frame frame;
+    char name[256];
+    char body[];
+};
+
+static void came(struct ty_runner *r, const struct ty_frame *f)
+{
+    struct ty_came *c = malloc(sizeof *c + f->body_len);
+
+    if (!c || f->name_len >= sizeof c->name) {
+        free(c);
+        ty_log(TY_LOG_ERROR, "a fence of MPI cannot be told: out of memory");
+        return;
+    }
+    memcpy(c->name, f->name, f->name_len);
+    memcpy(c->body, f->body, f->body_len);
+    c->frame = *f;
+    c->frame.name = c->name;
+    c->frame.body = c->body;
+    c->next = r->came;
+    r->came = c;
+    if (r->welcomed && r->welcomed == ty_stream_serial(r->stream))
+        ty_stream_send(r->stream, &c->frame);
+}
+
+static void fenced(struct ty_runner *r, const struct ty_frame *f)
+{
+    for (struct ty_came **p = &r->came, *c; (c = *p); p = &c->next)
+        if (c->frame.name_len == f->name_len && memcmp(c->name, f->name, f->name_len) == 0) {
+            *p = c->next;
+            free(c);
+            ty_mpi_fenced(r, f);
+            return;
+        }
+}
+
+/* --- the way to the first node --- */
+
 static char *hello(const struct ty_jobfile *j, const struct ty_proc_id *me)
 {
     CLEANUP_JSON json_t *o =
@@ -65,6 +108,7 @@ struct ty_stream *ty_node_stream(struct ty_runner *r, const struct ty_proc_id *m
             strerror(-got));
         return NULL;
     }
+    r->mpi.came = came;
     s = ty_stream_new_call(call, text);
     if (!s)
         ty_error_oom(err);
@@ -134,6 +178,18 @@ static void on_blob(struct ty_runner *r, const struct ty_frame *f)
     }
 }
 
+/* --- end --- */
+
+void ty_node_done(struct ty_runner *r)
+{
+    for (struct ty_came *c; (c = r->came);) {
+        r->came = c->next;
+        free(c);
+    }
+    r->fetch = ty_fetch_free(r->fetch);
+    r->blobs = ty_blobs_free(r->blobs);
+}
+
 /* --- what the first node says --- */
 
 static void go(struct ty_runner *r, const json_t *o)
@@ -163,6 +219,8 @@ void ty_node_welcome(struct ty_runner *r, const json_t *o)
     r->known = true;
     if (r->fetch)
         ty_fetch_again(r->fetch);
+    for (const struct ty_came *c = r->came; c; c = c->next)
+        ty_stream_send(r->stream, &c->frame);
     if (json_is_integer(end))
         ty_life_end(r, TY_ENDING_CANCEL, json_integer_value(end) * 1000);
     else if (json_is_object(what))
@@ -181,6 +239,8 @@ void ty_node_frame(struct ty_runner *r, const struct ty_frame *f)
         go(r, o);
     else if (f->type == TY_FRAME_BLOB && r->fetch)
         on_blob(r, f);
+    else if (f->type == TY_FRAME_FENCED)
+        fenced(r, f);
     else if (f->type == TY_FRAME_WANT && r->blobs)
         ty_fetch_answer(r->blobs, f, r->stream);
 }

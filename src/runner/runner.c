@@ -13,7 +13,6 @@
 #include "base/owner.h"
 #include "base/proc.h"
 #include "base/str.h"
-#include "runner/fetch.h"
 #include "runner/lead.h"
 #include "runner/oom.h"
 #include "runner/runner_internal.h"
@@ -542,8 +541,7 @@ static void done(struct ty_runner *r)
 {
     ty_stream_free(r->stream);
     ty_lead_free(r->lead);
-    ty_fetch_free(r->fetch);
-    ty_blobs_free(r->blobs);
+    ty_node_done(r);
     ty_rows_free(r->rows);
     ty_records_free(r->records);
     ty_logs_done(&r->logs);

@@ -72,6 +72,7 @@ struct ty_lead;
 struct ty_fetch;
 struct ty_blobs;
 struct ty_proc_id;
+struct ty_came;
 
 struct ty_runner {
     struct ty_jobfile *job;
@@ -121,6 +122,7 @@ struct ty_runner {
     /* node.c, of any other node */
     struct ty_blobs *blobs; /* what is fetched goes there */
     struct ty_fetch *fetch;
+    struct ty_came *came;  /* fences that the first node was told of, and has not answered */
     bool known;            /* the first node has welcomed it once */
     bool ready_told, gone; /* gone: the ranks may start */
     int64_t heard_us;      /* when the first node was heard last */
@@ -203,6 +205,7 @@ void ty_node_rank_started(struct ty_runner *r, int i);
 void ty_node_rank_ended(struct ty_runner *r, int i);
 void ty_node_timers(struct ty_runner *r);
 int64_t ty_node_due(const struct ty_runner *r);
+void ty_node_done(struct ty_runner *r);
 
 /* helpers.c */
 int ty_helpers_start(struct ty_runner *r, struct ty_error *err);

@@ -562,6 +562,32 @@ static void runner_is_killed(void **state)
     done(t);
 }
 
+/* Each node has a PMIx server of its own, and their fences go through the first, also over a wire that breaks. */
+static void mpi(void **state)
+{
+    struct two *const t = &the_two;
+
+    (void)state;
+    if (system("/usr/bin/python3 -c 'import mpi4py' 2>/dev/null") != 0) {
+        print_message("mpi: skipped, mpi4py is not there\n");
+        skip();
+    }
+    make(t,
+         "exec /usr/bin/python3 -c \"from mpi4py import MPI; c = MPI.COMM_WORLD; "
+         "print('rank', c.rank, 'of', c.size, 'sum', c.allreduce(c.rank + 1), flush=True)\"",
+         NULL);
+    json_object_set_new(job_spec(&t->j), "communicator", json_string("Mpi"));
+    start_first(t);
+    t->wire.hang_up_after = 3000;
+    start_second(t);
+    until(t, over);
+    assert_string_equal(job_text(&t->j, "exited", 0, "message"), "");
+    assert_string_equal(log_of(t, "log_0.txt"), "rank 0 of 2 sum 3\n");
+    assert_string_equal(log_of(t, "log_1.txt"), "rank 1 of 2 sum 3\n");
+    assert_true(t->wire.n > 1);
+    done(t);
+}
+
 static bool is_silent(struct two *t)
 {
     return told_node(t, "silent");
@@ -620,10 +646,21 @@ int main(int argc, char **argv)
 
 #define T(f) cmocka_unit_test_teardown(f, clean)
     const struct CMUnitTest tests[] = {
-        T(whole_life),           T(many_cuts),      T(rank_there_fails), T(rank_here_fails),
-        T(rank_there_is_killed), T(declared_there), T(canceled),         T(canceled_before_it_came),
-        T(cannot_prepare_there), T(never_comes),    T(agent_is_killed),  T(runner_is_killed),
-        T(cut_and_mended),       T(cut_for_good),
+        T(mpi),
+        T(whole_life),
+        T(many_cuts),
+        T(rank_there_fails),
+        T(rank_here_fails),
+        T(rank_there_is_killed),
+        T(declared_there),
+        T(canceled),
+        T(canceled_before_it_came),
+        T(cannot_prepare_there),
+        T(never_comes),
+        T(agent_is_killed),
+        T(runner_is_killed),
+        T(cut_and_mended),
+        T(cut_for_good),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
