@@ -291,11 +291,15 @@ void ty_leading_take(struct ty_runner *r)
         ty_lead_take_artifacts(r->lead);
 }
 
+/* One that has not even come when the job is over has nothing, and finds nobody when it comes. */
 bool ty_leading_over(const struct ty_runner *r)
 {
-    return !r->lead ||
-           ty_lead_count(r->lead, TY_NODE_DONE) + ty_lead_count(r->lead, TY_NODE_LOST) ==
-               ty_lead_nodes(r->lead);
+    int over = 0;
+
+    for (int s = 0; r->lead && s < TY_NODE_STATE_COUNT; s++)
+        if (s == TY_NODE_WAITING || s == TY_NODE_DONE || s == TY_NODE_LOST)
+            over += ty_lead_count(r->lead, (enum ty_node_state)s);
+    return !r->lead || over == ty_lead_nodes(r->lead);
 }
 
 /* What the nodes had is on the disk here: they may go. */

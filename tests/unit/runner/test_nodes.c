@@ -478,6 +478,15 @@ static void canceled(void **state)
     done(t);
 }
 
+static bool is_canceled(struct two *t)
+{
+    return job_collected(&t->j);
+}
+static bool both_told(struct two *t)
+{
+    return !t->agent; /* the other was sent away */
+}
+
 static void canceled_before_it_came(void **state)
 {
     struct two *const t = &the_two;
@@ -485,9 +494,13 @@ static void canceled_before_it_came(void **state)
     (void)state;
     make(t, "echo ready", NULL);
     json_object_set_new(t->j.json, "node_lost_seconds", json_integer(2));
+    t->j.fake.cancel = true;
+    t->j.fake.hold = true; /* the runner stays until the other has come */
     start_first(t);
-    fake_cancel(&t->j.fake);
+    until(t, is_canceled);
     start_second(t);
+    until(t, both_told);
+    fake_say(&t->j.fake, &(struct ty_frame){ .type = TY_FRAME_RELEASE });
     until(t, over);
     assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "cancel");
     assert_string_equal(log_of(t, "log_1.txt"), "");
