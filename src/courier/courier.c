@@ -283,10 +283,10 @@ static void remove_folder(struct ty_courier *c)
         ty_log(TY_LOG_ERROR, "cannot remove the job folder '%s': %s", c->dir, strerror(-r));
 }
 
-static bool waits_for_a_host(const struct ty_courier *c)
+static bool any_up(const struct ty_courier *c)
 {
     for (int i = 0; i < c->nhosts; i++)
-        if (c->hosts[i].state == TY_HOST_DOWN && c->hosts[i].failures > 1)
+        if (ty_host_up(&c->hosts[i]))
             return true;
     return false;
 }
@@ -306,7 +306,7 @@ static void loop(struct ty_courier *c)
         for (int i = 0; i < c->nhosts; i++)
             if (ty_host_up(&c->hosts[i]))
                 (void)ty_flow_write(&c->hosts[i].ssh.flow);
-        if (c->phase == TY_COURIER_CLEANING && waits_for_a_host(c))
+        if (c->phase == TY_COURIER_CLEANING && !any_up(c))
             remove_folder(c);
         if (!ty_way_over(c))
             wait_for_something(c, p);

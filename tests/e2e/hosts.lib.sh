@@ -159,6 +159,6 @@ cable_mend() { ip link set "v-$1" up; }
 sshd_stop() { host_run "$1" sh -c 'kill "$(cat /run/sshd.pid)"; while [ -e /run/sshd.pid ]; do sleep 0.02; done'; }
 sshd_start() { host_run "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -f "$LAB/$1/sshd_config" -E "$LAB/$1/sshd.log"; }
 # What serves one connection is named after it ("sshd: root@notty"); the listener is not.
-ssh_cut() { host_run "$1" sh -c 'for p in /proc/[0-9]*; do case "$(tr "\0" " " < $p/cmdline 2> /dev/null)" in "sshd: "*listener*) ;; "sshd: "*) kill -9 "${p#/proc/}";; esac; done'; true; }
+ssh_cut() { host_run "$1" sh -c 'for p in /proc/[0-9]*; do case "$(tr "\0" " " < $p/cmdline 2> /dev/null)" in "sshd: "*listener*) ;; "sshd: "*) kill -9 "${p#/proc/}";; esac; done' 2> /dev/null; true; }
 # To be called when the script ends, before lib.sh removes $T.
 lab_down() { for lab_h in $LAB_HOSTS; do host_is_on "$lab_h" && host_off "$lab_h"; done; cd /; rm -rf "$LAB"; }

@@ -136,7 +136,7 @@ put_target stranger "{\"kind\": \"hosts\", \"ssh_options\": [\"IdentitiesOnly=ye
 run=$(trainyard submit -q --target stranger -- true)
 check "a key that is not known ends the run" until_true 20 in_state "$run" Failed
 has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*Permission denied"
-sed -i.was '/^h1,/s/ AAAA.*/ '"$(cut -d' ' -f2 other-key.pub)"'/' "$LAB/known_hosts"
+sed -i.was '/^h1,/s| AAAA.*| '"$(cut -d' ' -f2 other-key.pub)"'|' "$LAB/known_hosts"
 run=$(trainyard submit -q --target one -- true)
 check "a host with another key than before ends the run" until_true 20 in_state "$run" Failed
 has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*[Hh]ost key"
@@ -177,6 +177,7 @@ check "...and its folder here is gone" until_true 10 here_gone "$run"
 host_on h1
 check "when it is on again, what was left there is removed" until_true 60 no_jobs h1
 
+trainyard down 2> /dev/null # and forget that the host is not to be used
 run=$(trainyard submit -q --target one -- sh -c 'echo begun; sleep 1000')
 check "a run begins" until_true 20 saw "$run" begun
 cable_cut h1
