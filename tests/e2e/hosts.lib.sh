@@ -115,6 +115,7 @@ lab_host_main() {
     ip link set lo up
     ip addr add "$(cat "$dir/address")/24" dev eth0 && ip link set eth0 up || exit 1
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -f "$dir/sshd_config" -E "$dir/sshd.log"
+    until [ -e /run/sshd.pid ]; do sleep 0.01; done  # it listens
     touch "$dir/up"
     sleep infinity &
     while :; do wait; done
@@ -157,7 +158,10 @@ host_off() {
 cable_cut() { ip link set "v-$1" down; }
 cable_mend() { ip link set "v-$1" up; }
 sshd_stop() { host_run "$1" sh -c 'kill "$(cat /run/sshd.pid)"; while [ -e /run/sshd.pid ]; do sleep 0.02; done'; }
-sshd_start() { host_run "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -f "$LAB/$1/sshd_config" -E "$LAB/$1/sshd.log"; }
+sshd_start() {
+    host_run "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -f "$LAB/$1/sshd_config" -E "$LAB/$1/sshd.log"
+    host_run "$1" sh -c 'until [ -e /run/sshd.pid ]; do sleep 0.01; done'
+}
 # What serves one connection is named after it ("sshd: root@notty"); the listener is not.
 ssh_cut() { host_run "$1" sh -c 'for p in /proc/[0-9]*; do case "$(tr "\0" " " < $p/cmdline 2> /dev/null)" in "sshd: "*listener*) ;; "sshd: "*) kill -9 "${p#/proc/}";; esac; done' 2> /dev/null; true; }
 # To be called when the script ends, before lib.sh removes $T.
