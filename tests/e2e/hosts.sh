@@ -146,7 +146,65 @@ put_target full '{"kind": "hosts", "folder": "/tmp/small/trainyard", "hosts": [{
 run=$(trainyard submit -q --target full -- true)
 check "a host without space ends the run" until_true 20 in_state "$run" Failed
 has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left"
-put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}' > /dev/null
+
+# ---- several hosts ----
+check "a target of two hosts is made" put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}'
+cat > hvd.py <<'P'
+import socket
+import horovod.torch as hvd
+import torch
+hvd.init()
+total = hvd.allreduce(torch.tensor([float(hvd.rank() + 1)]), op=hvd.Sum)
+print("rank %d of %d, local %d, on %s: %d" % (hvd.rank(), hvd.size(), hvd.local_rank(), socket.gethostname(), total[0]))
+P
+cat > mpi.py <<'P'
+import socket
+from mpi4py import MPI
+c = MPI.COMM_WORLD
+print("rank %d of %d on %s: %d" % (c.Get_rank(), c.Get_size(), socket.gethostname(), c.allreduce(c.Get_rank() + 1)))
+P
+ranks() { trainyard logs --rank all "$1" | grep -o 'rank.*' | sort; }
+if $PY -c 'import torch' 2> /dev/null; then
+    for procs in 1 2; do
+        run=$(trainyard submit -q --target two --nodes 2 --procs $procs --backend mpi -- $PY hvd.py)
+        trainyard wait "$run" > /dev/null 2>&1
+        equal "horovod on two hosts, $procs on each" Completed "$(state_of "$run")"
+        if [ $procs = 1 ]; then
+            equal "...every rank is there" "rank 0 of 2, local 0, on h1: 3
+rank 1 of 2, local 0, on h2: 3" "$(ranks "$run")"
+        else
+            equal "...every rank is there" "rank 0 of 4, local 0, on h1: 10
+rank 1 of 4, local 1, on h1: 10
+rank 2 of 4, local 0, on h2: 10
+rank 3 of 4, local 1, on h2: 10" "$(ranks "$run")"
+        fi
+        check "...nothing is left on the first" until_true 10 no_jobs h1
+        check "...nor on the second" until_true 10 no_jobs h2
+    done
+else
+    skip "horovod on two hosts" "there is no torch for $PY"
+fi
+cat > fails.sh <<'C'
+echo "rank $RANK begins"
+[ "$RANK" = 1 ] || exec sleep 1000
+until [ -e go ]; do sleep 0.1; [ $((i = i + 1)) -gt 20 ] && break; done
+echo "rank 1 fails"; exit 7
+C
+run=$(trainyard submit -q --target two --nodes 2 --backend gloo -- sh fails.sh)
+check "a rank that fails on the second host ends the job" until_true 30 in_state "$run" Failed
+has "...and is named with its host" "$(error_of "$run")" "rank 1 \(node h2\)"
+check "...and nothing is left on the first" until_true 15 no_jobs h1
+check "...nor on the second" until_true 15 no_jobs h2
+check "...no process either" until_true 15 no_far_processes h1
+check "...nor there" until_true 15 no_far_processes h2
+
+run=$(trainyard submit -q --target two --nodes 2 --backend gloo -- sh -c 'echo "rank $RANK begins"; exec sleep 1000')
+begun() { [ "$(trainyard logs --rank all "$1" | grep -c begins)" = 2 ]; }
+check "a job on two hosts begins" until_true 30 begun "$run"
+trainyard cancel "$run" > /dev/null 2>&1
+check "...and can be canceled" until_true 30 in_state "$run" Canceled
+check "...and nothing is left on the second host" until_true 15 no_jobs h2
+exits "more nodes than the target has hosts are refused" 1 trainyard submit -q --target two --nodes 3 --backend gloo -- true
 
 # ---- data, and interpreters ----
 run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:mount -- true)
@@ -185,3 +243,13 @@ check "a host that cannot be reached is given up" until_true 60 in_state "$run" 
 cable_mend h1
 check "when it can be again, the job there is ended" until_true 60 no_jobs h1
 check "...with all its processes" until_true 10 no_far_processes h1
+
+trainyard down 2> /dev/null
+run=$(trainyard submit -q --target two --nodes 2 --backend gloo -- sh -c 'echo "rank $RANK begins"; exec sleep 1000')
+check "a job on two hosts begins" until_true 30 begun "$run"
+host_off h2
+check "the second host is switched off: the job ends" until_true 60 in_state "$run" Failed
+has "...and names it" "$(error_of "$run")" "NodeLost.*h2"
+check "...and nothing is left on the first" until_true 20 no_jobs h1
+host_on h2
+check "...nor on the second, when it is on again" until_true 60 no_jobs h2
