@@ -17,7 +17,7 @@ static const char *reason_of(const char *text, long long job, char **message)
     ty_slurm_value(text, "Reason", reason, sizeof reason);
     ty_slurm_value(text, "PreemptTime", preempted, sizeof preempted);
     going = strcmp(state, "RUNNING") == 0 || strcmp(state, "SUSPENDED") == 0 || !*state;
-    if (strcmp(state, "PREEMPTED") == 0 || (!going && strcmp(preempted, "None") != 0)) {
+    if (strcmp(state, "PREEMPTED") == 0 || strcmp(preempted, "None") != 0) {
         *message = ty_strf("Slurm took the nodes of its job %lld for another job", job);
         return "preempted";
     }

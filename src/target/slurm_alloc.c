@@ -515,10 +515,11 @@ bool alloc_join(struct keeper *k, struct stranger *s, json_t *about)
     return true;
 }
 
-static void warn_all(struct alloc *a, const char *text)
+/* The one that has told us has warned those on its node itself. */
+static void warn_others(struct alloc *a, const struct member *teller, const char *text)
 {
     for (int i = 0; i < a->nodes; i++)
-        if (a->members[i].link)
+        if (a->members[i].link && &a->members[i] != teller)
             ty_lines_add(&a->members[i].lines, json_pack("{s:s}", "warn", text));
 }
 
@@ -536,7 +537,7 @@ static void hear_holder(struct keeper *k, struct alloc *a, struct member *m, con
     if (strcmp(sig, "TERM") == 0)
         a->state = TY_SLURM_ENDING;
     if (strcmp(sig, "USR1") == 0)
-        warn_all(a, "Slurm ends this allocation soon\n");
+        warn_others(a, m, "Slurm ends this allocation soon\n");
 }
 
 static void member_turn(struct keeper *k, struct alloc *a, struct member *m)

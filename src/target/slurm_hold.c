@@ -33,6 +33,7 @@
 #define PING_US (5 * 1000 * 1000)
 #define SILENT_US (30 * 1000 * 1000) /* without a word from the keeper: the link is dead */
 #define NEVER INT64_MAX
+#define SENTINEL_PROCESSES 3 /* srun, which forks; `sleep` belongs to slurmstepd */
 
 /* A link that is called: to the keeper, for control, or for a channel. */
 struct line {
@@ -61,6 +62,7 @@ struct holder {
     int64_t now_us, retry_us, delay_us, heard_us, spoken_us, alone_us;
     struct line control;
     struct channel channel[CHANNELS_MAX];
+    pid_t sentinel;          /* dies of the SIGTERM that preemption begins with; 0: none */
     bool ending, terminated; /* by the keeper; by Slurm, which will kill what does not end */
 };
 
@@ -391,12 +393,44 @@ static int start_others(struct holder *h, int nodes, struct ty_error *err)
     return r;
 }
 
+/* Where Slurm preempts, a time of grace begins with SIGTERM to the steps, of which the batch process hears nothing: a step
+ * that sleeps stands for it. */
+static void start_sentinel(struct holder *h)
+{
+    static const char *const argv[] = {
+        "/bin/sh", "-c",
+        "c=$(scontrol show config) || exit 0; m=$(echo \"$c\" | sed -n 's/^PreemptMode *= *//p'); "
+        "case $m in ''|OFF) exit 0;; esac; "
+        "exec srun --overlap --nodes=1 --relative=0 --ntasks=1 --mem=0 --chdir=/ --export=ALL sleep infinity",
+        NULL
+    };
+    struct ty_spawn spawn = { .argv = argv, .cwd = "/", .in = -1, .out = -1, .err = -1 };
+    struct ty_error err;
+
+    if (ty_spawn(&spawn, &h->sentinel, &err) < 0)
+        ty_log(TY_LOG_WARN, "%s", err.text);
+}
+
 /* ---- the loop ---- */
 
-static void reap(void)
+static void warn(struct holder *h, const char *sign)
 {
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        ;
+    ty_slurm_warn("Slurm ends this allocation soon\n");
+    if (h->control.link)
+        ty_lines_add(&h->control.lines, json_pack("{s:s s:s}", "kind", "signal", "signal", sign));
+}
+
+static void reap(struct holder *h)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+        if (pid == h->sentinel) {
+            h->sentinel = 0;
+            if (status != 0 && !h->terminated && !h->ending)
+                warn(h, "USR1");
+        }
 }
 
 static void hear_signals(struct holder *h)
@@ -409,13 +443,13 @@ static void hear_signals(struct holder *h)
                                                        : NULL;
 
         if (info.ssi_signo == SIGCHLD)
-            reap();
+            reap(h);
         if (!name)
             continue;
-        if (info.ssi_signo == SIGUSR1)
-            ty_slurm_warn("Slurm ends this allocation soon\n");
         h->terminated |= info.ssi_signo == SIGTERM;
-        if (h->control.link)
+        if (info.ssi_signo == SIGUSR1)
+            warn(h, name);
+        else if (h->control.link)
             ty_lines_add(&h->control.lines,
                          json_pack("{s:s s:s}", "kind", "signal", "signal", name));
     }
@@ -426,7 +460,7 @@ static bool nothing_runs(const struct holder *h)
     for (const struct channel *c = h->channel; c < h->channel + CHANNELS_MAX; c++)
         if (c->used)
             return false;
-    return waitpid(-1, NULL, WNOHANG | __WNOTHREAD) < 0 && errno == ECHILD;
+    return ty_tree_signal(0) <= (h->sentinel ? SENTINEL_PROCESSES : 0);
 }
 
 /* Nobody asks for this allocation, or it is being ended, and nothing runs in it. */
@@ -565,6 +599,8 @@ int ty_slurm_hold_main(const char *agent)
         ty_parse_i64(count, &nodes);
     if (r == 0 && h->first && nodes > 1)
         r = start_others(h, (int)nodes, &err);
+    if (r == 0 && h->first)
+        start_sentinel(h);
     if (r < 0) {
         ty_log(TY_LOG_ERROR, "%s", err.code ? err.text : strerror(-r));
         return 1;

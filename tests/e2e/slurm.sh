@@ -58,7 +58,7 @@ run=$(submit hpc -- $PY hello.py)
 check "a run ends" until_true 40 ended "$run"
 equal "...well" Completed "$(state_of "$run")"
 has "...and has said what it did" "$(trainyard logs "$run")" "^hello 0 1$"
-check "...its files are kept" trainyard download "$run" outputs/a.txt -o kept.txt
+check "...its files are kept" trainyard artifacts get "$run" outputs/a.txt -o kept.txt
 equal "...whole" kept "$(cat kept.txt)"
 check "...its allocation goes" until_true 20 slurm_no_jobs
 check "...and its folder on the nodes" until_true 10 is_empty "$T/nodes/jobs"
@@ -95,9 +95,10 @@ check "...and so does its job" until_true 20 slurm_no_jobs
 # the limit of the allocation; preemption
 run=$(submit hpc -- $PY sleeper.py)
 check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+scontrol update "jobid=$(job_of hpc "$run")" TimeLimit=1
+check "...is warned a minute before the limit" until_true 60 log_has "$run" "^warned: Slurm ends this allocation soon"
 scontrol update "jobid=$(job_of hpc "$run")" TimeLimit=0
 check "Slurm's time limit ends it" until_true 60 ended "$run"
-has "...and it was warned" "$(trainyard logs "$run")" "^warned: Slurm ends this allocation soon"
 has "...it is said to be the limit" "$(trainyard show "$run")" "time limit of the allocation"
 check "a target of whole nodes is made" target whole '"sbatch_options": ["--exclusive"]'
 run=$(submit whole -- $PY sleeper.py)
