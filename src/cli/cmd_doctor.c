@@ -9,6 +9,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "cli/commands.h"
+#include "cli/doctor.h"
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/start_daemon.h"
@@ -24,17 +25,10 @@
 #define FREE_MIN (1000u * 1000 * 1000) /* below it, a warning */
 #define PROBE_MS 20000                 /* an interpreter on a slow disk */
 
-enum verdict { GOOD, DOUBT, BAD };
 static const char *const verdict_words[] = { "ok", "warning", "failed" };
 
-struct doctor {
-    struct ty_cli *cli;
-    json_t *checks; /* [{"check", "result", "text", "fix"}] */
-    enum verdict worst;
-};
-
-__attribute__((format(printf, 5, 6))) static void
-note(struct doctor *d, const char *check, enum verdict v, const char *fix, const char *fmt, ...)
+void doctor_note(struct doctor *d, const char *check, enum verdict v, const char *fix,
+                 const char *fmt, ...)
 {
     CLEANUP_STR struct ty_str text = { 0 };
     va_list ap;
@@ -70,24 +64,25 @@ static void check_home(struct doctor *d, const char *home)
         return;
     existing(at);
     if (ty_home_is_system(home))
-        note(d, "state folder", GOOD, NULL, "'%s', of the daemon for all users of this machine",
-             home);
+        doctor_note(d, "state folder", GOOD, NULL,
+                    "'%s', of the daemon for all users of this machine", home);
     else if (access(at, W_OK | X_OK) < 0)
-        note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to",
-             "'%s' cannot be used: '%s' cannot be written: %s", home, at, strerror(errno));
+        doctor_note(d, "state folder", BAD, "set TRAINYARD_HOME to a folder that you may write to",
+                    "'%s' cannot be used: '%s' cannot be written: %s", home, at, strerror(errno));
     else
-        note(d, "state folder", GOOD, NULL, strcmp(at, home) ? "'%s' will be made" : "'%s'", home);
+        doctor_note(d, "state folder", GOOD, NULL, strcmp(at, home) ? "'%s' will be made" : "'%s'",
+                    home);
     network = ty_fs_network_kind(at);
     if (network)
-        note(d, "file system", BAD, "set TRAINYARD_HOME to a folder on a local disk",
-             "the state folder lies on %s, where neither the database nor the socket works",
-             network);
+        doctor_note(d, "file system", BAD, "set TRAINYARD_HOME to a folder on a local disk",
+                    "the state folder lies on %s, where neither the database nor the socket works",
+                    network);
     left = ty_fs_free_bytes(at);
     if (left && left < FREE_MIN)
-        note(d, "disk", DOUBT, "free some space; 'trainyard gc' removes what no run needs",
-             "only %s are free", ty_show_bytes(left, size));
+        doctor_note(d, "disk", DOUBT, "free some space; 'trainyard gc' removes what no run needs",
+                    "only %s are free", ty_show_bytes(left, size));
     else
-        note(d, "disk", GOOD, NULL, "%s free", ty_show_bytes(left, size));
+        doctor_note(d, "disk", GOOD, NULL, "%s free", ty_show_bytes(left, size));
 }
 
 /* The daemon replays the events of every run. */
@@ -99,16 +94,17 @@ static void check_store(struct doctor *d)
     long long runs = json_integer_value(json_object_get(check, "runs"));
 
     if (r < 0)
-        note(d, "event log", BAD, "see daemon.log in the state folder", "%s", err.text);
+        doctor_note(d, "event log", BAD, "see daemon.log in the state folder", "%s", err.text);
     else if (json_integer_value(json_object_get(check, "differ")) > 0)
-        note(d, "event log", BAD,
-             "keep a copy of the state folder and report it; `trainyard rm` removes that run",
-             "%lld of %lld runs differ: %s",
-             (long long)json_integer_value(json_object_get(check, "differ")), runs,
-             ty_out_str(check, "first"));
+        doctor_note(
+            d, "event log", BAD,
+            "keep a copy of the state folder and report it; `trainyard rm` removes that run",
+            "%lld of %lld runs differ: %s",
+            (long long)json_integer_value(json_object_get(check, "differ")), runs,
+            ty_out_str(check, "first"));
     else
-        note(d, "event log", GOOD, NULL, "agrees with the tables, %lld run%s", runs,
-             runs == 1 ? "" : "s");
+        doctor_note(d, "event log", GOOD, NULL, "agrees with the tables, %lld run%s", runs,
+                    runs == 1 ? "" : "s");
 }
 
 static void check_daemon(struct doctor *d)
@@ -119,29 +115,33 @@ static void check_daemon(struct doctor *d)
     int r = ty_daemon_find(NULL, &program, &err);
 
     if (r < 0)
-        note(d, "daemon program", BAD,
-             "build or install trainyardd beside trainyard, or set TRAINYARD_DAEMON", "%s",
-             err.text);
+        doctor_note(d, "daemon program", BAD,
+                    "build or install trainyardd beside trainyard, or set TRAINYARD_DAEMON", "%s",
+                    err.text);
     else
-        note(d, "daemon program", GOOD, NULL, "%s", program);
+        doctor_note(d, "daemon program", GOOD, NULL, "%s", program);
     r = ty_cli_client(d->cli, false, &err);
     if (r == 0)
         r = ty_cli_get(d->cli, TY_ROUTE_status_get, NULL, &status, &err);
     if (r == -ECONNREFUSED)
-        note(d, "daemon", GOOD, NULL, "none runs; the first command that needs one starts it");
+        doctor_note(d, "daemon", GOOD, NULL,
+                    "none runs; the first command that needs one starts it");
     else if (r == -EACCES)
-        note(d, "daemon", BAD, "set TRAINYARD_HOME to a folder of your own", "%s", err.text);
+        doctor_note(d, "daemon", BAD, "set TRAINYARD_HOME to a folder of your own", "%s", err.text);
     else if (r < 0)
-        note(d, "daemon", BAD, "trainyard down && trainyard up", "%s", err.text);
+        doctor_note(d, "daemon", BAD, "trainyard down && trainyard up", "%s", err.text);
     else if (strcmp(ty_out_str(status, "store"), "ok"))
-        note(d, "daemon", BAD, "free space on its disk, or see daemon.log in the state folder",
-             "it runs, but cannot write: %s", ty_out_str(status, "store"));
+        doctor_note(d, "daemon", BAD,
+                    "free space on its disk, or see daemon.log in the state folder",
+                    "it runs, but cannot write: %s", ty_out_str(status, "store"));
     else
-        note(d, "daemon", GOOD, NULL, "trainyard %s runs, process %lld",
-             ty_out_str(status, "version"),
-             (long long)json_integer_value(json_object_get(status, "pid")));
+        doctor_note(d, "daemon", GOOD, NULL, "trainyard %s runs, process %lld",
+                    ty_out_str(status, "version"),
+                    (long long)json_integer_value(json_object_get(status, "pid")));
     if (r == 0)
         check_store(d);
+    if (r == 0)
+        doctor_slurm(d, ty_cli_value(d->cli, "write"));
 }
 
 /* The first line that `argv` prints, cut to size; false when it fails or takes too long. */
@@ -209,17 +209,19 @@ static bool check_python(struct doctor *d, const char *python)
     char line[128], *torch;
 
     if (!first_line(argv, line, sizeof line) || !(torch = strchr(line, ' '))) {
-        note(d, "python", DOUBT, NULL, "'%s' does not run", python);
+        doctor_note(d, "python", DOUBT, NULL, "'%s' does not run", python);
         return false;
     }
     *torch++ = '\0';
     if (!strcmp(torch, "-"))
-        note(d, "python", GOOD, NULL,
-             "'%s' is Python %s, without torch: a command that begins with python3 uses the first "
-             "one on PATH",
-             python, line);
+        doctor_note(
+            d, "python", GOOD, NULL,
+            "'%s' is Python %s, without torch: a command that begins with python3 uses the first "
+            "one on PATH",
+            python, line);
     else
-        note(d, "python", GOOD, NULL, "'%s' is Python %s with torch %s", python, line, torch);
+        doctor_note(d, "python", GOOD, NULL, "'%s' is Python %s with torch %s", python, line,
+                    torch);
     return strcmp(torch, "-") != 0;
 }
 
@@ -233,9 +235,10 @@ static void check_pythons(struct doctor *d)
     if (system && (!python || strcmp(python, "/usr/bin/python3")))
         torch = check_python(d, "/usr/bin/python3") || torch;
     if (!torch)
-        note(d, "torch", DOUBT,
-             "sudo apt install python3-torch, or pip install torch in an environment of yours",
-             "no interpreter with torch was found; jobs that do not import it run all the same");
+        doctor_note(
+            d, "torch", DOUBT,
+            "sudo apt install python3-torch, or pip install torch in an environment of yours",
+            "no interpreter with torch was found; jobs that do not import it run all the same");
 }
 
 static void check_configuration(struct doctor *d)
@@ -244,11 +247,11 @@ static void check_configuration(struct doctor *d)
     struct ty_error err = { 0 };
 
     if (ty_conf_load(".", &conf, &err) < 0)
-        note(d, "configuration", BAD,
-             "correct that file or variable; docs/configuration.md lists the options", "%s",
-             err.text);
+        doctor_note(d, "configuration", BAD,
+                    "correct that file or variable; docs/configuration.md lists the options", "%s",
+                    err.text);
     else
-        note(d, "configuration", GOOD, NULL, "readable");
+        doctor_note(d, "configuration", GOOD, NULL, "readable");
     ty_conf_free(conf);
 }
 
@@ -257,7 +260,7 @@ static void check_cpus(struct doctor *d)
     cpu_set_t set;
 
     if (sched_getaffinity(0, sizeof set, &set) == 0)
-        note(d, "cpus", GOOD, NULL, "%d", CPU_COUNT(&set));
+        doctor_note(d, "cpus", GOOD, NULL, "%d", CPU_COUNT(&set));
 }
 
 static void print_checks(const struct ty_cli *cli, const json_t *checks)
@@ -285,7 +288,7 @@ static int run(struct ty_cli *cli)
     struct ty_error err = { 0 };
 
     if (ty_client_find_home(ty_cli_value(cli, "home"), &home, &err) < 0)
-        note(&d, "state folder", BAD, "set TRAINYARD_HOME", "%s", err.text);
+        doctor_note(&d, "state folder", BAD, "set TRAINYARD_HOME", "%s", err.text);
     else
         check_home(&d, home);
     check_configuration(&d);
@@ -299,7 +302,11 @@ static int run(struct ty_cli *cli)
     return d.worst == BAD ? TY_EXIT_FAILED : TY_EXIT_OK;
 }
 
-static const struct ty_cli_option options[] = { TY_OPT_JSON, TY_OPT_END };
+static const struct ty_cli_option options[] = {
+    { 0, "write", "DIR", "write a proposal for Slurm's power saving there" },
+    TY_OPT_JSON,
+    TY_OPT_END
+};
 
 const struct ty_cli_command ty_cmd_doctor = {
     .name = "doctor",

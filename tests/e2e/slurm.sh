@@ -63,6 +63,14 @@ equal "...whole" kept "$(cat kept.txt)"
 check "...its allocation goes" until_true 20 slurm_no_jobs
 check "...and its folder on the nodes" until_true 10 is_empty "$T/nodes/jobs"
 
+# several nodes
+run=$(submit hpc --nodes 3 --procs 2 --backend gloo -- $PY hello.py)
+check "a run of three nodes ends" until_true 40 ended "$run"
+equal "...well" Completed "$(state_of "$run")"
+equal "...with six processes" "0 6,1 6,2 6,3 6,4 6,5 6," "$(trainyard logs --rank all "$run" | sed -n 's/^.*hello //p' | sort | tr '\n' ',')"
+check "...its allocation goes" until_true 20 slurm_no_jobs
+check "...and its folders on the nodes" until_true 10 is_empty "$T/nodes/jobs"
+
 # bad input
 check "a target with an unknown partition is made" target bad '"partition": "nosuch"'
 run=$(submit bad -- $PY hello.py)
@@ -142,6 +150,25 @@ equal "...it goes on" Running "$(state_of "$run")"
 check "...can be canceled" trainyard cancel "$run"
 check "...and ends" until_true 30 in_state "$run" Canceled
 check "the queue is empty" until_true 30 slurm_no_jobs
+
+# nodes fail
+run=$(submit hpc --nodes 2 --backend gloo -- $PY sleeper.py)
+check "a run of two nodes sleeps" until_true 40 log_has "$run" "sleeping"
+second=$(scontrol show hostnames "$(job_field "$(job_of hpc "$run")" NodeList)" | tail -n 1)
+slurm_node_dead "$second"
+check "its second node dies, which ends it" until_true 90 ended "$run"
+has "...and is named" "$(error_of "$run")" "^NodeLost .*$second"
+slurm_node "$second"
+check "the queue is empty" until_true 60 slurm_no_jobs
+check "the node is back" until_true 60 slurm_idle
+run=$(submit hpc -- $PY sleeper.py)
+check "a run sleeps" until_true 40 log_has "$run" "sleeping"
+first=$(job_field "$(job_of hpc "$run")" NodeList)
+slurm_node_dead "$first"
+check "its node dies, which ends it" until_true 120 ended "$run"
+has "...and is said to be lost" "$(error_of "$run")" "^NodeLost "
+slurm_node "$first"
+check "the node is back" until_true 60 slurm_idle
 
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"
