@@ -146,16 +146,17 @@ bool ty_slurm_over(struct ty_courier_host *h)
 {
     struct ty_courier *c = h->c;
     CLEANUP_JSON json_t *o = NULL;
-    const char *reason, *message;
+    const char *reason, *message, *node;
 
     if (!ty_courier_slurm(c) || read_file(c, TY_SLURM_ENDED_FILE, &o) < 0)
         return false;
     reason = json_string_value(json_object_get(o, "reason"));
     message = json_string_value(json_object_get(o, "message"));
+    node = json_string_value(json_object_get(o, "node"));
     if (c->phase < TY_COURIER_TELLING && c->cancel)
         ty_courier_end(c, "cancel", NULL, "the run was canceled");
     else if (c->phase < TY_COURIER_TELLING)
-        ty_courier_end(c, reason ? reason : "lost", NULL,
+        ty_courier_end(c, reason ? reason : "lost", node,
                        message ? message : "its allocation is over");
     if (c->phase == TY_COURIER_CLEANING) {
         remove_far_folder(h);

@@ -208,6 +208,17 @@ __attribute__((format(printf, 4, 5))) static void over(struct keeper *k, struct 
            a->end_message ? a->end_message : reason);
 }
 
+/* The holder that left first was on it. */
+static const char *first_lost(const struct alloc *a)
+{
+    const struct member *lost = NULL;
+
+    for (int i = 0; i < a->nodes; i++)
+        if (a->members[i].left_us && (!lost || a->members[i].left_us < lost->left_us))
+            lost = &a->members[i];
+    return lost ? lost->node : NULL;
+}
+
 static void over_as_slurm_says(struct keeper *k, struct alloc *a, const char *more)
 {
     switch (a->state) {
@@ -227,7 +238,9 @@ static void over_as_slurm_says(struct keeper *k, struct alloc *a, const char *mo
              a->job);
         return;
     case TY_SLURM_NODE_FAIL:
-        over(k, a, "node_lost", "a node of Slurm job %" PRIu32 " (%s) failed", a->job, a->list);
+        a->end_node = first_lost(a);
+        over(k, a, "node_lost", "node %s of Slurm job %" PRIu32 " failed",
+             a->end_node ? a->end_node : a->list, a->job);
         return;
     case TY_SLURM_OOM:
         over(k, a, "out_of_memory",
@@ -506,6 +519,7 @@ bool alloc_join(struct keeper *k, struct stranger *s, json_t *about)
     m->lines = s->lines;
     s->lines = (struct ty_lines){ 0 };
     m->heard_us = k->now_us;
+    m->left_us = 0;
     if (!a->job && ty_parse_i64(json_string_value(json_object_get(about, "job")), &job) == 0)
         a->job = (uint32_t)job;
     if (a->ending)
@@ -557,6 +571,7 @@ static void member_turn(struct keeper *k, struct alloc *a, struct member *m)
         r = ty_lines_send(&m->lines, -1, m->link);
     if (r < 0 || k->now_us - m->heard_us > MEMBER_SILENT_US) {
         member_leave(m);
+        m->left_us = k->now_us;
         k->look_us = k->now_us + SOON_US;
     }
 }

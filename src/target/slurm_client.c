@@ -48,11 +48,11 @@ bool clients_of(const struct keeper *k, const char *run)
     return false;
 }
 
-static void end_client(struct client *c, const char *reason, const char *message)
+static void end_client(struct client *c, const char *reason, const char *message, const char *node)
 {
     if (!c->ended)
-        ty_lines_add(&c->lines, json_pack("{s:s s:s s:s}", "state", "ended", "reason", reason,
-                                          "message", message ? message : reason));
+        ty_lines_add(&c->lines, json_pack("{s:s s:s s:s? s:s}", "state", "ended", "reason", reason,
+                                          "node", node, "message", message ? message : reason));
     c->ended = true;
 }
 
@@ -62,13 +62,13 @@ static void take_target(struct keeper *k, struct client *c)
     struct ty_error err = { 0 };
 
     if (ty_target_spec_parse(c->target, &spec, &err) < 0) {
-        end_client(c, "prepare", err.text);
+        end_client(c, "prepare", err.text, NULL);
         return;
     }
     ty_target_spec_free(k->target);
     k->target = spec;
     if (!alloc_for(k, c, &err))
-        end_client(c, "prepare", err.text);
+        end_client(c, "prepare", err.text, NULL);
 }
 
 static void ask(struct keeper *k, struct client *c, json_t *o)
@@ -147,11 +147,12 @@ static void proceed(struct keeper *k, struct client *c)
         return;
     if (!a || a->over) {
         end_client(c, a ? a->end_reason : "lost",
-                   a ? a->end_message : "its allocation is not known any more");
+                   a ? a->end_message : "its allocation is not known any more",
+                   a ? a->end_node : NULL);
         return;
     }
     if (!m) {
-        end_client(c, "prepare", "the run has fewer nodes than channels are asked for");
+        end_client(c, "prepare", "the run has fewer nodes than channels are asked for", NULL);
         return;
     }
     if (alloc_whole(a) && a->state != TY_SLURM_ENDING) {

@@ -27,6 +27,7 @@ struct member {
     struct ty_lines lines;
     json_t *about;         /* how it introduced itself */
     int64_t heard_us;
+    int64_t left_us;       /* when its link broke; 0: it did not, or is back */
 };
 
 enum doing { DOING_NOTHING, DOING_SUBMIT, DOING_CANCEL, DOING_LOOK };
@@ -53,6 +54,7 @@ struct alloc {
     bool over;
     int absent;              /* lists in a row that it was not in */
     char *end_reason, *end_message; /* when it is over */
+    const char *end_node;    /* the node that it ended for; NULL: none */
     int64_t idle_us;         /* since when it serves nobody */
     int64_t check_us;        /* when to look whether the run is over; NEVER */
     int64_t drop_us;         /* over: when channels that are still open are cut */
