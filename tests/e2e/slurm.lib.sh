@@ -108,22 +108,28 @@ slurm_ctld() { slurm_daemon_up ctld slurmctld -D "$@" -f "$SLURM_CONF"; }
 slurm_ctld_off() { slurm_daemon_off ctld; }
 slurm_node() { slurm_daemon_up "$1" slurmd -D -N "$1" -f "$SLURM_CONF"; }
 slurm_node_off() { slurm_daemon_off "$1"; }
-# The processes of jobs on one node, or on all: those whose environment says so.
+# The processes of jobs on one node, or on all: those whose environment says so; first those that would tell of the others' death.
 slurm_job_pids() {
     $PY - "SLURM_CONF=$SLURM_CONF" "${1:+SLURMD_NODENAME=$1}" <<'X'
 import os, sys
+mark, node = (a.encode() for a in (sys.argv[1], sys.argv[2]))
+steps, jobs = {}, {}
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         with open("/proc/%s/environ" % pid, "rb") as f:
             names = f.read().split(b"\0")
-        with open("/proc/%s/comm" % pid) as f:
-            comm = f.read().strip()
+        with open("/proc/%s/stat" % pid) as f:
+            comm, rest = f.read().rsplit(")", 1)
     except OSError:
         continue
-    has = [n.encode() in names for n in sys.argv[1:] if n]
-    in_job = any(n.startswith(b"SLURM_JOB_ID=") or n.startswith(b"SLURM_JOBID=") for n in names)
-    if all(has) and (in_job or comm == "slurmstepd") and int(pid) != os.getpid():
-        print(pid)
+    if mark not in names or int(pid) == os.getpid():
+        continue
+    if comm.endswith("(slurmstepd"):
+        steps[int(pid)] = node == b""   # of no node by its own environment
+    elif any(n.startswith(b"SLURM_JOB") for n in names) and (not node or node in names):
+        jobs[int(pid)] = int(rest.split()[1])
+parents = set(jobs.values())
+print(*[pid for pid, wanted in steps.items() if wanted or pid in parents], *sorted(jobs), sep="\n")
 X
 }
 slurm_node_dead() { # a power cut: the daemon and everything of the node's jobs
