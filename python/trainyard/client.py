@@ -246,9 +246,9 @@ class Client:
         """TARGET of one compute target."""
         return self._json("target_get", name)
 
-    def put_target(self, name: str, spec: Mapping[str, Any]) -> Record:
-        """Create or change a compute target."""
-        return self._json("target_put", name, body=spec)
+    def put_target(self, name: str, spec: Mapping[str, Any], ask: bool = False) -> Record:
+        """Create or change a compute target. ask: only if its machines, or the engine behind it, answer."""
+        return self._json("target_put", name, query={"ask": 1} if ask else None, body=spec)
 
     def delete_target(self, name: str) -> None:
         """Remove a compute target; errors.Conflict while runs use it."""

@@ -227,7 +227,7 @@ def _make(workspace: "Workspace", name: str, spec: Dict[str, Any], method: str) 
         raise ComputeTargetException("there is a compute target '%s' already; ComputeTarget(workspace, '%s') gives it, and its "
                                      "update() changes it" % (name, name))
     with sdk_errors(ComputeTargetException, method + ": "):
-        record = client().put_target(str(name), spec)
+        record = client().put_target(str(name), spec, ask=True)
     return ComputeTarget(workspace, str(name), _record=record)
 
 

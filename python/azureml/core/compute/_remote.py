@@ -50,14 +50,15 @@ class RemoteCompute(ComputeTarget):
     def attach_configuration(username: Optional[str] = None, address: Optional[Address] = None, ssh_port: int = 22,
                              password: str = "", private_key_file: str = "", private_key_passphrase: str = "",
                              resource_id: Any = None, max_nodes: Optional[int] = None, description: Optional[str] = None,
-                             ssh_config: Optional[str] = None, ssh_options: Optional[Sequence[str]] = None
-                             ) -> "RemoteComputeAttachConfiguration":
+                             ssh_config: Optional[str] = None, ssh_options: Optional[Sequence[str]] = None,
+                             folder: Optional[str] = None) -> "RemoteComputeAttachConfiguration":
         """What ``ComputeTarget.attach`` needs. UserErrorException for a value of the wrong kind.
 
         address: a host name, an address, or a Host of ssh's configuration. Trainyard's own: a list of them makes a target of several
         nodes; an entry may be a dictionary with 'host' and any of 'port', 'user', 'identity_file', 'cpus', 'memory_mb', 'gpus'.
         username, ssh_port, private_key_file: for all of them; left out, ssh's configuration says. max_nodes: nodes that runs may
         hold at once (default: all). ssh_config, ssh_options: a configuration file for ssh, and options such as 'ProxyJump=gate'.
+        folder: for our files on each machine (default: ~/.cache/trainyard).
         ssh with keys is the only way in: password and private_key_passphrase are refused. resource_id means something only in the
         cloud.
         """
@@ -69,7 +70,7 @@ class RemoteCompute(ComputeTarget):
                                      "with `ssh-add %s`, and leave private_key_passphrase out" % (private_key_file or "KEY"))
         cloud_only("RemoteCompute: resource_id", bool(resource_id))
         return RemoteComputeAttachConfiguration(username, address, ssh_port, private_key_file, max_nodes, description, ssh_config,
-                                                ssh_options)
+                                                ssh_options, folder)
 
     @staticmethod
     def attach(workspace: "Workspace", name: str, username: Any = None, address: Optional[Address] = None,  # type: ignore[override]
@@ -90,8 +91,9 @@ class RemoteComputeAttachConfiguration:
 
     def __init__(self, username: Optional[str], address: Optional[Address], ssh_port: Any, private_key_file: Any,
                  max_nodes: Optional[int], description: Optional[str], ssh_config: Optional[str],
-                 ssh_options: Optional[Sequence[str]]) -> None:
-        for name, value in (("username", username), ("private_key_file", private_key_file), ("ssh_config", ssh_config)):
+                 ssh_options: Optional[Sequence[str]], folder: Optional[str] = None) -> None:
+        for name, value in (("username", username), ("private_key_file", private_key_file), ("ssh_config", ssh_config),
+                            ("folder", folder)):
             if value is not None and not isinstance(value, (str, os.PathLike)):
                 raise UserErrorException("RemoteCompute: %s is of type %s; a text is needed" % (name, type(value).__name__))
         self.username = username or None
@@ -101,6 +103,7 @@ class RemoteComputeAttachConfiguration:
         self.description = description
         self.ssh_config = _file("ssh_config", ssh_config) if ssh_config else None
         self.ssh_options = list(ssh_options or [])
+        self.folder = folder or None
         places = [address] if isinstance(address, (str, dict)) else address
         if not isinstance(places, (list, tuple)) or not places:
             raise UserErrorException("RemoteCompute: address is %r; a host name, or a list of them, is needed" % (address,))
@@ -120,7 +123,7 @@ class RemoteComputeAttachConfiguration:
 
     def _spec(self) -> Dict[str, Any]:
         spec = {"kind": "hosts", "hosts": self.hosts, "max_nodes": self.max_nodes, "description": self.description,
-                "ssh_config": self.ssh_config, "ssh_options": self.ssh_options or None}
+                "ssh_config": self.ssh_config, "ssh_options": self.ssh_options or None, "folder": self.folder}
         return {key: value for key, value in spec.items() if value is not None}
 
 
