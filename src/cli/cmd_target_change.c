@@ -264,7 +264,7 @@ static int resume(struct ty_cli *cli)
 
 /* clang-format off */
 static const struct ty_cli_option add_options[] = {
-    { 0, "kind", "KIND", "local, hosts or slurm (default: hosts with --host, slurm with --partition, else what the configuration says)" },
+    { 0, "kind", "KIND", "local, hosts or slurm (default: hosts with --host, slurm with --partition, else as configured)" },
     { 0, "max-nodes", "N", "nodes that its runs hold at once (default: as many as there are)" },
     { 0, "min-nodes", "N", "nodes that are kept ready" },
     { 0, "idle-seconds", "N", "how long a node beyond those is kept idle" },
