@@ -183,6 +183,9 @@ struct ty_coll_options {
     /* Where the CUDA runtime and NCCL may be, beside what is loaded and what the system finds: folders and files with ':'
      * between them, for example lib/ of an installed torch.  TRAINYARD_COLL_CUDA_PATH */
     const char *cuda_path;
+    /* A file that is there while operations have waited for longer than stall_warning_s, and that this rank reports: what
+     * they are and who is late, as JSON (docs/collectives.md).  TRAINYARD_COLL_STALL_FILE */
+    const char *stall_file;
 };
 
 /* Join the world.  Waits for every rank, `start_timeout_s` at most, then names who is missing (-ETIMEDOUT). */

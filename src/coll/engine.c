@@ -629,6 +629,7 @@ void ty_engine_done(struct ty_coll *c)
     }
     ty_gpu_free(c->gpu);
     free(c->cuda_path);
+    free(c->stall_file);
     free(c->late_us);
     free(c->memo);
     pthread_cond_destroy(&c->work);

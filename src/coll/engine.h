@@ -51,6 +51,7 @@ struct ty_coll {
     void (*warn)(void *ctx, const char *line);
     void *warn_ctx;
     int stall_warning_s, stall_shutdown_s;
+    char *stall_file;       /* NULL: none */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* an operation is done, or nobody drives */

@@ -102,6 +102,8 @@ static int fill_options(struct ty_coll_options *o, struct ty_error *err)
     }
     if (!o->node)
         o->node = getenv("TRAINYARD_COLL_NODE");
+    if (!o->stall_file)
+        o->stall_file = getenv("TRAINYARD_COLL_STALL_FILE");
     if (!o->cuda_path)
         o->cuda_path = getenv("TRAINYARD_COLL_CUDA_PATH");
     return 0;
@@ -509,6 +511,7 @@ static int start(struct ty_coll *c, const struct ty_coll_options *o, struct ty_e
     c->warn_ctx = o->warn_ctx;
     c->stall_warning_s = o->stall_warning_s;
     c->stall_shutdown_s = o->stall_shutdown_s;
+    c->stall_file = o->stall_file && *o->stall_file ? strdup(o->stall_file) : NULL;
     c->cores = cores_to_spare(c);
     c->cuda_path = o->cuda_path ? strdup(o->cuda_path) : NULL;
     ty_arena_init(&c->arena, ty_node_arena(c->node, c->node->me), c->node->arena_bytes);

@@ -293,6 +293,8 @@ void ty_stall_each(struct ty_coll *c,
 {
     int64_t now_us = ty_mono_us(), since = c->blocked ? still_since(c, now_us) : now_us;
 
+    if (c->stall)
+        c->stall->looked_us = now_us;
     for (int i = 0; i < c->nrunning; i++)
         if (c->running[i]->state == TY_REQ_RUNNING)
             fn(c, c->running[i], now_us - since, ctx);
@@ -307,8 +309,8 @@ void ty_stall_each(struct ty_coll *c,
 
 /* ---- texts ---- */
 
-/* Is it for this rank to report what these are missing in?  For the first that waits. */
-static bool mine_to_tell(const struct ty_coll *c, const struct ty_chan *ch, const int *ranks, int n)
+/* For the first that waits. */
+bool ty_stall_mine(const struct ty_coll *c, const struct ty_chan *ch, const int *ranks, int n)
 {
     struct note note;
 
@@ -350,7 +352,7 @@ static void describe(struct ty_coll *c, const struct ty_req *r, int64_t waits_us
     if (waits_us < t->older_us)
         return;
     n = ty_stall_missing(c, r, ranks);
-    if ((t->mine && !mine_to_tell(c, r->ch, ranks, n)) || t->n++ >= SHOWN)
+    if ((t->mine && !ty_stall_mine(c, r->ch, ranks, n)) || t->n++ >= SHOWN)
         return;
     ty_req_title(r->kind, r->name, piece, sizeof piece);
     if (t->n > 1)
@@ -452,25 +454,10 @@ static void give_up(struct ty_coll *c, int64_t older_us)
 }
 
 /* With the lock, which is given back while a person is told. */
-static void look(struct ty_coll *c)
+static void warn(struct ty_coll *c, int64_t now_us, int64_t warn_us)
 {
-    int64_t now_us = ty_mono_us(), warn_us = (int64_t)c->stall_warning_s * 1000000,
-            end_us = (int64_t)c->stall_shutdown_s * 1000000;
-    struct look l = { 0, NULL };
-    char *line;
+    char *line = FAULT("stall.line", NULL, malloc(2048));
 
-    ty_stall_each(c, find_oldest, &l);
-    if (!l.oldest)
-        return;
-    if (end_us > 0 && l.oldest_us >= end_us) {
-        give_up(c, end_us);
-        return;
-    }
-    if (l.oldest_us >= NOTE_US || (warn_us > 0 && l.oldest_us >= warn_us / 8))
-        send_note(c, l.oldest);
-    if (warn_us <= 0 || l.oldest_us < warn_us || now_us - c->stall->warned_us < warn_us)
-        return;
-    line = FAULT("stall.line", NULL, malloc(2048));
     if (line) {
         int n = snprintf(line, 2048, "ranks are late for %d s or more: ", c->stall_warning_s);
 
@@ -482,6 +469,30 @@ static void look(struct ty_coll *c)
         }
     }
     free(line);
+}
+
+/* With the lock, which is given back at times: the oldest may be done then. */
+static void look(struct ty_coll *c)
+{
+    int64_t now_us = ty_mono_us(), warn_us = (int64_t)c->stall_warning_s * 1000000,
+            end_us = (int64_t)c->stall_shutdown_s * 1000000;
+    struct look l = { 0, NULL };
+    bool late;
+
+    ty_stall_each(c, find_oldest, &l);
+    late = l.oldest && warn_us > 0 && l.oldest_us >= warn_us;
+    if (l.oldest && end_us > 0 && l.oldest_us >= end_us) {
+        give_up(c, end_us);
+        return;
+    }
+    if (l.oldest && (l.oldest_us >= NOTE_US || (warn_us > 0 && l.oldest_us >= warn_us / 8)))
+        send_note(c, l.oldest);
+    if (late && now_us - c->stall->warned_us >= warn_us)
+        warn(c, now_us, warn_us);
+    if (late)
+        ty_stall_file(c, warn_us);
+    else
+        ty_stall_file_over(c);
 }
 
 static int64_t tick_us(const struct ty_coll *c)
@@ -505,6 +516,10 @@ static void *watch(void *arg)
         int64_t until = ty_mono_us() + tick;
         struct timespec at = { until / 1000000, until % 1000000 * 1000 };
 
+        if (c->pending == 0)
+            ty_stall_file_over(c);
+        if (s->stop)
+            break;
         s->dormant = c->pending == 0;
         if (s->dormant) {
             pthread_cond_wait(&s->wake, &c->lock);
@@ -535,6 +550,7 @@ int ty_stall_start(struct ty_coll *c)
     pthread_cond_init(&c->stall->wake, &a);
     pthread_condattr_destroy(&a);
     c->stall->warned_us = INT64_MIN / 2;
+    c->stall->file = c->stall_file;
     c->stall->ranks = FAULT("stall.alloc", NULL, malloc((size_t)c->size * sizeof(int)));
     if (!c->stall->ranks)
         return -ENOMEM;
@@ -560,7 +576,10 @@ void ty_stall_stop(struct ty_coll *c)
     pthread_mutex_unlock(&c->lock);
     if (s->started)
         pthread_join(s->thread, NULL);
+    pthread_mutex_lock(&c->lock);
+    ty_stall_file_over(c);
     c->stall = NULL;
+    pthread_mutex_unlock(&c->lock);
     pthread_cond_destroy(&s->wake);
     free(s->ranks);
     free(s);

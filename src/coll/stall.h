@@ -24,6 +24,9 @@ struct ty_stall {
     int64_t warned_us; /* when it last did */
     int *ranks;        /* [size] room for those who are missing */
     unsigned char note[TY_NOTE_BYTES]; /* what other nodes were told last */
+    int64_t looked_us; /* when ty_stall_each was called last */
+    const char *file;  /* borrowed: what waits is written there; NULL: nowhere */
+    char *told;        /* what it says; NULL: there is none */
 };
 
 /* What other nodes' ranks have said; it has a lock of its own and outlives the engine. */
@@ -57,4 +60,11 @@ int ty_stall_missing(struct ty_coll *c, const struct ty_req *r, int *ranks);
 /* "allreduce 'a' (61 s; missing: ranks 1, 2), ...": what has waited for older_us, into buf; how many.  mine: only those of
  * which this rank is to report.  With the lock. */
 int ty_stall_text(struct ty_coll *c, int64_t older_us, bool mine, char *buf, size_t cap);
+/* Is it for this rank to report that these n keep members of ch waiting?  With the lock. */
+bool ty_stall_mine(const struct ty_coll *c, const struct ty_chan *ch, const int *ranks, int n);
+
+/* stall_file.c.  Write what has waited for older_us, and is for this rank to report, to the file, or remove it: nothing has.
+ * With the lock, which is given back while that is done. */
+void ty_stall_file(struct ty_coll *c, int64_t older_us);
+void ty_stall_file_over(struct ty_coll *c); /* nothing waits any more */
 #endif

@@ -76,18 +76,22 @@ struct plan {
     int late; /* the rank */
 };
 
-static struct ty_coll *open_as(struct world_rank *r, int warning_s, int shutdown_s)
+static struct ty_coll *open_with(struct world_rank *r, struct ty_coll_options *o)
 {
-    struct ty_coll_options o = { .stall_warning_s = warning_s,
-                                 .stall_shutdown_s = shutdown_s,
-                                 .warn = hear,
-                                 .warn_ctx = (void *)(intptr_t)r->rank };
     struct world w = *r->w;
     struct world_rank own = *r;
 
-    w.options = &o;
+    w.options = o;
     own.w = &w;
     return world_open(&own, 0);
+}
+
+static struct ty_coll *open_as(struct world_rank *r, int warning_s, int shutdown_s)
+{
+    return open_with(r, &(struct ty_coll_options){ .stall_warning_s = warning_s,
+                                                   .stall_shutdown_s = shutdown_s,
+                                                   .warn = hear,
+                                                   .warn_ctx = (void *)(intptr_t)r->rank });
 }
 
 static int64_t submit(struct world_rank *r, const char *name, int32_t *x, struct ty_error *err)
@@ -230,6 +234,74 @@ static void reports_as_data(void **state)
     (void)state;
     memset(heard, 0, sizeof *heard);
     world_threads(&(struct world){ .size = 2, .manual = true }, as_data);
+}
+
+/* ---- the file ---- */
+
+/* What it says, once it says anything; NULL: it is not there. */
+static json_t *file_says(const char *path)
+{
+    return json_load_file(path, 0, NULL);
+}
+
+static void check_file(struct world_rank *r, const char *path, const char *name, int late)
+{
+    json_t *all, *one;
+
+    while (!(all = file_says(path))) /* the alarm of the test ends it */
+        sched_yield();
+    one = json_array_get(all, 0);
+    CHECK(json_array_size(all) == 1);
+    CHECK(strcmp(json_string_value(json_object_get(one, "name")), name) == 0);
+    CHECK(strcmp(json_string_value(json_object_get(one, "kind")), "allreduce") == 0);
+    CHECK(json_is_false(json_object_get(one, "moving")));
+    CHECK(json_integer_value(json_object_get(one, "nlate")) == 1);
+    CHECK(json_integer_value(json_array_get(json_object_get(one, "late"), 0)) == late);
+    CHECK(json_integer_value(json_object_get(one, "since_us")) <= ty_mono_us() - 1000000);
+    json_decref(all);
+}
+
+static void to_file(struct world_rank *r)
+{
+    const char *dir = r->arg;
+    struct ty_error err;
+    char path[200];
+
+    snprintf(path, sizeof path, "%s/%d", dir, r->rank);
+    r->c = open_with(r, &(struct ty_coll_options){ .stall_warning_s = 1,
+                                                   .stall_file = path,
+                                                   .warn = hear,
+                                                   .warn_ctx = (void *)(intptr_t)r->rank });
+    CHECK(reduce(r, "first", &err) == 0);
+    for (int k = 0; k < 2; k++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "late \"%d\"", k);
+        if (r->rank == 1) {
+            snprintf(path, sizeof path, "%s/0", dir);
+            check_file(r, path, name, 1);
+            CHECK(reduce(r, name, &err) == 0);
+        } else {
+            CHECK(reduce(r, name, &err) == 0);
+        }
+        while (access(path, F_OK) == 0) /* it goes when nobody is late any more */
+            sched_yield();
+    }
+    /* Who does not report has none. */
+    snprintf(path, sizeof path, "%s/%d", dir, r->rank ? r->rank : 9);
+    CHECK(access(path, F_OK) < 0);
+    r->c = ty_coll_close(r->c);
+}
+
+static void a_file_for_those_who_watch(void **state)
+{
+    char dir[] = "/tmp/ty-stall.XXXXXX";
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    memset(heard, 0, sizeof *heard);
+    world_threads(&(struct world){ .size = 3, .manual = true, .arg = dir }, to_file);
+    assert_int_equal(rmdir(dir), 0); /* nothing is left in it */
 }
 
 /* Other operations go on while one waits. */
@@ -506,6 +578,7 @@ int main(void)
         cmocka_unit_test(a_late_rank),
         cmocka_unit_test(a_late_rank_of_another_node),
         cmocka_unit_test(reports_as_data),
+        cmocka_unit_test(a_file_for_those_who_watch),
         cmocka_unit_test(what_lists_say),
         cmocka_unit_test(the_world_ends),
         cmocka_unit_test(no_end_before_a_word),
