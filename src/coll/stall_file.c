@@ -42,10 +42,11 @@ static void add(struct ty_coll *c, const struct ty_req *r, int64_t waits_us, voi
         ty_str_add_json(s, r->name, strlen(r->name));
     else
         ty_str_add(s, "null");
-    ty_str_addf(
-        s, ", \"kind\": \"%s\", \"set\": %d, \"since_us\": %" PRId64 ", \"moving\": %s, \"late\": [",
-        ty_coll_kind_name(r->kind), r->ch->id, c->stall->looked_us - waits_us,
-        r->state == TY_REQ_RUNNING ? "true" : "false");
+    ty_str_addf(s,
+                ", \"kind\": \"%s\", \"set\": %d, \"since_us\": %" PRId64
+                ", \"moving\": %s, \"late\": [",
+                ty_coll_kind_name(r->kind), r->ch->id, c->stall->looked_us - waits_us,
+                r->state == TY_REQ_RUNNING ? "true" : "false");
     for (int i = 0; i < n && i < RANKS_SHOWN; i++)
         ty_str_addf(s, "%s%d", i ? ", " : "", ranks[i]);
     ty_str_addf(s, "], \"nlate\": %d}", n);

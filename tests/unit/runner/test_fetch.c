@@ -218,7 +218,9 @@ static void not_asked(void **state)
     struct box *b = *state;
     struct ty_error err = { 0 };
     char sha[TY_SHA256_HEX + 1];
-    struct ty_frame f = { .type = TY_FRAME_BLOB, .name = sha, .name_len = TY_SHA256_HEX, .body = "x", .body_len = 1 };
+    struct ty_frame f = {
+        .type = TY_FRAME_BLOB, .name = sha, .name_len = TY_SHA256_HEX, .body = "x", .body_len = 1
+    };
 
     put(b, "x", 1, sha);
     assert_int_equal(ty_fetch_hear(b->fetch, &f, &err), 0);

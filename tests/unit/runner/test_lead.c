@@ -248,8 +248,9 @@ static void states(void **state)
     assert_int_equal(f.count, 0);
     record(b, 4, "{\"kind\": \"collected\"}");
     until(b, &b->told, "1:done");
-    assert_string_equal(text(&b->told),
-                        "1:preparing 1=ready 1:ready 1=rank_started 1:running 1=rank_ended 1:done ");
+    assert_string_equal(
+        text(&b->told),
+        "1:preparing 1=ready 1:ready 1=rank_started 1:running 1=rank_ended 1:done ");
 }
 
 /* One that comes back is told what was said meanwhile, and what is there. */
@@ -329,7 +330,10 @@ static void nonsense(void **state)
         { .type = TY_FRAME_RECORD, .seq = 1, .body = "{", .body_len = 1 },
         { .type = TY_FRAME_LOG, .name = "azureml-logs/70_driver_log_2.txt", .name_len = 32 },
         { .type = TY_FRAME_LOG, .name = "../../../etc/passwd", .name_len = 19 },
-        { .type = TY_FRAME_LOG, .seq = 1, .name = "azureml-logs/70_driver_log_1.txt", .name_len = 32 },
+        { .type = TY_FRAME_LOG,
+          .seq = 1,
+          .name = "azureml-logs/70_driver_log_1.txt",
+          .name_len = 32 },
         { .type = TY_FRAME_ROWS, .writer = 0, .seq = 1, .count = 1 },
         { .type = TY_FRAME_ROWS, .writer = UINT32_MAX, .count = 1 },
         { .type = TY_FRAME_ROWS, .count = 1, .body = "nothing", .body_len = 7 },
@@ -401,8 +405,8 @@ static void artifact(struct box *b, uint64_t seq, const char *path, const char *
     CLEANUP_FREE char *json = NULL;
 
     ty_sha256_hex(content, strlen(content), sha);
-    json = ty_strf("{\"kind\": \"artifact\", \"path\": \"%s\", \"sha256\": \"%s\", \"bytes\": %zu}", path,
-                   sha, strlen(content));
+    json = ty_strf("{\"kind\": \"artifact\", \"path\": \"%s\", \"sha256\": \"%s\", \"bytes\": %zu}",
+                   path, sha, strlen(content));
     record(b, seq, json);
 }
 
@@ -452,8 +456,15 @@ static void fences(void **state)
 {
     struct box *b = *state;
     struct ty_frame f,
-        fence = { .type = TY_FRAME_FENCE, .count = 2, .name = "*/1", .name_len = 3, .body = "x", .body_len = 1 },
-        fenced = { .type = TY_FRAME_FENCED, .name = "*/1", .name_len = 3, .body = "yx", .body_len = 2 };
+        fence = { .type = TY_FRAME_FENCE,
+                  .count = 2,
+                  .name = "*/1",
+                  .name_len = 3,
+                  .body = "x",
+                  .body_len = 1 },
+        fenced = {
+            .type = TY_FRAME_FENCED, .name = "*/1", .name_len = 3, .body = "yx", .body_len = 2
+        };
 
     come(b);
     say(b, fence);
@@ -472,9 +483,15 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(says_where), T(states),  T(comes_back),
-        T(strangers),  T(nonsense), T(silence), T(closed_by_the_other_side),
-        T(files),      T(fences),
+        T(says_where),
+        T(states),
+        T(comes_back),
+        T(strangers),
+        T(nonsense),
+        T(silence),
+        T(closed_by_the_other_side),
+        T(files),
+        T(fences),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
