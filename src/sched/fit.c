@@ -15,9 +15,7 @@ static const char *plural(int64_t n)
 
 static bool is_known(const struct target *t, int i)
 {
-    const struct node *n = t->nodes[i];
-
-    return n == n->sched->box || n->facts || t->spec->hosts[i].cpus > 0;
+    return t->nodes[i]->known;
 }
 
 static bool all_known(const struct target *t)

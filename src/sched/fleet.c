@@ -70,8 +70,8 @@ static json_t *targets_of(const struct ty_sched *s, const struct node *n)
     return names;
 }
 
-/* Which target has drained it: alone, or as the only target that there is for it. */
-static const char *drained_by(const struct ty_sched *s, const struct node *n)
+/* Which target has drained it: *alone, or with all targets that name it. */
+static const char *drained_by(const struct ty_sched *s, const struct node *n, bool *alone)
 {
     const char *whole = NULL;
     int targets = 0, drained = 0;
@@ -80,7 +80,8 @@ static const char *drained_by(const struct ty_sched *s, const struct node *n)
         for (int i = 0; i < t->nnodes; i++) {
             if (t->nodes[i] != n)
                 continue;
-            if (target_drains_node(t, i))
+            *alone = target_drains_node(t, i);
+            if (*alone)
                 return t->name;
             targets++;
             drained += t->spec->drained;
@@ -91,14 +92,15 @@ static const char *drained_by(const struct ty_sched *s, const struct node *n)
 
 static json_t *node_json(const struct ty_sched *s, const struct node *n)
 {
-    const char *by = drained_by(s, n);
+    bool alone = false;
+    const char *by = drained_by(s, n, &alone);
     json_t *why = json_null();
 
     if (n->trouble)
         why = json_string(n->trouble);
     else if (by)
-        why =
-            json_sprintf("drained by target '%s'; 'trainyard target resume %s' ends that", by, by);
+        why = json_sprintf("drained by target '%s'; 'trainyard target resume %s%s%s' ends that", by,
+                           by, alone ? " --node " : "", alone ? n->name : "");
     return json_pack("{s:s s:s s:o s:s s:s s:o s:i s:i s:I s:I s:o s:o s:O?}", "name", n->name,
                      "address", *n->key ? n->key : n->name, "targets", targets_of(s, n), "kind",
                      n == s->box ? "local" : "hosts", "state",
@@ -152,8 +154,11 @@ static enum ty_run_state state_on(const struct ty_sched *s, const struct target 
     return TY_RUN_NOT_STARTED;
 }
 
-static void count_hosts(const struct ty_sched *s, const struct target *t, struct ty_node_counts *n)
+static void count_hosts(const struct ty_sched *s, const struct target *t, int max,
+                        struct ty_node_counts *n)
 {
+    int left;
+
     for (int i = 0; i < t->nnodes; i++) {
         enum ty_run_state state = state_on(s, t, t->nodes[i]);
         bool drained = t->spec->drained || node_is_drained(t->nodes[i]);
@@ -167,6 +172,8 @@ static void count_hosts(const struct ty_sched *s, const struct target *t, struct
         else
             *(state == TY_RUN_QUEUED ? &n->preparing : &n->running) += 1;
     }
+    left = max - n->preparing - n->running - n->leaving; /* max_nodes may be fewer than there are */
+    n->idle = n->idle > left ? (left > 0 ? left : 0) : n->idle;
 }
 
 /* Logical nodes of this box are there when they are wanted: those that nobody uses are idle. */
@@ -196,7 +203,7 @@ static void count(const struct ty_sched *s, const struct target *t, int max,
     if (target_on_box(t)) {
         count_box(s, t, max, n);
     } else if (t->nnodes > 0) {
-        count_hosts(s, t, n);
+        count_hosts(s, t, max, n);
     } else {
         if (t->kind && t->kind->counts)
             t->kind->counts(s->o.home, t->name, t->spec, n);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define SLOTS_MAX 65536
+#define MUCH (1LL << 40) /* of what nobody has counted */
 
 static char *setting_of(const char *key)
 {
@@ -229,6 +230,7 @@ int nodes_open(struct ty_sched *s, struct ty_error *err)
     if (!s->box)
         return ty_error_oom(err);
     s->box->targets = 1; /* it never goes */
+    s->box->known = true;
     s->box->memory_mb = ty_conf_number(s->o.conf, "sched.memory_mb");
     if (s->box->memory_mb <= 0)
         s->box->memory_mb = ty_target_memory_mb();
@@ -302,6 +304,7 @@ int node_learn(struct node *n, json_t *facts, const struct ty_host *host)
         json_decref(n->facts);
         n->facts = facts;
     }
+    n->known = n->facts || host->cpus > 0;
     n->memory_mb = host->memory_mb > 0 ? host->memory_mb : fact(n, "memory_mb", 0);
     r = set_slots(n, host->cpus > 0 ? host->cpus : (int)fact(n, "cpus", 1));
     if (r == 0)
@@ -345,6 +348,10 @@ struct plan_node node_plan(const struct node *n)
                            .used = { n->cpus_used, 0, n->memory_used_mb },
                            .up = !n->trouble };
 
+    if (!n->known)
+        p.all.cpus = n->cpus_used > 0 ? n->cpus_used : MUCH;
+    if (n->memory_mb == 0)
+        p.all.memory_mb = MUCH;
     for (int i = 0; i < n->ngpus; i++)
         p.used.gpus += n->gpus[i].runs > 0 && n->gpus[i].there;
     return p;

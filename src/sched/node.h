@@ -35,6 +35,7 @@ struct node {
     struct ty_probe *probe; /* it is being asked whether the trouble is over: by probe_kind, as probe_spec says */
     const struct ty_target_kind *probe_kind;
     struct ty_target_spec *probe_spec;
+    bool known;       /* what it has; else one run at a time may have all of it */
     int cpus, cpus_used;
     int *runs_of_slot; /* by slot: runs that hold it */
     int *cpu_of_slot;  /* by slot: the CPU's number; NULL: slots are only counted */

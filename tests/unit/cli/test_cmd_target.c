@@ -1,4 +1,5 @@
 /* test_cmd_target.c - trainyard target ls, show */
+#include "base/json.h"
 #include "capture.h"
 #include "fake.h"
 #include <setjmp.h>
@@ -59,10 +60,90 @@ static void test_target(void **state)
     fake_stop(f);
 }
 
+/* The body of the last request is this JSON. */
+static void sent(const char *head, const char *json)
+{
+    int i = fake_count(f) - 1;
+    size_t n;
+    CLEANUP_JSON json_t *want = json_loads(json, 0, NULL);
+    const char *body = fake_body(f, i, &n);
+    CLEANUP_JSON json_t *have = json_loadb(body, n, 0, NULL);
+
+    if (strncmp(fake_head(f, i), head, strlen(head)) != 0)
+        fail_msg("'%s' is not '%s'", fake_head(f, i), head);
+    assert_non_null(want);
+    if (!json_equal(have, want))
+        fail_msg("%.*s", (int)n, body);
+}
+
+static void test_changes(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/targets/box ", .raw = fake_json(BOX) },
+        { .match = "GET", .raw = fake_reply(404, "text/plain", "there is no compute target 'x'") },
+        { .match = "DELETE", .raw = fake_reply(204, "text/plain", "") },
+        { .match = "P", .raw = fake_json(BOX) },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("target", "add", "lab", "--host", "ann@lab1:2222", "--host", "fe80::1", "--host",
+             "[::1]:22", "--identity-file", "/k", "--ssh-option", "A=b", "--max-nodes", "2"),
+         0, "", "added compute target 'lab'");
+    sent("PUT /api/v1/targets/lab?ask=1 ",
+         "{\"kind\": \"hosts\", \"max_nodes\": 2, \"ssh_options\": [\"A=b\"], \"hosts\": ["
+         "{\"host\": \"lab1\", \"user\": \"ann\", \"port\": 2222, \"identity_file\": \"/k\"}, "
+         "{\"host\": \"fe80::1\", \"identity_file\": \"/k\"}, "
+         "{\"host\": \"::1\", \"port\": 22, \"identity_file\": \"/k\"}]}");
+    says(TRY("target", "add", "c", "--partition", "gpu", "--no-shared-home", "--no-probe"), 0, "",
+         "added");
+    sent("PUT /api/v1/targets/c ",
+         "{\"kind\": \"slurm\", \"partition\": \"gpu\", \"shared_home\": false}");
+    says(TRY("target", "add", "box", "--kind", "local"), 5, "", "'box' already");
+    says(TRY("target", "add", "box", "--kind", "local", "--replace", "--require-gpu"), 0, "",
+         "added");
+    sent("PUT /api/v1/targets/box?ask=1 ", "{\"kind\": \"local\", \"require_gpu\": true}");
+    says(TRY("target", "add", "lab", "--host", "h:none"), 1, "", "'none' is no port");
+    says(TRY("target", "add", "lab", "--host", "[::1"), 1, "", "bracket");
+    says(TRY("target", "add", "lab", "--max-nodes", "many"), 1, "", "--max-nodes is 'many'");
+    says(TRY("target", "add", "lab", "--file", "/nonexistent"), 3, "",
+         "cannot read '/nonexistent'");
+    says(TRY("target", "drain", "lab", "--node", "h1"), 0, "", "node 'h1' of compute target 'lab'");
+    sent("POST /api/v1/targets/lab/drain ", "{\"node\": \"h1\"}");
+    says(TRY("target", "resume", "lab"), 0, "", "is placed on again");
+    sent("POST /api/v1/targets/lab/resume ", "{}");
+    says(TRY("target", "rm", "lab"), 0, "", "removed compute target 'lab'");
+    fake_stop(f);
+}
+
+static void test_nodes(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/nodes ",
+          .raw = fake_json(
+              "{\"nodes\": [{\"name\": \"h1\", \"address\": \"h1\", \"targets\": [\"a\", \"b\"], "
+              "\"kind\": \"hosts\", \"state\": \"unusable\", \"why\": \"was lost\", \"cpus\": 4, "
+              "\"cpus_used\": 1, \"memory_mb\": 100, \"memory_used_mb\": 10, \"gpus\": [{\"id\": \"0\", "
+              "\"run\": \"r1\"}, {\"id\": \"1\", \"run\": null}], \"runs\": [\"r1\"], \"facts\": null}]}") },
+        { 0 }
+    };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("node", "ls"), 0,
+         "NODE  STATE     CPUS  MEMORY MB  GPUS  TARGETS  RUNS  WHY\n"
+         "h1    unusable   1/4     10/100   1/2  a,b      r1    was lost\n",
+         "");
+    fake_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_target),
+        cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_nodes),
     };
 
     return cmocka_run_group_tests_name("cmd_target", tests, NULL, NULL);

@@ -223,6 +223,11 @@ static void test_hosts(void **state)
                 "waits for 2 nodes of target 'lab', of which 0 can be used: 'h1' is drained, 'h2' "
                 "was lost");
     assert_text(k, run, "warnings", "node 'h2' of target 'lab' was lost");
+    /* Nobody knows what this one has: nothing is refused, and one run at a time has all of it. */
+    assert_int_equal(
+        kit_target(k, "dark", "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"h9\"}]}", &err), 0);
+    struct plan_node dark = node_plan(node_find(k->sched, "h9"));
+    assert_true(dark.all.cpus > 1000 && dark.all.memory_mb > 1000000);
     assert_int_equal(kit_target(k, "lab", "{\"kind\": \"local\"}", &err), 0); /* none is in use */
     assert_null(node_find(k->sched, "h1"));
     assert_int_equal(kit_cancel(k, run), 0);
