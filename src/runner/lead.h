@@ -68,6 +68,8 @@ const char *ty_lead_address(const struct ty_lead *l);
 /* How many nodes are in that state. */
 int ty_lead_count(const struct ty_lead *l, enum ty_node_state s);
 int ty_lead_nodes(const struct ty_lead *l); /* how many it leads */
+/* Is there one that may be lost: not heard, or its connection was closed and it has not come back? */
+bool ty_lead_trouble(const struct ty_lead *l);
 bool ty_lead_came(const struct ty_lead *l, int node); /* its agent was here */
 enum ty_node_state ty_lead_state(const struct ty_lead *l, int node);
 

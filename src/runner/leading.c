@@ -52,16 +52,15 @@ static void end_all(struct ty_runner *r)
         r->kill_us = r->now_us + OTHERS_KILL_MS * 1000;
 }
 
-/* The job cannot go on, and `failure` says why. */
+/* The job cannot go on, and `failure` says why, if it did not end before. */
 static void give_up(struct ty_runner *r, int node)
 {
-    if (r->phase == TY_PHASE_preparing) {
+    if (r->phase == TY_PHASE_preparing && r->failure)
         ty_life_ready(r);
-        return;
-    }
     if (r->phase != TY_PHASE_running)
         return;
-    end_all(r);
+    if (r->failure)
+        end_all(r);
     forget_ranks(r, node);
     ty_follow_judge(r);
 }
@@ -95,6 +94,21 @@ static void node_lost(struct ty_runner *r, int node)
     give_up(r, node);
 }
 
+/* Somebody has ended the agent there, and its ranks with it or before they began. */
+static void node_done(struct ty_runner *r, int node)
+{
+    const struct ty_job_node *n = &r->job->nodes[node];
+    bool whole = r->phase > TY_PHASE_running;
+
+    for (int i = n->first; i < n->first + n->ranks && i < r->ranks.n && !whole; i++)
+        whole = r->ranks.at[i].ended;
+    if (!whole && r->ending == TY_ENDING_SCRIPT && r->culprit < 0 && !r->failure)
+        r->failure = ty_strf("node '%s' was ended before its processes had started", n->name);
+    if (!whole)
+        give_up(r, node);
+    ty_life_conclude(r);
+}
+
 /* --- hooks --- */
 
 static void on_state(void *ctx, int node, enum ty_node_state s)
@@ -102,11 +116,12 @@ static void on_state(void *ctx, int node, enum ty_node_state s)
     struct ty_runner *r = ctx;
 
     tell_node(r, node, ty_node_state_word(s));
-    if (s == TY_NODE_READY)
+    if (s == TY_NODE_READY) {
         ty_life_ready(r);
-    else if (s == TY_NODE_DONE)
-        ty_life_conclude(r);
-    else if (s == TY_NODE_LOST)
+    } else if (s == TY_NODE_DONE) {
+        node_done(r, node);
+    }
+    if (s == TY_NODE_LOST)
         node_lost(r, node);
 }
 
@@ -240,6 +255,11 @@ static const struct ty_lead_hooks hooks = {
 };
 
 /* --- what life.c asks for --- */
+
+bool ty_leading_trouble(const struct ty_runner *r)
+{
+    return r->lead && ty_lead_trouble(r->lead);
+}
 
 int ty_leading_open(struct ty_runner *r, struct ty_error *err)
 {

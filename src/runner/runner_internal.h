@@ -189,6 +189,8 @@ bool ty_leading_ready(const struct ty_runner *r);
 void ty_leading_go(struct ty_runner *r); /* all start, here and there */
 void ty_leading_end(struct ty_runner *r, int64_t grace_ms);
 void ty_leading_artifact(struct ty_runner *r, const json_t *o); /* a file of this node is kept */
+/* A node may be lost, and if so it is to blame for what ranks say of others that have gone. */
+bool ty_leading_trouble(const struct ty_runner *r);
 void ty_leading_take(struct ty_runner *r);  /* all of this node are */
 bool ty_leading_over(const struct ty_runner *r); /* nothing is to be expected from other nodes */
 void ty_leading_release(struct ty_runner *r);

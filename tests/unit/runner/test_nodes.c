@@ -295,6 +295,24 @@ static void start_both(struct two *t)
     start_second(t);
 }
 
+static bool phase_there(struct two *t, const char *word)
+{
+    CLEANUP_FREE char *path = ty_path_join(t->dir, "phase"), *text = NULL;
+
+    return ty_read_file(path, 64, &text, NULL) == 0 && strcmp(text, word) == 0;
+}
+static bool is_collected_there(struct two *t)
+{
+    return phase_there(t, "collected");
+}
+static bool is_waiting_there(struct two *t)
+{
+    CLEANUP_FREE char *path = ty_path_join(t->dir, "log/azureml-logs/60_control_log.txt"),
+                      *text = NULL;
+
+    return ty_read_file(path, 65536, &text, NULL) == 0 && strstr(text, "ready; waiting");
+}
+
 static const json_t *artifact(struct two *t, const char *path)
 {
     const json_t *o;
@@ -560,6 +578,53 @@ static void agent_is_killed(void **state)
     done(t);
 }
 
+/* The rank here says that it ends because another has gone: the node that is lost is to blame. */
+static void victims_of_a_lost_node(void **state)
+{
+    struct two *const t = &the_two;
+    CLEANUP_FREE char *flag = NULL, *command = NULL;
+
+    (void)state;
+    make(t, "", NULL);
+    flag = ty_strf("%s/flag", t->j.home);
+    command = ty_strf(
+        "echo ready; while [ ! -e %s ]; do sleep 0.05; done; [ $RANK = 1 ] && exec sleep 600; "
+        "touch $TRAINYARD_SPOOL_DIR/victim.0; exit 1",
+        flag);
+    json_object_set_new(job_spec(&t->j), "command",
+                        json_pack("[s, s, s]", "/bin/sh", "-c", command));
+    json_object_set_new(t->j.json, "node_lost_seconds", json_integer(12));
+    start_both(t);
+    until(t, both_ready);
+    assert_int_equal(kill(t->agent, SIGKILL), 0);
+    until(t, nobody_there);
+    assert_int_equal(ty_write_file(flag, "", 0, 0600), 0);
+    until(t, over);
+    assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "node_lost");
+    ty_rm_rf(t->dir);
+    done(t);
+}
+
+static void ended_while_it_prepares(void **state)
+{
+    struct two *const t = &the_two;
+
+    (void)state;
+    make(t, "echo ready", NULL);
+    start_first(t);
+    t->wire.frozen = true; /* it does not hear that it may start */
+    start_second(t);
+    until(t, is_waiting_there);
+    kill(t->agent, SIGTERM);
+    until(t, is_collected_there);
+    t->wire.frozen = false;
+    until(t, over);
+    assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "prepare");
+    assert_string_equal(job_text(&t->j, "exited", 0, "message"),
+                        "node 'h2' was ended before its processes had started");
+    done(t);
+}
+
 static void runner_is_killed(void **state)
 {
     struct two *const t = &the_two;
@@ -660,6 +725,8 @@ int main(int argc, char **argv)
 #define T(f) cmocka_unit_test_teardown(f, clean)
     const struct CMUnitTest tests[] = {
         T(mpi),
+        T(victims_of_a_lost_node),
+        T(ended_while_it_prepares),
         T(whole_life),
         T(many_cuts),
         T(rank_there_fails),
