@@ -509,7 +509,8 @@ int ty_lead_take(struct ty_node *n, const struct ty_frame *f)
     case TY_FRAME_BLOB:
         return take_blob(n, f);
     case TY_FRAME_WANT:
-        ty_fetch_answer(l->blobs, f, n->conn->stream);
+        if (n->conn)
+            ty_fetch_answer(l->blobs, f, n->conn->stream);
         return 0;
     case TY_FRAME_FENCE:
         take_fence(n, f);

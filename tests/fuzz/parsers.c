@@ -830,6 +830,8 @@ const struct parser parsers[] = {
     { "request", seed_request, parse_request },
     { "rendezvous", seed_rendezvous, parse_rendezvous },
     { "slurm", seed_slurm, parse_slurm },
+    { "link", seed_link, parse_link },
+    { "node", seed_node, parse_node },
     { 0 },
 };
 
