@@ -152,24 +152,28 @@ static bool all_ready(const struct ty_courier *c)
     return true;
 }
 
-/* MPI libraries of different releases do not understand each other. */
+/* MPI libraries of different releases do not understand each other.  Where one has none at all, a job that speaks Horovod
+ * alone runs all the same: the runner says so. */
 static bool mpi_agrees(struct ty_courier *c)
 {
-    CLEANUP_FREE char *text = NULL;
-    const struct ty_courier_host *a = &c->hosts[0];
+    const struct ty_courier_host *a = NULL;
 
     if (c->spec->comm != TY_COMM_MPI)
         return true;
-    for (int i = 1; i < c->nhosts; i++) {
+    for (int i = 0; i < c->nhosts; i++) {
         const struct ty_courier_host *b = &c->hosts[i];
+        CLEANUP_FREE char *text = NULL;
 
-        if (b->here || a->here || strcmp(a->openmpi, b->openmpi) == 0)
+        if (b->here || !b->openmpi[0])
+            continue;
+        if (!a)
+            a = b;
+        if (strcmp(a->openmpi, b->openmpi) == 0)
             continue;
         text =
-            ty_strf("Open MPI is %s%s on host '%s' and %s%s on host '%s'; install one version on "
-                    "both, or use another backend (gloo, nccl)",
-                    a->openmpi[0] ? "version " : "not installed", a->openmpi, a->spec->host,
-                    b->openmpi[0] ? "version " : "not installed", b->openmpi, b->spec->host);
+            ty_strf("Open MPI is version %s on host '%s' and version %s on host '%s'; install one "
+                    "version on both, or use another backend (gloo, nccl)",
+                    a->openmpi, a->spec->host, b->openmpi, b->spec->host);
         ty_courier_end(c, "prepare", b->spec->host, text ? text : "Open MPI differs between hosts");
         return false;
     }

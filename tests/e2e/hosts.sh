@@ -204,6 +204,18 @@ check "a job on two hosts begins" until_true 30 begun "$run"
 trainyard cancel "$run" > /dev/null 2>&1
 check "...and can be canceled" until_true 30 in_state "$run" Canceled
 check "...and nothing is left on the second host" until_true 15 no_jobs h2
+printf '%s\n' 'int MPI_Get_library_version(char *text, int *n) { const char *v = "Open MPI v3.9.9, for a test"; for (*n = 0; (text[*n] = v[*n]); ++*n); return 0; }' > old.c
+mpi=$(readlink -f "$(ldconfig -p | sed -n 's/.*libmpi.so.40 .*=> //p' | head -n 1)" 2> /dev/null)
+if [ -n "$mpi" ] && gcc -shared -fPIC -o old.so old.c; then
+    mkdir -p "$LAB/h2/lib" && cp old.so "$LAB/h2/lib/"
+    host_run h2 mount --bind "$LAB/h2/lib/old.so" "$mpi"
+    run=$(trainyard submit -q --target two --nodes 2 --backend mpi -- true)
+    check "two versions of Open MPI end the run" until_true 20 in_state "$run" Failed
+    has "...and are named" "$(error_of "$run")" "version [0-9.]+ on host 'h1' and version 3.9.9 on host 'h2'"
+    host_run h2 umount "$mpi"
+else
+    skip "two versions of Open MPI end the run" "Open MPI is not here"
+fi
 exits "more nodes than the target has hosts are refused" 1 trainyard submit -q --target two --nodes 3 --backend gloo -- true
 
 # ---- data, and interpreters ----
