@@ -395,7 +395,7 @@ static void many_cuts(void **state)
     (void)state;
     make(t, command, NULL);
     start_first(t);
-    t->wire.hang_up_after = 500000;
+    t->wire.hang_up_after = 1000000;
     start_second(t);
     until(t, over);
     assert_string_equal(job_text(&t->j, "exited", 0, "message"), "");
@@ -407,7 +407,7 @@ static void many_cuts(void **state)
     assert_int_equal(t->j.fake.nrows[0], 50000);
     assert_int_equal(t->j.fake.nrows[1], 50000);
     assert_memory_equal(t->j.fake.rows[0].text, t->j.fake.rows[1].text, t->j.fake.rows[0].len);
-    assert_true(t->wire.n > 3);
+    assert_true(t->wire.n > 1);
     done(t);
 }
 
