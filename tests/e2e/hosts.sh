@@ -32,7 +32,7 @@ host_sh() { lab_s=$1; shift; host_run "$lab_s" sh -c "$*"; }
 far=$LAB_HOME/.cache/trainyard
 no_jobs() { host_sh "$1" "test -z \"\$(ls -A $far/jobs)\""; }
 # What a host has of ours, but for what jobs leave: names, sizes and times.
-cached() { host_sh "$1" "cd $far && find agents blobs packages -type f -not -path '*/__pycache__/*' -printf '%p %s %i\n' | sort"; }
+cached() { host_sh "$1" "cd $far && find agents blobs packages -type f -not -path '*/__pycache__/*' -printf '%p %s %i\n' 2> /dev/null | sort"; }
 no_far_processes() { ! host_sh "$1" 'cat /proc/[0-9]*/comm' | grep -q ^trainyard; }
 saw() { trainyard logs "$1" 2> /dev/null | grep -qx "$2"; }
 here_gone() { [ ! -e "$TRAINYARD_HOME/jobs/$1" ]; }
@@ -54,12 +54,22 @@ for i in range(20):
         f.write("file %d\n" % i)
 print(hashlib.sha256(data).hexdigest())
 P
-run=$(trainyard submit -q --target one -- $PY job.py a 'b c')
+# A build with sanitizers has no Python packages to bring: there a program of sh does the same.
+with_packages() { [ -d "$BUILD/python/trainyard" ]; }
+cat > job.sh <<'C'
+echo "on $(hostname) ['$1', '$2']"
+mkdir -p outputs; head -c 3000000 /dev/urandom > outputs/big
+for i in $(seq 20); do echo "file $i" > outputs/small$i; done
+sha256sum < outputs/big | cut -d' ' -f1
+C
+program="sh job.sh"
+with_packages && program="$PY job.py"
+run=$(trainyard submit -q --target one -- $program a 'b c')
 trainyard wait "$run" > /dev/null 2>&1
 equal "a run on a host ends well" Completed "$(state_of "$run")"
 logs=$(trainyard logs "$run")
 has "...with its log" "$logs" "^on h1 \['a', 'b c'\]$"
-equal "...its metrics" 100 "$(trainyard metrics "$run" --rows --json | grep -o '"name":"i"' | wc -l)"
+with_packages && equal "...its metrics" 100 "$(trainyard metrics "$run" --rows --json | grep -o '"name":"i"' | wc -l)"
 equal "...its files" "$(printf '%s\n' "$logs" | tail -n 1)" "$(trainyard artifacts get "$run" outputs/big -o - | sha256sum | cut -d' ' -f1)"
 equal "...all of them" 21 "$(trainyard artifacts ls "$run" | grep -c outputs/)"
 check "the job's folder is gone from the host" until_true 10 no_jobs h1
@@ -164,7 +174,7 @@ c = MPI.COMM_WORLD
 print("rank %d of %d on %s: %d" % (c.Get_rank(), c.Get_size(), socket.gethostname(), c.allreduce(c.Get_rank() + 1)))
 P
 ranks() { trainyard logs --rank all "$1" | grep -o 'rank.*' | sort; }
-if $PY -c 'import torch' 2> /dev/null; then
+if with_packages && $PY -c 'import torch' 2> /dev/null; then
     for procs in 1 2; do
         run=$(trainyard submit -q --target two --nodes 2 --procs $procs --backend mpi -- $PY hvd.py)
         trainyard wait "$run" > /dev/null 2>&1
@@ -181,7 +191,7 @@ rank 3 of 4, local 1, on h2: 10" "$(ranks "$run")"
         check "...nothing is left on the first" until_true 10 no_jobs h1
         check "...nor on the second" until_true 10 no_jobs h2
     done
-else
+elif with_packages; then
     skip "horovod on two hosts" "there is no torch for $PY"
 fi
 cat > fails.sh <<'C'
