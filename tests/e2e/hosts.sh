@@ -157,6 +157,11 @@ run=$(trainyard submit -q --target full -- true)
 check "a host without space ends the run" until_true 20 in_state "$run" Failed
 has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left"
 
+# ---- what a machine has ----
+facts=$(ssh h1 "$far/agents/*/trainyard-agent probe")
+has "the agent says what a machine has" "$facts" '"hostname":"h1".*"cpus":[1-9].*"openmpi":'
+equal "...in one line" 1 "$(printf '%s\n' "$facts" | wc -l)"
+
 # ---- several hosts ----
 check "a target of two hosts is made" put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}'
 cat > hvd.py <<'P'
@@ -194,6 +199,18 @@ rank 3 of 4, local 1, on h2: 10" "$(ranks "$run")"
 elif with_packages; then
     skip "horovod on two hosts" "there is no torch for $PY"
 fi
+if $PY -c 'import mpi4py' 2> /dev/null; then
+    run=$(trainyard submit -q --target two --nodes 2 --procs 2 --backend mpi -- $PY mpi.py)
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "MPI on two hosts" Completed "$(state_of "$run")"
+    equal "...every rank is there" "rank 0 of 4 on h1: 10
+rank 1 of 4 on h1: 10
+rank 2 of 4 on h2: 10
+rank 3 of 4 on h2: 10" "$(ranks "$run")"
+else
+    skip "MPI on two hosts" "there is no mpi4py for $PY"
+fi
+
 cat > fails.sh <<'C'
 echo "rank $RANK begins"
 [ "$RANK" = 1 ] || exec sleep 1000
