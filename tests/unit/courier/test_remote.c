@@ -197,7 +197,7 @@ static void test_content(void **state)
     assert_memory_equal(got.body, "one", 3);
     /* Content that is not what its name says is refused, and not kept. */
     send_blob(&f, hex[1], "TWO");
-    expect_failure(&f, "");
+    expect_failure(&f, hex[1]);
     ty_channel_send(&f.ch, TY_CHANNEL_ASK, sha[1], TY_CHANNEL_SHA);
     assert_int_equal(expect(&f, TY_CHANNEL_MISSING).n, TY_CHANNEL_SHA);
     far_end(&f);
@@ -299,6 +299,28 @@ static void test_job(void **state)
     far_end(&g);
 }
 
+/* Where nobody named the interpreter, the machine's own will do, and it is said. */
+static void test_other_python(void **state)
+{
+    struct far f = { 0 };
+    json_t *o;
+
+    (void)state;
+    if (access("/usr/bin/python3", X_OK) < 0)
+        skip();
+    far_begin(&f);
+    attach(&f, 1, "none");
+    send_start(&f, json_pack("{s:i s:s s:s s:s s:b s:s s:s}", "version", 1, "experiment", "first",
+                             "script", "a.py", "interpreter", "/nonexistent/python3",
+                             "interpreter_any", 1, "source_directory", "/x", "snapshot",
+                             "00010203040506070809aabbccddeeff00010203040506070809aabbccddeeff"));
+    o = expect_json(&f, TY_CHANNEL_STARTED);
+    assert_int_equal(json_array_size(json_object_get(o, "notes")), 1);
+    json_decref(o);
+    clean(&f);
+    far_end(&f);
+}
+
 /* What is here of another attempt makes way. */
 static void test_other_attempt(void **state)
 {
@@ -340,6 +362,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_content, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_start, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_other_python, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_job, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_probe, set_up, tear_down),
