@@ -138,6 +138,30 @@ static void guess_kind(json_t *spec)
         json_object_set_new(spec, "kind", json_string("slurm"));
 }
 
+/* Variables of Slurm's commands.  The cluster that this shell means (SLURM_CONF) is the one that is meant. */
+static int put_environment(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    const char *kind = json_string_value(json_object_get(spec, "kind")), *text,
+               *conf = getenv("SLURM_CONF");
+    CLEANUP_JSON json_t *env = json_incref(json_object_get(spec, "environment"));
+
+    if (!env)
+        env = json_object();
+    for (int n = 0; (text = ty_cli_nth(cli, "environment", n)); n++) {
+        const char *equals = strchr(text, '=');
+        CLEANUP_FREE char *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+
+        if (!name || !*name)
+            return ty_error_set(err, -EINVAL, "--environment '%.200s' is not NAME=VALUE", text);
+        json_object_set_new(env, name, json_string(equals + 1));
+    }
+    if (conf && *conf && kind && strcmp(kind, "slurm") == 0 && !json_object_get(env, "SLURM_CONF"))
+        json_object_set_new(env, "SLURM_CONF", json_string(conf));
+    if (json_object_size(env) > 0)
+        json_object_set(spec, "environment", env);
+    return 0;
+}
+
 static int read_spec(const struct ty_cli *cli, json_t **ret, struct ty_error *err)
 {
     const char *file = ty_cli_value(cli, "file");
@@ -161,6 +185,9 @@ static int read_spec(const struct ty_cli *cli, json_t **ret, struct ty_error *er
     if (ty_cli_flag(cli, "no-shared-home"))
         json_object_set_new(spec, "shared_home", json_false());
     guess_kind(spec);
+    r = put_environment(cli, spec, err);
+    if (r < 0)
+        return r;
     *ret = TAKE(spec);
     return 0;
 }
@@ -283,6 +310,7 @@ static const struct ty_cli_option add_options[] = {
     { 0, "constraint", "TEXT", "features of nodes, as sbatch has them" },
     { 0, "time-minutes", "N", "time limit of an allocation" },
     { 0, "sbatch-option", "OPTION", "another option of sbatch; may be repeated" },
+    { 0, "environment", "NAME=VALUE", "a variable of Slurm's commands; may be repeated (SLURM_CONF: this shell's)" },
     { 0, "no-shared-home", NULL, "the nodes do not see the folder of each other" },
     { 0, "file", "FILE", "a JSON file with the target's specification; options come on top" },
     { 0, "no-probe", NULL, "do not ask the hosts what they have; they need not answer now" },

@@ -19,6 +19,8 @@
 #define CUT_US (3 * 1000 * 1000) /* after its end, what has not ended by itself is cut */
 #define MEMBER_SILENT_US (30LL * 1000 * 1000)
 #define SENTENCE 400
+#define LONG_SECONDS (30 * 24 * 3600) /* a limit that nobody has named */
+#define LASTS_SECONDS 600 /* that an allocation has to have left for a run without a limit */
 
 struct alloc *alloc_of_run(struct keeper *k, const char *run)
 {
@@ -40,6 +42,7 @@ struct alloc *alloc_new(struct keeper *k, int nodes)
     randombytes_buf(random, sizeof random);
     sodium_bin2hex(a->id, sizeof a->id, random, sizeof random);
     a->nodes = nodes;
+    a->left_seconds = -1;
     a->command = (struct ty_slurm_command)TY_SLURM_COMMAND_INIT;
     a->retry_us = a->check_us = NEVER;
     a->next = k->allocs;
@@ -122,11 +125,13 @@ static void make_room(struct keeper *k, int nodes)
         }
 }
 
-static struct alloc *kept_one(struct keeper *k, const char *shape)
+/* One that fits and will last as long as the run may take. */
+static struct alloc *kept_one(struct keeper *k, const char *shape, int64_t seconds)
 {
     for (struct alloc *a = k->allocs; a; a = a->next)
         if (!a->run && !a->over && !a->ending && !a->cancel && a->shape &&
-            strcmp(a->shape, shape) == 0 && alloc_whole(a))
+            strcmp(a->shape, shape) == 0 && alloc_whole(a) &&
+            (a->left_seconds < 0 || a->left_seconds >= seconds))
             return a;
     return NULL;
 }
@@ -152,7 +157,7 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
     struct ty_run_spec *spec = NULL;
     struct ty_slurm_shape shape;
     struct alloc *a = alloc_of_run(k, c->run);
-    int64_t idle = idle_seconds(k->target);
+    int64_t idle = idle_seconds(k->target), seconds;
 
     if (a)
         return a;
@@ -163,9 +168,12 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
     if (ty_run_spec_parse(c->spec, &spec, err) < 0)
         return NULL;
     ty_slurm_shape(k->target, spec, idle > 0, &shape);
+    seconds = spec->max_run_seconds > 0 && spec->max_run_seconds < LONG_SECONDS
+                  ? spec->max_run_seconds
+                  : LASTS_SECONDS;
     ty_run_spec_free(spec);
     CLEANUP_FREE char *text = ty_slurm_shape_text(&shape);
-    a = text ? kept_one(k, text) : NULL;
+    a = text ? kept_one(k, text, seconds) : NULL;
     if (!a && text) {
         make_room(k, shape.nodes);
         a = alloc_new(k, shape.nodes);
@@ -414,6 +422,7 @@ static void heard(struct keeper *k, struct alloc *a, const struct ty_slurm_job *
     if (strcmp(a->word, j->word) != 0 || strcmp(a->reason, j->reason) != 0)
         k->changed = true;
     a->state = j->state;
+    a->left_seconds = j->left_seconds;
     snprintf(a->word, sizeof a->word, "%s", j->word);
     snprintf(a->reason, sizeof a->reason, "%s", j->reason);
     if (list_known)

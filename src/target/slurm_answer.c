@@ -111,9 +111,33 @@ static int count_of(const char *text, int64_t *ret)
     return 0;
 }
 
+/* "1-02:03:04", "03:04", "4": seconds; -1 for a word. */
+static int64_t duration_of(const char *text)
+{
+    int64_t days = 0, seconds = 0;
+    uint64_t n;
+
+    for (;;) {
+        if (number_at(&text, INT32_MAX, &n) < 0)
+            return -1;
+        if (*text == '-') {
+            days = (int64_t)n;
+        } else {
+            seconds = seconds * 60 + (int64_t)n;
+            if (seconds > INT32_MAX)
+                return -1;
+        }
+        if (!*text)
+            return days * 24 * 3600 + seconds;
+        if (*text != '-' && *text != ':')
+            return -1;
+        text++;
+    }
+}
+
 int ty_slurm_queue_line(char *line, struct ty_slurm_job *ret)
 {
-    enum { NUMBER, STATE, REASON, NODES, LIST, START, COMMENT, N };
+    enum { NUMBER, STATE, REASON, NODES, LIST, LEFT, COMMENT, N };
     char *part[N];
     int64_t nodes;
     uint32_t number;
@@ -130,7 +154,7 @@ int ty_slurm_queue_line(char *line, struct ty_slurm_job *ret)
                                   .word = part[STATE],
                                   .reason = part[REASON],
                                   .node_list = part[LIST],
-                                  .start = part[START],
+                                  .left_seconds = duration_of(part[LEFT]),
                                   .comment = part[COMMENT] };
     return 0;
 }

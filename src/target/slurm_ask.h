@@ -63,13 +63,14 @@ enum ty_slurm_state ty_slurm_state(const char *word); /* as squeue's %T says it;
 /* What sbatch --parsable says: "123" or "123;cluster" and the end of the line.  0 and the number; -EBADMSG. */
 int ty_slurm_job_number(const char *text, uint32_t *ret);
 
-#define TY_SLURM_QUEUE_FORMAT "%i|%T|%r|%D|%N|%S|%k"
+#define TY_SLURM_QUEUE_FORMAT "%i|%T|%r|%D|%N|%L|%k"
 struct ty_slurm_job {
     uint32_t number;
     enum ty_slurm_state state;
     int nodes;
     /* parts of the line, cut off by NULs */
-    const char *word, *reason, *node_list, *start, *comment;
+    const char *word, *reason, *node_list, *comment;
+    int64_t left_seconds; /* until its limit; -1: without end, or not known */
 };
 /* Read one line of `squeue -h -o TY_SLURM_QUEUE_FORMAT`, which is written to.  0; -EBADMSG: it is none. */
 int ty_slurm_queue_line(char *line, struct ty_slurm_job *ret);

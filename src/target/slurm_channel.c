@@ -192,7 +192,8 @@ static int wait_for_channel(struct channel *c, struct ty_error *err)
     bool told = false;
 
     for (;;) {
-        struct pollfd p = { .fd = c->fd, .events = POLLIN };
+        /* Whoever started this closes its end when it has gone, also when it was killed. */
+        struct pollfd p[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = STDIN_FILENO } };
         json_t *line = NULL;
         int r, got;
 
@@ -202,9 +203,11 @@ static int wait_for_channel(struct channel *c, struct ty_error *err)
         }
         r = ty_lines_send(&c->lines, c->fd, NULL);
         if (ty_lines_waiting(&c->lines))
-            p.events |= POLLOUT;
+            p[0].events |= POLLOUT;
         if (r == 0)
-            poll(&p, 1, -1);
+            poll(p, 2, -1);
+        if (p[1].revents)
+            return ty_error_set(err, -EPIPE, "nobody waits for this channel any more");
         if (r == 0)
             r = ty_lines_read(&c->lines, c->fd, NULL);
         while ((got = ty_lines_next(&c->lines, &line)) == 0) {

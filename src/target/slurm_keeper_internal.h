@@ -43,6 +43,7 @@ struct alloc {
     uint32_t job;            /* Slurm's number; 0: not known yet */
     enum ty_slurm_state state;
     char word[24], reason[400], list[256];
+    int64_t left_seconds;    /* as the last list said; -1: without end, or not known */
     char **names;            /* of its nodes, in Slurm's order; NULL: not known */
     struct member *members;  /* one for each node; the first is the first of Slurm's list */
     struct ty_slurm_command command;

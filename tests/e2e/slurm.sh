@@ -63,6 +63,14 @@ equal "...whole" kept "$(cat kept.txt)"
 check "...its allocation goes" until_true 20 slurm_no_jobs
 check "...and its folder on the nodes" until_true 10 is_empty "$T/nodes/jobs"
 
+# targets are looked at when they are made; the shell's SLURM_CONF says which cluster is meant
+check "a target is added" trainyard target add added --partition main --folder "$T/nodes"
+has "...with what the cluster has" "$(trainyard target show added)" "^nodes +0 of 4 in use"
+exits "one with a partition that is not there is not" 1 trainyard target add absent --partition nosuch
+has "...and it is said what there is" "$out" "no partition 'nosuch'; it has main, urgent"
+exits "more nodes than there are are refused" 1 trainyard submit --target added --nodes 9 --backend gloo -- $PY hello.py
+has "...with the number" "$out" "has 4 nodes"
+
 # several nodes
 run=$(submit hpc --nodes 3 --procs 2 --backend gloo -- $PY hello.py)
 check "a run of three nodes ends" until_true 40 ended "$run"

@@ -768,7 +768,7 @@ static bool parse_rendezvous(const char *bytes, size_t n)
 static void seed_slurm(struct corpus *c)
 {
     corpus_text(c, "12|PENDING|Resources|4||N/A|trainyard:abc|d");
-    corpus_text(c, "13|RUNNING|None|2|n[1-2]|2026-11-26T16:26:17|(null)");
+    corpus_text(c, "13|RUNNING|None|2|n[1-2]|1-02:03:04|(null)");
     corpus_text(c, "main|up|4|4+|4000+|gpu:2|infinite|idle");
     corpus_text(c, "n[08-11,13],m01");
     corpus_text(c, "123;cluster\n");

@@ -25,7 +25,7 @@ static void test_numbers(void **state)
 static void test_queue(void **state)
 {
     char line[] = "12|PENDING|Resources|4||N/A|trainyard:abc|d\n",
-         run[] = "13|RUNNING|None|2|n[1-2]|2026-11-26T16:26:17|(null)",
+         run[] = "13|RUNNING|None|2|n[1-2]|1-02:03:04|(null)",
          part[] = "14_3|COMPLETED|None|1|n1|N/A|", bad[] = "14|RUNNING|None|1|n1";
     struct ty_slurm_job j;
 
@@ -35,11 +35,13 @@ static void test_queue(void **state)
     assert_int_equal(j.state, TY_SLURM_PENDING);
     assert_string_equal(j.reason, "Resources");
     assert_int_equal(j.nodes, 4);
+    assert_int_equal(j.left_seconds, -1);
     assert_string_equal(j.node_list, "");
     assert_string_equal(j.comment, "trainyard:abc|d");
     assert_int_equal(ty_slurm_queue_line(run, &j), 0);
     assert_int_equal(j.state, TY_SLURM_RUNNING);
     assert_string_equal(j.node_list, "n[1-2]");
+    assert_int_equal(j.left_seconds, 26 * 3600 + 3 * 60 + 4);
     assert_int_equal(ty_slurm_queue_line(part, &j), 0);
     assert_int_equal(j.number, 14);
     assert_int_equal(ty_slurm_queue_line(bad, &j), -EBADMSG);
