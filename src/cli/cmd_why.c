@@ -22,6 +22,7 @@ struct history {
     int64_t at_us;     /* its time */
     int64_t silent_us; /* when a silent run was last heard */
     json_t *cancel;    /* data of the first `cancel`, owned */
+    json_t *hang; /* who keeps the others waiting with what, and since when; owned; NULL: nobody */
 };
 
 /* Everything that is told of one run. */
@@ -38,6 +39,7 @@ static void story_done(struct story *s)
 {
     json_decref(s->run);
     json_decref(s->past.cancel);
+    json_decref(s->past.hang);
     json_decref(s->ahead);
     json_decref(s->holders);
     json_decref(s->slots);
@@ -46,14 +48,24 @@ static void story_done(struct story *s)
 
 /* ---- what is asked for ---- */
 
+static void set_hang(struct history *h, json_t *hang)
+{
+    json_decref(h->hang);
+    h->hang = json_is_object(hang) ? json_incref(hang) : NULL;
+}
+
 static void on_event(const json_t *event, void *ctx)
 {
     struct history *h = ctx;
     const char *kind = ty_out_str(event, "kind");
     json_t *data = json_object_get(event, "data");
 
+    if (!strcmp(kind, "warned") && json_object_get(data, "hang"))
+        set_hang(h, json_object_get(data, "hang"));
     if (ty_run_event_parse(kind) == TY_EV_INVALID)
         return; /* a note, which moves nothing */
+    if (!strcmp(kind, "started") || !strcmp(kind, "requeued"))
+        set_hang(h, NULL);
     snprintf(h->kind, sizeof h->kind, "%s", kind);
     h->at_us = ty_out_time(json_object_get(event, "at"));
     if (!strcmp(kind, "silent"))
@@ -216,6 +228,16 @@ static void say_end(const struct story *s, enum ty_run_state state, struct ty_st
                              : ": somebody asked it to stop before it had started");
 }
 
+static void say_hang(const json_t *hang, struct ty_str *out)
+{
+    int64_t at = json_integer_value(json_object_get(hang, "since_us"));
+    char iso[32], ago[16];
+
+    ty_str_addf(out, ": its processes wait for %s since %s (%s ago): %s", ty_out_str(hang, "who"),
+                ty_time_iso(at, iso), ty_out_duration(ty_wall_us() - at, ago),
+                ty_out_str(hang, "what"));
+}
+
 static void say_active(const struct story *s, enum ty_run_state state, struct ty_str *out)
 {
     const char *message = ty_out_str(s->past.cancel, "message");
@@ -226,6 +248,10 @@ static void say_active(const struct story *s, enum ty_run_state state, struct ty
             ty_str_addf(out, ": it %s", ty_out_str(s->run, "why"));
         else
             ty_str_add(out, ": it has its slots, and is about to start");
+        break;
+    case TY_RUN_RUNNING:
+        if (s->past.hang)
+            say_hang(s->past.hang, out);
         break;
     case TY_RUN_NOT_RESPONDING:
         ty_str_add(out,
@@ -386,12 +412,12 @@ static int print_json(const struct ty_cli *cli, const struct story *s, const cha
     int64_t at = since(s, ty_run_state_parse(ty_out_str(s->run, "state")));
     char iso[32];
     CLEANUP_JSON json_t *out = json_pack(
-        "{s:s s:s s:s s:s? s:O? s:O? s:o s:o s:I s:O? s:O?}", "run", ty_out_str(s->run, "id"),
+        "{s:s s:s s:s s:s? s:O? s:O? s:o s:o s:I s:O? s:O? s:O?}", "run", ty_out_str(s->run, "id"),
         "state", ty_out_str(s->run, "state"), "sentence", text, "since",
         at ? ty_time_iso(at, iso) : NULL, "why", json_object_get(s->run, "why"), "queue_place",
         json_object_get(s->run, "queue_place"), "ahead", brief(s->ahead, false), "holders",
         brief(s->holders, true), "holders_left", (json_int_t)s->holders_left, "slots", s->slots,
-        "error", json_object_get(s->run, "error"));
+        "error", json_object_get(s->run, "error"), "hang", s->past.hang);
 
     if (!out)
         return ty_cli_fail(cli, &(struct ty_error){ .text = "cannot make JSON of the answer" });

@@ -158,6 +158,14 @@ static void set_mpi(struct vec *v, const struct ty_launch *l)
     set_number(v, "OMPI_COMM_WORLD_NODE_RANK", l->local_rank);
 }
 
+/* Early enough that a hang is known when it has lasted for as long as the run allows. */
+static int64_t hang_check_seconds(int64_t timeout_s)
+{
+    int64_t s = timeout_s / 2;
+
+    return s < 1 ? 1 : s > 60 ? 60 : s;
+}
+
 static void set_ranks(struct vec *v, const struct ty_launch *l)
 {
     const char *addr = l->master_addr ? l->master_addr : "127.0.0.1";
@@ -178,6 +186,9 @@ static void set_ranks(struct vec *v, const struct ty_launch *l)
     set_master(v, l, addr, port);
     if (l->spec->comm == TY_COMM_MPI)
         set_mpi(v, l);
+    if (l->spec->hang_timeout_seconds > 0)
+        set_number(v, "HOROVOD_STALL_CHECK_TIME_SECONDS",
+                   hang_check_seconds(l->spec->hang_timeout_seconds));
     if (l->threads > 0)
         set_number(v, "OMP_NUM_THREADS", l->threads);
     if (l->link_interface) {
@@ -201,6 +212,16 @@ static void set_more(struct vec *v, const struct ty_launch *l)
     }
 }
 
+/* Where our own engine says who keeps others waiting. */
+static void set_stall_file(struct vec *v, const struct ty_launch *l)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/stall.%d", l->spool_dir, l->rank);
+
+    if (path)
+        set(v, "TRAINYARD_COLL_STALL_FILE", path);
+    v->failed |= !path;
+}
+
 /* How ranks of our own engine find each other. */
 static void set_coll(struct vec *v, const struct ty_launch *l)
 {
@@ -214,6 +235,7 @@ static void set_coll(struct vec *v, const struct ty_launch *l)
         set(v, "TRAINYARD_COLL_RENDEZVOUS", l->rendezvous);
     if (l->secret)
         set(v, "TRAINYARD_COLL_SECRET", l->secret);
+    set_stall_file(v, l);
 }
 
 static void set_user(struct vec *v, const struct ty_launch *l)

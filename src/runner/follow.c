@@ -147,6 +147,10 @@ static void all_ended(struct ty_runner *r)
         return;
     }
     tell_started(r);
+    if (r->ending == TY_ENDING_HANG) {
+        ty_life_finish(r, NULL, r->hang.message ? r->hang.message : "the processes hung");
+        return;
+    }
     if (r->culprit >= 0 && !r->ranks.at[r->culprit].reported) {
         lost(r, r->culprit);
         return;

@@ -186,6 +186,8 @@ static void on_told(void *ctx, int node, const json_t *o)
         const char *version = json_string_value(json_object_get(o, "version"));
 
         ty_mpi_has(r, node, version ? version : "");
+    } else if (strcmp(kind, "stalled") == 0) {
+        ty_hang_told(r, node, o);
     } else if (strcmp(kind, "exited") == 0) {
         node_exited(r, node, o);
     }

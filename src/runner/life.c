@@ -43,6 +43,7 @@ static const char *const reasons[TY_ENDING_COUNT] = {
     [TY_ENDING_PREPARE] = "prepare",
     [TY_ENDING_LOST] = "lost",
     [TY_ENDING_NODE_LOST] = "node_lost",
+    [TY_ENDING_HANG] = "hang",
 };
 
 void ty_life_phase(struct ty_runner *r, enum ty_phase p)
@@ -318,7 +319,9 @@ void ty_life_end(struct ty_runner *r, enum ty_ending why, int64_t grace_us)
         return;
     }
     ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " %s",
-                   why == TY_ENDING_CANCEL ? "canceled" : "time limit reached",
+                   why == TY_ENDING_CANCEL ? "canceled"
+                   : why == TY_ENDING_HANG ? r->hang.message
+                                           : "time limit reached",
                    grace_us % 1000000 ? grace_us / 1000 : grace_us / 1000000,
                    grace_us % 1000000 ? "ms" : "seconds");
     ty_leading_end(r, grace_us / 1000);

@@ -112,6 +112,7 @@ void ty_runner_init(struct ty_runner *r)
                              .meeting.hold = -1,
                              .mpi.aborted = -1,
                              .records_acked = 1 };
+    ty_hang_init(&r->hang);
     for (int h = 0; h < TY_HELPER_COUNT; h++)
         r->helper[h] = (struct ty_child)TY_CHILD_INIT;
 }
@@ -431,6 +432,8 @@ static int64_t due(const struct ty_runner *r)
         at = mpi;
     if (ty_node_due(r) < at)
         at = ty_node_due(r);
+    if (ty_hang_due(r) < at)
+        at = ty_hang_due(r);
     if (r->lead && ty_lead_due(r->lead) < at)
         at = ty_lead_due(r->lead);
     if (r->write_due_us && r->write_due_us < at)
@@ -461,6 +464,7 @@ static void turn(struct ty_runner *r)
         SYNCER,
         SAMPLER,
         FILES,
+        STALLS,
         MPI,
         NODES,
         HELPERS,
@@ -476,6 +480,7 @@ static void turn(struct ty_runner *r)
         [SAMPLER] = { .fd = r->sampler.fd, .events = POLLIN },
         [NODES] = { .fd = r->lead ? ty_lead_fd(r->lead) : -1, .events = POLLIN },
         [FILES] = { .fd = ty_deliver_listens(r) ? r->inotify : -1, .events = POLLIN },
+        [STALLS] = { .fd = r->hang.inotify, .events = POLLIN },
         [MPI] = { .fd = ty_mpi_fd(r, &mpi_events) },
     };
 
@@ -490,6 +495,8 @@ static void turn(struct ty_runner *r)
         hear_signals(r);
     if (p[FILES].revents)
         hear_files(r);
+    if (p[STALLS].revents)
+        ty_hang_hear(r);
     if (p[SYNCER].revents && r->syncer.fd == p[SYNCER].fd)
         hear_syncer(r);
     if (p[SAMPLER].revents && r->sampler.fd == p[SAMPLER].fd)
@@ -506,6 +513,7 @@ static void turn(struct ty_runner *r)
     if (r->lead && (p[NODES].revents || ty_lead_due(r->lead) <= r->now_us))
         ty_lead_turn(r->lead, r->now_us);
     ty_life_timers(r);
+    ty_hang_timers(r);
     ty_sampling_timers(r);
     ty_mpi_timer(r);
 }
@@ -546,6 +554,7 @@ static void done(struct ty_runner *r)
     ty_records_free(r->records);
     ty_logs_done(&r->logs);
     ty_ranks_done(&r->ranks);
+    ty_hang_done(&r->hang);
     ty_jobfile_free(r->job);
     free(r->failure);
     free(r->declared);

@@ -6,6 +6,7 @@
  *   follow.c    what becomes of the ranks, up to the end of the last
  *   leading.c   the job's other nodes, where this is its first
  *   node.c      what is different where it is not
+ *   hang.c      ranks that keep others waiting
  *   helpers.c   programs that have to be there before a rank starts
  *   mpi.c       the PMIx helper of MPI jobs
  *   deliver.c   what goes to the daemon, and what it answers
@@ -14,6 +15,7 @@
 #define TY_RUNNER_INTERNAL_H
 #include "runner/child.h"
 #include "runner/fence.h"
+#include "runner/hang.h"
 #include "runner/jobfile.h"
 #include "runner/launch.h"
 #include "runner/logs.h"
@@ -36,6 +38,7 @@ enum ty_ending {
     TY_ENDING_PREPARE,
     TY_ENDING_LOST,
     TY_ENDING_NODE_LOST,
+    TY_ENDING_HANG,
     TY_ENDING_COUNT
 };
 
@@ -108,6 +111,7 @@ struct ty_runner {
     bool started_told;     /* the record `started` was made */
     int culprit;           /* index of the rank that ended the job; -1: none */
     int64_t verdict_us;    /* when to look for it again */
+    struct ty_hang hang;
     char *failure;         /* malloc'ed: why the job could not be prepared or started */
     int64_t limit_us, kill_us; /* when the time limit is reached; when SIGKILL follows SIGTERM */
     bool rebooted;

@@ -190,6 +190,7 @@ void ty_start_ranks(struct ty_runner *r)
         r->meeting.port = ty_master_claim(&r->meeting.hold);
     got = ty_prepare_places(r->job, &places, &err);
     head_log(r);
+    ty_hang_open(r);
     for (int i = 0; i < n && got == 0; i++)
         got = start_rank(r, i, places, &err);
     ty_strv_free(places);

@@ -242,7 +242,7 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
     } else if (strcmp(kind, "node") == 0) {
         record_node(l, u, at_us, record);
     } else if (strcmp(kind, "warning") == 0) {
-        run_note(l, u, TY_NOTE_WARNED, pick(record, "text", NULL, NULL));
+        run_note(l, u, TY_NOTE_WARNED, pick(record, "text", "hang", NULL));
     } else if (strcmp(kind, "artifact") == 0) {
         run_note(l, u, TY_NOTE_ARTIFACT, pick(record, "path", "sha256", "bytes"));
     } else if (strcmp(kind, "collected") == 0) {

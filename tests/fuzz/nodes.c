@@ -24,7 +24,8 @@ void seed_link(struct corpus *c)
 
     assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == 0);
     l = ty_link_new(fd[0], true, key, 0);
-    assert(l && ty_link_turn(l, 1) == 0 && read(fd[1], greeting, sizeof greeting) == sizeof greeting);
+    assert(l && ty_link_turn(l, 1) == 0 &&
+           read(fd[1], greeting, sizeof greeting) == sizeof greeting);
     corpus_add(c, greeting, sizeof greeting);
     ty_link_free(l);
     close(fd[1]);
@@ -109,14 +110,27 @@ void seed_node(struct corpus *c)
     };
     struct ty_frame frames[] = {
         { .type = TY_FRAME_PING },
-        { .type = TY_FRAME_LOG, .name = "azureml-logs/70_driver_log_1.txt", .name_len = 32, .body = "x\n", .body_len = 2 },
-        { .type = TY_FRAME_LOG, .name = "azureml-logs/60_control_log.txt", .name_len = 31, .body = "a\nb", .body_len = 3 },
+        { .type = TY_FRAME_LOG,
+          .name = "azureml-logs/70_driver_log_1.txt",
+          .name_len = 32,
+          .body = "x\n",
+          .body_len = 2 },
+        { .type = TY_FRAME_LOG,
+          .name = "azureml-logs/60_control_log.txt",
+          .name_len = 31,
+          .body = "a\nb",
+          .body_len = 3 },
         { .type = TY_FRAME_RECORD, .seq = 1 },
         { .type = TY_FRAME_RECORD, .seq = 2 },
         { .type = TY_FRAME_RECORD, .seq = 3 },
         { .type = TY_FRAME_BLOB, .name = SHA, .name_len = 64, .body = "test", .body_len = 4 },
         { .type = TY_FRAME_WANT, .name = SHA, .name_len = 64 },
-        { .type = TY_FRAME_FENCE, .count = 2, .name = "*/1", .name_len = 3, .body = "x", .body_len = 1 },
+        { .type = TY_FRAME_FENCE,
+          .count = 2,
+          .name = "*/1",
+          .name_len = 3,
+          .body = "x",
+          .body_len = 1 },
     };
     CLEANUP_STR struct ty_str all = { 0 };
 
@@ -148,7 +162,13 @@ bool parse_node(const char *bytes, size_t n)
                               .blobs = "fuzz-node/blobs",
                               .artifact_files_max = 10,
                               .artifact_bytes_max = 1000 };
-    struct ty_lead l = { .job = &job, .hooks = &hooks, .epoll = -1, .syncer = TY_CHILD_INIT, .first = 1, .n = 1, .take = true };
+    struct ty_lead l = { .job = &job,
+                         .hooks = &hooks,
+                         .epoll = -1,
+                         .syncer = TY_CHILD_INIT,
+                         .first = 1,
+                         .n = 1,
+                         .take = true };
     struct ty_node node = { .lead = &l, .index = 1, .record_next = 1 };
     struct ty_frame f;
     ptrdiff_t used;

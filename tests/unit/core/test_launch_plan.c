@@ -249,6 +249,8 @@ static void test_several(void **state)
     assert_value(env, "GLOO_SOCKET_IFNAME", NULL);
     assert_value(env, "CUDA_VISIBLE_DEVICES", NULL);
     assert_value(env, "TRAINYARD_CHECKPOINT_DIR", NULL);
+    assert_value(env, "TRAINYARD_COLL_STALL_FILE", "/h/jobs/r/spool/stall.3");
+    assert_value(env, "HOROVOD_STALL_CHECK_TIME_SECONDS", NULL);
     ty_strv_free(env);
     l.link_interface = "eth1";
     env = env_of(&l);
@@ -299,6 +301,32 @@ static void test_several_machines(void **state)
     assert_value(env, "LANG", "x");
     ty_strv_free(env);
     ty_run_spec_free(spec);
+}
+
+/* When the engine looks for late ranks, by how long they may be late. */
+static void test_hang_timeout(void **state)
+{
+    static const struct {
+        int timeout_s;
+        const char *own, *want;
+    } cases[] = {
+        { 0, NULL, NULL },   { 1, NULL, "1" },  { 30, NULL, "15" },
+        { 600, NULL, "60" }, { 600, "7", "7" }, { 0, "7", "7" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ty_run_spec *spec = script(
+            json_pack("{s:i s:i s:s s:{s:s*}}", "process_count_per_node", 2, "hang_timeout_seconds",
+                      cases[i].timeout_s, "communicator", "Mpi", "environment_variables",
+                      "HOROVOD_STALL_CHECK_TIME_SECONDS", cases[i].own));
+        struct ty_launch l = several(spec);
+        char **env = env_of(&l);
+
+        assert_value(env, "HOROVOD_STALL_CHECK_TIME_SECONDS", cases[i].want);
+        ty_strv_free(env);
+        ty_run_spec_free(spec);
+    }
 }
 
 static void test_expand(void **state)
@@ -473,9 +501,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_environment),      cmocka_unit_test(test_users_wishes),
         cmocka_unit_test(test_without_much),     cmocka_unit_test(test_several),
-        cmocka_unit_test(test_several_machines), cmocka_unit_test(test_expand),
-        cmocka_unit_test(test_expand_limit),     cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_argument_limit),
+        cmocka_unit_test(test_several_machines), cmocka_unit_test(test_hang_timeout),
+        cmocka_unit_test(test_expand),           cmocka_unit_test(test_expand_limit),
+        cmocka_unit_test(test_arguments),        cmocka_unit_test(test_argument_limit),
 #ifdef TY_FAULTS
         cmocka_unit_test(test_out_of_memory),
 #endif

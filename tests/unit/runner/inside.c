@@ -56,6 +56,7 @@ void inside_done(struct inside *in)
     ty_records_free(r->records);
     ty_logs_done(&r->logs);
     ty_ranks_done(&r->ranks);
+    ty_hang_done(&r->hang);
     if (r->meeting.hold >= 0)
         close(r->meeting.hold);
     ty_jobfile_free(r->job);

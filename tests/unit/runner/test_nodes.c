@@ -344,6 +344,32 @@ static char *read_blob(struct two *t, const json_t *o)
 
 /* --- tests --- */
 
+/* A rank there says who is late, as the engine does; who leads ends the job for it. */
+static void a_hang(void **state)
+{
+    struct two *t = &the_two;
+
+    (void)state;
+    make(
+        t,
+        "if [ $RANK = 1 ]; then cd $TRAINYARD_SPOOL_DIR; read up rest < /proc/uptime; "
+        "echo '[{\"name\": \"g\", \"kind\": \"allreduce\", \"late\": [0], \"nlate\": 1, "
+        "\"since_us\": '$(((${up%.*} - 5) * 1000000))'}]' > new; mv new stall.1; fi; exec sleep 1000",
+        NULL);
+    json_object_set_new(job_spec(&t->j), "hang_timeout_seconds", json_integer(6));
+    start_both(t);
+    until(t, over);
+    assert_true(strstr(job_text(&t->j, "warning", 0, "text"),
+                       "rank 0 (node h1) keeps the others waiting: allreduce 'g' since "));
+    assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "hang");
+    assert_int_equal(job_number(&t->j, "exited", 0, "rank"), 0);
+    assert_string_equal(job_text(&t->j, "exited", 0, "node"), "h1");
+    assert_true(strstr(job_text(&t->j, "exited", 0, "message"),
+                       "rank 0 (node h1) kept the others waiting for "));
+    assert_true(nobody_there(t));
+    done(t);
+}
+
 /* The script comes over the link, and everything that the ranks leave comes back. */
 static void whole_life(void **state)
 {
@@ -741,6 +767,7 @@ int main(int argc, char **argv)
         T(runner_is_killed),
         T(cut_and_mended),
         T(cut_for_good),
+        T(a_hang),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
