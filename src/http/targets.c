@@ -2,6 +2,7 @@
 #include "http/request.h"
 #include "store/store.h"
 #include <errno.h>
+#include <string.h>
 
 static int target_missing(struct request *req, int r)
 {
@@ -75,6 +76,36 @@ static void on_deleted(void *ctx, int r, const char *name, const struct ty_error
     request_changed(req, r, err);
 }
 
+/* Under a daemon of the whole machine a user may make targets of this box, or of what the configuration names.  A machine or
+ * cluster of their own choice would get the jobs of whoever takes the name for the service's, and commands of their
+ * own choice would be started for others. */
+static int may_make(struct request *req, const json_t *spec)
+{
+    static const char *const all[] = { "vm_size",     "min_nodes",
+                                       "max_nodes",   "idle_seconds_before_scaledown",
+                                       "vm_priority", "require_gpu",
+                                       "description", "tags" };
+    const char *key, *kind = json_string_value(json_object_get(spec, "kind"));
+    json_t *value;
+
+    if (auth_is_admin(req))
+        return 0;
+    json_object_foreach ((json_t *)spec, key, value) {
+        bool plain =
+            json_is_null(value) || (strcmp(key, "kind") == 0 && kind && strcmp(kind, "local") == 0);
+
+        for (size_t i = 0; i < sizeof all / sizeof *all && !plain; i++)
+            plain = strcmp(key, all[i]) == 0;
+        if (!plain)
+            return ty_error_set(&req->err, -EACCES,
+                                "only an administrator (root) can make a compute target with its "
+                                "own '%.40s': this daemon serves all users of the machine; leave "
+                                "it out, or ask them",
+                                key);
+    }
+    return 0;
+}
+
 int ty_http_target_put(struct request *req, struct reply *reply)
 {
     CLEANUP_JSON json_t *spec = NULL;
@@ -82,6 +113,8 @@ int ty_http_target_put(struct request *req, struct reply *reply)
     int r = request_json(req, "target spec", &spec);
 
     (void)reply;
+    if (r == 0)
+        r = may_make(req, spec);
     if (r == 0)
         r = target_fill(req->http->o.conf, spec, &req->err);
     if (r < 0)

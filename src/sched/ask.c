@@ -257,6 +257,7 @@ static void ask_again(struct node *n)
     n->probe_kind = t->kind;
     how.target = n->probe_spec;
     how.host = &n->probe_spec->hosts[host];
+    how.user = n->asker;
     if (t->kind->probe(&how, &n->probe, &none) < 0)
         n->probe_spec = ty_target_spec_free(n->probe_spec);
 }
@@ -276,7 +277,8 @@ static void on_time(uv_timer_t *t)
         uv_timer_stop(t);
 }
 
-void node_fails(struct node *n, const char *why)
+/* Who serves the whole machine has no keys of its own to the hosts of its users: one of them asks. */
+void node_fails(struct node *n, const char *why, const char *user)
 {
     char *text;
 
@@ -285,6 +287,8 @@ void node_fails(struct node *n, const char *why)
     ty_log(TY_LOG_WARN, "node %s cannot be used: %s", n->name, why);
     free(n->trouble);
     n->trouble = text;
+    free(n->asker);
+    n->asker = n->sched->o.system ? strdup(user) : NULL;
     queue_changed(n->sched);
     if (!uv_is_active((uv_handle_t *)&n->sched->ask))
         uv_timer_start(&n->sched->ask, on_time, FIRST_MS, AGAIN_MS);

@@ -14,7 +14,8 @@ int ask_target(struct ty_sched *s, const char *name, const json_t *spec, struct 
                ty_sched_done done, void *ctx, struct ty_error *err);
 void ask_close(struct ty_sched *s);
 
-/* Nothing is placed on it until it has answered: it is asked every ten seconds.  Never this box. */
-void node_fails(struct node *n, const char *why);
+/* Nothing is placed on it until it has answered: it is asked every ten seconds.  Never this box.  user: whose run
+ * it failed. */
+void node_fails(struct node *n, const char *why, const char *user);
 void node_stop_asking(struct node *n);
 #endif

@@ -407,6 +407,11 @@ static int check_target_change(const struct ty_sched *s, const char *name,
     if (r == 0 && strcmp(name, "local") == 0 && strcmp(spec->kind, "local") != 0)
         r = ty_error_set(err, -EINVAL, "'local' is this box, and cannot be of kind '%s'",
                          spec->kind);
+    if (r == 0 && s->o.system && (spec->ssh_config || json_array_size(spec->ssh_options) > 0))
+        r = ty_error_set(
+            err, -EINVAL,
+            "a service of the whole machine runs ssh as the user of each run, and takes no "
+            "ssh_config and ssh_options from a target; put them into the user's ~/.ssh/config");
     return r == 0 ? limits_target(s, name, err) : r;
 }
 

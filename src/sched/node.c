@@ -45,6 +45,7 @@ static void node_free(struct node *n)
     ty_target_spec_free(n->probe_spec);
     json_decref(n->facts);
     free(n->trouble);
+    free(n->asker);
     free(n->runs_of_slot);
     free(n->cpu_of_slot);
     free(n->key);

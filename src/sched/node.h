@@ -32,6 +32,7 @@ struct node {
     int targets;      /* that name it */
     json_t *facts;    /* NULL: nobody knows */
     char *trouble;    /* why nothing can be placed on it; NULL: it can */
+    char *asker;      /* the user whose ssh asks it again, under a daemon of the whole machine; NULL: the daemon's own */
     struct ty_probe *probe; /* it is being asked whether the trouble is over: by probe_kind, as probe_spec says */
     const struct ty_target_kind *probe_kind;
     struct ty_target_spec *probe_spec;

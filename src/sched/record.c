@@ -221,7 +221,7 @@ static void blame_node(struct live *l, const char *reason, const json_t *record)
         message = why;
     for (int i = 0; i < l->nholds; i++)
         if (strcmp(l->holds[i].node->name, name) == 0)
-            node_fails(l->holds[i].node, message ? message : "cannot be reached");
+            node_fails(l->holds[i].node, message ? message : "cannot be reached", l->user);
 }
 
 static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t *record,

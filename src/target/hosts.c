@@ -113,8 +113,8 @@ static void on_answer(uv_poll_t *poll, int status, int events)
 
 static int plan_fd(const struct ty_probe_start *how, struct ty_error *err)
 {
-    CLEANUP_JSON json_t *o =
-        json_pack("{s:O s:s}", "target", how->target->json, "host", how->host->host);
+    CLEANUP_JSON json_t *o = json_pack("{s:O s:s s:s*}", "target", how->target->json, "host",
+                                       how->host->host, "run_as", how->user);
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
     CLEANUP_CLOSE int fd = -1;
     int r;

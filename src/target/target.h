@@ -31,6 +31,7 @@ struct ty_probe_start {
     const char *agent, *home;            /* path of trainyard-agent; the state folder */
     const struct ty_target_spec *target;
     const struct ty_host *host;          /* one of the target's; NULL where the kind has no hosts */
+    const char *user;                    /* whose ssh asks; NULL: that of the daemon's own user */
     /* Called once, on the loop, unless the probe is freed first; it may free the probe.  `facts` (docs/spec/target-spec.md) is the
      * callee's to keep with json_incref; NULL when r is negative, and then the sentence names the host and why. */
     void (*done)(void *ctx, int r, json_t *facts, const struct ty_error *err);

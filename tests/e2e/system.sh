@@ -106,6 +106,17 @@ has "...and they are told so" "$out" "administrator \\(root\\) can give a run a 
 check "...but may let them pass" as $B trainyard run --priority -1 -- true
 exits "...the daemon too" 4 as $B trainyard down
 exits "...and compute targets that exist" 4 as $B trainyard api -X PUT targets/local -d '{"kind":"local","require_gpu":true}'
+# ---- targets that would start commands for others ----
+as $A sh -c 'printf "#!/bin/sh\nid -u > \"%s/who\"\n" "$HOME" > "$HOME/sinfo" && chmod 755 "$HOME/sinfo"'
+check "a user makes a target of this box" as $A trainyard api -X PUT targets/mine -d '{"vm_size":"STANDARD_D2_V2","max_nodes":1,"idle_seconds_before_scaledown":10}'
+exits "...but none of machines of their choice" 4 as $A trainyard api -X PUT "targets/theirs?ask=1" -d "{\"kind\":\"hosts\",\"hosts\":[{\"host\":\"nowhere\"}],\"ssh_options\":[\"ProxyCommand=sh -c 'id -u > $T/$A/who'\"]}"
+has "...and is told why" "$out" "only an administrator \\(root\\) can make a compute target with its own"
+exits "...nor of a cluster whose commands are theirs" 4 as $A trainyard api -X PUT "targets/theirs?ask=1" -d "{\"kind\":\"slurm\",\"environment\":{\"PATH\":\"$T/$A\"}}"
+exits "...not even of the configured kind" 4 as $A trainyard api -X PUT "targets/theirs?ask=1" -d "{\"environment\":{\"PATH\":\"$T/$A\"}}"
+exits "...and none that drains this box for all" 4 as $A trainyard api -X PUT targets/theirs -d "{\"kind\":\"local\",\"drained_nodes\":[\"$(hostname)\"]}"
+check "...nothing of theirs was started" test ! -e "$T/$A/who"
+exits "a target of the machine's takes no options for ssh" 1 trainyard api -X PUT targets/theirs -d '{"kind":"hosts","hosts":[{"host":"h"}],"ssh_options":["ProxyCommand=true"]}'
+has "...but the users' own" "$out" "ssh/config"
 check "a user has secrets of their own" as $A sh -c 'echo one | trainyard secret set key'
 check "...and another one of the same name" as $B sh -c 'echo two | trainyard secret set key'
 equal "...which do not meet" "one two" "$(as $A trainyard secret get key) $(as $B trainyard secret get key)"

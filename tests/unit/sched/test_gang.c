@@ -214,7 +214,7 @@ static void test_hosts(void **state)
     kit_until(k, answered, NULL);
     assert_int_equal(got.r, 0);
     assert_says(k, "h1", "state", "\"drained\"");
-    node_fails(node_find(k->sched, "h2"), "was lost");
+    node_fails(node_find(k->sched, "h2"), "was lost", "somebody");
     assert_says(k, "h2", "state", "\"unusable\"");
     submit(k, SPEC("\"target\": \"lab\", \"node_count\": 2, \"communicator\": \"gloo\", "), run);
     kit_idle(k, 50);
