@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -220,7 +219,6 @@ static int64_t gather(const struct keeper *k, struct waits *w)
 {
     int64_t due = ty_gate_due(k->gate);
 
-    wait_for(w, (struct pollfd){ .fd = k->signals, .events = POLLIN });
     wait_for(w, (struct pollfd){ .fd = k->listen, .events = POLLIN });
     wait_for(w, (struct pollfd){ .fd = ty_gate_fd(k->gate), .events = POLLIN });
     wait_for(w, (struct pollfd){ .fd = k->look.ended, .events = POLLIN });
@@ -358,7 +356,6 @@ static void sign(const struct keeper *k)
 
 static void become_keeper(struct keeper *k)
 {
-    sigset_t mask;
     CLEANUP_FREE char *path = ty_path_join(k->folder, "keeper.log");
     CLEANUP_CLOSE int log =
         path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
@@ -371,10 +368,6 @@ static void become_keeper(struct keeper *k)
     prctl(PR_SET_NAME, "trainyard-keep");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
-    sigemptyset(&mask);
-    sigaddset(&mask, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &mask, NULL);
-    k->signals = -1; /* commands are watched one by one */
 }
 
 int ty_slurm_keeper_main(const char *agent, const char *folder, const char *user)

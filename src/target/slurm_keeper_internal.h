@@ -88,7 +88,7 @@ struct keeper {
     char key_text[2 * TY_LINK_KEY + 1];
     unsigned char key[TY_LINK_KEY];
     struct ty_gate *gate;
-    int listen, signals;
+    int listen;
     struct ty_target_spec *target;   /* as asked last; NULL before */
     struct alloc *allocs;
     struct client *clients;
