@@ -95,6 +95,8 @@ static void connect_host(struct ty_courier_host *h)
     struct ty_courier *c = h->c;
     struct ty_error err = { 0 };
 
+    if (c->phase == TY_COURIER_CLEANING && ty_slurm_over(h))
+        return;
     if ((ty_courier_slurm(c)
              ? ty_slurm_start(h, &err)
              : ty_ssh_start(&h->ssh, c->target, h->spec, c->sha, c->owner, &err)) < 0) {

@@ -148,6 +148,12 @@ bool ty_slurm_over(struct ty_courier_host *h)
     CLEANUP_JSON json_t *o = NULL;
     const char *reason, *message, *node;
 
+    /* To be cleaned it need not be reached again, which could take a new allocation: Slurm ends what is left on its nodes. */
+    if (ty_courier_slurm(c) && c->phase == TY_COURIER_CLEANING) {
+        remove_far_folder(h);
+        h->state = TY_HOST_CLEAN;
+        return true;
+    }
     if (!ty_courier_slurm(c) || read_file(c, TY_SLURM_ENDED_FILE, &o) < 0)
         return false;
     reason = json_string_value(json_object_get(o, "reason"));
@@ -158,9 +164,5 @@ bool ty_slurm_over(struct ty_courier_host *h)
     else if (c->phase < TY_COURIER_TELLING)
         ty_courier_end(c, reason ? reason : "lost", node,
                        message ? message : "its allocation is over");
-    if (c->phase == TY_COURIER_CLEANING) {
-        remove_far_folder(h);
-        h->state = TY_HOST_CLEAN;
-    }
     return true;
 }

@@ -178,5 +178,7 @@ has "...and is said to be lost" "$(error_of "$run")" "^NodeLost "
 slurm_node "$first"
 check "the node is back" until_true 60 slurm_idle
 
+no_couriers() { ! pgrep -f "trainyard-agent courier $TRAINYARD_HOME/" > /dev/null; }
+check "no courier is left" until_true 30 no_couriers
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"
