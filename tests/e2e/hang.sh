@@ -1,7 +1,6 @@
 #!/bin/bash
 # Ranks that keep others waiting: they are named while it lasts, and end the job when the run says so.
 . "$(dirname "$0")/lib.sh"
-if [ "$BUILD" != "$SOURCE/build" ]; then skip "hangs" "torch in a job of a sanitized build says nothing more"; exit; fi
 
 cat > late.py <<'X'
 import os, signal, sys, time
