@@ -96,8 +96,8 @@ static void read_file(const struct ty_runner *r, const char *path, struct ty_sta
         if (since_us <= 0 || since_us > r->now_us || (ret->since_us && since_us >= ret->since_us))
             continue;
         ret->since_us = since_us;
-        take_late(r, json_object_get(o, "late"),
-                  json_integer_value(json_object_get(o, "nlate")), ret);
+        take_late(r, json_object_get(o, "late"), json_integer_value(json_object_get(o, "nlate")),
+                  ret);
         take_what(o, ret);
     }
 }
@@ -202,17 +202,19 @@ static void tell(struct ty_runner *r, const struct ty_stalled *s)
     CLEANUP_FREE char *text = NULL;
 
     say_who(r, s, &who);
-    text = who.failed ? NULL
-                      : ty_strf("%s keep%s the others waiting: %s since %" PRId64 " s%s", who.text,
-                                s->nlate > 1 ? "" : "s", s->what, seconds(r, s),
-                                ++r->hang.count == TOLD_MAX ? "; further ones are in the control log"
-                                                            : "");
+    text =
+        who.failed
+            ? NULL
+            : ty_strf("%s keep%s the others waiting: %s since %" PRId64 " s%s", who.text,
+                      s->nlate > 1 ? "" : "s", s->what, seconds(r, s),
+                      ++r->hang.count == TOLD_MAX ? "; further ones are in the control log" : "");
     if (!text)
         return;
     r->hang.told = true;
     warn(r, text,
-         json_pack("{s:s, s:o, s:I}", "who", who.text, "what", ty_lossy_text(s->what, strlen(s->what)),
-                   "since_us", (json_int_t)(ty_wall_us() - (r->now_us - s->since_us))));
+         json_pack("{s:s, s:o, s:I}", "who", who.text, "what",
+                   ty_lossy_text(s->what, strlen(s->what)), "since_us",
+                   (json_int_t)(ty_wall_us() - (r->now_us - s->since_us))));
 }
 
 static void tell_over(struct ty_runner *r)
@@ -301,10 +303,9 @@ static void end_job(struct ty_runner *r, const struct ty_stalled *s)
     CLEANUP_STR struct ty_str who = { 0 };
 
     say_who(r, s, &who);
-    r->hang.message = ty_strf("%s kept the others waiting for %" PRId64
-                              " s: %s (hang_timeout_seconds is %" PRId64 ")",
-                              who.text ? who.text : "", seconds(r, s), s->what,
-                              r->job->spec->hang_timeout_seconds);
+    r->hang.message = ty_strf(
+        "%s kept the others waiting for %" PRId64 " s: %s (hang_timeout_seconds is %" PRId64 ")",
+        who.text ? who.text : "", seconds(r, s), s->what, r->job->spec->hang_timeout_seconds);
     ty_life_end(r, TY_ENDING_HANG, END_GRACE_US);
     if (s->nlate > 0 && s->late[0] < r->ranks.n)
         r->culprit = s->late[0];

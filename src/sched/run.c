@@ -215,15 +215,33 @@ static bool is_loss(const char *code)
     return strcmp(code, "RunnerLost") == 0 || strcmp(code, "NodeLost") == 0;
 }
 
+/* Nobody can deliver what an earlier attempt has left: the run goes on without that. */
+static void attempt_lost(struct live *l, const char *message)
+{
+    struct ty_unit *u = ty_unit_new();
+    CLEANUP_FREE char *text =
+        ty_strf("what attempt %d left is not complete: %s; the run goes on without it",
+                l->folder_attempt, message);
+
+    if (text)
+        run_note(l, u, TY_NOTE_WARNED, json_pack("{s:s}", "text", text));
+    run_commit(l, u, on_lost_again, l->sched);
+}
+
 void run_lost(struct live *l, const char *code, const char *message)
 {
     CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
     CLEANUP_JSON json_t *data =
         json_pack("{s:{s:s s:s s:n}}", "error", "code", code, "message", message, "log_tail");
-    struct ty_unit *u = ty_unit_new();
+    struct ty_unit *u;
 
     if (dir && !l->spec->interactive)
         ty_marked_kill("TRAINYARD_JOB", dir);
+    if (is_loss(code) && attempt_leaves(l)) {
+        attempt_lost(l, message);
+        return;
+    }
+    u = ty_unit_new();
     if (is_loss(code) && attempt_again(l, u, TY_CAUSE_node_lost, 0, message)) {
         run_commit(l, u, on_lost_again, l->sched);
         return;

@@ -23,9 +23,9 @@ static struct inside in;
 static void begin(int timeout_s)
 {
     job_make(&in.j, "true", NULL);
-    json_object_set_new(in.j.json, "nodes",
-                        json_pack("[{s:s, s:i}, {s:s, s:i}]", "name", "h1", "ranks", 2, "name",
-                                  "h2", "ranks", 2));
+    json_object_set_new(
+        in.j.json, "nodes",
+        json_pack("[{s:s, s:i}, {s:s, s:i}]", "name", "h1", "ranks", 2, "name", "h2", "ranks", 2));
     json_object_set_new(job_spec(&in.j), "hang_timeout_seconds", json_integer(timeout_s));
     inside_open(&in);
     for (int i = 0; i < in.r.ranks.n; i++)
@@ -108,8 +108,8 @@ static void once_a_hang(void **state)
     now = in.r.now_us;
     assert_int_equal(ty_hang_due(&in.r), TY_NEVER);
     waits(0, "grad.3", now - 61 * S, "3", 1);
-    assert_string_equal(
-        warning(0), "rank 3 (node h2) keeps the others waiting: allreduce 'grad.3' since 61 s");
+    assert_string_equal(warning(0),
+                        "rank 3 (node h2) keeps the others waiting: allreduce 'grad.3' since 61 s");
     waits(0, "grad.4", now - 62 * S, "2, 3", 2);
     waits(1, "grad.3", now - 60 * S, "3", 1);
     assert_int_equal(inside_count(&in, "warning"), 1);
@@ -125,7 +125,8 @@ static void once_a_hang(void **state)
     waits_no_more(1);
     pass_us(5 * S);
     assert_int_equal(inside_count(&in, "warning"), 2);
-    assert_true(ty_starts_with(warning(1), "the processes go on: ranks 2 and 3 had kept the others waiting for 6"));
+    assert_true(ty_starts_with(
+        warning(1), "the processes go on: ranks 2 and 3 had kept the others waiting for 6"));
     assert_int_equal(ty_hang_due(&in.r), TY_NEVER);
     assert_int_equal(in.r.ending, TY_ENDING_SCRIPT); /* no limit */
     waits(0, "x", now - 10 * S, "", 0);
@@ -153,8 +154,13 @@ static void not_for_ever(void **state)
 static void what_is_no_report(void **state)
 {
     static const char *const odd[] = {
-        "", "[", "{}", "[1, null, {}]", "[{\"since_us\": -5, \"late\": [1]}]",
-        "[{\"since_us\": 9000000000000000000, \"late\": [1]}]", "[{\"since_us\": \"1\", \"late\": [1]}]",
+        "",
+        "[",
+        "{}",
+        "[1, null, {}]",
+        "[{\"since_us\": -5, \"late\": [1]}]",
+        "[{\"since_us\": 9000000000000000000, \"late\": [1]}]",
+        "[{\"since_us\": \"1\", \"late\": [1]}]",
     };
     CLEANUP_FREE char *folder = NULL, *fifo = NULL;
 
@@ -174,8 +180,10 @@ static void what_is_no_report(void **state)
     assert_int_equal(inside_count(&in, "warning"), 0);
     assert_int_equal(in.r.ending, TY_ENDING_SCRIPT);
     /* Ranks that are none are not named; a name is cut between two characters. */
-    waits(0, "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456\xe2\x82\xac\xe2\x82\xac",
-          ty_mono_us() - S / 2, "-1, 7, 1", 100);
+    waits(
+        0,
+        "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456\xe2\x82\xac\xe2\x82\xac",
+        ty_mono_us() - S / 2, "-1, 7, 1", 100);
     assert_true(strstr(warning(0), "rank 1 (node h1) keeps the others waiting: allreduce '0123"));
     assert_true(strstr(warning(0), "23456\xe2\x82\xac'"));
     done();
@@ -221,16 +229,16 @@ static void a_file_that_was_left(void **state)
 static void from_another_node(void **state)
 {
     CLEANUP_JSON json_t *there = json_pack("{s:s, s:I, s:[i], s:i, s:s}", "kind", "stalled",
-                                           "waited_us", (json_int_t)(30 * S), "late", 0, "nlate",
-                                           1, "what", "broadcast 'b'"),
+                                           "waited_us", (json_int_t)(30 * S), "late", 0, "nlate", 1,
+                                           "what", "broadcast 'b'"),
                         *over = json_pack("{s:s, s:i, s:[], s:i, s:s}", "kind", "stalled",
                                           "waited_us", 0, "late", "nlate", 0, "what", "");
 
     (void)state;
     begin(60);
     ty_hang_told(&in.r, 1, there);
-    assert_string_equal(
-        warning(0), "rank 0 (node h1) keeps the others waiting: broadcast 'b' since 30 s");
+    assert_string_equal(warning(0),
+                        "rank 0 (node h1) keeps the others waiting: broadcast 'b' since 30 s");
     waits(1, "grad.3", in.r.now_us - 20 * S, "3", 1); /* a shorter one, here */
     ty_hang_told(&in.r, 1, over);
     pass_us(35 * S);

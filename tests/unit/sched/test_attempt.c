@@ -98,6 +98,24 @@ static void test_a_killed_runner_counts_as_a_lost_node(void **state)
     assert_ended(k, run, "Completed", 2);
 }
 
+/* At whatever moment, also before the program has begun: the first or the next attempt ends well. */
+static void test_a_runner_killed_early(void **state)
+{
+    struct kit *k = *state;
+
+    for (int i = 0; i < 4; i++) {
+        CLEANUP_JSON json_t *o = NULL;
+        char run[128];
+
+        kit_submit(k, "\"max_restarts\": {\"node_lost\": 1}, ", "sleep 1", run);
+        kit_idle(k, 2 * i);
+        kill(kit_runner(k, run), SIGKILL);
+        kit_until(k, kit_ended, run);
+        o = kit_run(k, run);
+        assert_string_equal(json_string_value(json_object_get(o, "state")), "Completed");
+    }
+}
+
 static void test_cancel_ends_all_attempts(void **state)
 {
     struct kit *k = *state;
@@ -141,6 +159,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_for_another_cause, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_a_killed_runner_counts_as_a_lost_node, kit_setup,
                                         kit_teardown),
+        cmocka_unit_test_setup_teardown(test_a_runner_killed_early, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_cancel_ends_all_attempts, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_across_restarts_of_the_daemon, kit_setup,
                                         kit_teardown),
