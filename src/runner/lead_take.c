@@ -17,6 +17,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #define CONTROL_LOG "azureml-logs/60_control_log.txt"
 #define LINE_MAX_BYTES 4096
@@ -102,6 +103,16 @@ static void control(struct ty_node *n, const char *bytes, size_t len)
     }
 }
 
+/* All of it or nothing, for what is not acknowledged comes again.  Nobody else writes there. */
+static int append(int fd, const struct ty_frame *f)
+{
+    int r = ty_write_all(fd, f->body, f->body_len);
+
+    if (r < 0 && ftruncate(fd, (off_t)f->seq) < 0)
+        ty_log(TY_LOG_ERROR, "cannot take back what was written: %m");
+    return r;
+}
+
 static int take_log(struct ty_node *n, const struct ty_frame *f)
 {
     struct ty_lead *l = n->lead;
@@ -117,7 +128,7 @@ static int take_log(struct ty_node *n, const struct ty_frame *f)
         control(n, f->body, f->body_len);
     } else if (f->seq == *have) {
         fd = l->hooks->log_fd(l->ctx, l->job->nodes[n->index].first + rank);
-        r = fd < 0 ? fd : ty_write_all(fd, f->body, f->body_len);
+        r = fd < 0 ? fd : append(fd, f);
     }
     if (r < 0) {
         ty_log(TY_LOG_ERROR, "cannot write the log of node '%s': %s", name_of(n), strerror(-r));

@@ -10,9 +10,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -293,6 +295,36 @@ static void comes_back(void **state)
     assert_int_equal(lseek(b->log, 0, SEEK_END), 5);
 }
 
+/* The disk takes three bytes and no more: when there is room again, no byte is there twice. */
+static void full_disk(void **state)
+{
+    struct box *b = *state;
+    struct rlimit was, little = { .rlim_cur = 3 };
+    struct ty_frame f, log = { .type = TY_FRAME_LOG,
+                               .name = "azureml-logs/70_driver_log_1.txt",
+                               .name_len = 32,
+                               .body = "hello",
+                               .body_len = 5 };
+    char got[16] = "";
+
+    come(b);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    little.rlim_max = was.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &little), 0);
+    say(b, log);
+    for (int i = 0; i < 5000 && ty_stream_connected(b->agent); i++)
+        turn(b);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    b->agent = ty_stream_free(b->agent);
+    come(b);
+    say(b, log);
+    assert_int_equal(next(b, &f), TY_FRAME_LOG_ACK);
+    assert_int_equal(f.seq, 5);
+    assert_int_equal(pread(b->log, got, sizeof got - 1, 0), 5);
+    assert_string_equal(got, "hello");
+}
+
 static void refuse(struct box *b, const char *hello)
 {
     struct ty_frame f;
@@ -486,6 +518,7 @@ int main(void)
         T(says_where),
         T(states),
         T(comes_back),
+        T(full_disk),
         T(strangers),
         T(nonsense),
         T(silence),
