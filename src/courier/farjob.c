@@ -104,10 +104,15 @@ static bool same_attempt(const char *dir, int64_t attempt, const char *token)
            json_integer_value(json_object_get(o, "attempt")) == attempt;
 }
 
+static bool is_run(const char *name)
+{
+    return ty_path_is_inside(name) && !strchr(name, '/') && name[0] != '.';
+}
+
 int ty_far_attach(struct ty_far *f, const char *run, int64_t attempt, const char *token,
                   struct ty_error *err)
 {
-    if (!ty_path_is_inside(run) || strchr(run, '/') || run[0] == '.')
+    if (!is_run(run))
         return ty_error_set(err, -EINVAL, "'%.100s' is no name of a run", run);
     free(f->run);
     free(f->dir);
@@ -232,7 +237,10 @@ static int localize(struct ty_far *f, json_t *job, const char *manifest, const c
     const struct passwd *pw = getpwuid(getuid());
     CLEANUP_FREE char *socket = ty_path_join(f->dir, "daemon.sock");
     CLEANUP_FREE char *place = ty_path_join(f->dir, "manifest");
-    CLEANUP_FREE char *checkpoints = ty_strf("%s/checkpoints/%s", f->folder, f->run);
+    const char *run = json_string_value(json_object_get(job, "run"));
+    /* The run's, not the node's: where the folder is shared, all ranks see the same. */
+    CLEANUP_FREE char *checkpoints =
+        ty_strf("%s/checkpoints/%s", f->folder, run && is_run(run) ? run : f->run);
     bool keeps = json_is_string(json_object_get(job, "checkpoint_dir"));
     const char *home = pw && pw->pw_dir && *pw->pw_dir ? pw->pw_dir : "/",
                *user = pw && pw->pw_name ? pw->pw_name : "";

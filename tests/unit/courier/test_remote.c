@@ -101,16 +101,21 @@ static void far_end(struct far *f)
     assert_int_equal(waitpid(f->pid, NULL, 0), f->pid);
 }
 
-static void attach(struct far *f, int attempt, const char *state)
+static void attach_as(struct far *f, const char *name, int attempt, const char *state)
 {
     json_t *o;
 
     ty_channel_send_json(
         &f->ch, TY_CHANNEL_ATTACH,
-        json_pack("{s:s s:i s:s s:b}", "run", "r_1", "attempt", attempt, "token", "t", "mpi", 0));
+        json_pack("{s:s s:i s:s s:b}", "run", name, "attempt", attempt, "token", "t", "mpi", 0));
     o = expect_json(f, TY_CHANNEL_STATE);
     assert_string_equal(json_string_value(json_object_get(o, "job")), state);
     json_decref(o);
+}
+
+static void attach(struct far *f, int attempt, const char *state)
+{
+    attach_as(f, "r_1", attempt, state);
 }
 
 static json_t *job(json_t *spec)
@@ -322,6 +327,29 @@ static void test_other_python(void **state)
 }
 
 /* What is here of another attempt makes way. */
+/* The second node's folder has a name of its own, for nodes may share a home; its checkpoints are the run's. */
+static void test_checkpoints(void **state)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/checkpoints/r_1", folder);
+    CLEANUP_FREE char *its = ty_strf("%s/jobs/r_1.1", folder);
+    json_t *o = job(command("exec sleep 1000"));
+    struct far f = { 0 };
+
+    (void)state;
+    json_object_set_new(o, "checkpoint_dir", json_string("/nonexistent"));
+    far_begin(&f);
+    attach_as(&f, "r_1.1", 1, "none");
+    ty_channel_send_json(
+        &f.ch, TY_CHANNEL_START,
+        json_pack("{s:s s:b s:o s:n s:n}", "verb", "runner", "link", 0, "job", o, "manifest",
+                  "packages"));
+    json_decref(expect_json(&f, TY_CHANNEL_STARTED));
+    assert_int_equal(access(its, F_OK), 0);
+    assert_int_equal(access(path, F_OK), 0);
+    clean(&f);
+    far_end(&f);
+}
+
 static void test_other_attempt(void **state)
 {
     struct far f = { 0 };
@@ -364,6 +392,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_cannot_start, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_python, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_job, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_checkpoints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_other_attempt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_probe, set_up, tear_down),
     };
