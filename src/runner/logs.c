@@ -1,6 +1,8 @@
 /* logs.c - opening the logs of a job */
 #include "runner/logs.h"
+#include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/owner.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
@@ -43,6 +45,23 @@ int ty_logs_add(struct ty_logs *l, const struct ty_jobfile *j, int rank, struct 
     char name[TY_DRIVER_LOG_MAX];
 
     return add(l, j, ty_driver_log(rank, j->size, name), rank, err);
+}
+
+int ty_logs_take_up(struct ty_logs *l, const struct ty_jobfile *j, struct ty_error *err)
+{
+    int first, n = ty_jobfile_own_ranks(j, &first), r = 0;
+    char name[TY_DRIVER_LOG_MAX];
+
+    for (int rank = 0; rank < j->size && r == 0; rank++) {
+        CLEANUP_FREE char *path =
+            rank >= first && rank < first + n
+                ? NULL
+                : ty_path_join(j->log, ty_driver_log(rank, j->size, name));
+
+        if (path && access(path, F_OK) == 0)
+            r = ty_logs_add(l, j, rank, err);
+    }
+    return r;
 }
 
 int ty_logs_open(struct ty_logs *l, const struct ty_jobfile *j, struct ty_error *err)

@@ -24,6 +24,8 @@ struct ty_logs {
 int ty_logs_open(struct ty_logs *l, const struct ty_jobfile *j, struct ty_error *err);
 /* One more, of a rank that runs elsewhere: the runner's own. */
 int ty_logs_add(struct ty_logs *l, const struct ty_jobfile *j, int rank, struct ty_error *err);
+/* Those of ranks that run elsewhere, as far as an earlier runner has left them in the folder: what it had taken is nowhere else. */
+int ty_logs_take_up(struct ty_logs *l, const struct ty_jobfile *j, struct ty_error *err);
 /* NULL: that rank has none here.  Pointers are good until the next ty_logs_add. */
 struct ty_log *ty_logs_of_rank(const struct ty_logs *l, int rank);
 void ty_logs_done(struct ty_logs *l);

@@ -340,6 +340,8 @@ static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
     /* After a runner that was killed the other nodes have ended, too: they are not led any more. */
     if (fresh)
         got = ty_leading_open(r, err);
+    else if (r->job->leads)
+        got = ty_logs_take_up(&r->logs, r->job, err);
     if (got < 0)
         return got;
     if (fresh)

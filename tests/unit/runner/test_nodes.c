@@ -667,6 +667,31 @@ static void runner_is_killed(void **state)
 }
 
 /* Each node has a PMIx server of its own, and their fences go through the first, also over a wire that breaks. */
+/* What another node's ranks had printed when the runner was killed is in the folder, and goes to the daemon. */
+static void logs_of_a_killed_runner(void **state)
+{
+    struct two *t = &the_two;
+    CLEANUP_FREE char *logs = NULL, *log = NULL, *phase = NULL;
+
+    (void)state;
+    make(t, "true", NULL);
+    logs = job_file(&t->j, "log/azureml-logs");
+    log = job_file(&t->j, "log/azureml-logs/70_driver_log_1.txt");
+    phase = job_file(&t->j, "phase");
+    job_write(&t->j);
+    assert_int_equal(ty_mkdir_p(logs, 0700), 0);
+    assert_int_equal(ty_write_file(log, "from h2\n", 8, 0600), 0);
+    assert_int_equal(ty_write_file(phase, "running", 7, 0600), 0);
+    job_start(&t->j, NULL, NULL);
+    while (!over(t))
+        fake_turn(&t->j.fake, 10);
+    assert_string_equal(log_of(t, "log_1.txt"), "from h2\n");
+    assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "lost");
+    free(t->dir);
+    job_done(&t->j);
+    alive = NULL;
+}
+
 static void mpi(void **state)
 {
     struct two *const t = &the_two;
@@ -765,6 +790,7 @@ int main(int argc, char **argv)
         T(never_comes),
         T(agent_is_killed),
         T(runner_is_killed),
+        T(logs_of_a_killed_runner),
         T(cut_and_mended),
         T(cut_for_good),
         T(a_hang),
