@@ -53,10 +53,9 @@ int ty_logs_take_up(struct ty_logs *l, const struct ty_jobfile *j, struct ty_err
     char name[TY_DRIVER_LOG_MAX];
 
     for (int rank = 0; rank < j->size && r == 0; rank++) {
-        CLEANUP_FREE char *path =
-            rank >= first && rank < first + n
-                ? NULL
-                : ty_path_join(j->log, ty_driver_log(rank, j->size, name));
+        CLEANUP_FREE char *path = rank >= first && rank < first + n
+                                      ? NULL
+                                      : ty_path_join(j->log, ty_driver_log(rank, j->size, name));
 
         if (path && access(path, F_OK) == 0)
             r = ty_logs_add(l, j, rank, err);

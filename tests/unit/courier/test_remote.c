@@ -339,10 +339,9 @@ static void test_checkpoints(void **state)
     json_object_set_new(o, "checkpoint_dir", json_string("/nonexistent"));
     far_begin(&f);
     attach_as(&f, "r_1.1", 1, "none");
-    ty_channel_send_json(
-        &f.ch, TY_CHANNEL_START,
-        json_pack("{s:s s:b s:o s:n s:n}", "verb", "runner", "link", 0, "job", o, "manifest",
-                  "packages"));
+    ty_channel_send_json(&f.ch, TY_CHANNEL_START,
+                         json_pack("{s:s s:b s:o s:n s:n}", "verb", "runner", "link", 0, "job", o,
+                                   "manifest", "packages"));
     json_decref(expect_json(&f, TY_CHANNEL_STARTED));
     assert_int_equal(access(its, F_OK), 0);
     assert_int_equal(access(path, F_OK), 0);

@@ -515,16 +515,9 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(says_where),
-        T(states),
-        T(comes_back),
-        T(full_disk),
-        T(strangers),
-        T(nonsense),
-        T(silence),
-        T(closed_by_the_other_side),
-        T(files),
-        T(fences),
+        T(says_where), T(states),   T(comes_back), T(full_disk),
+        T(strangers),  T(nonsense), T(silence),    T(closed_by_the_other_side),
+        T(files),      T(fences),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
