@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define EVENTS_PER_READ 1000
+#define GONE ".gone-" /* before the name of a checkpoint folder that is being removed */
 
 /* Restarts of that cause so far; negative: the store cannot say. */
 static int restarts_of(const struct live *l, enum ty_cause cause)
@@ -53,7 +54,7 @@ bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64
     CLEANUP_JSON json_t *data = NULL;
     CLEANUP_FREE char *text = NULL;
 
-    if (max == 0 || l->spec->interactive || attempt_leaves(l))
+    if (max == 0 || l->spec->interactive || !l->launched || attempt_leaves(l))
         return false;
     used = restarts_of(l, cause);
     if (used < 0 || used >= max)
@@ -68,6 +69,7 @@ bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64
     return true;
 }
 
+/* Nobody can collect any more what the attempt before has left; the run goes on all the same. */
 bool attempt_leaves(const struct live *l)
 {
     return l->launched && l->folder_attempt < l->run.attempt;
@@ -75,6 +77,8 @@ bool attempt_leaves(const struct live *l)
 
 void attempt_left(struct live *l)
 {
+    json_decref(l->silent); /* the next one may have other nodes */
+    l->silent = NULL;
     l->launched = false;
     l->salvages = 0;
     l->rebooted = false;
@@ -148,6 +152,47 @@ int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *er
                  : 0;
 }
 
+struct removal {
+    uv_work_t work;
+    char path[];
+};
+
+static void on_pool(uv_work_t *work)
+{
+    ty_rm_rf(((struct removal *)work->data)->path);
+}
+
+static void on_removed(uv_work_t *work, int status)
+{
+    (void)status; /* what a daemon that ends has left goes with the next sweep */
+    free(work->data);
+}
+
+/* A thread empties it: checkpoints may be many, and large. */
+static void remove_folder(const struct ty_sched *s, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    struct removal *m = malloc(sizeof *m + n);
+
+    if (!m)
+        return;
+    memcpy(m->path, path, n);
+    m->work.data = m;
+    if (uv_queue_work(s->o.loop, &m->work, on_pool, on_removed) < 0)
+        free(m);
+}
+
+/* Out of sight at once. */
+static void remove_checkpoints(const struct ty_sched *s, const char *run)
+{
+    CLEANUP_FREE char *dir = checkpoint_path(s, run);
+    CLEANUP_FREE char *gone = ty_strf("%s/checkpoints/" GONE "%s", s->o.home, run);
+
+    if (!dir || !gone || rmdir(dir) == 0 || errno == ENOENT)
+        return;
+    remove_folder(s, rename(dir, gone) == 0 ? gone : dir);
+}
+
 /* A run that has reached its goal needs no checkpoints; one that has not may be looked at, until it is deleted. */
 void attempt_ended(const struct live *l)
 {
@@ -156,17 +201,14 @@ void attempt_ended(const struct live *l)
     if (!dir || l->spec->interactive)
         return;
     if (l->run.state == TY_RUN_COMPLETED)
-        ty_rm_rf(dir);
+        remove_checkpoints(l->sched, l->name);
     else
         rmdir(dir); /* nothing in it */
 }
 
 void attempt_deleted(const struct ty_sched *s, const char *run)
 {
-    CLEANUP_FREE char *dir = checkpoint_path(s, run);
-
-    if (dir)
-        ty_rm_rf(dir);
+    remove_checkpoints(s, run);
 }
 
 void attempt_sweep(struct ty_sched *s)
@@ -175,8 +217,14 @@ void attempt_sweep(struct ty_sched *s)
     CLEANUP_DIR DIR *dir = path ? opendir(path) : NULL;
     int64_t id;
 
-    for (struct dirent *e; dir && (e = readdir(dir));)
-        if (e->d_name[0] != '.' && !live_find(s, e->d_name) &&
-            ty_store_run_id(s->o.store, e->d_name, &id) == -ENOENT)
+    for (struct dirent *e; dir && (e = readdir(dir));) {
+        CLEANUP_FREE char *left =
+            ty_starts_with(e->d_name, GONE) ? ty_path_join(path, e->d_name) : NULL;
+
+        if (left)
+            remove_folder(s, left);
+        else if (e->d_name[0] != '.' && !live_find(s, e->d_name) &&
+                 ty_store_run_id(s->o.store, e->d_name, &id) == -ENOENT)
             attempt_deleted(s, e->d_name);
+    }
 }

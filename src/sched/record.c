@@ -143,6 +143,10 @@ static void record_exited(struct live *l, struct ty_unit *u, int64_t at_us, cons
 
     if (!reason)
         reason = "script";
+    /* An end is an end, whichever of its nodes is not heard. */
+    json_object_clear(l->silent);
+    if (l->run.state == TY_RUN_NOT_RESPONDING)
+        run_event(l, u, TY_EV_HEARD, at_us, NULL);
     if (strcmp(reason, "time_limit") == 0 || strcmp(reason, "cancel") == 0) {
         exited_by_limit(l, u, at_us, record, *reason == 't');
     } else if (bad || strcmp(reason, "script") != 0) {

@@ -44,6 +44,7 @@ static const struct situation {
     { "submitted nodes_wanted",                             'p', 'n', "..v.....K..F.", "..n.....K..F." },
     { "submitted prepare",                                  'v', 'n', "...q....c.ff.", "...n....n.FF." },
     { "submitted prepare ready",                            'q', 'n', "....r..qc.ff.", "....n..nn.FF." },
+    { "submitted prepare ready requeued",                   'q', 'n', "....r..qc.ff.", "....n..nn.FF." },
     { "submitted prepare ready started",                    'r', 'n', ".....x.qcfff.", ".....n.nnDFF." },
     { "submitted prepare ready started silent",             'x', 'n', "......rqc..f.", "......nnn..F." },
     { "submitted prepare cancel",                           'c', 'n', "....c...cfff.", "....n...nKKK." },

@@ -127,6 +127,35 @@ static void test_cancel_ends_all_attempts(void **state)
     assert_ended(k, run, "Canceled", 1);
 }
 
+static bool is_again(struct kit *k, const char *run)
+{
+    CLEANUP_JSON json_t *o = kit_run(k, run);
+
+    return json_integer_value(json_object_get(o, "attempt")) == 2;
+}
+
+/* The runner of the first attempt has told its end, and is killed while it collects, as are those that take its job up. */
+static void test_what_is_left_cannot_be_had(void **state)
+{
+    struct kit *k = *state;
+    char run[128];
+
+    kit_submit(k, "\"max_restarts\": {\"error\": 1}, ",
+               "[ $TRAINYARD_ATTEMPT = 1 ] || exit 0; mkdir -p outputs; i=0; "
+               "while [ $i -lt 3000 ]; do i=$((i+1)); echo $i >outputs/$i; done; exit 5",
+               run);
+    kit_until(k, is_again, run);
+    for (int i = 0; i < 8 && !kit_ended(k, run); i++) {
+        CLEANUP_JSON json_t *o = kit_run(k, run);
+
+        if (strcmp(json_string_value(json_object_get(o, "state")), "Queued") == 0 &&
+            is_there(k, "jobs", run))
+            kill(kit_runner(k, run), SIGKILL);
+        kit_idle(k, 20);
+    }
+    assert_ended(k, run, "Completed", 2);
+}
+
 /* Whatever the moment at which the daemon is replaced: each attempt's line is there once. */
 static void test_across_restarts_of_the_daemon(void **state)
 {
@@ -161,6 +190,7 @@ int main(void)
                                         kit_teardown),
         cmocka_unit_test_setup_teardown(test_a_runner_killed_early, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_cancel_ends_all_attempts, kit_setup, kit_teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_left_cannot_be_had, kit_setup, kit_teardown),
         cmocka_unit_test_setup_teardown(test_across_restarts_of_the_daemon, kit_setup,
                                         kit_teardown),
     };
