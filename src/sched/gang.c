@@ -166,16 +166,49 @@ static json_t *cpus_of(const struct live *l, const struct hold *h, int i, int n)
     return cpus;
 }
 
-/* And its GPUs; where there are fewer than nodes, some share one. */
-static json_t *gpus_of(const struct hold *h, int i, int n)
+static const json_t *index_of(const struct gpu_slot *g)
+{
+    const json_t *index = json_object_get(g->info, "index");
+
+    return json_is_integer(index) ? index : NULL;
+}
+
+/* Scripts read CUDA_VISIBLE_DEVICES as numbers.  Those of the driver are CUDA's, too (in the order of the bus), where all GPUs
+ * answer and none is divided. */
+static bool has_numbers(const struct node *n)
+{
+    int64_t there = 0, sum = 0;
+
+    for (int i = 0; i < n->ngpus; i++) {
+        const struct gpu_slot *g = &n->gpus[i];
+
+        if (!g->there && g->runs == 0)
+            continue;
+        if (!g->there || !index_of(g) || ty_starts_with(g->id, "MIG-") ||
+            json_integer_value(index_of(g)) >= n->ngpus)
+            return false;
+        there++;
+        sum += json_integer_value(index_of(g)) + 1;
+    }
+    return sum == there * (there + 1) / 2; /* 0, 1, 2, ... without a hole: they are different */
+}
+
+/* And its GPUs; where there are fewer than nodes, some share one.  By number where CUDA has the same; by id when that is asked for. */
+static json_t *gpus_of(const struct hold *h, int i, int n, bool by_id)
 {
     json_t *gpus = json_array();
     int from = part(h->ngpus, i, n), to = part(h->ngpus, i + 1, n);
 
+    by_id = by_id || !has_numbers(h->node);
     if (from == to && h->ngpus > 0)
         to = from + 1;
-    for (; from < to; from++)
-        json_array_append_new(gpus, json_string(h->node->gpus[h->gpus[from]].id));
+    for (; from < to; from++) {
+        const struct gpu_slot *g = &h->node->gpus[h->gpus[from]];
+
+        json_array_append_new(
+            gpus, by_id ? json_string(g->id)
+                        : json_sprintf("%lld", (long long)json_integer_value(index_of(g))));
+    }
     return gpus;
 }
 
@@ -196,11 +229,11 @@ static json_t *nodes_json(const struct live *l)
         char logical[32];
 
         snprintf(logical, sizeof logical, "node-%d", i);
-        json_array_append_new(
-            nodes, !h    ? node_json(l, logical, json_array(), json_array())
-                   : box ? node_json(l, n > 1 ? logical : h->node->name, cpus_of(l, h, i, n),
-                                     gpus_of(h, i, n))
-                         : node_json(l, h->node->name, cpus_of(l, h, 0, 1), gpus_of(h, 0, 1)));
+        json_array_append_new(nodes, !h    ? node_json(l, logical, json_array(), json_array())
+                                     : box ? node_json(l, n > 1 ? logical : h->node->name,
+                                                       cpus_of(l, h, i, n), gpus_of(h, i, n, false))
+                                           : node_json(l, h->node->name, cpus_of(l, h, 0, 1),
+                                                       gpus_of(h, 0, 1, false)));
     }
     return nodes;
 }
@@ -216,7 +249,7 @@ static json_t *holds_json(const struct live *l)
         for (int k = 0; k < h->nslots; k++)
             json_array_append_new(slots, json_integer(h->slots[k]));
         json_array_append_new(holds, json_pack("{s:s s:o s:o s:I}", "node", h->node->key, "slots",
-                                               slots, "gpus", gpus_of(h, 0, 1), "memory_mb",
+                                               slots, "gpus", gpus_of(h, 0, 1, true), "memory_mb",
                                                (json_int_t)h->memory_mb));
     }
     return holds;

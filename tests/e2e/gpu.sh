@@ -18,7 +18,7 @@ while os.environ.get("GATE") and not os.path.exists(os.environ["GATE"]):
     time.sleep(0.05)
 P
 submit() { trainyard submit -q --env GATE="$T/$1" "${@:2}" -- $PY tell.py; }
-told() { trainyard logs "$1" 2>/dev/null | grep -oE '[0-9]+ [0-9]+ (none|GPU-.*|[0-9,]+)$' | sort -n; }
+told() { trainyard logs "$1" 2>/dev/null | grep -oE '[0-9]+ [0-9]+ (none|GPU-.*|MIG-.*|[0-9,]+)$' | sort -n; }
 has_told() { [ "$(told "$1" | wc -l)" -ge "$2" ]; }
 seen() { told "$1" | cut -d' ' -f3 | sort -u; }
 
@@ -44,6 +44,7 @@ two=$(submit go1 --gpu --gpus 2)
 check "two runs have GPUs" until_true 20 has_told "$two" 1
 until_true 20 has_told "$one" 1
 equal "one each asked for" "1 2" "$(seen "$one" | tr ',' '\n' | wc -l) $(seen "$two" | tr ',' '\n' | wc -l)"
+equal "by number, which scripts take for integers" "0 1 2" "$( { seen "$one"; seen "$two"; } | tr ',' '\n' | sort -n | paste -sd' ')"
 equal "and none serves both" "" "$( { seen "$one"; seen "$two"; } | tr ',' '\n' | sort | uniq -d)"
 pid=$(daemon_pid)
 kill -9 "$pid"; until_true 5 gone "$pid"
@@ -75,3 +76,15 @@ P
 )"
 exits "more than there are is refused" 1 trainyard submit --gpu --gpus 5 -- $PY tell.py
 has "in numbers" "$out" "5 GPU"
+
+# Where numbers would not mean the same to CUDA, ids do.
+trainyard down >/dev/null
+{ echo "gpu GPU-a Stand-in 16384 100 50 40 75"; echo lost; echo "gpu GPU-c Stand-in 16384 100 50 40 75"; } > "$T/gpus.new"; mv "$T/gpus.new" "$TRAINYARD_TEST_NVML.gpus"
+run=$(submit go --gpu --gpus 2)
+check "a run beside a GPU that has fallen off the bus" trainyard wait "$run"
+equal "is told of its own by their ids" "GPU-a,GPU-c" "$(seen "$run")"
+trainyard down >/dev/null
+{ echo "gpu GPU-a Stand-in 16384 100 50 40 75"; echo "part MIG-b 8192"; echo "part MIG-c 8192"; } > "$T/gpus.new"; mv "$T/gpus.new" "$TRAINYARD_TEST_NVML.gpus"
+run=$(submit go --gpu --gpus 2)
+check "a run on parts of a GPU" trainyard wait "$run"
+equal "is told of them by their ids" "MIG-b,MIG-c" "$(seen "$run")"

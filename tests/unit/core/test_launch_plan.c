@@ -248,6 +248,7 @@ static void test_several(void **state)
     assert_value(env, "TRAINYARD_COLL_NODE", NULL);
     assert_value(env, "GLOO_SOCKET_IFNAME", NULL);
     assert_value(env, "CUDA_VISIBLE_DEVICES", NULL);
+    assert_value(env, "CUDA_DEVICE_ORDER", NULL);
     assert_value(env, "TRAINYARD_CHECKPOINT_DIR", NULL);
     assert_value(env, "TRAINYARD_COLL_STALL_FILE", "/h/jobs/r/spool/stall.3");
     assert_value(env, "HOROVOD_STALL_CHECK_TIME_SECONDS", NULL);
@@ -291,6 +292,7 @@ static void test_several_machines(void **state)
     assert_value(env, "GLOO_SOCKET_IFNAME", "eth1");
     assert_value(env, "NCCL_SOCKET_IFNAME", "eth1");
     assert_value(env, "CUDA_VISIBLE_DEVICES", "0,GPU-1");
+    assert_value(env, "CUDA_DEVICE_ORDER", "PCI_BUS_ID");
     assert_value(env, "TRAINYARD_COLL_NODE", "2");
     assert_value(env, "TRAINYARD_CHECKPOINT_DIR", "/h/checkpoints/r");
     assert_value(env, "OMPI_COMM_WORLD_RANK", NULL);
