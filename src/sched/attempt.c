@@ -69,7 +69,6 @@ bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64
     return true;
 }
 
-/* Nobody can collect any more what the attempt before has left; the run goes on all the same. */
 bool attempt_leaves(const struct live *l)
 {
     return l->launched && l->folder_attempt < l->run.attempt;
