@@ -1,5 +1,6 @@
 /* test_attempt.c - runs that are started again */
 #include "kit.h"
+#include "target/jobdir.h"
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -149,7 +150,7 @@ static void test_what_is_left_cannot_be_had(void **state)
         CLEANUP_JSON json_t *o = kit_run(k, run);
 
         if (strcmp(json_string_value(json_object_get(o, "state")), "Queued") == 0 &&
-            is_there(k, "jobs", run))
+            is_there(k, "jobs", run) && ty_jobdir_attempt(k->home, run) == 1)
             kill(kit_runner(k, run), SIGKILL);
         kit_idle(k, 20);
     }
