@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/snapshot.h"
+#include "blob/statcache.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -92,14 +93,32 @@ static void files_done(struct package_files *f)
     free(f->at);
 }
 
-static int files_add(struct package_files *f, const char *rel, const FTSENT *e)
+static int hash(struct package_file *p, const FTSENT *e, struct ty_statcache *known)
 {
-    CLEANUP_CLOSE int fd = open(e->fts_accpath, O_RDONLY | O_CLOEXEC);
+    const char *sha = ty_statcache_get(known, e->fts_path, e->fts_statp);
+    CLEANUP_CLOSE int fd = -1;
+    int r;
+
+    if (sha) {
+        memcpy(p->sha, sha, sizeof p->sha);
+        p->bytes = (uint64_t)e->fts_statp->st_size;
+        return 0;
+    }
+    fd = open(e->fts_accpath, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    r = ty_sha256_file(fd, p->sha, &p->bytes);
+    if (r == 0 && p->bytes == (uint64_t)e->fts_statp->st_size)
+        ty_statcache_put(known, e->fts_path, e->fts_statp, p->sha);
+    return r;
+}
+
+static int files_add(struct package_files *f, const char *rel, const FTSENT *e,
+                     struct ty_statcache *known)
+{
     struct package_file *p;
     int r;
 
-    if (fd < 0)
-        return -errno;
     if (f->n == f->cap) {
         size_t cap = f->cap ? 2 * f->cap : 128;
         struct package_file *more = realloc(f->at, cap * sizeof *more);
@@ -110,7 +129,7 @@ static int files_add(struct package_files *f, const char *rel, const FTSENT *e)
         f->cap = cap;
     }
     p = &f->at[f->n];
-    r = ty_sha256_file(fd, p->sha, &p->bytes);
+    r = hash(p, e, known);
     if (r < 0)
         return r;
     p->mode = e->fts_statp->st_mode & 0111 ? 0755 : 0644;
@@ -133,7 +152,7 @@ static bool is_litter(const char *name)
 }
 
 /* Links are followed: in a build the packages are links to the sources. */
-static int list_files(const char *root, struct package_files *f)
+static int list_files(const char *root, struct package_files *f, struct ty_statcache *known)
 {
     char *roots[] = { (char *)root, NULL };
     FTS *fts = fts_open(roots, FTS_LOGICAL | FTS_NOCHDIR, NULL);
@@ -146,7 +165,7 @@ static int list_files(const char *root, struct package_files *f)
         if (e->fts_level > 0 && is_litter(e->fts_name))
             fts_set(fts, e, FTS_SKIP);
         else if (e->fts_info == FTS_F)
-            r = files_add(f, e->fts_path + strlen(root) + 1, e);
+            r = files_add(f, e->fts_path + strlen(root) + 1, e, known);
         else if (e->fts_info == FTS_DNR || e->fts_info == FTS_ERR || e->fts_info == FTS_NS)
             r = -e->fts_errno;
     }
@@ -162,11 +181,11 @@ static int by_path(const void *a, const void *b)
 }
 
 static int add_packages(struct ty_content *c, struct ty_blobs *blobs, const char *root,
-                        struct ty_error *err)
+                        struct ty_statcache *known, struct ty_error *err)
 {
     CLEANUP_STR struct ty_str text = { 0 };
     struct package_files f = { 0 };
-    int r = list_files(root, &f);
+    int r = list_files(root, &f, known);
 
     if (r < 0) {
         files_done(&f);
@@ -209,12 +228,12 @@ static void sort(struct ty_content *c)
 }
 
 int ty_content_open(struct ty_content *c, struct ty_blobs *blobs, const char *manifest,
-                    const char *packages, struct ty_error *err)
+                    const char *packages, struct ty_statcache *known, struct ty_error *err)
 {
     int r = manifest ? add_snapshot(c, manifest, err) : 0;
 
     if (r == 0 && packages)
-        r = add_packages(c, blobs, packages, err);
+        r = add_packages(c, blobs, packages, known, err);
     if (r < 0) {
         ty_content_done(c);
         return err->code ? r : ty_error_oom(err);

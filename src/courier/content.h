@@ -4,6 +4,7 @@
 #include "blob/blob.h"
 #include "courier/channel.h"
 struct ty_error;
+struct ty_statcache;
 
 struct ty_item {
     unsigned char sha[TY_CHANNEL_SHA];
@@ -15,9 +16,9 @@ struct ty_content {
     char manifest[TY_SHA256_HEX + 1]; /* of the snapshot; "": none */
     char packages[TY_SHA256_HEX + 1]; /* of our Python packages; "": none */
 };
-/* `manifest` and `packages` (a folder) may be NULL. */
+/* `manifest` and `packages` (a folder) may be NULL.  `known`: files of the packages that it names unchanged are not read. */
 int ty_content_open(struct ty_content *c, struct ty_blobs *blobs, const char *manifest, const char *packages,
-                    struct ty_error *err);
+                    struct ty_statcache *known, struct ty_error *err);
 void ty_content_done(struct ty_content *c);
 /* A descriptor to read the item, and its size; or a negative errno. */
 int ty_content_read(const struct ty_content *c, struct ty_blobs *blobs, size_t i, uint64_t *bytes);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/owner.h"
 #include "base/proc.h"
+#include "blob/statcache.h"
 #include "courier/courier_internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 
 enum { BUSY = 3, NOT_BEGUN = 4 };
 #define JOB_JSON_MAX (64 << 20)
+#define AGENT "trainyard-agent" /* its own program, among files that are known by their paths */
 
 /* --- beginning --- */
 
@@ -148,12 +150,18 @@ static int find_hosts(struct ty_courier *c, struct ty_error *err)
     return 0;
 }
 
-static int hash_agent(struct ty_courier *c, struct ty_error *err)
+static int hash_agent(struct ty_courier *c, struct ty_statcache *known, struct ty_error *err)
 {
     CLEANUP_CLOSE int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    const char *sha = NULL;
+    struct stat st;
     uint64_t bytes;
-    int r = fd < 0 ? -errno : ty_sha256_file(fd, c->sha, &bytes);
+    int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
 
+    if (r == 0 && (sha = ty_statcache_get(known, AGENT, &st)))
+        memcpy(c->sha, sha, sizeof c->sha);
+    else if (r == 0 && (r = ty_sha256_file(fd, c->sha, &bytes)) == 0)
+        ty_statcache_put(known, AGENT, &st, c->sha);
     return r < 0 ? ty_error_set(err, r, "cannot read our own program: %s", strerror(-r)) : 0;
 }
 
@@ -179,22 +187,18 @@ static int link_key(struct ty_courier *c, struct ty_error *err)
                  : 0;
 }
 
-static int gather(struct ty_courier *c, struct ty_error *err)
+static int gather(struct ty_courier *c, struct ty_statcache *known, struct ty_error *err)
 {
     const char *manifest = json_string_value(json_object_get(c->job, "manifest")),
                *packages = json_string_value(json_object_get(c->job, "python_path"));
 
-    return ty_content_open(&c->content, c->blobs, manifest, packages, err);
+    return ty_content_open(&c->content, c->blobs, manifest, packages, known, err);
 }
 
-static int begin(struct ty_courier *c, struct ty_error *err)
+static int begin_with(struct ty_courier *c, struct ty_statcache *known, struct ty_error *err)
 {
-    int r = read_job(c, err);
+    int r = hash_agent(c, known, err);
 
-    if (r == 0)
-        r = find_hosts(c, err);
-    if (r == 0)
-        r = hash_agent(c, err);
     if (r == 0)
         r = link_key(c, err);
     if (r == 0)
@@ -208,12 +212,36 @@ static int begin(struct ty_courier *c, struct ty_error *err)
     } else if (ty_courier_end_load(c) < 0) {
         struct ty_error why = { 0 };
 
-        r = gather(c, &why);
+        r = gather(c, known, &why);
         if (r < 0) { /* nothing that a second courier could do better */
             ty_courier_end(c, "prepare", NULL, why.text);
             r = 0;
         }
     }
+    return r;
+}
+
+/* What goes to every host is the same for every job: its hashes are kept in the state folder for the next courier. */
+static int begin(struct ty_courier *c, struct ty_error *err)
+{
+    struct ty_statcache *known = NULL;
+    CLEANUP_FREE char *file = NULL;
+    const char *home;
+    int r = read_job(c, err);
+
+    if (r == 0)
+        r = find_hosts(c, err);
+    if (r < 0)
+        return r;
+    home = json_string_value(json_object_get(c->job, "home"));
+    file = home ? ty_path_join(home, "cache/stat/courier") : NULL;
+    known = ty_statcache_load(file);
+    if (!known)
+        return ty_error_oom(err);
+    r = begin_with(c, known, err);
+    if (r == 0 && file)
+        ty_statcache_save(known, file);
+    ty_statcache_free(known);
     return r;
 }
 

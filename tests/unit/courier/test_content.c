@@ -3,8 +3,10 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/snapshot.h"
+#include "blob/statcache.h"
 #include "courier/content.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -16,6 +18,7 @@
 
 static char dir[64];
 static struct ty_blobs *blobs;
+static struct ty_statcache *known;
 
 static int set_up(void **state)
 {
@@ -26,6 +29,8 @@ static int set_up(void **state)
     snprintf(dir, sizeof dir, "/tmp/ty-content-XXXXXX");
     assert_non_null(mkdtemp(dir));
     snprintf(path, sizeof path, "%s/blobs", dir);
+    known = ty_statcache_load(NULL);
+    assert_non_null(known);
     return ty_blobs_open(path, &blobs, &err);
 }
 
@@ -33,6 +38,7 @@ static int tear_down(void **state)
 {
     (void)state;
     blobs = ty_blobs_free(blobs);
+    known = ty_statcache_free(known);
     return ty_rm_rf(dir);
 }
 
@@ -73,7 +79,7 @@ static void test_nothing(void **state)
     struct ty_error err = { 0 };
 
     (void)state;
-    assert_int_equal(ty_content_open(&c, blobs, NULL, NULL, &err), 0);
+    assert_int_equal(ty_content_open(&c, blobs, NULL, NULL, known, &err), 0);
     assert_int_equal(c.n, 0);
     assert_string_equal(c.manifest, "");
     ty_content_done(&c);
@@ -97,13 +103,14 @@ static void test_snapshot(void **state)
     assert_int_equal(ty_snapshot_from_dir(source, NULL, NULL, &s, &err), 0);
     text = ty_snapshot_manifest(s, &n);
     assert_int_equal(ty_write_file(manifest, text, n, 0600), 0);
-    assert_int_equal(ty_content_open(&c, blobs, manifest, NULL, &err), 0);
+    assert_int_equal(ty_content_open(&c, blobs, manifest, NULL, known, &err), 0);
     assert_string_equal(c.manifest, ty_snapshot_id(s));
     assert_int_equal(c.n, 3); /* the manifest, and two contents */
     assert_true(has(&c, "one") && has(&c, "two") && !has(&c, "three"));
     ty_content_done(&c);
     ty_snapshot_free(s);
-    assert_int_equal(ty_content_open(&c, blobs, "/nonexistent/manifest", NULL, &err), -ENOENT);
+    assert_int_equal(ty_content_open(&c, blobs, "/nonexistent/manifest", NULL, known, &err),
+                     -ENOENT);
     assert_non_null(strstr(err.text, "/nonexistent/manifest"));
 }
 
@@ -125,7 +132,7 @@ static void test_packages(void **state)
     snprintf(link, sizeof link, "%s/py/run.py", dir);
     snprintf(target, sizeof target, "%s/elsewhere/run.py", dir);
     assert_int_equal(symlink(target, link), 0);
-    assert_int_equal(ty_content_open(&c, blobs, NULL, root, &err), 0);
+    assert_int_equal(ty_content_open(&c, blobs, NULL, root, known, &err), 0);
     assert_true(has(&c, "hvd") && has(&c, "linked"));
     assert_false(has(&c, "compiled") || has(&c, "object"));
     assert_int_equal(c.n, 3);
@@ -137,8 +144,45 @@ static void test_packages(void **state)
     ty_snapshot_free(s);
     free(text);
     ty_content_done(&c);
-    assert_true(ty_content_open(&c, blobs, NULL, "/nonexistent", &err) < 0);
+    assert_true(ty_content_open(&c, blobs, NULL, "/nonexistent", known, &err) < 0);
     assert_non_null(strstr(err.text, "/nonexistent"));
+}
+
+/* The cache says of a file what is not in it: who believes the cache has not read the file. */
+static void test_packages_known(void **state)
+{
+    static const char other[] = "what it does not hold";
+    struct ty_content c = { 0 };
+    struct ty_error err = { 0 };
+    CLEANUP_STR struct ty_str lines = { 0 };
+    char root[96], path[128], file[96], sha[65];
+    struct stat st;
+
+    (void)state;
+    put("py/known.py", "old");
+    put("py/new.py", "new");
+    snprintf(root, sizeof root, "%s/py", dir);
+    snprintf(path, sizeof path, "%s/py/known.py", dir);
+    snprintf(file, sizeof file, "%s/cache", dir);
+    assert_int_equal(stat(path, &st), 0);
+    ty_sha256_hex(other, strlen(other), sha);
+    ty_str_addf(&lines,
+                "trainyard-statcache 1\n%" PRIu64 " %" PRIu64 " %" PRId64 " %" PRId64 " %s %s\n",
+                (uint64_t)st.st_size, (uint64_t)st.st_ino,
+                (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec,
+                (int64_t)st.st_ctim.tv_sec * 1000000000 + st.st_ctim.tv_nsec, sha, path);
+    ty_sha256_hex(lines.text, lines.len, sha);
+    ty_str_addf(&lines, "sum %s\n", sha);
+    assert_int_equal(ty_write_file(file, lines.text, lines.len, 0600), 0);
+    ty_statcache_free(known);
+    known = ty_statcache_load(file);
+    assert_int_equal(ty_content_open(&c, blobs, NULL, root, known, &err), 0);
+    assert_true(has(&c, other) && has(&c, "new") && !has(&c, "old"));
+    ty_content_done(&c);
+    put("py/known.py", "newer"); /* and once it has changed, the file counts */
+    assert_int_equal(ty_content_open(&c, blobs, NULL, root, known, &err), 0);
+    assert_true(has(&c, "newer") && !has(&c, other));
+    ty_content_done(&c);
 }
 
 int main(void)
@@ -147,6 +191,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_snapshot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_packages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_packages_known, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
