@@ -50,6 +50,7 @@ struct ty_told {
 struct ty_node_writer {
     struct ty_spool_writer *spool; /* NULL: none, or none could be made */
     uint64_t next;
+    int64_t full_us; /* since when its spool has no room; 0: it has */
     bool given_up;
 };
 

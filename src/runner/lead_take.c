@@ -22,6 +22,7 @@
 #define CONTROL_LOG "azureml-logs/60_control_log.txt"
 #define LINE_MAX_BYTES 4096
 #define SYNC_RETRY_US (500 * 1000)
+#define ROWS_PATIENCE_US (2 * 1000 * 1000)
 
 static void say(struct ty_node *n, const struct ty_frame *f)
 {
@@ -195,6 +196,19 @@ static int put_rows(struct ty_node_writer *w, const struct ty_frame *f)
     return count == f->count ? 0 : -EBADMSG;
 }
 
+/* Rows wait a little for the daemon to take others.  Then they go the way of those that a process here logs without a
+ * daemon: they are dropped and counted, for what its node has to say besides cannot wait for them. */
+static bool is_full(const struct ty_node *n, struct ty_node_writer *w, size_t bytes)
+{
+    if (!w->spool || ty_spool_room(w->spool) >= bytes) {
+        w->full_us = 0;
+        return false;
+    }
+    if (!w->full_us)
+        w->full_us = n->lead->now_us;
+    return n->lead->now_us < w->full_us + ROWS_PATIENCE_US;
+}
+
 static int take_rows(struct ty_node *n, const struct ty_frame *f)
 {
     struct ty_node_writer *w = writer_of(n, f->writer);
@@ -205,7 +219,7 @@ static int take_rows(struct ty_node *n, const struct ty_frame *f)
         return -EBADMSG;
     if (!w->spool && !w->given_up)
         open_spool(n, w);
-    if (w->spool && ty_spool_room(w->spool) < f->body_len)
+    if (is_full(n, w, f->body_len))
         return -EAGAIN;
     r = put_rows(w, f);
     if (r < 0)

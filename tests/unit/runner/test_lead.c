@@ -4,7 +4,9 @@
 #include "base/link_ends.h"
 #include "base/str.h"
 #include "blob/blob.h"
+#include "core/row.h"
 #include "runner/lead.h"
+#include "runner/spool.h"
 #include "runner/stream.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -325,6 +327,46 @@ static void full_disk(void **state)
     assert_string_equal(got, "hello");
 }
 
+/* The daemon takes no rows: what the node has to say besides is heard all the same. */
+static void rows_without_a_daemon(void **state)
+{
+    static char value[TY_ROW_VALUE_MAX];
+    struct box *b = *state;
+    struct ty_row row = { .kind = TY_ROW_TEXT,
+                          .step = TY_ROW_NO_STEP,
+                          .name = "x",
+                          .name_len = 1,
+                          .value = value,
+                          .value_len = sizeof value };
+    size_t size = ty_row_size(&row), n = TY_SPOOL_UNACKED_MAX / size + 8;
+    CLEANUP_FREE char *bytes = malloc(size), *path = ty_path_join(b->dir, "spool/rows-0.spool");
+    struct ty_spool_reader *r = NULL;
+    struct ty_error err = { 0 };
+    struct ty_frame f;
+
+    come(b);
+    assert_int_equal(ty_row_encode(&row, bytes), 0);
+    for (uint64_t seq = 0; seq < n; seq++) {
+        say(b,
+            (struct ty_frame){
+                .type = TY_FRAME_ROWS, .seq = seq, .count = 1, .body = bytes, .body_len = size });
+        while (!ty_stream_room(b->agent))
+            turn(b);
+    }
+    record(b, 1, "{\"kind\": \"ready\"}");
+    for (int i = 0; i < 5000 && !strstr(text(&b->told), "1:ready"); i++) {
+        turn(b);
+        b->now += 10 * 1000;
+    }
+    assert_non_null(strstr(text(&b->told), "1:ready"));
+    while (next(b, &f) != TY_FRAME_ROWS_ACK || f.seq < n)
+        ;
+    if (ty_spool_reader_open(path, &r, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_true(ty_spool_reader_dropped(r) > 0 && ty_spool_reader_dropped(r) < n / 2);
+    ty_spool_reader_free(r);
+}
+
 static void refuse(struct box *b, const char *hello)
 {
     struct ty_frame f;
@@ -515,9 +557,17 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(says_where), T(states),   T(comes_back), T(full_disk),
-        T(strangers),  T(nonsense), T(silence),    T(closed_by_the_other_side),
-        T(files),      T(fences),
+        T(says_where),
+        T(states),
+        T(comes_back),
+        T(full_disk),
+        T(rows_without_a_daemon),
+        T(strangers),
+        T(nonsense),
+        T(silence),
+        T(closed_by_the_other_side),
+        T(files),
+        T(fences),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
