@@ -115,7 +115,7 @@ static int insert(struct fence *x, int node, const void *blob, size_t len)
     for (int i = 0; i < x->count; i++)
         if (x->parts[i].node == node)
             return -EEXIST;
-    if (len > TY_PMIX_PAYLOAD_MAX / 2 - x->bytes)
+    if (len > TY_FENCES_BYTES_MAX - x->bytes)
         return -ENOSPC;
     copy = malloc(len ? len : 1);
     if (!copy)

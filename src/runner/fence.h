@@ -6,10 +6,12 @@
  */
 #ifndef TY_FENCE_H
 #define TY_FENCE_H
+#include "core/wire.h"
 #include <stddef.h>
 #include <stdint.h>
 struct ty_fences;
 
+#define TY_FENCES_BYTES_MAX (TY_WIRE_PAYLOAD_MAX - 1024) /* of the blobs of one fence: they go in one frame */
 #define TY_FENCES_OPEN_MAX 4096 /* fences that wait at the same time */
 
 /* What a fence that is complete gives; owned by the fences until the next call. */

@@ -131,7 +131,7 @@ void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
                                   : r->declared ? strdup(r->declared)
                                                 : ty_life_declared(r);
     CLEANUP_FREE char *ended = NULL;
-    const char *by_slurm = good ? NULL : ty_allocation_end(r->job->json, &ended);
+    const char *by_slurm = good || !r->job->leads ? NULL : ty_allocation_end(r->job->json, &ended);
     json_t *o = json_pack("{s:s, s:s}", "kind", "exited", "reason",
                           by_slurm ? by_slurm : reasons[r->ending]);
 
@@ -319,9 +319,10 @@ void ty_life_end(struct ty_runner *r, enum ty_ending why, int64_t grace_us)
         return;
     }
     ty_runner_note(r, "%s: SIGTERM to all processes, SIGKILL in %" PRId64 " %s",
-                   why == TY_ENDING_CANCEL ? "canceled"
-                   : why == TY_ENDING_HANG ? r->hang.message
-                                           : "time limit reached",
+                   why == TY_ENDING_CANCEL       ? "canceled"
+                   : why == TY_ENDING_HANG       ? r->hang.message
+                   : why == TY_ENDING_TIME_LIMIT ? "time limit reached"
+                                                 : "the job cannot go on",
                    grace_us % 1000000 ? grace_us / 1000 : grace_us / 1000000,
                    grace_us % 1000000 ? "ms" : "seconds");
     ty_leading_end(r, grace_us / 1000);

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define CANNOT_MEET_KILL_US (1000 * 1000)
 #define READY_US (10 * 1000 * 1000) /* what a busy machine may take; the helper needs some 15 ms */
 
 static bool wanted(const struct ty_runner *r)
@@ -155,6 +156,19 @@ static void fence_joined(struct ty_runner *r, const struct ty_fence_joined *j)
         r->mpi.fenced(r, j->nodes + first, j->nnodes - first, &f);
 }
 
+/* They would wait for each other without end. */
+static void cannot_meet(struct ty_runner *r, const char *node, int error)
+{
+    if (!r->failure)
+        r->failure = ty_strf(
+            "the MPI processes cannot meet: node '%s': %s", node,
+            error == -ENOSPC
+                ? "what they tell each other at the start is more than 1 MiB in all; use fewer "
+                  "processes, or another backend (gloo, nccl)"
+                : strerror(-error));
+    ty_life_end(r, TY_ENDING_PREPARE, CANNOT_MEET_KILL_US);
+}
+
 void ty_mpi_fence(struct ty_runner *r, int node, const struct ty_frame *f)
 {
     struct ty_fence_joined joined;
@@ -164,9 +178,8 @@ void ty_mpi_fence(struct ty_runner *r, int node, const struct ty_frame *f)
 
     if (got == 1)
         fence_joined(r, &joined);
-    else if (got < 0)
-        ty_log(TY_LOG_ERROR, "node %d came to a fence of MPI that cannot be: %s", node,
-               strerror(-got));
+    else if (got < 0 && got != -EEXIST) /* a node that was away says again where it is */
+        cannot_meet(r, r->job->nodes[node].name, got);
 }
 
 void ty_mpi_fenced(struct ty_runner *r, const struct ty_frame *f)
@@ -190,6 +203,8 @@ static void on_fence(struct ty_runner *r, const struct ty_pmix_event *ev)
 
     if (r->job->leads)
         ty_mpi_fence(r, r->job->node, &f);
+    else if (ev->len > TY_FENCES_BYTES_MAX)
+        cannot_meet(r, r->job->nodes[r->job->node].name, -ENOSPC);
     else if (r->mpi.came)
         r->mpi.came(r, &f);
 }

@@ -97,7 +97,7 @@ static void test_limits(void **state)
     assert_int_equal(add(f, 0, "more", 2, "", &j), -ENOSPC);
     assert_int_equal(add(f, 1, "17", 2, "", &j), 1);
     assert_int_equal(add(f, 0, "more", 2, "", &j), 0);
-    assert_int_equal(ty_fences_add(f, 1, "0", 1, 2, key, (size_t)TY_PMIX_PAYLOAD_MAX, &j), -ENOSPC);
+    assert_int_equal(ty_fences_add(f, 1, "0", 1, 2, key, TY_FENCES_BYTES_MAX + 1, &j), -ENOSPC);
     ty_fences_free(f);
 }
 

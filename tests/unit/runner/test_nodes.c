@@ -727,6 +727,59 @@ static bool is_heard(struct two *t)
 }
 
 /* Nobody is told of the cut, and it is mended before the patience of either side ends. */
+/* What processes tell each other at the start has a bound: beyond it the job ends with a word, and does not hang. */
+static void too_much_for_mpi(size_t bytes)
+{
+    static const char text[] =
+        "import base64, ctypes as c, os\n"
+        "class Value(c.Structure):\n"
+        "    _fields_ = [('type', c.c_uint16), ('data', c.c_char_p), ('rest', c.c_byte * 24)]\n"
+        "class Info(c.Structure):\n"
+        "    _fields_ = [('key', c.c_char * 512), ('flags', c.c_uint32), ('value', Value)]\n"
+        "lib, me = c.CDLL('libpmix.so.2'), c.create_string_buffer(512)\n"
+        "assert lib.PMIx_Init(me, None, 0) == 0\n"
+        "value = Value(3, base64.b64encode(os.urandom(%zu)))\n"
+        "assert lib.PMIx_Put(3, b'much', c.byref(value)) == 0 and lib.PMIx_Commit() == 0\n"
+        "collect = Info(b'pmix.collect', 0, Value(1, c.cast(1, c.c_char_p)))\n"
+        "lib.PMIx_Fence(None, 0, c.byref(collect), 1)\n";
+    struct two *const t = &the_two;
+    static const char words[] = "what they tell each other at the start is more";
+    CLEANUP_FREE char *program = NULL, *path = NULL, *command = NULL;
+    const char *message;
+
+    make(t, "true", NULL);
+    path = ty_path_join(t->j.home, "much.py");
+    program = ty_strf(text, bytes);
+    command = ty_strf("exec /usr/bin/python3 %s", path);
+    assert_int_equal(ty_write_file(path, program, strlen(program), 0600), 0);
+    json_object_set_new(job_spec(&t->j), "command",
+                        json_pack("[s, s, s]", "/bin/sh", "-c", command));
+    json_object_set_new(job_spec(&t->j), "communicator", json_string("Mpi"));
+    start_both(t);
+    until(t, over);
+    message = job_text(&t->j, "exited", 0, "message");
+    if (!strstr(message, words))
+        fail_msg("no '%s' in: %s", words, message);
+    assert_true(nobody_there(t));
+    done(t);
+}
+
+static void too_much_in_all(void **state)
+{
+    (void)state;
+    if (access("/usr/lib/x86_64-linux-gnu/libpmix.so.2", F_OK) < 0)
+        skip();
+    too_much_for_mpi(450 * 1024);
+}
+
+static void too_much_of_one(void **state)
+{
+    (void)state;
+    if (access("/usr/lib/x86_64-linux-gnu/libpmix.so.2", F_OK) < 0)
+        skip();
+    too_much_for_mpi(1024 * 1024);
+}
+
 static void cut_and_mended(void **state)
 {
     CLEANUP_FREE char *flag = NULL, *command = NULL;
@@ -776,6 +829,8 @@ int main(int argc, char **argv)
 #define T(f) cmocka_unit_test_teardown(f, clean)
     const struct CMUnitTest tests[] = {
         T(mpi),
+        T(too_much_in_all),
+        T(too_much_of_one),
         T(victims_of_a_lost_node),
         T(ended_while_it_prepares),
         T(whole_life),
