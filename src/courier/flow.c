@@ -1,7 +1,5 @@
 /* flow.c - buffers on both sides of descriptors that do not block */
 #include "courier/flow.h"
-#include "base/clock.h"
-#include "base/link.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -27,18 +25,12 @@ void ty_flow_open(struct ty_flow *f, int in, int out)
         set_nonblocking(out);
 }
 
-void ty_flow_open_link(struct ty_flow *f, struct ty_link *link)
-{
-    *f = (struct ty_flow){ .in = -1, .out = -1, .link = link };
-}
-
 void ty_flow_close(struct ty_flow *f)
 {
     if (f->in >= 0)
         close(f->in);
     if (f->out >= 0 && f->out != f->in)
         close(f->out);
-    ty_link_free(f->link);
     ty_str_done(&f->unsent);
     free(f->got);
     *f = (struct ty_flow)TY_FLOW_INIT;
@@ -46,7 +38,7 @@ void ty_flow_close(struct ty_flow *f)
 
 bool ty_flow_is_open(const struct ty_flow *f)
 {
-    return f->in >= 0 || f->link;
+    return f->in >= 0;
 }
 
 static bool make_room(struct ty_flow *f)
@@ -72,8 +64,6 @@ static ssize_t read_some(struct ty_flow *f)
 {
     ssize_t n;
 
-    if (f->link)
-        return ty_link_recv(f->link, f->got + f->len, f->cap - f->len);
     do
         n = read(f->in, f->got + f->len, f->cap - f->len);
     while (n < 0 && errno == EINTR);
@@ -107,8 +97,6 @@ static ssize_t write_some(struct ty_flow *f)
     size_t left = f->unsent.len - f->unsent_at;
     ssize_t n;
 
-    if (f->link)
-        return ty_link_send(f->link, at, left);
     do
         n = write(f->out, at, left);
     while (n < 0 && errno == EINTR);
@@ -117,12 +105,8 @@ static ssize_t write_some(struct ty_flow *f)
 
 int ty_flow_write(struct ty_flow *f)
 {
-    int r = f->link ? ty_link_turn(f->link, ty_mono_us()) : 0;
-
     if (f->unsent.failed)
         return -ENOMEM;
-    if (r < 0)
-        return r;
     while (f->unsent.len > f->unsent_at) {
         ssize_t n = write_some(f);
 
@@ -159,12 +143,6 @@ int ty_flow_poll(const struct ty_flow *f, struct pollfd *p, bool reads)
     bool writes = ty_flow_unsent(f) > 0;
     int n = 0;
 
-    if (f->link) {
-        p[n++] = (struct pollfd){ .fd = ty_link_fd(f->link),
-                                  .events = (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0) |
-                                                    (ty_link_events(f->link) & POLLOUT)) };
-        return n;
-    }
     if (reads && !f->ended)
         p[n++] = (struct pollfd){ .fd = f->in, .events = POLLIN };
     if (writes)

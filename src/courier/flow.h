@@ -1,18 +1,13 @@
-/* flow.h - bytes that come and go over descriptors which do not block
- *
- * Either two descriptors (pipes of ssh; the same one twice for a socket), or an encrypted link.
- */
+/* flow.h - bytes that come and go over two descriptors which do not block: pipes of ssh, or a socket twice */
 #ifndef TY_FLOW_H
 #define TY_FLOW_H
 #include "base/str.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-struct ty_link;
 
 struct ty_flow {
     int in, out;          /* -1: none */
-    struct ty_link *link; /* in place of both; owned */
     struct ty_str unsent; /* unsent.text[unsent_at..] is still to be written */
     size_t unsent_at;
     char *got;            /* got[at..len) was read and not used yet */
@@ -23,7 +18,6 @@ struct ty_flow {
 
 /* The descriptors become the flow's.  `in` and `out` may be the same. */
 void ty_flow_open(struct ty_flow *f, int in, int out);
-void ty_flow_open_link(struct ty_flow *f, struct ty_link *link);
 void ty_flow_close(struct ty_flow *f); /* and forget what was read and not sent; it may be opened again */
 bool ty_flow_is_open(const struct ty_flow *f);
 

@@ -628,11 +628,3 @@ int ty_remote_main(const char *folder)
     ty_flow_open(&r.ch, fcntl(0, F_DUPFD_CLOEXEC, 3), fcntl(1, F_DUPFD_CLOEXEC, 3));
     return serve(&r, folder);
 }
-
-int ty_remote_on_link(const char *folder, struct ty_link *link)
-{
-    struct remote r = { 0 };
-
-    ty_flow_open_link(&r.ch, link);
-    return serve(&r, folder);
-}

@@ -4,10 +4,6 @@
  */
 #ifndef TY_REMOTE_H
 #define TY_REMOTE_H
-struct ty_link;
-
 /* The program; returns its exit code.  `folder` as the shell has it: absolute. */
 int ty_remote_main(const char *folder);
-/* The same over an encrypted link, which is taken over. */
-int ty_remote_on_link(const char *folder, struct ty_link *link);
 #endif
