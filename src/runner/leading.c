@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define OTHERS_KILL_MS 1000
+#define SENTENCE_MAX 4096 /* bytes of what a node says of an end: a record has room for it */
 
 static const char *name_of(const struct ty_runner *r, int node)
 {
@@ -27,6 +28,8 @@ static const char *name_of(const struct ty_runner *r, int node)
 
 static void tell_node(struct ty_runner *r, int node, const char *word)
 {
+    if (r->collected_seq)
+        return; /* that was the last word */
     ty_runner_record(
         r, json_pack("{s:s, s:s, s:s}", "kind", "node", "node", name_of(r, node), "state", word));
 }
@@ -138,9 +141,9 @@ static void rank_ended(struct ty_runner *r, int rank, const json_t *o)
     int value = (int)json_integer_value(status);
 
     if (failed && !r->failure)
-        r->failure = strdup(failed);
+        r->failure = strndup(failed, SENTENCE_MAX);
     if (declared && !r->declared)
-        r->declared = strdup(declared);
+        r->declared = strndup(declared, SENTENCE_MAX);
     ty_ranks_ended(&r->ranks, rank, json_is_integer(status) ? &value : NULL,
                    json_is_true(json_object_get(o, "victim")), r->now_us);
     ty_follow_judge(r);
@@ -156,7 +159,8 @@ static void node_exited(struct ty_runner *r, int node, const json_t *o)
         r->culprit >= 0)
         return;
     if (!r->failure)
-        r->failure = ty_strf("node '%s': %s", name_of(r, node), message ? message : "it failed");
+        r->failure = ty_strf("node '%s': %.*s", name_of(r, node), SENTENCE_MAX,
+                             message ? message : "it failed");
     give_up(r, node);
 }
 

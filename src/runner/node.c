@@ -168,7 +168,7 @@ static void on_blob(struct ty_runner *r, const struct ty_frame *f)
     struct ty_error err = { 0 };
     int got = ty_fetch_hear(r->fetch, f, &err);
 
-    if (r->phase != TY_PHASE_preparing || r->child.pid)
+    if (r->phase != TY_PHASE_preparing || r->child.pid || r->prepared)
         return;
     if (got >= 0 && ty_fetch_left(r->fetch) == 0)
         got = prepare(r, &err);
