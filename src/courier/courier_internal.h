@@ -53,10 +53,11 @@ struct ty_courier_host {
     enum ty_host_state state;
     struct ty_ssh ssh;
     bool here;            /* the job folder is there already */
+    bool begun;           /* it has said that its runner or agent was started */
     bool touched;         /* something of the job may be there */
     bool wanted;          /* a connection is wanted */
     int64_t retry_us, delay_us;
-    int64_t heard_us, spoken_us;
+    int64_t heard_us, spoken_us; /* heard_us: while it is greeted, when that came on last */
     int failures;         /* connections that could not be made, in a row */
     char why[600];        /* what the last one said */
     char openmpi[64];
@@ -165,7 +166,7 @@ int ty_courier_end_load(struct ty_courier *c);
 /* relay.c */
 void ty_relay_open(struct ty_courier *c, uint32_t serial);
 void ty_relay_close(struct ty_courier *c, bool tell);
-void ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size_t n);
+int ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size_t n); /* -EBADMSG: more than it has credit for */
 int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f); /* BLOB, CHUNK and GONE; 0 or -EBADMSG */
 void ty_relay_turn(struct ty_courier *c);
 int ty_relay_poll(const struct ty_courier *c, struct pollfd *p);

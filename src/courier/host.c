@@ -15,7 +15,8 @@
 
 #define DELAY_MIN_US (500 * 1000)
 #define DELAY_MAX_US (15 * 1000 * 1000)
-#define ASK_MAX 16384 /* hashes in one frame */
+#define GREETING_US (30 * 1000 * 1000) /* for a shell to come on; ssh itself gives up sooner */
+#define ASK_MAX 16384                  /* hashes in one frame */
 
 void ty_host_init(struct ty_courier_host *h, struct ty_courier *c, const struct ty_host *spec,
                   int index)
@@ -108,11 +109,20 @@ static void connect_host(struct ty_courier_host *h)
     h->heard_us = c->now_us;
 }
 
+/* Of our program, as long as it is sent. */
+static uint64_t to_send(const struct ty_ssh *s)
+{
+    return s->agent_left + ty_flow_unsent(&s->flow);
+}
+
 static void greet(struct ty_courier_host *h)
 {
     struct ty_error err = { 0 };
+    uint64_t before = to_send(&h->ssh);
     int r = ty_ssh_greet(&h->ssh, &err);
 
+    if (to_send(&h->ssh) < before)
+        h->heard_us = h->c->now_us;
     if (r < 0) {
         if (err.code)
             ty_host_break(h, err.text);
@@ -352,6 +362,7 @@ static int started(struct ty_courier_host *h, const struct ty_channel_frame *f)
         return -EBADMSG;
     json_array_foreach (json_object_get(o, "notes"), i, note)
         ty_log(TY_LOG_INFO, "host %s: %s", h->spec->host, json_string_value(note));
+    h->begun = true;
     if (h->state == TY_HOST_STARTING)
         h->state = TY_HOST_RUNNING;
     return 0;
@@ -376,7 +387,7 @@ static int relayed(struct ty_courier_host *h, struct ty_channel_frame *f)
     if (f->type == TY_CHANNEL_OPEN)
         ty_relay_open(h->c, serial);
     else if (f->type == TY_CHANNEL_DATA)
-        ty_relay_data(h->c, serial, f->body, f->n);
+        return ty_relay_data(h->c, serial, f->body, f->n);
     else if (serial == h->c->relay.serial)
         ty_relay_close(h->c, false);
     return 0;
@@ -463,6 +474,12 @@ static void talk(struct ty_courier_host *h)
         h->spoken_us = h->c->now_us;
 }
 
+/* A queue of Slurm may take days before it gives a node. */
+static int64_t greeted_by(const struct ty_courier_host *h)
+{
+    return ty_courier_slurm(h->c) ? TY_NEVER : h->heard_us + GREETING_US;
+}
+
 void ty_host_turn(struct ty_courier_host *h)
 {
     int64_t now = h->c->now_us;
@@ -478,6 +495,8 @@ void ty_host_turn(struct ty_courier_host *h)
         talk(h);
     if (h->ssh.pid && h->state > TY_HOST_GREETING && now > h->heard_us + TY_CHANNEL_DEAD_US)
         ty_host_break(h, "it is not heard any more");
+    else if (h->ssh.pid && h->state == TY_HOST_GREETING && now >= greeted_by(h))
+        ty_host_break(h, "its shell does not begin: nothing came of it in half a minute");
 }
 
 int ty_host_poll(const struct ty_courier_host *h, struct pollfd *p)
@@ -496,8 +515,10 @@ int64_t ty_host_due(const struct ty_courier_host *h)
 {
     if (h->state == TY_HOST_DOWN)
         return h->wanted ? h->retry_us : TY_NEVER;
-    if (!h->ssh.pid || h->state == TY_HOST_GREETING)
+    if (!h->ssh.pid)
         return TY_NEVER;
+    if (h->state == TY_HOST_GREETING)
+        return greeted_by(h);
     if (h->state == TY_HOST_SENDING && ty_flow_unsent(&h->ssh.flow) < TY_CHANNEL_UNSENT_MAX)
         return 0;
     return h->spoken_us + TY_CHANNEL_PING_US;

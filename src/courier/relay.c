@@ -87,13 +87,27 @@ void ty_relay_open(struct ty_courier *c, uint32_t serial)
     r->passed_us = c->now_us;
 }
 
-void ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size_t n)
+int ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size_t n)
 {
-    if (ty_flow_is_open(&c->relay.daemon) && serial == c->relay.serial)
-        ty_str_addn(&c->relay.up, bytes, n);
+    struct ty_relay *r = &c->relay;
+
+    if (!ty_flow_is_open(&r->daemon) || serial != r->serial)
+        return 0;
+    if (r->up.len - r->up_at + n > TY_CHANNEL_WINDOW)
+        return -EBADMSG;
+    ty_str_addn(&r->up, bytes, n);
+    return 0;
 }
 
 /* --- files --- */
+
+/* Nobody fills the store with what no record has named. */
+static bool asked_for(const struct ty_relay *r, const char *hex)
+{
+    unsigned char sha[TY_CHANNEL_SHA];
+
+    return ty_sha_to_bytes(hex, sha) == 0 && wanted_find(r, sha);
+}
 
 int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
 {
@@ -114,12 +128,14 @@ int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
         return 0;
     }
     if (f->type == TY_CHANNEL_BLOB) {
+        json_int_t bytes;
+
         if (r->put_left > 0 || ty_channel_json(f, &o) < 0 ||
-            !(hex = json_string_value(json_object_get(o, "sha256"))) ||
-            strlen(hex) != TY_SHA256_HEX)
+            !(hex = json_string_value(json_object_get(o, "sha256"))) || !asked_for(r, hex) ||
+            (bytes = json_integer_value(json_object_get(o, "bytes"))) < 0)
             return -EBADMSG;
         memcpy(r->put_sha, hex, sizeof r->put_sha);
-        r->put_left = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
+        r->put_left = (uint64_t)bytes;
         got = ty_blob_begin(c->blobs, &r->put, &err);
     } else {
         if (f->n > r->put_left)

@@ -117,14 +117,16 @@ static int blob(struct remote *r, const struct ty_channel_frame *f)
     CLEANUP_JSON json_t *o = NULL;
     struct ty_error err = { 0 };
     const char *sha;
+    json_int_t bytes;
 
     if (r->put_left > 0 || ty_channel_json(f, &o) < 0)
         return -EBADMSG;
     sha = json_string_value(json_object_get(o, "sha256"));
-    if (!sha || strlen(sha) != TY_SHA256_HEX)
+    bytes = json_integer_value(json_object_get(o, "bytes"));
+    if (!sha || strlen(sha) != TY_SHA256_HEX || bytes < 0)
         return -EBADMSG;
     memcpy(r->put_sha, sha, sizeof r->put_sha);
-    r->put_left = (uint64_t)json_integer_value(json_object_get(o, "bytes"));
+    r->put_left = (uint64_t)bytes;
     if (ty_blob_begin(r->far.blobs, &r->put, &err) < 0)
         put_failed(r, &err);
     else if (r->put_left == 0)

@@ -93,7 +93,7 @@ void ty_way_broken(struct ty_courier_host *h)
         (h->failures >= CONNECTS_MAX || is_final(h->why)))
         end_with(h, "prepare", h->why);
     /* Agents of other nodes are the leader's: their channels were for starting them. */
-    if (c->phase == TY_COURIER_RUNNING && h->index > 0 && c->link && h->here)
+    if (c->phase == TY_COURIER_RUNNING && h->index > 0 && c->link && h->begun)
         h->wanted = false;
 }
 
