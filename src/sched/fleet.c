@@ -10,40 +10,32 @@
 
 /* ---- nodes ---- */
 
-static bool holds_node(const struct live *l, const struct node *n)
+static void note_hold(const struct live *l, const struct hold *h)
 {
-    for (int i = 0; i < l->nholds; i++)
-        if (l->holds[i].node == n)
-            return true;
-    return false;
+    json_array_append_new(h->node->told, json_string(l->name));
+    for (int k = 0; k < h->ngpus; k++)
+        h->node->gpus[h->gpus[k]].told = l->name;
 }
 
-static bool holds_gpu(const struct live *l, const struct node *n, int gpu)
+/* What runs hold, in one pass over them: there may be thousands of both. */
+static void note_holds(struct ty_sched *s)
 {
-    for (int i = 0; i < l->nholds; i++)
-        for (int k = 0; l->holds[i].node == n && k < l->holds[i].ngpus; k++)
-            if (l->holds[i].gpus[k] == gpu)
-                return true;
-    return false;
-}
-
-static json_t *runs_of(const struct ty_sched *s, const struct node *n)
-{
-    json_t *runs = json_array();
-
+    for (struct node *n = s->nodes; n; n = n->hh.next) {
+        n->told = json_array();
+        for (int i = 0; i < n->ngpus; i++)
+            n->gpus[i].told = NULL;
+    }
     for (const struct live *l = s->runs; l; l = l->hh.next)
-        if (holds_node(l, n))
-            json_array_append_new(runs, json_string(l->name));
-    return runs;
+        for (int i = 0; i < l->nholds; i++)
+            note_hold(l, &l->holds[i]);
 }
 
-static json_t *gpus_of(const struct ty_sched *s, const struct node *n)
+static json_t *gpus_of(const struct node *n)
 {
     json_t *gpus = json_array();
 
     for (int i = 0; i < n->ngpus; i++) {
         json_t *gpu = json_object();
-        const struct live *l = s->runs;
 
         if (!n->gpus[i].there && n->gpus[i].runs == 0) {
             json_decref(gpu);
@@ -51,9 +43,8 @@ static json_t *gpus_of(const struct ty_sched *s, const struct node *n)
         }
         json_object_update(gpu, n->gpus[i].info);
         json_object_set_new(gpu, "id", json_string(n->gpus[i].id));
-        while (l && !holds_gpu(l, n, i))
-            l = l->hh.next;
-        json_object_set_new(gpu, "run", l ? json_string(l->name) : json_null());
+        json_object_set_new(gpu, "run",
+                            n->gpus[i].told ? json_string(n->gpus[i].told) : json_null());
         json_array_append_new(gpus, gpu);
     }
     return gpus;
@@ -90,7 +81,7 @@ static const char *drained_by(const struct ty_sched *s, const struct node *n, bo
     return targets > 0 && targets == drained ? whole : NULL;
 }
 
-static json_t *node_json(const struct ty_sched *s, const struct node *n)
+static json_t *node_json(const struct ty_sched *s, struct node *n)
 {
     bool alone = false;
     const char *by = drained_by(s, n, &alone);
@@ -109,7 +100,7 @@ static json_t *node_json(const struct ty_sched *s, const struct node *n)
                                 : "up",
                      "why", why, "cpus", n->cpus, "cpus_used", n->cpus_used, "memory_mb",
                      (json_int_t)n->memory_mb, "memory_used_mb", (json_int_t)n->memory_used_mb,
-                     "gpus", gpus_of(s, n), "runs", runs_of(s, n), "facts", n->facts);
+                     "gpus", gpus_of(n), "runs", n->told, "facts", n->facts);
 }
 
 int ty_sched_nodes(struct ty_sched *s, json_t **ret)
@@ -117,8 +108,11 @@ int ty_sched_nodes(struct ty_sched *s, json_t **ret)
     json_t *nodes = json_array(), *j;
 
     node_look_for_gpus(s);
-    for (const struct node *n = s->nodes; n; n = n->hh.next)
-        json_array_append_new(nodes, node_json(s, n));
+    note_holds(s);
+    for (struct node *n = s->nodes; n; n = n->hh.next) {
+        json_array_append_new(nodes, node_json(s, n)); /* takes over what was noted */
+        n->told = NULL;
+    }
     j = json_pack("{s:o}", "nodes", nodes);
     if (!j)
         return -ENOMEM;
@@ -145,13 +139,14 @@ static void count_runs(const struct ty_sched *s, const struct target *t, struct 
     }
 }
 
-static enum ty_run_state state_on(const struct ty_sched *s, const struct target *t,
-                                  const struct node *n)
+/* NotStarted: no run of this target holds it. */
+static void note_states(const struct ty_sched *s, const struct target *t)
 {
+    for (int i = 0; i < t->nnodes; i++)
+        t->nodes[i]->told_state = TY_RUN_NOT_STARTED;
     for (const struct live *l = s->runs; l; l = l->hh.next)
-        if (uses(l, t) && holds_node(l, n))
-            return l->run.state;
-    return TY_RUN_NOT_STARTED;
+        for (int i = 0; uses(l, t) && i < l->nholds; i++)
+            l->holds[i].node->told_state = l->run.state;
 }
 
 static void count_hosts(const struct ty_sched *s, const struct target *t, int max,
@@ -159,8 +154,9 @@ static void count_hosts(const struct ty_sched *s, const struct target *t, int ma
 {
     int left;
 
+    note_states(s, t);
     for (int i = 0; i < t->nnodes; i++) {
-        enum ty_run_state state = state_on(s, t, t->nodes[i]);
+        enum ty_run_state state = t->nodes[i]->told_state;
         bool drained = t->spec->drained || node_is_drained(t->nodes[i]);
 
         if (t->nodes[i]->trouble)

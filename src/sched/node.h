@@ -6,6 +6,7 @@
  */
 #ifndef TY_SCHED_NODE_H
 #define TY_SCHED_NODE_H
+#include "core/run_state.h"
 #include "core/target_spec.h"
 #include "sched/plan.h"
 #include <stdbool.h>
@@ -23,6 +24,7 @@ struct gpu_slot {
     json_t *info;  /* {"index", "uuid", "name", "memory_mb"} as far as known */
     int runs;      /* that hold it: 0 or 1, but for what was placed by hand or before a crash */
     bool there;    /* when it was looked for last */
+    const char *told; /* a run that holds it, while nodes are told of (fleet.c) */
 };
 
 struct node {
@@ -44,6 +46,8 @@ struct node {
     struct gpu_slot *gpus; /* those that went away stay, as not there: they may come back */
     int ngpus;
     int index;         /* in the plan that is being made */
+    json_t *told;      /* the runs that hold it, and a state of theirs, while they are told of (fleet.c) */
+    enum ty_run_state told_state;
     UT_hash_handle hh; /* by key */
 };
 
