@@ -336,7 +336,10 @@ int gang_take_again(struct live *l)
     int r = 0;
 
     if (!holds) {
-        r = take_plain(l);
+        const struct target *t = target_any(l->sched, l->spec->target);
+
+        if (!t || target_on_box(t)) /* else nobody knows where it is */
+            r = take_plain(l);
     } else {
         l->holds = calloc(json_array_size(holds) + 1, sizeof *l->holds);
         if (!l->holds)
@@ -345,7 +348,9 @@ int gang_take_again(struct live *l)
             const char *key = json_string_value(json_object_get(h, "node"));
             struct node *n = key ? node_find(l->sched, key) : NULL;
 
-            if (n && r == 0) /* a host that its target has lost since is nobody's */
+            if (key && !n) /* its target has lost that host since, and may have it again */
+                n = node_keep(l->sched, key);
+            if (n && r == 0)
                 r = node_take_again(n, json_object_get(h, "slots"), json_object_get(h, "gpus"),
                                     json_integer_value(json_object_get(h, "memory_mb")),
                                     &l->holds[l->nholds]);

@@ -324,10 +324,36 @@ static void recall(struct node *n)
         ty_json_parse(text, strlen(text), &n->facts, &none);
 }
 
+struct node *node_keep(struct ty_sched *s, const char *key)
+{
+    struct node *n = node_new(s, strdup(key), key);
+
+    if (n && set_slots(n, 1) < 0) {
+        drop_if_unused(n);
+        return NULL;
+    }
+    return n;
+}
+
+static int rename_to(struct node *n, const char *name)
+{
+    char *fresh = strcmp(n->name, name) == 0 ? n->name : strdup(name);
+
+    if (!fresh)
+        return -ENOMEM;
+    if (fresh != n->name)
+        free(n->name);
+    n->name = fresh;
+    return 0;
+}
+
 struct node *node_use(struct ty_sched *s, const struct ty_host *host)
 {
     CLEANUP_FREE char *key = ty_host_key(host);
     struct node *n = key ? node_find(s, key) : NULL;
+
+    if (n && n->targets == 0 && rename_to(n, host->host) < 0)
+        return NULL;
 
     if (key && !n && (n = node_new(s, strdup(key), host->host)))
         recall(n);

@@ -63,6 +63,8 @@ void nodes_close(struct ty_sched *s);
 struct node *node_find(struct ty_sched *s, const char *key);
 /* The node of a host, made if it is not there; one target more has it.  NULL: out of memory. */
 struct node *node_use(struct ty_sched *s, const struct ty_host *host);
+/* One that no target names any more, and runs still hold; gone with the last of them, unless a target names it again.  NULL: out of memory. */
+struct node *node_keep(struct ty_sched *s, const char *key);
 void node_unuse(struct node *n); /* one target fewer; the last one takes it away, unless runs hold it */
 /* What asking the machine gave; in memory only.  0 or -ENOMEM. */
 int node_learn(struct node *n, json_t *facts, const struct ty_host *host);

@@ -234,6 +234,34 @@ static void test_hosts(void **state)
     kit_until(k, kit_ended, run);
 }
 
+/* After a restart a run may hold a host that its target has lost: when a target names it again, that is still held. */
+static void test_a_lost_host_stays_held(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *slots = json_pack("[i]", 0), *gpus = json_pack("[s]", "0");
+    struct node *n = node_keep(k->sched, "away");
+    struct ty_error err = { 0 };
+    struct hold hold;
+
+    assert_non_null(n);
+    assert_int_equal(node_take_again(n, slots, gpus, 10, &hold), 0);
+    assert_int_equal(kit_target(k, "lab",
+                                "{\"kind\": \"hosts\", \"hosts\": [{\"host\": \"away\", "
+                                "\"cpus\": 2, \"memory_mb\": 100, \"gpus\": 1}]}",
+                                &err),
+                     0);
+    assert_ptr_equal(node_find(k->sched, "away"), n);
+    assert_says(k, "away", "cpus_used", "1");
+    struct plan_node p = node_plan(n);
+    assert_int_equal(p.all.gpus, 1);
+    assert_int_equal(p.used.gpus, 1);
+    assert_int_equal(p.used.memory_mb, 10);
+    assert_int_equal(kit_target(k, "lab", NULL, &err), 0);
+    assert_ptr_equal(node_find(k->sched, "away"), n);
+    node_give(&hold);
+    assert_null(node_find(k->sched, "away"));
+}
+
 /* A machine that does not answer is named, and nothing is stored. */
 static void test_asking(void **state)
 {
@@ -338,13 +366,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_a_gpu_has_one_run),
-        T(test_gpus_of_several_processes),
-        T(test_slots_are_shared_out),
-        T(test_hosts),
-        T(test_asking),
-        T(test_draining_stays),
-        T(test_estimates),
+        T(test_a_gpu_has_one_run),      T(test_gpus_of_several_processes),
+        T(test_slots_are_shared_out),   T(test_hosts),
+        T(test_a_lost_host_stays_held), T(test_asking),
+        T(test_draining_stays),         T(test_estimates),
     };
 
     return cmocka_run_group_tests_name("gang", tests, pretend_gpus, forget_gpus);
