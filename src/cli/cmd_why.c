@@ -21,6 +21,7 @@ struct history {
     char kind[32];     /* of the last event that moved the state */
     int64_t at_us;     /* its time */
     int64_t silent_us; /* when a silent run was last heard */
+    char node[128];    /* the node that was not; "": its runner */
     json_t *cancel;    /* data of the first `cancel`, owned */
     json_t *hang; /* who keeps the others waiting with what, and since when; owned; NULL: nobody */
 };
@@ -33,6 +34,8 @@ struct story {
     json_t *holders;     /* RUNs that use slots */
     size_t holders_left; /* further ones */
     json_t *slots;       /* {"cpus", "used"} */
+    json_t *boxes;       /* names of the targets that are this box, as keys */
+    bool here;           /* the run's target is one of them */
 };
 
 static void story_done(struct story *s)
@@ -43,6 +46,7 @@ static void story_done(struct story *s)
     json_decref(s->ahead);
     json_decref(s->holders);
     json_decref(s->slots);
+    json_decref(s->boxes);
 }
 #define CLEANUP_STORY CLEANUP(story_done)
 
@@ -68,9 +72,11 @@ static void on_event(const json_t *event, void *ctx)
         set_hang(h, NULL);
     snprintf(h->kind, sizeof h->kind, "%s", kind);
     h->at_us = ty_out_time(json_object_get(event, "at"));
-    if (!strcmp(kind, "silent"))
+    if (!strcmp(kind, "silent")) {
         h->silent_us =
             h->at_us - json_integer_value(json_object_get(data, "seconds")) * INT64_C(1000000);
+        snprintf(h->node, sizeof h->node, "%s", ty_out_str(data, "node"));
+    }
     if (!strcmp(kind, "cancel") && !h->cancel)
         h->cancel = json_incref(data);
 }
@@ -104,6 +110,15 @@ static int sort_by_place(json_t **list)
     return 0;
 }
 
+/* Of the machines that this one could have, as far as their targets tell. */
+static bool may_hold_its_slots(const struct story *s, const json_t *run)
+{
+    const char *target = ty_out_str(run, "target");
+
+    return s->here ? json_object_get(s->boxes, target) != NULL
+                   : strcmp(target, ty_out_str(s->run, "target")) == 0;
+}
+
 /* Part the active runs into those before this one and those that use slots. */
 static void part(struct story *s, const json_t *runs)
 {
@@ -114,9 +129,9 @@ static void part(struct story *s, const json_t *runs)
     json_array_foreach (runs, i, run) {
         const json_t *place = json_object_get(run, "queue_place");
 
-        if (!json_is_integer(place))
+        if (!json_is_integer(place) && may_hold_its_slots(s, run))
             json_array_append(s->holders, run);
-        else if (json_integer_value(place) < mine)
+        else if (json_is_integer(place) && json_integer_value(place) < mine)
             json_array_append(s->ahead, run);
     }
 }
@@ -167,13 +182,31 @@ static int fetch_holders(struct ty_cli *cli, struct story *s, struct ty_error *e
     return r;
 }
 
+static int fetch_boxes(struct ty_cli *cli, struct story *s, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *targets = NULL;
+    struct ty_call none = { 0 };
+    const json_t *t;
+    size_t i;
+    int r = ty_cli_get(cli, TY_ROUTE_target_list, &none, &targets, err);
+
+    s->boxes = json_object();
+    json_array_foreach (json_object_get(targets, "targets"), i, t)
+        if (strcmp(ty_out_str(json_object_get(t, "spec"), "kind"), "local") == 0)
+            json_object_set_new(s->boxes, ty_out_str(t, "name"), json_true());
+    s->here = json_object_get(s->boxes, ty_out_str(s->run, "target")) != NULL;
+    return r;
+}
+
 static int fetch_queue(struct ty_cli *cli, struct story *s, struct ty_error *err)
 {
     CLEANUP_JSON json_t *status = NULL;
     struct ty_call none = { 0 };
     int r;
 
-    r = fetch_active(cli, s, err);
+    r = fetch_boxes(cli, s, err);
+    if (r == 0)
+        r = fetch_active(cli, s, err);
     if (r == 0)
         r = fetch_holders(cli, s, err);
     if (r == 0)
@@ -254,8 +287,15 @@ static void say_active(const struct story *s, enum ty_run_state state, struct ty
             say_hang(s->past.hang, out);
         break;
     case TY_RUN_NOT_RESPONDING:
-        ty_str_add(out,
-                   ": its runner has not been heard since then; one that stays silent is replaced");
+        if (s->past.node[0])
+            ty_str_addf(out,
+                        ": its node '%s' has not been heard since then; one that stays silent is "
+                        "given up",
+                        s->past.node);
+        else
+            ty_str_add(
+                out,
+                ": its runner has not been heard since then; one that stays silent is replaced");
         break;
     case TY_RUN_CANCEL_REQUESTED:
         ty_str_addf(out, ": %s; its processes have not ended yet",
@@ -307,12 +347,18 @@ static void print_lines(const char *text)
     }
 }
 
-static json_int_t cpus_of(const json_t *run)
+/* Those of all its processes, which share what this box has. */
+static json_int_t cpus_of(const struct story *s, const json_t *run)
 {
     const json_t *cpus =
         json_object_get(json_object_get(json_object_get(run, "spec"), "resources"), "cpus");
+    json_int_t n = json_is_integer(cpus) ? json_integer_value(cpus) : 1,
+               all = json_integer_value(json_object_get(s->slots, "cpus")),
+               nodes = json_integer_value(json_object_get(run, "node_count")),
+               each = json_integer_value(json_object_get(run, "process_count_per_node"));
 
-    return json_is_integer(cpus) ? json_integer_value(cpus) : 1;
+    n *= (nodes > 0 ? nodes : 1) * (each > 0 ? each : 1);
+    return s->here && n > all ? all : n;
 }
 
 static void print_ahead(const struct ty_cli *cli, const struct story *s)
@@ -350,10 +396,13 @@ static void print_holders(const struct ty_cli *cli, const struct story *s)
     int64_t now = ty_wall_us();
     size_t i;
 
-    printf("\n%lld of %lld CPU slots are in use%s\n",
-           (long long)json_integer_value(json_object_get(s->slots, "used")),
-           (long long)json_integer_value(json_object_get(s->slots, "cpus")),
-           json_array_size(s->holders) ? ":" : "");
+    if (s->here)
+        printf("\n%lld of %lld CPU slots are in use%s\n",
+               (long long)json_integer_value(json_object_get(s->slots, "used")),
+               (long long)json_integer_value(json_object_get(s->slots, "cpus")),
+               json_array_size(s->holders) ? ":" : "");
+    else if (json_array_size(s->holders))
+        printf("\nOn target '%s':\n", ty_out_str(s->run, "target"));
     json_array_foreach (s->holders, i, run) {
         char cpus[24], age[16];
         const char *cells[] = { ty_out_str(run, "id"),
@@ -364,7 +413,7 @@ static void print_holders(const struct ty_cli *cli, const struct story *s)
                                 ty_out_str(run, "target"),
                                 ty_out_str(run, "command_line") };
 
-        snprintf(cpus, sizeof cpus, "%lld", (long long)cpus_of(run));
+        snprintf(cpus, sizeof cpus, "%lld", (long long)cpus_of(s, run));
         ty_table_row(&t, cells);
     }
     if (t.rows)
@@ -387,7 +436,7 @@ static void print(const struct ty_cli *cli, const struct story *s, const char *t
 
 /* ---- JSON ---- */
 
-static json_t *brief(const json_t *runs, bool holders)
+static json_t *brief(const struct story *s, const json_t *runs, bool holders)
 {
     json_t *list = json_array();
     json_t *run;
@@ -399,7 +448,7 @@ static json_t *brief(const json_t *runs, bool holders)
                                 "command_line", ty_out_str(run, "command_line"));
 
         if (holders)
-            json_object_set_new(one, "cpus", json_integer(cpus_of(run)));
+            json_object_set_new(one, "cpus", json_integer(cpus_of(s, run)));
         else
             json_object_set(one, "queue_place", json_object_get(run, "queue_place"));
         json_array_append_new(list, one);
@@ -415,8 +464,8 @@ static int print_json(const struct ty_cli *cli, const struct story *s, const cha
         "{s:s s:s s:s s:s? s:O? s:O? s:o s:o s:I s:O? s:O? s:O?}", "run", ty_out_str(s->run, "id"),
         "state", ty_out_str(s->run, "state"), "sentence", text, "since",
         at ? ty_time_iso(at, iso) : NULL, "why", json_object_get(s->run, "why"), "queue_place",
-        json_object_get(s->run, "queue_place"), "ahead", brief(s->ahead, false), "holders",
-        brief(s->holders, true), "holders_left", (json_int_t)s->holders_left, "slots", s->slots,
+        json_object_get(s->run, "queue_place"), "ahead", brief(s, s->ahead, false), "holders",
+        brief(s, s->holders, true), "holders_left", (json_int_t)s->holders_left, "slots", s->slots,
         "error", json_object_get(s->run, "error"), "hang", s->past.hang);
 
     if (!out)

@@ -279,6 +279,13 @@ static int place_of(struct ty_sched *s, const struct live *l)
     return n;
 }
 
+/* One that is started again waits until the attempt before has gone. */
+static json_t *why_of_leaving(const struct live *l)
+{
+    return json_sprintf("waits until what attempt %d has left is collected: attempt %d begins then",
+                        l->folder_attempt, l->run.attempt);
+}
+
 /* What the courier of a run that is placed, and has not begun, waits for: the file `why` in its job folder. */
 static json_t *why_of_courier(const struct live *l)
 {
@@ -304,7 +311,11 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
         look(s);
         n = queue_waits(l) ? l->place : place_of(s, l);
     }
-    json_object_set_new(run, "why", waits ? why_of(s, l, n) : l ? why_of_courier(l) : json_null());
+    json_object_set_new(run, "why",
+                        waits                                                ? why_of(s, l, n)
+                        : !l                                                 ? json_null()
+                        : l->run.state == TY_RUN_QUEUED && attempt_leaves(l) ? why_of_leaving(l)
+                                                                             : why_of_courier(l));
     json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
 }
 

@@ -59,6 +59,11 @@ static void test_states(void **state)
                                                                   "{\"seconds\": 11}"),
           "run '" ID "' is NotResponding since 2026-11-23T11:52:19.000000Z (",
           " ago): its runner has not been heard since then; one that stays silent is replaced\n" },
+        { RUN(ID, "NotResponding", ""),
+          BEGIN ", " EVENT("3", "05", "started", "{}") ", " EVENT(
+              "4", "30", "silent", "{\"seconds\": 11, \"node\": \"h2\"}"),
+          "run '" ID "' is NotResponding since 2026-11-23T11:52:19.000000Z (",
+          " ago): its node 'h2' has not been heard since then; one that stays silent is given up\n" },
         { RUN(ID, "Queued", ", \"why\": null, \"queue_place\": null"), BEGIN,
           "run '" ID "' is Queued since 2026-11-23T11:52:04.000000Z (",
           " ago): it has its slots, and is about to start\n" },
@@ -117,17 +122,22 @@ static struct fake *queue(void)
         { .match = GET " ", .raw = fake_json(WAITS(ID, "3")) },
         { .match = GET "/events?after=0&limit=1000 ",
           .raw = fake_json("{\"events\": [" BEGIN "]}") },
+        { .match = "GET /api/v1/targets ",
+          .raw = fake_json("{\"targets\": [{\"name\": \"local\", \"spec\": {\"kind\": \"local\"}}, "
+                           "{\"name\": \"lab\", \"spec\": {\"kind\": \"hosts\"}}]}") },
         { .match = "GET /api/v1/runs?state=active&limit=1000 ",
           .raw = fake_json("{\"runs\": [" WAITS(OTHER("9"), "4") ", " WAITS(ID, "3") ", " WAITS(
               OTHER("2"), "2") ", " USES(OTHER("5"), "") "], \"next\": \"a&b\"}") },
         { .match = "GET /api/v1/runs?state=active&limit=1000&before=a%26b ",
-          .raw = fake_json(
-              "{\"runs\": [" USES(OTHER("4"), "") ", " WAITS(OTHER("1"), "1") "], "
+          .raw = fake_json("{\"runs\": [" USES(OTHER("4"), "") ", {\"id\": \"" OTHER(
+              "6") "\", \"target\": "
+                   "\"lab\", \"queue_place\": null}, " WAITS(OTHER("1"), "1") "], "
                                                                               "\"next\": null}") },
         { .match = "GET /api/v1/runs/" OTHER("5") " ",
           .raw = fake_json(USES(OTHER("5"), ", \"spec\": {\"resources\": {\"cpus\": 3}}")) },
         { .match = "GET /api/v1/runs/" OTHER("4") " ",
-          .raw = fake_json(USES(OTHER("4"), ", \"spec\": {}")) },
+          .raw = fake_json(USES(OTHER("4"), ", \"spec\": {}, \"node_count\": 2, "
+                                            "\"process_count_per_node\": 4")) },
         { .match = "GET /api/v1/status ",
           .raw = fake_json("{\"slots\": {\"cpus\": 5, \"used\": 4}}") },
         { 0 }
@@ -153,7 +163,8 @@ static void test_queue(void **state)
     assert_null(strstr(c.out, OTHER("9")));
     assert_non_null(strstr(c.out, "\n\n4 of 5 CPU slots are in use:\n"));
     assert_non_null(strstr(c.out, "\n" OTHER("5") "  Running     3 "));
-    assert_non_null(strstr(c.out, "\n" OTHER("4") "  Running     1 "));
+    assert_non_null(strstr(c.out, "\n" OTHER("4") "  Running     5 ")); /* of 8 */
+    assert_null(strstr(c.out, OTHER("6")));
     captured_done(&c);
     fake_stop(f);
 }

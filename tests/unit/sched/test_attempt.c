@@ -148,7 +148,10 @@ static void test_what_is_left_cannot_be_had(void **state)
     kit_until(k, is_again, run);
     for (int i = 0; i < 8 && !kit_ended(k, run); i++) {
         CLEANUP_JSON json_t *o = kit_run(k, run);
+        const char *why = json_string_value(json_object_get(o, "why"));
 
+        if (i == 0)
+            assert_non_null(strstr(why ? why : "", "until what attempt 1 has left is collected"));
         if (strcmp(json_string_value(json_object_get(o, "state")), "Queued") == 0 &&
             is_there(k, "jobs", run) && ty_jobdir_attempt(k->home, run) == 1)
             kill(kit_runner(k, run), SIGKILL);
