@@ -153,7 +153,7 @@ void ty_way(struct ty_courier *c); /* do what is next */
 void ty_way_failed(struct ty_courier_host *h, const char *message); /* a host cannot do what it was asked */
 void ty_way_broken(struct ty_courier_host *h);
 void ty_way_ended(struct ty_courier_host *h, int code);
-void ty_way_linked(struct ty_courier *c, const char *line, size_t n);
+int ty_way_linked(struct ty_courier *c, const char *line, size_t n); /* 0 or -EBADMSG */
 void ty_way_released(struct ty_courier *c);
 int64_t ty_way_due(const struct ty_courier *c);
 bool ty_way_over(const struct ty_courier *c);

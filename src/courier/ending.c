@@ -45,13 +45,15 @@ int ty_courier_end_load(struct ty_courier *c)
 {
     CLEANUP_FREE char *path = path_of(c);
     CLEANUP_FREE char *text = NULL;
+    CLEANUP_JSON json_t *o = NULL;
     size_t n;
     int r = path ? ty_read_file(path, VERDICT_MAX, &text, &n) : -ENOMEM;
 
     if (r == 0)
-        r = ty_json_parse(text, n, &c->verdict, NULL);
-    if (r < 0)
-        return r;
+        r = ty_json_parse(text, n, &o, NULL);
+    if (r < 0 || !json_is_object(o))
+        return r < 0 ? r : -EBADMSG;
+    c->verdict = TAKE(o);
     c->phase = TY_COURIER_TELLING;
     c->voice.wanted = true;
     return 0;

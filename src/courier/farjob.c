@@ -8,6 +8,7 @@
 #include "blob/gc.h"
 #include "blob/snapshot.h"
 #include "core/run_spec.h"
+#include "courier/channel.h"
 #include "runner/rank.h"
 #include <dirent.h>
 #include <errno.h>
@@ -309,9 +310,12 @@ int ty_far_make(struct ty_far *f, const json_t *start, json_t *notes, struct ty_
     const char *manifest = json_string_value(json_object_get(start, "manifest")),
                *packages = json_string_value(json_object_get(start, "packages"));
     CLEANUP_FREE char *python_path = NULL;
+    unsigned char sha[TY_CHANNEL_SHA];
     int r;
 
-    if (!json_is_object(job) || !f->dir)
+    /* They become names of files. */
+    if (!json_is_object(job) || !f->dir || (manifest && ty_sha_to_bytes(manifest, sha) < 0) ||
+        (packages && ty_sha_to_bytes(packages, sha) < 0))
         return ty_error_set(err, -EINVAL, "START does not hold a job");
     r = packages ? unpack_packages(f, packages, &python_path, err) : 0;
     if (r == 0)

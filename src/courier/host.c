@@ -105,8 +105,8 @@ static void connect_host(struct ty_courier_host *h)
         ty_host_break(h, err.text);
         return;
     }
+    /* It is not heard yet: trying does not put off the time when it counts as lost. */
     h->state = TY_HOST_GREETING;
-    h->heard_us = c->now_us;
 }
 
 /* Of our program, as long as it is sent. */
@@ -180,9 +180,21 @@ static int learn_missing(struct ty_courier_host *h, const struct ty_channel_fram
         }
         h->missing[h->nmissing++] = item;
     }
-    if (--h->answers_due == 0)
+    /* The end of the job may have overtaken the answer. */
+    if (--h->answers_due == 0 && h->state == TY_HOST_ASKING)
         h->state = TY_HOST_SENDING;
     return 0;
+}
+
+/* It ends the job, and nothing more is sent; CLEAN may come in the middle of a blob. */
+static void cannot_send(struct ty_courier_host *h, const char *why)
+{
+    if (h->sending >= 0)
+        close(h->sending);
+    h->sending = -1;
+    h->sent = h->nmissing;
+    h->state = TY_HOST_READY;
+    ty_way_failed(h, why);
 }
 
 static void begin_item(struct ty_courier_host *h)
@@ -199,8 +211,7 @@ static void begin_item(struct ty_courier_host *h)
 
         snprintf(text, sizeof text, "cannot read %s of the job's files: %s", path ? path : hex,
                  strerror(-h->sending));
-        h->sending = -1;
-        ty_way_failed(h, text);
+        cannot_send(h, text);
         return;
     }
     h->sending_left = bytes;
@@ -230,7 +241,7 @@ static void send_content(struct ty_courier_host *h)
         }
         got = n ? read(h->sending, buf, n) : 0;
         if (n > 0 && got <= 0) {
-            ty_way_failed(h, "a file of the job became shorter while it was sent; submit again");
+            cannot_send(h, "a file of the job became shorter while it was sent; submit again");
             return;
         }
         if (got > 0)
@@ -361,7 +372,8 @@ static int started(struct ty_courier_host *h, const struct ty_channel_frame *f)
     if (ty_channel_json(f, &o) < 0)
         return -EBADMSG;
     json_array_foreach (json_object_get(o, "notes"), i, note)
-        ty_log(TY_LOG_INFO, "host %s: %s", h->spec->host, json_string_value(note));
+        if (json_is_string(note))
+            ty_log(TY_LOG_INFO, "host %s: %s", h->spec->host, json_string_value(note));
     h->begun = true;
     if (h->state == TY_HOST_STARTING)
         h->state = TY_HOST_RUNNING;
@@ -395,6 +407,8 @@ static int relayed(struct ty_courier_host *h, struct ty_channel_frame *f)
 
 static int frame(struct ty_courier_host *h, struct ty_channel_frame *f)
 {
+    bool leads = h->index == 0;
+
     switch (f->type) {
     case TY_CHANNEL_HELLO:
         return hello(h, f);
@@ -407,8 +421,7 @@ static int frame(struct ty_courier_host *h, struct ty_channel_frame *f)
     case TY_CHANNEL_FAILED:
         return failed(h, f);
     case TY_CHANNEL_LINK:
-        ty_way_linked(h->c, f->body, f->n);
-        return 0;
+        return leads ? ty_way_linked(h->c, f->body, f->n) : -EBADMSG;
     case TY_CHANNEL_ENDED:
         return ended(h, f);
     case TY_CHANNEL_OPEN:
@@ -418,7 +431,7 @@ static int frame(struct ty_courier_host *h, struct ty_channel_frame *f)
     case TY_CHANNEL_BLOB:
     case TY_CHANNEL_CHUNK:
     case TY_CHANNEL_GONE:
-        return ty_relay_blob(h->c, f);
+        return leads ? ty_relay_blob(h->c, f) : -EBADMSG;
     case TY_CHANNEL_CLEANED:
         ty_host_let_go(h);
         h->state = TY_HOST_CLEAN;

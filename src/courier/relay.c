@@ -92,7 +92,7 @@ int ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size
     struct ty_relay *r = &c->relay;
 
     if (!ty_flow_is_open(&r->daemon) || serial != r->serial)
-        return 0;
+        return 0; /* of one that is over */
     if (r->up.len - r->up_at + n > TY_CHANNEL_WINDOW)
         return -EBADMSG;
     ty_str_addn(&r->up, bytes, n);
@@ -101,44 +101,63 @@ int ty_relay_data(struct ty_courier *c, uint32_t serial, const char *bytes, size
 
 /* --- files --- */
 
-/* Nobody fills the store with what no record has named. */
-static bool asked_for(const struct ty_relay *r, const char *hex)
+static int blob_gone(struct ty_relay *r, const struct ty_channel_frame *f)
 {
-    unsigned char sha[TY_CHANNEL_SHA];
+    struct ty_wanted *w =
+        f->n == TY_CHANNEL_SHA ? wanted_find(r, (const unsigned char *)f->body) : NULL;
 
-    return ty_sha_to_bytes(hex, sha) == 0 && wanted_find(r, sha);
+    if (!w)
+        return -EBADMSG;
+    w->gone = true;
+    return 0;
+}
+
+/* A host may fill our disk with nothing but what was asked for. */
+static int blob_begins(struct ty_courier *c, const struct ty_channel_frame *f)
+{
+    struct ty_relay *r = &c->relay;
+    CLEANUP_JSON json_t *o = NULL;
+    unsigned char key[TY_CHANNEL_SHA];
+    json_int_t bytes;
+    const char *hex;
+
+    if (r->put_left > 0 || ty_channel_json(f, &o) < 0 ||
+        !(hex = json_string_value(json_object_get(o, "sha256"))) || ty_sha_to_bytes(hex, key) < 0 ||
+        !wanted_find(r, key))
+        return -EBADMSG;
+    bytes = json_integer_value(json_object_get(o, "bytes"));
+    if (bytes < 0)
+        return -EBADMSG;
+    memcpy(r->put_sha, hex, sizeof r->put_sha);
+    r->put_left = (uint64_t)bytes;
+    return 0;
+}
+
+static void blob_ended(struct ty_relay *r)
+{
+    unsigned char key[TY_CHANNEL_SHA];
+    struct ty_wanted *w;
+
+    r->unsynced = true;
+    if (ty_sha_to_bytes(r->put_sha, key) == 0 && (w = wanted_find(r, key)))
+        wanted_drop(r, w);
 }
 
 int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
 {
     struct ty_relay *r = &c->relay;
-    CLEANUP_JSON json_t *o = NULL;
     struct ty_error err = { 0 };
     char sha[TY_SHA256_HEX + 1];
-    struct ty_wanted *w;
-    const char *hex;
     int got = 0;
 
-    if (f->type == TY_CHANNEL_GONE) {
-        if (f->n != TY_CHANNEL_SHA)
-            return -EBADMSG;
-        w = wanted_find(r, (const unsigned char *)f->body);
-        if (w)
-            w->gone = true;
-        return 0;
-    }
+    if (f->type == TY_CHANNEL_GONE)
+        return blob_gone(r, f);
     if (f->type == TY_CHANNEL_BLOB) {
-        json_int_t bytes;
-
-        if (r->put_left > 0 || ty_channel_json(f, &o) < 0 ||
-            !(hex = json_string_value(json_object_get(o, "sha256"))) || !asked_for(r, hex) ||
-            (bytes = json_integer_value(json_object_get(o, "bytes"))) < 0)
+        if (blob_begins(c, f) < 0)
             return -EBADMSG;
-        memcpy(r->put_sha, hex, sizeof r->put_sha);
-        r->put_left = (uint64_t)bytes;
         got = ty_blob_begin(c->blobs, &r->put, &err);
     } else {
-        if (f->n > r->put_left)
+        if (f->n == 0 || f->n > r->put_left)
             return -EBADMSG;
         r->put_left -= f->n;
         if (r->put)
@@ -146,13 +165,8 @@ int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
     }
     if (got == 0 && r->put && r->put_left == 0)
         got = ty_blob_finish(TAKE(r->put), r->put_sha, sha, &err);
-    if (r->put_left == 0) {
-        unsigned char key[TY_CHANNEL_SHA];
-
-        r->unsynced = true;
-        if (ty_sha_to_bytes(r->put_sha, key) == 0 && (w = wanted_find(r, key)))
-            wanted_drop(r, w);
-    }
+    if (r->put_left == 0)
+        blob_ended(r);
     if (got < 0) { /* a full disk: the runner comes back, and it is tried again */
         ty_log(TY_LOG_ERROR, "a file of the run cannot be kept: %s", err.text);
         if (r->put)

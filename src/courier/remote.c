@@ -234,13 +234,19 @@ static int listen_at_job(struct remote *r)
     if (r->listener < 0)
         return -errno;
     /* From inside the folder: its whole path may be too long for an address. */
-    if (chdir(r->far.dir) < 0)
-        return -errno;
-    unlink(a.sun_path);
-    if (bind(r->listener, (struct sockaddr *)&a, sizeof a) < 0 || listen(r->listener, 8) < 0)
+    if (chdir(r->far.dir) < 0) {
         got = -errno;
+    } else {
+        unlink(a.sun_path);
+        if (bind(r->listener, (struct sockaddr *)&a, sizeof a) < 0 || listen(r->listener, 8) < 0)
+            got = -errno;
+    }
     if (chdir("/") < 0)
         ty_log(TY_LOG_WARN, "cannot leave the job folder: %m");
+    if (got < 0) {
+        close(r->listener);
+        r->listener = -1;
+    }
     return got;
 }
 

@@ -117,21 +117,21 @@ void ty_way_ended(struct ty_courier_host *h, int code)
 }
 
 /* "port address address..." */
-void ty_way_linked(struct ty_courier *c, const char *line, size_t n)
+int ty_way_linked(struct ty_courier *c, const char *line, size_t n)
 {
     CLEANUP_FREE char *text = strndup(line, n);
     CLEANUP_JSON json_t *addresses = json_array();
     char *save = NULL, *word = text ? strtok_r(text, " ", &save) : NULL;
     int64_t port = 0;
 
-    if (!word || ty_parse_i64(word, &port) < 0 || port < 1 || port > 65535) {
-        ty_log(TY_LOG_ERROR, "the runner's line about its link is not understood");
-        return;
-    }
+    if (!word || ty_parse_i64(word, &port) < 0 || port < 1 || port > 65535)
+        return -EBADMSG;
     while ((word = strtok_r(NULL, " ", &save)) && json_array_size(addresses) < ADDRESSES_MAX)
-        json_array_append_new(addresses, json_string(word));
+        if (json_array_append_new(addresses, json_string(word)) < 0)
+            return -EBADMSG;
     json_decref(c->link);
     c->link = json_pack("{s:O s:I}", "addresses", addresses, "port", (json_int_t)port);
+    return 0;
 }
 
 void ty_way_released(struct ty_courier *c)
