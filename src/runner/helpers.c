@@ -138,6 +138,17 @@ static void hear_line(json_t *line, void *ctx)
         x->r->failure = ty_strf("%s: %s", kinds[x->h].what, text ? text : "it failed");
 }
 
+/* Perhaps nobody needs it any more; those who do will fail, and their log alone does not say why. */
+static void missed(struct ty_runner *r, const char *what)
+{
+    CLEANUP_FREE char *text = ty_strf(
+        "%s has ended before its time; processes that have not found each other yet cannot any more",
+        what);
+
+    if (text)
+        ty_runner_warning(r, text);
+}
+
 void ty_helpers_hear(struct ty_runner *r, enum ty_helper h)
 {
     struct hearing x = { .r = r, .h = h };
@@ -145,7 +156,7 @@ void ty_helpers_hear(struct ty_runner *r, enum ty_helper h)
 
     if (ty_child_read(&r->helper[h], hear_line, &x, &failed) < 0) {
         if (r->phase == TY_PHASE_running && r->ending == TY_ENDING_SCRIPT && r->culprit < 0)
-            ty_log(TY_LOG_WARN, "%s has ended before its time", kinds[h].what);
+            missed(r, kinds[h].what);
         if (r->phase == TY_PHASE_preparing && !kinds[h].ready(r) && !r->failure)
             r->failure = ty_strf("%s ended before it was ready", kinds[h].what);
     }

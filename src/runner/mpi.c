@@ -313,7 +313,9 @@ void ty_mpi_hear(struct ty_runner *r)
         go_without(r, "its process ended before it was ready (runner.log may say why)");
     else if (got == -EPIPE && r->phase == TY_PHASE_running && r->ending == TY_ENDING_SCRIPT &&
              r->culprit < 0)
-        ty_log(TY_LOG_WARN, "the PMIx helper has ended before its time");
+        ty_runner_warning(
+            r,
+            "the PMIx server of this machine has ended before its time; MPI programs that still need it fail");
     ty_life_ready(r);
 }
 
