@@ -196,6 +196,23 @@ rank 3 of 4, local 1, on h2: 10" "$(ranks "$run")"
         check "...nothing is left on the first" until_true 10 no_jobs h1
         check "...nor on the second" until_true 10 no_jobs h2
     done
+    # A rank of the second host keeps the first waiting, and the other way round: it is named, and ends the job.
+    cat > late.py <<'P'
+import sys, time
+import horovod.torch as hvd
+import torch
+hvd.init()
+hvd.allreduce(torch.ones(1), name="first")
+if hvd.rank() == int(sys.argv[1]):
+    time.sleep(1000)
+hvd.allreduce(torch.ones(1), name="late")
+P
+    for late in 1 0; do
+        run=$(trainyard submit -q --target two --nodes 2 --backend mpi --hang-timeout 4s -- $PY late.py $late)
+        trainyard wait "$run" > /dev/null 2>&1
+        has "a hang on two hosts ends the job" "$(trainyard show "$run")" "^error +rank $late \(node h$((late + 1))\) kept the others waiting for [4-9] s: allreduce 'allreduce.late' \(hang_timeout_seconds is 4\)"
+        has "...and was told of before" "$(trainyard show "$run")" "^warning +rank $late \(node h$((late + 1))\) keeps the others waiting: allreduce 'allreduce.late' since "
+    done
 elif with_packages; then
     skip "horovod on two hosts" "there is no torch for $PY"
 fi
