@@ -9,7 +9,7 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
-#include "core/run_state.h"
+#include "core/run_event.h"
 
 #define PAGE 1000
 #define PAGES_MAX 100
@@ -62,13 +62,14 @@ static void on_event(const json_t *event, void *ctx)
 {
     struct history *h = ctx;
     const char *kind = ty_out_str(event, "kind");
+    enum ty_run_event ev = ty_run_event_parse(kind);
     json_t *data = json_object_get(event, "data");
 
-    if (!strcmp(kind, "warned") && json_object_get(data, "hang"))
+    if (ty_note_parse(kind) == TY_NOTE_WARNED && json_object_get(data, "hang"))
         set_hang(h, json_object_get(data, "hang"));
-    if (ty_run_event_parse(kind) == TY_EV_INVALID)
+    if (ev == TY_EV_INVALID)
         return; /* a note, which moves nothing */
-    if (!strcmp(kind, "started") || !strcmp(kind, "requeued"))
+    if (ev == TY_EV_STARTED || ev == TY_EV_REQUEUED)
         set_hang(h, NULL);
     snprintf(h->kind, sizeof h->kind, "%s", kind);
     h->at_us = ty_out_time(json_object_get(event, "at"));
