@@ -71,7 +71,7 @@ static void on_event(const json_t *event, void *ctx)
         return; /* a note, which moves nothing */
     if (ev == TY_EV_STARTED || ev == TY_EV_REQUEUED)
         set_hang(h, NULL);
-    snprintf(h->kind, sizeof h->kind, "%s", kind);
+    snprintf(h->kind, sizeof h->kind, "%s", kind ? kind : "");
     h->at_us = ty_out_time(json_object_get(event, "at"));
     if (!strcmp(kind, "silent")) {
         h->silent_us =

@@ -187,6 +187,7 @@ def test_slurm_by_name():
     assert {k: config._spec()[k] for k in ("kind", "partition", "gres", "max_nodes")} == {
         "kind": "slurm", "partition": "gpu", "gres": "gpu:4", "max_nodes": 2}
     assert "kind" not in AmlCompute.provisioning_configuration()._spec()  # the service's configuration decides
+    assert AmlCompute.provisioning_configuration()._spec()["idle_seconds_before_scaledown"] is None  # which differs from kind to kind
     with pytest.raises(UserErrorException, match="slurm is of type str"):
         AmlCompute.provisioning_configuration(slurm="gpu")
 

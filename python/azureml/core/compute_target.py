@@ -266,8 +266,9 @@ class AmlComputeStatus:
         self.errors: Optional[List[Any]] = None
         self.node_state_counts = {state + "NodeCount": counts[state] for state in STATES}
         idle = spec.get("idle_seconds_before_scaledown")
+        default = 0 if spec.get("kind") == "slurm" else 1800
         self.scale_settings = {"minNodeCount": spec.get("min_nodes") or 0, "maxNodeCount": nodes["max"],
-                               "nodeIdleTimeBeforeScaleDown": "PT%dS" % (1800 if idle is None else idle)}
+                               "nodeIdleTimeBeforeScaleDown": "PT%dS" % (default if idle is None else idle)}
 
     def serialize(self) -> Dict[str, Any]:
         """The keys that notebooks print."""

@@ -103,8 +103,9 @@ class AmlComputeProvisioningConfiguration:
         self.vm_priority = str(vm_priority).lower()
         self.min_nodes = _count("min_nodes", min_nodes or 0)
         self.max_nodes = _count("max_nodes", DEFAULT_MAX_NODES if max_nodes is None else max_nodes)
-        self.idle_seconds_before_scaledown = _count("idle_seconds_before_scaledown", 1800 if idle_seconds_before_scaledown is None
-                                                    else idle_seconds_before_scaledown)
+        # None: the service's default, which on Slurm keeps nothing; clusters are shared, and accounts pay for idle nodes.
+        self.idle_seconds_before_scaledown = None if idle_seconds_before_scaledown is None else _count(
+            "idle_seconds_before_scaledown", idle_seconds_before_scaledown)
         self.tags = tags
         self.description = description
         self.require_gpu = bool(require_gpu)
