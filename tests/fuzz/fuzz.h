@@ -1,6 +1,6 @@
 /* fuzz.h - the parsers of foreign bytes, and who feeds them
  *
- *   parsers.c  request.c  nodes.c   the parsers: what each must do with any bytes, and good inputs to begin with
+ *   parsers.c  request.c  nodes.c  channel.c   the parsers: what each must do with any bytes, and good inputs to begin with
  *   target.c               libFuzzer's entry; built once for each parser (make fuzz)
  *   inputs.c               feeds the good inputs and those in broken/, in every build (make test)
  */
@@ -39,4 +39,12 @@ void seed_link(struct corpus *c);
 bool parse_link(const char *bytes, size_t n);
 void seed_node(struct corpus *c);
 bool parse_node(const char *bytes, size_t n);
+
+/* channel.c */
+void seed_channel(struct corpus *c);
+bool parse_channel(const char *bytes, size_t n);
+void seed_far(struct corpus *c);
+bool parse_far(const char *bytes, size_t n);
+void seed_greeting(struct corpus *c);
+bool parse_greeting(const char *bytes, size_t n);
 #endif

@@ -832,6 +832,9 @@ const struct parser parsers[] = {
     { "slurm", seed_slurm, parse_slurm },
     { "link", seed_link, parse_link },
     { "node", seed_node, parse_node },
+    { "channel", seed_channel, parse_channel },
+    { "far", seed_far, parse_far },
+    { "greeting", seed_greeting, parse_greeting },
     { 0 },
 };
 
