@@ -13,10 +13,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <inttypes.h>
 #include <pwd.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,6 +29,7 @@
 #define MARKED_KILL_US (5 * 1000 * 1000)
 #define KEEP_S (30 * 24 * 3600)
 #define KEEP_LOOK_S (24 * 3600)
+#define BEGIN_S (24 * 3600) /* bringing what a job needs takes less */
 
 int ty_far_open(struct ty_far *f, const char *folder, struct ty_error *err)
 {
@@ -74,14 +77,21 @@ int ty_far_running(const struct ty_far *f, struct ty_proc_id *ret)
 }
 
 /* A channel that broke may have left its far end behind; it would hold the socket. */
+static void end_other(const struct ty_far *f)
+{
+    struct ty_proc_id other;
+
+    if (signed_by(f->dir, "remote.id", &other) == 0 && other.pid != getpid())
+        ty_proc_signal(&other, SIGKILL);
+}
+
 static void take_over(const struct ty_far *f)
 {
     CLEANUP_FREE char *path = ty_path_join(f->dir, "remote.id");
     CLEANUP_FREE char *text = NULL;
-    struct ty_proc_id other, me = { 0 };
+    struct ty_proc_id me = { 0 };
 
-    if (signed_by(f->dir, "remote.id", &other) == 0 && other.pid != getpid())
-        ty_proc_signal(&other, SIGKILL);
+    end_other(f);
     if (!path || ty_proc_identify(getpid(), &me) < 0 ||
         !(text = ty_strf("%s %d %" PRIu64 "\n", me.boot, (int)me.pid, me.start)))
         return;
@@ -89,7 +99,8 @@ static void take_over(const struct ty_far *f)
         ty_log(TY_LOG_WARN, "cannot write '%s'", path);
 }
 
-static bool same_attempt(const char *dir, int64_t attempt, const char *token)
+/* Whose folder is it?  False: nobody's, for it is not whole. */
+static bool read_attempt(const char *dir, int64_t *attempt, bool *ours, const char *token)
 {
     CLEANUP_FREE char *path = ty_path_join(dir, "job.json");
     CLEANUP_FREE char *text = NULL;
@@ -101,8 +112,9 @@ static bool same_attempt(const char *dir, int64_t attempt, const char *token)
         ty_json_parse(text, n, &o, NULL) < 0)
         return false;
     its = json_string_value(json_object_get(o, "token"));
-    return its && strcmp(its, token) == 0 &&
-           json_integer_value(json_object_get(o, "attempt")) == attempt;
+    *ours = its && strcmp(its, token) == 0;
+    *attempt = json_integer_value(json_object_get(o, "attempt"));
+    return true;
 }
 
 static bool is_run(const char *name)
@@ -113,6 +125,9 @@ static bool is_run(const char *name)
 int ty_far_attach(struct ty_far *f, const char *run, int64_t attempt, const char *token,
                   struct ty_error *err)
 {
+    int64_t its = 0;
+    bool ours = false;
+
     if (!is_run(run))
         return ty_error_set(err, -EINVAL, "'%.100s' is no name of a run", run);
     free(f->run);
@@ -123,10 +138,17 @@ int ty_far_attach(struct ty_far *f, const char *run, int64_t attempt, const char
         return ty_error_oom(err);
     if (access(f->dir, F_OK) < 0)
         return 0;
-    if (same_attempt(f->dir, attempt, token)) {
+    if (read_attempt(f->dir, &its, &ours, token) && ours && its == attempt) {
         take_over(f);
         return 1;
     }
+    /* The run began anew, and a courier of an attempt that was lost comes late: nothing here is its. */
+    if (ours && its > attempt) {
+        free(f->dir);
+        f->dir = NULL;
+        return 0;
+    }
+    end_other(f);
     return ty_far_clean(f, 0, err);
 }
 
@@ -394,8 +416,37 @@ static bool nothing_is_live(const char *sha, void *ctx)
     return false;
 }
 
-/* What was not touched for a month in <folder>/<name>/. */
-static void remove_old(const char *folder, const char *name)
+/* Does its process live?  It holds the lock; also one on another machine, where the folder is shared. */
+static bool in_use(const char *job)
+{
+    CLEANUP_FREE char *path = ty_path_join(job, "lock");
+    CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW) : -1;
+    struct ty_proc_id id;
+
+    if (signed_by(job, "runner.id", &id) == 0 || signed_by(job, "remote.id", &id) == 0)
+        return true;
+    return fd < 0 ? errno != ENOENT : flock(fd, LOCK_EX | LOCK_NB) < 0;
+}
+
+/* Was anything in the tree touched since? */
+static bool is_fresh(const char *path, time_t since)
+{
+    char *roots[] = { (char *)path, NULL };
+    FTS *fts = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    bool fresh = !fts;
+    FTSENT *e;
+
+    while (!fresh && (e = fts_read(fts)))
+        fresh = e->fts_info == FTS_NS || e->fts_info == FTS_ERR || e->fts_statp->st_mtime >= since;
+    if (fts)
+        fts_close(fts);
+    return fresh;
+}
+
+/* Call `consider` for each folder in <folder>/<name>/. */
+static void each(const char *folder, const char *name,
+                 void (*consider)(const char *path, const struct stat *st, time_t *before),
+                 time_t *before)
 {
     CLEANUP_FREE char *path = ty_path_join(folder, name);
     CLEANUP_DIR DIR *dir = path ? opendir(path) : NULL;
@@ -405,17 +456,50 @@ static void remove_old(const char *folder, const char *name)
     while (dir && (e = readdir(dir))) {
         CLEANUP_FREE char *entry = ty_path_join(path, e->d_name);
 
-        if (e->d_name[0] != '.' && entry && lstat(entry, &st) == 0 &&
-            st.st_mtime + KEEP_S < time(NULL))
-            ty_rm_rf(entry);
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && entry &&
+            lstat(entry, &st) == 0)
+            consider(entry, &st, before);
     }
+}
+
+/* What a job uses was touched when it began, or later: a job that is here keeps all that is not a day older than it.  One that nobody
+ * has come for in so long was lost with its courier. */
+static void consider_job(const char *path, const struct stat *st, time_t *before)
+{
+    CLEANUP_FREE char *json = ty_path_join(path, "job.json");
+    struct stat begun;
+
+    if (!in_use(path) && !is_fresh(path, time(NULL) - KEEP_S)) {
+        ty_rm_rf(path);
+        return;
+    }
+    if (!json || stat(json, &begun) < 0)
+        begun = *st;
+    if (begun.st_mtime - BEGIN_S < *before)
+        *before = begun.st_mtime - BEGIN_S;
+}
+
+static void consider_old(const char *path, const struct stat *st, time_t *before)
+{
+    if (st->st_mtime < *before)
+        ty_rm_rf(path);
+}
+
+static void keep(const struct ty_far *f)
+{
+    time_t now = time(NULL), before = now - KEEP_S;
+    struct ty_gc_report report;
+    struct ty_error err = { 0 };
+
+    each(f->folder, "jobs", consider_job, &before);
+    each(f->folder, "agents", consider_old, &before);
+    each(f->folder, "packages", consider_old, &before);
+    ty_gc(f->blobs, now - before, nothing_is_live, NULL, &report, &err);
 }
 
 void ty_far_keep(const struct ty_far *f)
 {
     CLEANUP_FREE char *mark = ty_path_join(f->folder, "kept");
-    struct ty_gc_report report;
-    struct ty_error err = { 0 };
     struct stat st;
 
     if (!mark || (stat(mark, &st) == 0 && st.st_mtime + KEEP_LOOK_S > time(NULL)) ||
@@ -424,8 +508,6 @@ void ty_far_keep(const struct ty_far *f)
     setsid();
     for (int fd = 0; fd < 3; fd++)
         close(fd);
-    remove_old(f->folder, "agents");
-    remove_old(f->folder, "packages");
-    ty_gc(f->blobs, KEEP_S, nothing_is_live, NULL, &report, &err);
+    keep(f);
     _exit(0);
 }

@@ -107,6 +107,7 @@ static void connect_host(struct ty_courier_host *h)
     }
     /* It is not heard yet: trying does not put off the time when it counts as lost. */
     h->state = TY_HOST_GREETING;
+    h->greet_us = c->now_us;
 }
 
 /* Of our program, as long as it is sent. */
@@ -122,7 +123,7 @@ static void greet(struct ty_courier_host *h)
     int r = ty_ssh_greet(&h->ssh, &err);
 
     if (to_send(&h->ssh) < before)
-        h->heard_us = h->c->now_us;
+        h->greet_us = h->c->now_us;
     if (r < 0) {
         if (err.code)
             ty_host_break(h, err.text);
@@ -490,7 +491,7 @@ static void talk(struct ty_courier_host *h)
 /* A queue of Slurm may take days before it gives a node. */
 static int64_t greeted_by(const struct ty_courier_host *h)
 {
-    return ty_courier_slurm(h->c) ? TY_NEVER : h->heard_us + GREETING_US;
+    return ty_courier_slurm(h->c) ? TY_NEVER : h->greet_us + GREETING_US;
 }
 
 void ty_host_turn(struct ty_courier_host *h)
