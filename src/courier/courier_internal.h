@@ -57,7 +57,8 @@ struct ty_courier_host {
     bool touched;         /* something of the job may be there */
     bool wanted;          /* a connection is wanted */
     int64_t retry_us, delay_us;
-    int64_t heard_us, spoken_us; /* heard_us: while it is greeted, when that came on last */
+    int64_t heard_us, spoken_us;
+    int64_t greet_us;     /* when GREETING began, or its bytes went on */
     int failures;         /* connections that could not be made, in a row */
     char why[600];        /* what the last one said */
     char openmpi[64];

@@ -342,6 +342,35 @@ static void test_lost(void **state)
     kit_end(&k);
 }
 
+/* A shell that does not come on is given half a minute of its own, however long the host was away. */
+static void test_slow_greeting(void **state)
+{
+    struct ty_courier_host *h;
+    struct kit k;
+
+    (void)state;
+    if (access("/usr/bin/ssh", X_OK) < 0)
+        skip();
+    kit_begin(&k, "/tmp", 1,
+              "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/cat > /dev/null\"], "
+              "\"hosts\": [{\"host\": \"h1\"}]}");
+    h = &k.c.hosts[0];
+    k.c.now_us += 50 * KIT_SECOND;
+    h->retry_us = k.c.now_us;
+    kit_turn(&k);
+    kit_turn(&k);
+    assert_int_equal(h->state, TY_HOST_GREETING);
+    assert_int_equal(ty_host_due(h), k.c.now_us + 30 * KIT_SECOND);
+    k.c.now_us += 29 * KIT_SECOND;
+    kit_turn(&k);
+    assert_int_equal(h->state, TY_HOST_GREETING);
+    k.c.now_us += KIT_SECOND;
+    kit_turn(&k);
+    assert_int_equal(h->state, TY_HOST_DOWN);
+    assert_non_null(strstr(h->why, "shell does not begin"));
+    kit_end(&k);
+}
+
 /* What is heard in time, is not lost. */
 static void test_heard_again(void **state)
 {
@@ -401,7 +430,8 @@ int main(void)
         cmocka_unit_test(test_late_answer), cmocka_unit_test(test_mpi),
         cmocka_unit_test(test_cancel),      cmocka_unit_test(test_runner_ends),
         cmocka_unit_test(test_taken_up),    cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_heard_again), cmocka_unit_test(test_cleaning),
+        cmocka_unit_test(test_heard_again), cmocka_unit_test(test_slow_greeting),
+        cmocka_unit_test(test_cleaning),
     };
 
     signal(SIGPIPE, SIG_IGN);
