@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define EVENTS_PER_READ 1000
@@ -139,7 +140,12 @@ int attempt_checkpoints(const struct live *l, json_t *extra, struct ty_error *er
     int r = dir ? ty_mkdir_p(dir, 0700) : -ENOMEM;
 
     if (r == 0 && l->sched->o.system) {
+        CLEANUP_FREE char *all = checkpoint_path(l->sched, "");
+
         r = ty_owner_find(l->user, &owner, err);
+        /* Users pass through to their own; nobody can list it. */
+        if (r == 0 && (!all || chmod(all, 0711) < 0))
+            r = all ? -errno : -ENOMEM;
         if (r == 0 && lchown(dir, owner->uid, owner->gid) < 0)
             r = -errno;
         ty_owner_free(owner);

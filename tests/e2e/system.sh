@@ -40,6 +40,7 @@ run.log("loss", 0.5)
 print("user", getpass.getuser(), "uid", os.getuid(), "groups", sorted(os.getgroups()), "home", os.environ["HOME"])
 os.makedirs("outputs", exist_ok=True)
 open("outputs/model.txt", "w").write("weights")
+open(os.environ["TRAINYARD_CHECKPOINT_DIR"] + "/step", "w").write("1")
 os.symlink("/etc/shadow", "outputs/shadow")
 try:
     open("/etc/shadow"); print("reads shadow")
