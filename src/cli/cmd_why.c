@@ -275,11 +275,12 @@ static void say_hang(const json_t *hang, struct ty_str *out)
 static void say_active(const struct story *s, enum ty_run_state state, struct ty_str *out)
 {
     const char *message = ty_out_str(s->past.cancel, "message");
+    const char *why = ty_out_str(s->run, "why");
 
     switch (state) {
     case TY_RUN_QUEUED:
-        if (json_is_string(json_object_get(s->run, "why")))
-            ty_str_addf(out, ": it %s", ty_out_str(s->run, "why"));
+        if (why[0]) /* "waits for ..." is of the run; the rest are sentences of their own */
+            ty_str_addf(out, ": %s%s", ty_starts_with(why, "waits ") ? "it " : "", why);
         else
             ty_str_add(out, ": it has its slots, and is about to start");
         break;
