@@ -9,8 +9,8 @@ static int target_missing(struct request *req, int r)
     if (r == -ENOENT)
         return ty_error_set(
             &req->err, r,
-            "there is no compute target '%.80s'; 'local' is this box, and others are made with "
-            "ComputeTarget.create or PUT /api/v1/targets/NAME",
+            "there is no compute target '%.80s'; `trainyard target ls` shows those that are, and "
+            "`trainyard target add` or ComputeTarget.create make others",
             req->args[0]);
     errno = -r;
     return ty_error_set(&req->err, r,

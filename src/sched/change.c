@@ -440,7 +440,9 @@ int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done d
     int r;
 
     if (!t)
-        return ty_error_set(err, -ENOENT, "there is no compute target '%s'", name);
+        return ty_error_set(
+            err, -ENOENT,
+            "there is no compute target '%s'; `trainyard target ls` shows those that are", name);
     if (strcmp(name, "local") == 0)
         return ty_error_set(err, -EINVAL, "'local' is this box and cannot be removed");
     for (const struct live *l = s->runs; l; l = l->hh.next)

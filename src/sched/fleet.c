@@ -298,7 +298,9 @@ int ty_sched_drain(struct ty_sched *s, const char *target, const char *node, boo
     CLEANUP_JSON json_t *spec = NULL;
 
     if (!t)
-        return ty_error_set(err, -ENOENT, "there is no compute target '%s'", target);
+        return ty_error_set(
+            err, -ENOENT,
+            "there is no compute target '%s'; `trainyard target ls` shows those that are", target);
     if (node && !has_node(t, node))
         return ty_error_set(err, -ENOENT,
                             "target '%s' has no node '%s'; `trainyard node ls` lists those it has",
