@@ -182,12 +182,19 @@ def test_notebooks_with_a_machine(workspace):
         RemoteCompute(workspace, "local")
 
 
-def test_slurm_by_name():
+def test_slurm_by_name(monkeypatch):
+    monkeypatch.delenv("SLURM_CONF", raising=False)
     config = AmlCompute.provisioning_configuration(max_nodes=2, slurm={"partition": "gpu", "gres": "gpu:4"})
     assert {k: config._spec()[k] for k in ("kind", "partition", "gres", "max_nodes")} == {
         "kind": "slurm", "partition": "gpu", "gres": "gpu:4", "max_nodes": 2}
     assert "kind" not in AmlCompute.provisioning_configuration()._spec()  # the service's configuration decides
     assert AmlCompute.provisioning_configuration()._spec()["idle_seconds_before_scaledown"] is None  # which differs from kind to kind
+    assert "environment" not in config._spec()
+    monkeypatch.setenv("SLURM_CONF", "/here/slurm.conf")
+    assert config._spec()["environment"] == {"SLURM_CONF": "/here/slurm.conf"}
+    own = {"partition": "gpu", "environment": {"SLURM_CONF": "/there", "A": "1"}}
+    assert AmlCompute.provisioning_configuration(slurm=own)._spec()["environment"] == {"SLURM_CONF": "/there", "A": "1"}
+    assert "environment" not in AmlCompute.provisioning_configuration()._spec()
     with pytest.raises(UserErrorException, match="slurm is of type str"):
         AmlCompute.provisioning_configuration(slurm="gpu")
 

@@ -1,4 +1,5 @@
 """ComputeTarget and AmlCompute."""
+import os
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from azureml.core._service import client, cloud_only, sdk_errors
@@ -36,8 +37,9 @@ class AmlCompute(ComputeTarget):
 
         vm_size: a label such as 'STANDARD_NC6'. max_nodes: nodes that its runs may hold at once (default 4). Trainyard's own:
         require_gpu, refuse use_gpu=True where no GPU is, instead of running on the CPU; slurm, what an allocation asks for, such as
-        {'partition': 'gpu', 'gres': 'gpu:4'} (docs/targets.md), instead of what the service's configuration says. Accounts, networks
-        and identities mean something only in the cloud.
+        {'partition': 'gpu', 'gres': 'gpu:4'} (docs/targets.md), instead of what the service's configuration says; the SLURM_CONF of
+        this process comes along, unless its 'environment' names another. Accounts, networks and identities mean something only in
+        the cloud.
         """
         for name, given in (("admin_username", admin_username), ("admin_user_password", admin_user_password),
                             ("admin_user_ssh_key", admin_user_ssh_key), ("vnet_resourcegroup_name", vnet_resourcegroup_name),
@@ -119,6 +121,8 @@ class AmlComputeProvisioningConfiguration:
 
     def _spec(self) -> Dict[str, Any]:
         kind = {} if self.slurm is None else {"kind": "slurm", **self.slurm}  # without one, the service's configuration decides
+        if self.slurm is not None and os.environ.get("SLURM_CONF"):  # the cluster that this process means, as with `trainyard target add`
+            kind["environment"] = {"SLURM_CONF": os.environ["SLURM_CONF"], **(self.slurm.get("environment") or {})}
         return {**kind, "vm_size": self.vm_size, "vm_priority": self.vm_priority, "min_nodes": self.min_nodes,
                 "max_nodes": self.max_nodes, "idle_seconds_before_scaledown": self.idle_seconds_before_scaledown,
                 "require_gpu": self.require_gpu, "description": self.description,
