@@ -155,7 +155,7 @@ class ComputeTarget:
             time.sleep(POLL_SECONDS)
             self.refresh_state()
         if show_output:
-            print("\nAmlCompute wait for completion finished\n")
+            print("\n%s wait for completion finished\n" % type(self).__name__)
             print("Wait timeout has been reached" if self._nodes_missing(min_node_count)
                   else "Minimum number of nodes requested have been provisioned")
 
@@ -172,7 +172,7 @@ class ComputeTarget:
         with sdk_errors(ComputeTargetException):
             nodes = [node for node in client().nodes() if self.name in node["targets"]]
         address = {host["host"]: host.get("port") for host in self._record["spec"]["hosts"]}
-        return [_node(node["name"], _state(node), node.get("address"), address.get(node["name"]) or 22, (node.get("runs") or [None])[0])
+        return [_node(node["name"], _state(node), node["name"], address.get(node["name"]) or 22, (node.get("runs") or [None])[0])
                 for node in nodes]
 
     def get_active_runs(self, type: Optional[str] = None, tags: Any = None, properties: Any = None,  # noqa: A002
