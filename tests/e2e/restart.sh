@@ -56,7 +56,7 @@ rows() { trainyard metrics "$1" --json --rows | $PY -c 'import json,sys; [print(
 events() { trainyard api "runs/$1/events" | $PY -c 'import json,sys; [print(e["kind"], json.dumps(e["data"])) for e in json.load(sys.stdin)["events"]]'; }
 checkpoints() { ls "$TRAINYARD_HOME/checkpoints/$1" 2>/dev/null; }
 
-run=$(trainyard submit -q --max-restarts node_lost=1,error=1 -- $PY train.py)
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --max-restarts node_lost=1,error=1 -- $PY train.py)
 check "a run begins" until_true 60 says "$run" waiting
 equal "its checkpoint is in the state folder" model.pt "$(checkpoints "$run")"
 kill -9 "$(runner_pid "$run")"
@@ -83,23 +83,23 @@ import os, sys
 open(os.path.join(os.environ["TRAINYARD_CHECKPOINT_DIR"], "of-" + os.environ["TRAINYARD_ATTEMPT"]), "w")
 sys.exit("no")
 X
-run=$(trainyard submit -q --max-restarts error=2 -- $PY fails.py)
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --max-restarts error=2 -- $PY fails.py)
 settle "$run"
 equal "a run fails when its restarts are used up" "Failed 3" "$(state_of "$run") $(trainyard show "$run" --json | field attempt)"
 equal "...its checkpoints stay to be looked at" "of-1 of-2 of-3" "$(checkpoints "$run" | xargs)"
 trainyard rm -y "$run" >/dev/null 2>&1
 check "...until it is removed" until_true 20 test ! -e "$TRAINYARD_HOME/checkpoints/$run"
-run=$(trainyard submit -q --max-restarts node_lost=2 -- $PY fails.py)
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --max-restarts node_lost=2 -- $PY fails.py)
 settle "$run"
 equal "another cause is another matter" "Failed 1" "$(state_of "$run") $(trainyard show "$run" --json | field attempt)"
-run=$(trainyard submit -q --max-restarts error=3 -- /bin/sh -c 'echo ready; exec sleep 1000')
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --max-restarts error=3 -- /bin/sh -c 'echo ready; exec sleep 1000')
 until_true 20 says "$run" ready
 trainyard cancel "$run" >/dev/null 2>&1
 settle "$run"
 equal "a run that is canceled does not begin again" "Canceled 1" "$(state_of "$run") $(trainyard show "$run" --json | field attempt)"
 
 # Several processes: each has its log and its rows through all attempts.
-run=$(trainyard submit -q --procs 2 --backend gloo --max-restarts error=1 -- $PY ranks.py "$T/go")
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --procs 2 --backend gloo --max-restarts error=1 -- $PY ranks.py "$T/go")
 until_true 60 says "$run" "rank 1 attempt 1"
 until_true 60 says "$run" "rank 0 attempt 1"
 touch "$T/go"
@@ -112,7 +112,7 @@ done
 equal "...and so have the metrics" "rank 0 attempt 1|rank 0 attempt 2|rank 1 attempt 1|rank 1 attempt 2|" "$(rows "$run" | sed 's/ 1\(\.0\)*$//' | grep '^rank' | sort | tr '\n' '|')"
 
 # The daemon may die between two attempts.
-run=$(trainyard submit -q --max-restarts node_lost=1 -- $PY train.py)
+run=$(trainyard submit -q --env PYTHONPATH="$PYTHONPATH" --max-restarts node_lost=1 -- $PY train.py)
 until_true 60 says "$run" waiting
 kill -9 "$(daemon_pid)" "$(runner_pid "$run")"
 check "a daemon that is killed with the runner: the run begins again" until_true 60 says "$run" "^attempt 2 begins at 3$"
