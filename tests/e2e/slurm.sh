@@ -22,7 +22,7 @@ equal "...and ran once on each" "n1 n2 n3 n4 " "$(sort "$T/first.out" | tr '\n' 
 
 # target NAME [KEY: VALUE,...]: a target on it, whose folder all nodes share
 target() {
-    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "${FOLDER-$T/nodes}" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
+    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "$T/on/$1" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
     trainyard api -X PUT "targets/$1" -d "@$1.json"
 }
 # submit TARGET OPTION... -- COMMAND...: the name of the run
@@ -32,9 +32,13 @@ why() { trainyard show "$1" --json | field why; }
 says_why() { why "$1" | grep -qE -- "$2"; }
 error_of() { trainyard show "$1" --json | $PY -c 'import json,sys; e=json.load(sys.stdin)["error"] or {}; print(e.get("code"), e.get("message"))'; }
 log_has() { trainyard logs "$1" 2>/dev/null | grep -qE -- "$2"; }
-job_of() { $PY -c 'import json,sys
+allocations_of() { $PY -c 'import json,sys
 for a in json.load(open(sys.argv[1]))["allocations"]:
-    if (a["run"] or "").startswith(sys.argv[2]) and a["job"]: print(a["job"])' "$TRAINYARD_HOME/slurm/$1/status" "$2"; }
+    if (a["run"] or "").startswith(sys.argv[2]) and a["job"] and not a["over"]: print(a["job"])' "$TRAINYARD_HOME/slurm/$1/status" "$2"; }
+job_of() { allocations_of "$1" "$2"; } # TARGET RUN
+no_jobs_of() { [ -z "$(allocations_of "$1" "")" ] && ! squeue -h -o %k | grep -qxF "$(ids_of "$1")"; }
+ids_of() { $PY -c 'import json,sys
+print("\n".join(["trainyard:" + a["id"] for a in json.load(open(sys.argv[1]))["allocations"]] or ["none"]))' "$TRAINYARD_HOME/slurm/$1/status"; }
 nodes_of() { trainyard api "targets/$1" | $PY -c 'import json,sys; n=json.load(sys.stdin)["nodes"]; print(n["preparing"], n["running"], n["idle"])'; }
 nodes_are() { [ "$(nodes_of "$1")" = "$2" ]; }
 cat > hello.py <<'X'
@@ -49,134 +53,155 @@ def warned(sig, frame):
     print("warned:", open(os.environ["TRAINYARD_SPOOL_DIR"] + "/warning").read(), flush=True)
 signal.signal(signal.SIGUSR1, warned)
 print("sleeping", flush=True)
-for _ in range(1200):
+for _ in range(6000):
     time.sleep(0.1)
 X
 
-check "a target is made" target hpc
-run=$(submit hpc -- $PY hello.py)
-check "a run ends" until_true 40 ended "$run"
-equal "...well" Completed "$(state_of "$run")"
-has "...and has said what it did" "$(trainyard logs "$run")" "^hello 0 1$"
-check "...its files are kept" trainyard artifacts get "$run" outputs/a.txt -o kept.txt
-equal "...whole" kept "$(cat kept.txt)"
-check "...its allocation goes" until_true 20 slurm_no_jobs
-check "...and its folder on the nodes" until_true 10 is_empty "$T/nodes/jobs"
+# Cases that leave each other alone go side by side, each with a target of its own; what they say comes in order.
+started=()
+begin() { ( failed=0; "$1"; exit $failed ) > "$T/$1.said" 2>&1 & started+=("$1 $!"); }
+finish() {
+    local one
+    for one in "${started[@]}"; do
+        wait "${one#* }" || failed=1
+        cat "$T/${one% *}.said"
+    done
+    started=()
+}
 
-# targets are looked at when they are made; the shell's SLURM_CONF says which cluster is meant
-check "a target is added" trainyard target add added --partition main --folder "$T/nodes"
-has "...with what the cluster has" "$(trainyard target show added)" "^nodes +0 of 4 in use"
-exits "one with a partition that is not there is not" 1 trainyard target add absent --partition nosuch
-has "...and it is said what there is" "$out" "no partition 'nosuch'; it has main, urgent"
-exits "more nodes than there are are refused" 1 trainyard submit --target added --nodes 9 --backend gloo -- $PY hello.py
-has "...with the number" "$out" "has 4 nodes"
+case_one() {
+    check "a target is made" target one
+    run=$(submit one -- $PY hello.py)
+    check "a run ends" until_true 60 ended "$run"
+    equal "...well" Completed "$(state_of "$run")"
+    has "...and has said what it did" "$(trainyard logs "$run")" "^hello 0 1$"
+    check "...its files are kept" trainyard artifacts get "$run" outputs/a.txt -o kept.txt
+    equal "...whole" kept "$(cat kept.txt)"
+    check "...its allocation goes" until_true 20 no_jobs_of one
+    check "...and its folder on the nodes" until_true 10 is_empty "$T/on/one/jobs"
+}
+# Targets are looked at when they are made; the shell's SLURM_CONF says which cluster is meant.
+case_added() {
+    check "a target is added" trainyard target add added --partition main --folder "$T/on/added"
+    has "...with what the cluster has" "$(trainyard target show added)" "^nodes +0 of 4 in use"
+    exits "one with a partition that is not there is not" 1 trainyard target add absent --partition nosuch
+    has "...and it is said what there is" "$out" "no partition 'nosuch'; it has main, urgent"
+    exits "more nodes than there are are refused" 1 trainyard submit --target added --nodes 9 --backend gloo -- $PY hello.py
+    has "...with the number" "$out" "has 4 nodes"
+}
+case_several() {
+    check "a target is made" target several
+    run=$(submit several --nodes 3 --procs 2 --backend gloo -- $PY hello.py)
+    check "a run of three nodes ends" until_true 60 ended "$run"
+    equal "...well" Completed "$(state_of "$run")"
+    equal "...with six processes" "0 6,1 6,2 6,3 6,4 6,5 6," "$(trainyard logs --rank all "$run" | sed -n 's/^.*hello //p' | sort | tr '\n' ',')"
+    check "...its allocation goes" until_true 20 no_jobs_of several
+    check "...and its folders on the nodes" until_true 10 is_empty "$T/on/several/jobs"
+}
+case_bad() {
+    check "a target with an unknown partition is made" target bad '"partition": "nosuch"'
+    check "a target with an unknown option of sbatch is made" target odd '"sbatch_options": ["--no-such-option"]'
+    run=$(submit bad -- $PY hello.py)
+    odd=$(submit odd -- $PY hello.py)
+    check "a run in an unknown partition ends" until_true 40 ended "$run"
+    has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*Invalid partition name"
+    check "a run with an unknown option ends" until_true 40 ended "$odd"
+    has "...and Slurm's own words say why" "$(error_of "$odd")" "PreparationFailed .*no-such-option"
+}
+# One that waits, and is canceled; one that is canceled from outside.
+case_cancel() {
+    check "a target whose jobs wait is made" target later '"sbatch_options": ["--begin=now+1hour"]'
+    check "a target is made" target cancel
+    later=$(submit later -- $PY hello.py)
+    outside=$(submit cancel -- $PY sleeper.py)
+    check "why tells Slurm's reason" until_true 40 says_why "$later" "Slurm job [0-9]+ waits: BeginTime"
+    check "it can be canceled" trainyard cancel "$later"
+    check "...ends" until_true 40 in_state "$later" Canceled
+    check "...and leaves the queue" until_true 40 no_jobs_of later
+    check "a run sleeps" until_true 60 log_has "$outside" "^sleeping"
+    check "...its node is counted" until_true 10 nodes_are cancel "0 1 0"
+    check "...scancel from outside" scancel "$(job_of cancel "$outside")"
+    check "...ends it" until_true 40 ended "$outside"
+    equal "...as canceled" Canceled "$(state_of "$outside")"
+    run=$(submit cancel -- $PY sleeper.py)
+    check "a run sleeps" until_true 60 log_has "$run" "^sleeping"
+    check "...is canceled" trainyard cancel "$run"
+    check "...ends" until_true 40 in_state "$run" Canceled
+    check "...and so does its job" until_true 20 no_jobs_of cancel
+}
+case_limit() {
+    check "a target is made" target limit
+    run=$(submit limit -- $PY sleeper.py)
+    check "a run sleeps" until_true 60 log_has "$run" "^sleeping"
+    scontrol update "jobid=$(job_of limit "$run")" TimeLimit=1
+    check "...is warned a minute before the limit" until_true 90 log_has "$run" "^warned: Slurm ends this allocation soon"
+    scontrol update "jobid=$(job_of limit "$run")" TimeLimit=0
+    check "Slurm's time limit ends it" until_true 90 ended "$run"
+    has "...it is said to be the limit" "$(trainyard show "$run")" "time limit of the allocation"
+}
+case_warm() {
+    check "a target that keeps its nodes is made" target warm '"idle_seconds_before_scaledown": 300, "max_nodes": 4'
+    run=$(submit warm -- $PY hello.py)
+    check "a run ends" until_true 60 in_state "$run" Completed
+    check "...its node is kept" until_true 20 nodes_are warm "0 0 1"
+    kept=$(allocations_of warm "")
+    run=$(submit warm -- $PY hello.py)
+    check "the next one ends" until_true 40 in_state "$run" Completed
+    equal "...in the same allocation" "$kept" "$(allocations_of warm "")"
+    scancel "$kept"
+    check "it goes" until_true 40 no_jobs_of warm
+}
+case_alone() {
+    check "a target without a shared folder is made" target alone '"shared_home": false'
+    run=$(submit alone -- $PY hello.py)
+    check "a run ends" until_true 60 in_state "$run" Completed
+    check "...the agent came with the batch script" test -n "$(ls "$T/on/alone/agents")"
+}
+trainyard up > /dev/null 2>&1
+for name in limit one added several bad cancel warm alone; do begin case_$name; done
+finish
+check "the queue is empty" until_true 30 slurm_no_jobs
 
-# several nodes
-run=$(submit hpc --nodes 3 --procs 2 --backend gloo -- $PY hello.py)
-check "a run of three nodes ends" until_true 40 ended "$run"
-equal "...well" Completed "$(state_of "$run")"
-equal "...with six processes" "0 6,1 6,2 6,3 6,4 6,5 6," "$(trainyard logs --rank all "$run" | sed -n 's/^.*hello //p' | sort | tr '\n' ',')"
-check "...its allocation goes" until_true 20 slurm_no_jobs
-check "...and its folders on the nodes" until_true 10 is_empty "$T/nodes/jobs"
-
-# bad input
-check "a target with an unknown partition is made" target bad '"partition": "nosuch"'
-run=$(submit bad -- $PY hello.py)
-check "a run in an unknown partition ends" until_true 20 ended "$run"
-has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*Invalid partition name"
-check "a target with an unknown option of sbatch is made" target odd '"sbatch_options": ["--no-such-option"]'
-run=$(submit odd -- $PY hello.py)
-check "a run with an unknown option ends" until_true 20 ended "$run"
-has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*no-such-option"
-
-# one that waits, and is canceled; one that is canceled from outside
-check "a target whose jobs wait is made" target later '"sbatch_options": ["--begin=now+1hour"]'
-run=$(submit later -- $PY hello.py)
-check "why tells Slurm's reason" until_true 20 says_why "$run" "Slurm job [0-9]+ waits: BeginTime"
-check "it can be canceled" trainyard cancel "$run"
-check "...ends" until_true 20 in_state "$run" Canceled
-check "...and leaves the queue" until_true 20 slurm_no_jobs
-run=$(submit hpc -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
-nodes_are hpc "0 1 0"; equal "...its node is counted" 0 $?
-check "...scancel from outside" scancel "$(job_of hpc "$run")"
-check "...ends it" until_true 20 ended "$run"
-equal "...as canceled" Canceled "$(state_of "$run")"
-run=$(submit hpc -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
-check "...is canceled" trainyard cancel "$run"
-check "...ends" until_true 20 in_state "$run" Canceled
-check "...and so does its job" until_true 20 slurm_no_jobs
-
-# the limit of the allocation; preemption
-run=$(submit hpc -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
-scontrol update "jobid=$(job_of hpc "$run")" TimeLimit=1
-check "...is warned a minute before the limit" until_true 60 log_has "$run" "^warned: Slurm ends this allocation soon"
-scontrol update "jobid=$(job_of hpc "$run")" TimeLimit=0
-check "Slurm's time limit ends it" until_true 60 ended "$run"
-has "...it is said to be the limit" "$(trainyard show "$run")" "time limit of the allocation"
+# preemption, of all nodes
 check "a target of whole nodes is made" target whole '"sbatch_options": ["--exclusive"]'
 run=$(submit whole -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+check "a run sleeps" until_true 60 log_has "$run" "^sleeping"
 sbatch -p urgent -N4 --exclusive -o /dev/null --wrap "sleep 1" > /dev/null
 check "a job of higher tier ends it" until_true 60 ended "$run"
 has "...as preempted" "$(error_of "$run")" "^Preempted "
 has "...after a warning" "$(trainyard logs "$run")" "^warned: "
 check "the queue is empty" until_true 30 slurm_no_jobs
 
-# a warm allocation
-check "a target that keeps its nodes is made" target warm '"idle_seconds_before_scaledown": 60, "max_nodes": 4'
-run=$(submit warm -- $PY hello.py)
-check "a run ends" until_true 40 in_state "$run" Completed
-check "...its node is kept" until_true 10 nodes_are warm "0 0 1"
-run=$(submit warm -- $PY hello.py)
-check "the next one ends" until_true 20 in_state "$run" Completed
-equal "...in the same allocation" 1 "$(squeue -h | wc -l)"
-target warm '"max_nodes": 4' > /dev/null
-scancel -u "$(id -un)"
-check "it goes" until_true 20 slurm_no_jobs
-
-# without a folder that the nodes share
-FOLDER=$T/alone
-check "a target without a shared folder is made" target alone '"shared_home": false'
-unset FOLDER
-run=$(submit alone -- $PY hello.py)
-check "a run ends" until_true 40 in_state "$run" Completed
-check "...the agent came with the batch script" test -n "$(ls "$T/alone/agents")"
-
 # the daemon, the courier and the keeper may die; slurmctld may be away
-run=$(submit hpc -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "^sleeping"
+run=$(submit one -- $PY sleeper.py)
+check "a run sleeps" until_true 60 log_has "$run" "^sleeping"
 slurm_ctld_off
 kill -9 "$(runner_pid "$run")"
 kill -9 "$(daemon_pid)"
-kill -9 "$(cat "$TRAINYARD_HOME/slurm/hpc/pid")"
-check "a new daemon takes the run up" until_true 30 in_state "$run" Running
+kill -9 "$(cat "$TRAINYARD_HOME/slurm/one/pid")"
+check "a new daemon takes the run up" until_true 60 in_state "$run" Running
 slurm_ctld
 equal "...it goes on" Running "$(state_of "$run")"
 check "...can be canceled" trainyard cancel "$run"
-check "...and ends" until_true 30 in_state "$run" Canceled
+check "...and ends" until_true 60 in_state "$run" Canceled
 check "the queue is empty" until_true 30 slurm_no_jobs
 
-# nodes fail
-run=$(submit hpc --nodes 2 --backend gloo -- $PY sleeper.py)
-check "a run of two nodes sleeps" until_true 40 log_has "$run" "sleeping"
-second=$(scontrol show hostnames "$(job_field "$(job_of hpc "$run")" NodeList)" | tail -n 1)
-slurm_node_dead "$second"
-check "its second node dies, which ends it" until_true 90 ended "$run"
-has "...and is named" "$(error_of "$run")" "^NodeLost .*$second"
+# nodes fail: the second of two, and an only one
+two=$(submit whole --nodes 2 --backend gloo -- $PY sleeper.py)
+only=$(submit whole -- $PY sleeper.py)
+check "a run of two nodes sleeps" until_true 60 log_has "$two" "sleeping"
+check "a run of one node sleeps" until_true 60 log_has "$only" "sleeping"
+second=$(scontrol show hostnames "$(job_field "$(job_of whole "$two")" NodeList)" | tail -n 1)
+first=$(job_field "$(job_of whole "$only")" NodeList)
+{ slurm_node_dead "$second"; slurm_node_dead "$first"; } 2> /dev/null
+check "a second node dies, which ends its run" until_true 120 ended "$two"
+has "...and is named" "$(error_of "$two")" "^NodeLost .*$second"
+check "an only node dies, which ends its run" until_true 120 ended "$only"
+has "...and is said to be lost" "$(error_of "$only")" "^NodeLost .*$first"
 slurm_node "$second"
-check "the queue is empty" until_true 60 slurm_no_jobs
-check "the node is back" until_true 60 slurm_idle
-run=$(submit hpc -- $PY sleeper.py)
-check "a run sleeps" until_true 40 log_has "$run" "sleeping"
-first=$(job_field "$(job_of hpc "$run")" NodeList)
-slurm_node_dead "$first"
-check "its node dies, which ends it" until_true 120 ended "$run"
-has "...and is said to be lost" "$(error_of "$run")" "^NodeLost "
 slurm_node "$first"
-check "the node is back" until_true 60 slurm_idle
+check "the queue is empty" until_true 60 slurm_no_jobs
+check "the nodes are back" until_true 60 slurm_idle
 
 no_couriers() { ! pgrep -f "trainyard-agent courier $TRAINYARD_HOME/" > /dev/null; }
 check "no courier is left" until_true 30 no_couriers
