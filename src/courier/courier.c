@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,6 +29,9 @@
 enum { BUSY = 3, NOT_BEGUN = 4 };
 #define JOB_JSON_MAX (64 << 20)
 #define AGENT "trainyard-agent" /* its own program, among files that are known by their paths */
+#define FILES_OF_ITS_OWN 64
+#define FILES_OF_A_HOST \
+    8 /* three pipes to its ssh, both ends while that starts, and a file that is sent */
 
 /* --- beginning --- */
 
@@ -195,6 +199,18 @@ static int gather(struct ty_courier *c, struct ty_statcache *known, struct ty_er
     return ty_content_open(&c->content, c->blobs, manifest, packages, known, err);
 }
 
+static void allow_files(const struct ty_courier *c)
+{
+    rlim_t wanted = FILES_OF_ITS_OWN + (rlim_t)c->nhosts * FILES_OF_A_HOST;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+        ty_log(TY_LOG_WARN, "cannot raise the limit on open files: %m");
+}
+
 static int begin_with(struct ty_courier *c, struct ty_statcache *known, struct ty_error *err)
 {
     int r = hash_agent(c, known, err);
@@ -233,6 +249,7 @@ static int begin(struct ty_courier *c, struct ty_error *err)
         r = find_hosts(c, err);
     if (r < 0)
         return r;
+    allow_files(c);
     home = json_string_value(json_object_get(c->job, "home"));
     file = home ? ty_path_join(home, "cache/stat/courier") : NULL;
     known = ty_statcache_load(file);

@@ -1,7 +1,7 @@
 /* runner_internal.h - what the parts of a runner share
  *
  *   runner.c    begins, waits for events, ends
- *   life.c      prepare -> run -> collect -> deliver: the only writer of phase and outcome
+ *   life.c      prepare -> run -> collect -> deliver: the only writer of the phase; tells how the job ended
  *   start.c     what each rank is told, and starting them all
  *   follow.c    what becomes of the ranks, up to the end of the last
  *   leading.c   the job's other nodes, where this is its first
