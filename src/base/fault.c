@@ -22,7 +22,11 @@ static struct {
 static const struct {
     const char *word;
     int error;
-} errors[] = { { "EIO", EIO }, { "ENOSPC", ENOSPC }, { "ENOMEM", ENOMEM }, { "EROFS", EROFS } };
+} errors[] = { { "EIO", EIO },
+               { "ENOSPC", ENOSPC },
+               { "ENOMEM", ENOMEM },
+               { "EROFS", EROFS },
+               { "ENOLCK", ENOLCK } };
 
 static int error_of(const char *word)
 {

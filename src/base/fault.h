@@ -7,7 +7,7 @@
  *                        name NULL counts visits of every point
  *   in a child process   TY_FAULT=store.commit:3        the third visit fails
  *                        TY_FAULT=store.commit:3+       the third and every later one
- *                        TY_FAULT=store.commit:3:ENOSPC with that errno (EIO, ENOSPC, ENOMEM, EROFS)
+ *                        TY_FAULT=store.commit:3:ENOSPC with that errno (EIO, ENOSPC, ENOMEM, EROFS, ENOLCK)
  */
 #ifndef TY_FAULT_H
 #define TY_FAULT_H

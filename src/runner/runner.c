@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/owner.h"
@@ -147,6 +148,12 @@ static bool other_lives(const char *dir)
     return lives && ty_proc_alive(&id);
 }
 
+/* File systems of clusters may have no locks: NFS without its daemon, Lustre without `flock`. */
+static bool has_no_locks(int error)
+{
+    return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP;
+}
+
 /* 0; -EWOULDBLOCK: another runner is at work. */
 static int take_lock(struct ty_runner *r, const char *dir)
 {
@@ -157,9 +164,11 @@ static int take_lock(struct ty_runner *r, const char *dir)
     if (r->lock < 0)
         return -errno;
     /* What a killed runner was just starting holds the lock until it has closed what it inherited. */
-    for (int64_t end = ty_mono_us() + LOCK_WAIT_US; flock(r->lock, LOCK_EX | LOCK_NB) < 0;
-         usleep(LOCK_LOOK_US))
-        if (errno != EWOULDBLOCK)
+    for (int64_t end = ty_mono_us() + LOCK_WAIT_US;
+         FAULT("runner.flock", -1, flock(r->lock, LOCK_EX | LOCK_NB)) < 0; usleep(LOCK_LOOK_US))
+        if (has_no_locks(errno))
+            return other_lives(dir) ? -EWOULDBLOCK : 0; /* its signature has to do */
+        else if (errno != EWOULDBLOCK)
             return -errno;
         else if (other_lives(dir) || ty_mono_us() >= end)
             return -EWOULDBLOCK;

@@ -537,6 +537,28 @@ static void test_faults(void **state)
     assert_null(fake_record(&j.fake, "artifact", 0));
     job_done(&j);
 }
+
+/* A job folder on a file system without locks: it is worked on all the same, and by one alone. */
+static void test_no_locks(void **state)
+{
+    struct job j, second;
+
+    (void)state;
+    job_make(&j, "echo ready; sleep 1000", NULL);
+    job_write(&j);
+    job_start(&j, "runner.flock:1+:ENOLCK", NULL);
+    job_until(&j, job_has_output);
+    second = j;
+    second.runner = 0;
+    job_start(&second, "runner.flock:1+:ENOLCK", NULL);
+    for (int64_t end = ty_mono_us() + 20000000; !job_over(&second);) {
+        assert_true(ty_mono_us() < end);
+        fake_turn(&j.fake, 5);
+    }
+    assert_true(WIFEXITED(second.status) && WEXITSTATUS(second.status) == 3);
+    assert_false(job_over(&j));
+    job_done(&j);
+}
 #endif
 
 static void test_data(void **state)
@@ -593,6 +615,7 @@ int main(void)
         cmocka_unit_test_teardown(test_wrapper_killed, job_clean),
 #ifdef TY_FAULTS
         cmocka_unit_test_teardown(test_faults, job_clean),
+        cmocka_unit_test_teardown(test_no_locks, job_clean),
 #endif
         cmocka_unit_test_teardown(test_data, job_clean),
     };
