@@ -360,27 +360,6 @@ static int target_commit(struct ty_sched *s, const char *name, const json_t *spe
     return 0;
 }
 
-int target_store(struct ty_sched *s, const char *name, const json_t *spec, const json_t *facts,
-                 ty_sched_done done, void *ctx, struct ty_error *err)
-{
-    CLEANUP_FREE char *text = ty_json_text(spec);
-    const char *setting;
-    json_t *said;
-    struct ty_unit *u;
-
-    if (!text)
-        return ty_error_oom(err);
-    u = ty_unit_new();
-    ty_unit_target_put(u, name, text, ty_wall_us());
-    json_object_foreach ((json_t *)facts, setting, said) {
-        CLEANUP_FREE char *value = ty_json_text(said);
-
-        if (value)
-            ty_unit_setting(u, setting, value);
-    }
-    return target_commit(s, name, spec, facts, u, done, ctx, err);
-}
-
 /* Who changes a target says nothing of draining, as a rule: that stays. */
 static json_t *keep_drained(const struct target *t, const json_t *given)
 {
@@ -393,17 +372,50 @@ static json_t *keep_drained(const struct target *t, const json_t *given)
     return spec;
 }
 
+static int check_kind(const struct target *t, const char *kind, struct ty_error *err)
+{
+    if (!t || t->in_use == 0 || strcmp(t->spec->kind, kind) == 0)
+        return 0;
+    return ty_error_set(err, -EBUSY,
+                        "compute target '%s' is of kind '%s' and has runs that have not ended; "
+                        "wait for them before its kind is changed",
+                        t->name, t->spec->kind);
+}
+
+/* Asking may have taken a minute: the target is looked at again. */
+int target_store(struct ty_sched *s, const char *name, const json_t *given, const json_t *facts,
+                 ty_sched_done done, void *ctx, struct ty_error *err)
+{
+    const struct target *t = target_find(s, name);
+    CLEANUP_JSON json_t *spec = keep_drained(t, given);
+    CLEANUP_FREE char *text = spec ? ty_json_text(spec) : NULL;
+    const char *setting;
+    json_t *said;
+    struct ty_unit *u;
+
+    if (!text)
+        return ty_error_oom(err);
+    if (check_kind(t, json_string_value(json_object_get(spec, "kind")), err) < 0)
+        return err->code;
+    u = ty_unit_new();
+    ty_unit_target_put(u, name, text, ty_wall_us());
+    json_object_foreach ((json_t *)facts, setting, said) {
+        CLEANUP_FREE char *value = ty_json_text(said);
+
+        if (value)
+            ty_unit_setting(u, setting, value);
+    }
+    return target_commit(s, name, spec, facts, u, done, ctx, err);
+}
+
 static int check_target_change(const struct ty_sched *s, const char *name,
                                const struct ty_target_spec *spec, struct ty_error *err)
 {
     const struct target *t = target_find((struct ty_sched *)s, name);
     int r = target_has_kind(spec->kind, err);
 
-    if (r == 0 && t && t->in_use > 0 && strcmp(t->spec->kind, spec->kind) != 0)
-        r = ty_error_set(err, -EBUSY,
-                         "compute target '%s' is of kind '%s' and has runs that have not ended; "
-                         "wait for them before its kind is changed",
-                         name, t->spec->kind);
+    if (r == 0)
+        r = check_kind(t, spec->kind, err);
     if (r == 0 && strcmp(name, "local") == 0 && strcmp(spec->kind, "local") != 0)
         r = ty_error_set(err, -EINVAL, "'local' is this box, and cannot be of kind '%s'",
                          spec->kind);
@@ -427,9 +439,9 @@ int ty_sched_target_put(struct ty_sched *s, const char *name, const json_t *give
     if (r == 0)
         r = check_target_change(s, name, checked, err);
     if (r == 0 && ask && ty_target_kind(checked->kind)->probe)
-        return ask_target(s, name, spec, checked, done, ctx, err);
+        return ask_target(s, name, given, checked, done, ctx, err);
     ty_target_spec_free(checked);
-    return r == 0 ? target_store(s, name, spec, NULL, done, ctx, err) : r;
+    return r == 0 ? target_store(s, name, given, NULL, done, ctx, err) : r;
 }
 
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx,

@@ -125,13 +125,21 @@ static void make_room(struct keeper *k, int nodes)
         }
 }
 
+static bool drained(const struct keeper *k, const struct alloc *a)
+{
+    for (int i = 0; i < a->nodes; i++)
+        if (a->members[i].node && ty_target_spec_drains(k->target, a->members[i].node))
+            return true;
+    return false;
+}
+
 /* One that fits and will last as long as the run may take. */
 static struct alloc *kept_one(struct keeper *k, const char *shape, int64_t seconds)
 {
     for (struct alloc *a = k->allocs; a; a = a->next)
         if (!a->run && !a->over && !a->ending && !a->cancel && a->shape &&
             strcmp(a->shape, shape) == 0 && alloc_whole(a) &&
-            (a->left_seconds < 0 || a->left_seconds >= seconds))
+            (a->left_seconds < 0 || a->left_seconds >= seconds) && !drained(k, a))
             return a;
     return NULL;
 }

@@ -113,6 +113,24 @@ static void add_number(struct args *a, const char *option, int64_t value, const 
         add(a, "--%s=%lld%s", option, (long long)value, unit);
 }
 
+/* Drained nodes, and those that the target's own options leave out: of several --exclude the last counts. */
+static void add_drained(struct args *a, const struct ty_target_spec *target)
+{
+    CLEANUP_STR struct ty_str list = { 0 };
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach (target->drained_nodes, i, v)
+        ty_str_addf(&list, "%s%s", list.len ? "," : "", json_string_value(v));
+    if (!list.len)
+        return;
+    json_array_foreach (target->slurm.sbatch_options, i, v)
+        if (ty_starts_with(json_string_value(v), "--exclude="))
+            ty_str_addf(&list, ",%s", json_string_value(v) + strlen("--exclude="));
+    a->failed |= list.failed;
+    add_text(a, "exclude", list.text);
+}
+
 int ty_slurm_args(const char *sbatch, const struct ty_target_spec *target,
                   const struct ty_slurm_shape *shape, const char *name, const char *owner,
                   char ***ret)
@@ -148,6 +166,7 @@ int ty_slurm_args(const char *sbatch, const struct ty_target_spec *target,
     add_number(&a, "time", shape->minutes, "");
     json_array_foreach (target->slurm.sbatch_options, i, option)
         add(&a, "%s", json_string_value(option));
+    add_drained(&a, target);
     if (a.failed) {
         ty_strv_free(a.v);
         return -ENOMEM;

@@ -148,6 +148,14 @@ case_warm() {
     run=$(submit warm -- $PY hello.py)
     check "the next one ends" until_true 40 in_state "$run" Completed
     equal "...in the same allocation" "$kept" "$(allocations_of warm "")"
+    node=$(job_field "$kept" NodeList)
+    check "its node is drained" trainyard target drain warm --node "$node"
+    run=$(submit warm -- $PY hello.py)
+    check "another run ends" until_true 60 in_state "$run" Completed
+    other=$(allocations_of warm "" | grep -vxF "$kept")
+    has "...elsewhere" "$(job_field "$other" NodeList)" "^n[1-4]$"
+    equal "...which is not there" "" "$(job_field "$other" NodeList | grep -xF "$node")"
+    scancel "$other"
     scancel "$kept"
     check "it goes" until_true 40 no_jobs_of warm
 }

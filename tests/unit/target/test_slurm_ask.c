@@ -91,6 +91,16 @@ static void test_target_says(void **state)
     has_not(line, "--gpus-per-node"); /* gres says which */
 }
 
+static void test_drained(void **state)
+{
+    CLEANUP_FREE char *line = line_of(TARGET(", \"drained_nodes\": [\"n1\", \"n3\"], "
+                                             "\"sbatch_options\": [\"--exclude=n7\"]"),
+                                      RUN(), false);
+
+    (void)state;
+    has(line, " --exclude=n7 --exclude=n1,n3,n7 ");
+}
+
 static void test_run_says(void **state)
 {
     CLEANUP_FREE char *line = line_of(
@@ -225,11 +235,11 @@ static void test_script_too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_least),           cmocka_unit_test(test_target_says),
-        cmocka_unit_test(test_run_says),        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_vm_size),         cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_script_shared),   cmocka_unit_test(test_script_packed),
-        cmocka_unit_test(test_script_too_long),
+        cmocka_unit_test(test_least),         cmocka_unit_test(test_target_says),
+        cmocka_unit_test(test_drained),       cmocka_unit_test(test_run_says),
+        cmocka_unit_test(test_limits),        cmocka_unit_test(test_vm_size),
+        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_script_shared),
+        cmocka_unit_test(test_script_packed), cmocka_unit_test(test_script_too_long),
     };
 
     return cmocka_run_group_tests_name("slurm_ask", tests, NULL, NULL);
