@@ -305,7 +305,7 @@ void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
     ty_ssh_listen(s);
     if (s->said[0])
         snprintf(buf, n, "%s", s->said);
-    else if (reaped)
+    else if (reaped && status != 0)
         snprintf(buf, n, "ssh %s", ty_status_text(status, how));
     else
         snprintf(buf, n, "the connection is broken");

@@ -112,17 +112,18 @@ static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
 /* The wrapper is the last of its rank to go, unless it was killed itself. */
 static void lost(struct ty_runner *r, int i)
 {
-    char text[800], how[64], who[320];
+    char text[800], how[64] = "is gone", who[320];
 
     ty_follow_who(r, i, who);
+    if (r->ranks.at[i].reaped)
+        ty_status_text(r->ranks.at[i].wrapper_status, how);
     r->ending = TY_ENDING_LOST;
     if (r->job->size == 1)
         snprintf(text, sizeof text, "the process that watched %s %s; %s was ended with it", who,
-                 ty_status_text(r->ranks.at[i].wrapper_status, how), who);
+                 how, who);
     else
         snprintf(text, sizeof text,
-                 "the process that watched %s %s; all processes were ended with it", who,
-                 ty_status_text(r->ranks.at[i].wrapper_status, how));
+                 "the process that watched %s %s; all processes were ended with it", who, how);
     ty_life_finish(r, NULL, text);
 }
 
@@ -244,6 +245,8 @@ static void told(int i, const struct ty_report *report, void *ctx)
     char who[320];
 
     if (!report) {
+        if (!m->reported)
+            ty_runner_reap(r); /* how did the wrapper end? */
         ty_ranks_ended(&r->ranks, i, m->reported ? &m->status : NULL, is_victim(r, i), r->now_us);
         ty_node_rank_ended(r, i);
     } else if (report->kind == TY_REPORT_STARTED) {

@@ -138,12 +138,17 @@ static void rank_ended(struct ty_runner *r, int rank, const json_t *o)
     const json_t *status = json_object_get(o, "status");
     const char *failed = json_string_value(json_object_get(o, "failed")),
                *declared = json_string_value(json_object_get(o, "declared"));
+    const json_t *wrapper = json_object_get(o, "wrapper");
     int value = (int)json_integer_value(status);
 
     if (failed && !r->failure)
         r->failure = strndup(failed, SENTENCE_MAX);
     if (declared && !r->declared)
         r->declared = strndup(declared, SENTENCE_MAX);
+    if (json_is_integer(wrapper)) {
+        r->ranks.at[rank].reaped = true;
+        r->ranks.at[rank].wrapper_status = (int)json_integer_value(wrapper);
+    }
     ty_ranks_ended(&r->ranks, rank, json_is_integer(status) ? &value : NULL,
                    json_is_true(json_object_get(o, "victim")), r->now_us);
     ty_follow_judge(r);

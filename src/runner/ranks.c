@@ -82,6 +82,7 @@ bool ty_ranks_reaped(struct ty_ranks *s, pid_t pid, int status)
     for (int i = 0; i < s->n; i++)
         if (s->at[i].wrapper.pid == pid) {
             s->at[i].wrapper_status = status;
+            s->at[i].reaped = true;
             return true;
         }
     return false;

@@ -18,7 +18,8 @@ struct ty_rank_plan {
 struct ty_member {
     struct ty_rank_plan plan;
     struct ty_rank wrapper; /* line -1: none, it runs elsewhere or is gone */
-    int wrapper_status;     /* once it is reaped */
+    int wrapper_status;     /* once `reaped` */
+    bool reaped;            /* its wrapper, here or on its node */
     pid_t pid;              /* of the program; 0: not started yet */
     bool reported;          /* `status` is known */
     bool ended;             /* nothing of it runs any more */

@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define EVENTS_PER_READ 1000
+
 static int on_hello(void *ctx, const char *run, const char *token, int64_t attempt, int64_t *run_id,
                     struct ty_error *err)
 {
@@ -209,6 +211,36 @@ static void record_node(struct live *l, struct ty_unit *u, int64_t at_us, const 
         if (strcmp(state, "heard") == 0 && json_object_size(l->silent) == 0)
             run_event(l, u, TY_EV_HEARD, at_us, data);
     }
+}
+
+/* After a restart of the daemon: from which node does the runner hear nothing?  It tells of changes alone. */
+void record_silence(struct live *l)
+{
+    CLEANUP_FREE char *name = NULL;
+    int64_t after = 0;
+    size_t n = EVENTS_PER_READ;
+
+    while (n == EVENTS_PER_READ) {
+        CLEANUP_JSON json_t *events = NULL;
+        const json_t *e;
+        size_t i;
+
+        if (ty_store_events(l->sched->o.store, l->id, after, EVENTS_PER_READ, &events) < 0)
+            return;
+        n = json_array_size(events);
+        json_array_foreach (events, i, e) {
+            const char *kind = json_string_value(json_object_get(e, "kind")), *node;
+
+            after = json_integer_value(json_object_get(e, "seq"));
+            if (!kind || strcmp(kind, ty_run_event_word(TY_EV_SILENT)) != 0)
+                continue;
+            node = json_string_value(json_object_get(json_object_get(e, "data"), "node"));
+            free(name);
+            name = node ? strdup(node) : NULL;
+        }
+    }
+    if (name)
+        l->silent = json_pack("{s:b}", name, 1);
 }
 
 /* A machine that was lost, or could not be reached, gets no other run until it answers. */

@@ -450,6 +450,8 @@ static void resume_run(struct live *l)
 {
     struct ty_error err = { 0 };
 
+    if (l->launched && l->run.state == TY_RUN_NOT_RESPONDING)
+        record_silence(l);
     if (lost_by_restore(l)) {
         run_lost(l, "Restored",
                  "the service was restored from a backup that was made while this run went on");

@@ -211,6 +211,7 @@ void run_lost(struct live *l, const char *code, const char *message);
 void run_check_silence(struct live *l, int64_t now_us);
 
 /* record.c */
+void record_silence(struct live *l); /* a daemon before this one heard that a node was silent */
 int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 
 /* attempt.c */

@@ -457,6 +457,22 @@ static void rank_there_fails(void **state)
     done(t);
 }
 
+static void wrapper_there_killed(void **state)
+{
+    struct two *const t = &the_two;
+
+    (void)state;
+    make(t, SLEEPS "kill -9 $PPID; exec sleep 600", NULL);
+    start_both(t);
+    until(t, over);
+    assert_string_equal(job_text(&t->j, "exited", 0, "reason"), "lost");
+    assert_non_null(strstr(job_text(&t->j, "exited", 0, "message"),
+                           "the process that watched rank 1 (node h2) "));
+    assert_null(strstr(job_text(&t->j, "exited", 0, "message"), "exited with code 0"));
+    assert_true(nobody_there(t));
+    done(t);
+}
+
 static void rank_here_fails(void **state)
 {
     struct two *const t = &the_two;
@@ -836,6 +852,7 @@ int main(int argc, char **argv)
         T(whole_life),
         T(many_cuts),
         T(rank_there_fails),
+        T(wrapper_there_killed),
         T(rank_here_fails),
         T(rank_there_is_killed),
         T(declared_there),

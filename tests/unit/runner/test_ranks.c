@@ -131,6 +131,7 @@ static void test_wrappers(void **state)
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(ty_ranks_reaped(&real, pid, status));
         assert_int_equal(real.at[i].wrapper_status, status);
+        assert_true(real.at[i].reaped);
     }
     assert_false(ty_ranks_reaped(&real, getpid(), 0));
     ty_ranks_done(&real);
