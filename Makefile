@@ -59,7 +59,8 @@ soak: all
 	@tests/soak
 
 bench: all
-	@ninja -C build bench/sim/sim
+	@meson configure build -Dtests=true
+	@ninja -C build bench/sim/sim bench/link/nodes bench/link/agent
 	@bench/run
 
 install: all

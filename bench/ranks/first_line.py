@@ -2,6 +2,7 @@
 
 Runs inside bench/ranks/hosts and bench/ranks/slurm, which make the machines. Clocks are this machine's: hosts and nodes are on it.
 """
+import getpass
 import json
 import os
 import re
@@ -118,7 +119,6 @@ def slurm_warm(nodes, procs):
     held = allocation(nodes, procs)
     srun = ["srun", "--jobid=" + held, "--overlap", "--nodes=%d" % nodes, "--ntasks-per-node=%d" % procs] + RANK
     mid, values = medians(bare=lambda: took(RANK), ours=lambda: took(ours("warm", nodes, procs)), srun=lambda: took(srun))
-    subprocess.run(["scancel", held], check=True)
     row("Slurm, a warm allocation, submit to first line, %d x %d, less the interpreter" % (nodes, procs), mid["ours"] - mid["bare"], 100,
         "interpreter %.0f ms; srun in an allocation that is there, the same way %.0f ms" % (mid["bare"] * 1e3, (mid["srun"] - mid["bare"]) * 1e3), all=values)
 
@@ -128,6 +128,8 @@ def slurm():
         slurm_cold(nodes, procs)
     for nodes, procs in SHAPES:
         slurm_warm(nodes, procs)
+        subprocess.run(["scancel", "--full", "-u", getpass.getuser()], check=True)  # what is kept has the shape of the last one
+        wait_until("the cluster is free", 60, no_jobs)
 
 
 if __name__ == "__main__":
