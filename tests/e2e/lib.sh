@@ -76,4 +76,5 @@ until_true() {
 no_strays() { [ -z "$(strays)" ]; }
 is_empty() { [ -z "$(ls -A "$1")" ]; }
 in_state() { [ "$(state_of "$1")" = "$2" ]; }
-gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1)" = Z ]; }
+# A process whose first thread is a zombie holds its sockets until the last of its threads has ended.
+gone() { [ ! -e "/proc/$1" ] || { [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1)" = Z ] && [ "$(ls "/proc/$1/task" 2>/dev/null | wc -l)" -le 1 ]; }; }
