@@ -314,12 +314,12 @@ static void wait_for_something(struct ty_courier *c, struct pollfd *p)
         hear_signals(c);
 }
 
-/* The folder goes when the daemon has released the job; hosts that cannot be reached are cleaned later. */
+/* The folder goes when the daemon has released the job; while hosts are not clean that cannot be reached, it lies elsewhere. */
 static void remove_folder(struct ty_courier *c)
 {
     int r;
 
-    if (c->folder_gone)
+    if (c->folder_gone || (!ty_way_over(c) && !ty_courier_slurm(c) && ty_lost_keep(c)))
         return;
     c->folder_gone = true;
     unlinkat(c->dir_fd, "job.json", 0);
@@ -440,6 +440,7 @@ int ty_courier_main(const char *job_dir)
         done(&c);
         return NOT_BEGUN;
     }
+    ty_lost_take_up(&c);
     loop(&c);
     remove_folder(&c);
     done(&c);

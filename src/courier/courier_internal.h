@@ -6,7 +6,8 @@
  *   slurm.c     the nodes of an allocation in place of hosts
  *   relay.c     the runner's stream to the daemon, held where files have to come first
  *   voice.c     the courier itself as the runner of the job: while it prepares, and when there is no other
- *   ending.c   the end that a courier has to tell because no runner can
+ *   lost.c      hosts that could not be cleaned are not forgotten
+ *   ending.c    the end that a courier has to tell because no runner can
  */
 #ifndef TY_COURIER_INTERNAL_H
 #define TY_COURIER_INTERNAL_H
@@ -163,6 +164,10 @@ bool ty_way_over(const struct ty_courier *c);
 /* reason as in docs/spec/runner-stream.md; node may be NULL.  Kept in the job folder, so that another courier goes on with it. */
 void ty_courier_end(struct ty_courier *c, const char *reason, const char *node, const char *message);
 int ty_courier_end_load(struct ty_courier *c);
+
+/* lost.c */
+bool ty_lost_keep(struct ty_courier *c);          /* the job folder goes to lost/; false: it has to be removed */
+void ty_lost_take_up(const struct ty_courier *c); /* start couriers for what others have left there */
 
 /* relay.c */
 void ty_relay_open(struct ty_courier *c, uint32_t serial);

@@ -301,6 +301,21 @@ check "when it can be again, the job there is ended" until_true 60 no_jobs h1
 check "...with all its processes" until_true 10 no_far_processes h1
 
 trainyard down 2> /dev/null
+run=$(trainyard submit -q --target one -- sh -c 'echo begun; sleep 1000')
+check "a run begins" until_true 20 saw "$run" begun
+cable_cut h1
+check "its host is given up" until_true 60 in_state "$run" Failed
+left=$TRAINYARD_HOME/lost/$run.1
+check "...and not forgotten" until_true 10 test -e "$left/runner.id"
+kill -9 "$(cut -d ' ' -f 2 "$left/runner.id")"
+cable_mend h1
+trainyard down 2> /dev/null
+run=$(trainyard submit -q --target one -- true)
+check "when the box was switched off too, the next job on any host sees to it" until_true 60 no_jobs h1
+check "...with all its processes" until_true 10 no_far_processes h1
+check "...and it is done with" until_true 20 sh -c "! test -e '$left'"
+
+trainyard down 2> /dev/null
 run=$(trainyard submit -q --target two --nodes 2 --backend gloo -- sh -c 'echo "rank $RANK begins"; exec sleep 1000')
 check "a job on two hosts begins" until_true 30 begun "$run"
 host_off h2

@@ -78,7 +78,7 @@ static void begin_running(struct kit *k)
 static void test_two(void **state)
 {
     struct kit k;
-    json_t *o;
+    json_t *o, *link;
 
     (void)state;
     kit_begin(&k, "/tmp", 2, two);
@@ -103,10 +103,10 @@ static void test_two(void **state)
     text(&k, 0, TY_CHANNEL_LINK, "7001 10.0.0.1 10.0.0.2");
     o = gets(&k, 1, TY_CHANNEL_START);
     assert_string_equal(json_string_value(json_object_get(o, "verb")), "node");
-    o = json_incref(json_object_get(json_object_get(o, "job"), "link"));
-    assert_int_equal(json_integer_value(json_object_get(o, "port")), 7001);
-    assert_int_equal(json_array_size(json_object_get(o, "addresses")), 2);
-    assert_int_equal(strlen(json_string_value(json_object_get(o, "key"))), 64);
+    link = json_object_get(json_object_get(o, "job"), "link");
+    assert_int_equal(json_integer_value(json_object_get(link, "port")), 7001);
+    assert_int_equal(json_array_size(json_object_get(link, "addresses")), 2);
+    assert_int_equal(strlen(json_string_value(json_object_get(link, "key"))), 64);
     json_decref(o);
     kit_end(&k);
 }
