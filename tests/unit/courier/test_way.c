@@ -10,7 +10,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -322,8 +321,6 @@ static void test_lost(void **state)
     int tries = 0;
 
     (void)state;
-    if (access("/usr/bin/ssh", X_OK) < 0)
-        skip();
     kit_begin(&k, "/tmp", 1,
               "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/false\"], "
               "\"hosts\": [{\"host\": \"h1\"}]}");
@@ -349,8 +346,6 @@ static void test_slow_greeting(void **state)
     struct kit k;
 
     (void)state;
-    if (access("/usr/bin/ssh", X_OK) < 0)
-        skip();
     kit_begin(&k, "/tmp", 1,
               "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/cat > /dev/null\"], "
               "\"hosts\": [{\"host\": \"h1\"}]}");
