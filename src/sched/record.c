@@ -81,7 +81,7 @@ static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, co
 {
     CLEANUP_JSON json_t *why =
         json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user", "message",
-                  limit ? json_object_get(record, "message") : NULL);
+                  json_object_get(record, "message"));
     CLEANUP_JSON json_t *data = exit_data(NULL, record);
 
     if (l->run.state != TY_RUN_CANCEL_REQUESTED)
