@@ -20,7 +20,8 @@
 struct ty_blobs {
     char *dir;
     int dirfd, tmpfd;
-    int mark; /* recover.h */
+    int mark;    /* recover.h */
+    bool shared; /* it lies on a network file system: other machines may use it at the same time */
 };
 
 struct ty_blob_put {
@@ -101,7 +102,9 @@ int ty_blobs_open(const char *dir, struct ty_blobs **ret, struct ty_error *err)
         ty_blobs_free(b);
         return r;
     }
-    b->mark = ty_blobs_recover(b->dirfd);
+    b->shared = ty_fs_network_kind(dir) != NULL;
+    if (!b->shared)
+        b->mark = ty_blobs_recover(b->dirfd);
     *ret = b;
     return 0;
 }
@@ -254,6 +257,9 @@ static int settle(struct ty_blob_put *p, const char *sha)
         unlinkat(b->tmpfd, p->name, 0);
         return 0;
     }
+    /* There the name could be seen before the bytes, which wait for close(2) at the machine that wrote them. */
+    if (b->shared && FAULT("blob.fsync", -1, fsync(p->fd)) < 0)
+        return -errno;
     if (fchmod(p->fd, 0444) < 0 || (mkdirat(b->dirfd, folder, 0700) < 0 && errno != EEXIST) ||
         FAULT("blob.rename", -1, renameat(b->tmpfd, p->name, b->dirfd, path)) < 0)
         return -errno;

@@ -2,6 +2,7 @@
  *
  * A blob gets its name before it is synced, and a snapshot is acknowledged after one sync of all its blobs.  A power cut
  * between the two may leave a blob that is too short; taken for whole, it would spoil every later snapshot that holds it.
+ * On a network file system a blob gets its name when the server has it, for other machines may look; there is nothing to recover.
  * The file `synced` in the store knows the boot that the store was last used in, and its mtime when the last sync began.
  */
 #ifndef TY_RECOVER_H

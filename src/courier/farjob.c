@@ -157,7 +157,7 @@ int ty_far_attach(struct ty_far *f, const char *run, int64_t attempt, const char
 static int unpack_packages(struct ty_far *f, const char *sha, char **ret, struct ty_error *err)
 {
     CLEANUP_FREE char *dir = ty_strf("%s/packages/%s", f->folder, sha);
-    CLEANUP_FREE char *fresh = ty_strf("%s/packages/.new-%s-%d", f->folder, sha, (int)getpid());
+    CLEANUP_FREE char *fresh = ty_strf("%s/packages/.new-%s-%s", f->folder, sha, f->run);
     CLEANUP_FREE char *manifest = ty_strf("%s/%.2s/%s", ty_blobs_dir(f->blobs), sha, sha + 2);
     CLEANUP_FREE char *text = NULL;
     struct ty_snapshot *s = NULL;
@@ -173,6 +173,8 @@ static int unpack_packages(struct ty_far *f, const char *sha, char **ret, struct
     r = ty_read_file(manifest, MANIFEST_MAX, &text, &n);
     if (r == 0)
         r = ty_snapshot_parse(text, n, &s, err);
+    if (r == 0)
+        r = ty_rm_rf(fresh);
     if (r == 0)
         r = ty_mkdir_p(fresh, 0700);
     if (r == 0)

@@ -23,12 +23,12 @@
 #define SSH_PROGRAM "/usr/bin/ssh"
 
 /* In single quotes on the command line of a shell that may be any: no quote, no "!", no line end in it.  $1 is the hash, $2 the size
- * and $3 the folder.  The copy is renamed only when it is whole; `head` takes no byte too much. */
+ * and $3 the folder.  The copy, whose name no other host of a shared folder takes, is renamed only when it is whole; `head` takes no byte too much. */
 static const char script[] =
     "umask 077; d=$3; case $d in \"~/\"*) d=$HOME/${d#??};; \"\") d=${XDG_CACHE_HOME:-$HOME/.cache}/trainyard;; esac; "
     "a=$d/agents/$1/trainyard-agent; "
     "if test -x \"$a\"; then :; else "
-    "mkdir -p \"$d/agents/$1\" || exit 71; t=$a.$$; echo; echo " MARK "send; "
+    "mkdir -p \"$d/agents/$1\" || exit 71; t=$a.$(uname -n).$$; echo; echo " MARK "send; "
     "head -c $2 > \"$t\" || { rm -f \"$t\"; exit 72; }; "
     "if command -v sha256sum > /dev/null; then s=$(sha256sum < \"$t\"); "
     "test \"${s%% *}\" = $1 || { echo the agent did not arrive whole >&2; rm -f \"$t\"; exit 73; }; fi; "
