@@ -20,13 +20,26 @@
 #define EVENTS_PER_READ 1000
 #define GONE ".gone-" /* before the name of a checkpoint folder that is being removed */
 
-/* Restarts of that cause so far; negative: the store cannot say. */
-static int restarts_of(const struct live *l, enum ty_cause cause)
+static void count_restart(struct live *l, const json_t *event)
+{
+    const char *kind = json_string_value(json_object_get(event, "kind"));
+    const char *of = json_string_value(json_object_get(json_object_get(event, "data"), "cause"));
+
+    for (int i = 0; i < TY_CAUSE_COUNT; i++)
+        l->restarts[i] += kind && of && strcmp(kind, ty_run_event_word(TY_EV_REQUEUED)) == 0 &&
+                          strcmp(of, ty_cause_word((enum ty_cause)i)) == 0;
+}
+
+/* The event log is read once: it grows with each attempt.  0, or the store cannot say. */
+static int know_restarts(struct live *l)
 {
     int64_t after = 0;
-    int n = 0;
+    size_t n = EVENTS_PER_READ;
 
-    for (;;) {
+    if (l->restarts_known)
+        return 0;
+    memset(l->restarts, 0, sizeof l->restarts);
+    while (n == EVENTS_PER_READ) {
         CLEANUP_JSON json_t *events = NULL;
         const json_t *e;
         size_t i;
@@ -35,17 +48,13 @@ static int restarts_of(const struct live *l, enum ty_cause cause)
         if (r < 0)
             return r;
         json_array_foreach (events, i, e) {
-            const char *kind = json_string_value(json_object_get(e, "kind"));
-            const char *of =
-                json_string_value(json_object_get(json_object_get(e, "data"), "cause"));
-
             after = json_integer_value(json_object_get(e, "seq"));
-            n += kind && of && strcmp(kind, ty_run_event_word(TY_EV_REQUEUED)) == 0 &&
-                 strcmp(of, ty_cause_word(cause)) == 0;
+            count_restart(l, e);
         }
-        if (json_array_size(events) < EVENTS_PER_READ)
-            return n;
+        n = json_array_size(events);
     }
+    l->restarts_known = true;
+    return 0;
 }
 
 bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us,
@@ -57,12 +66,13 @@ bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64
 
     if (max == 0 || l->spec->interactive || !l->launched || attempt_leaves(l))
         return false;
-    used = restarts_of(l, cause);
-    if (used < 0 || used >= max)
+    if (know_restarts(l) < 0 || l->restarts[cause] >= max)
         return false;
+    used = l->restarts[cause];
     data = json_pack("{s:s s:s}", "cause", ty_cause_word(cause), "message", message);
     if (!data || run_event(l, u, TY_EV_REQUEUED, at_us, data) < 0)
         return false;
+    l->restarts[cause]++;
     text = ty_strf("attempt %d ended: %s; the run starts again (restart %d of %d for cause '%s')",
                    attempt, message, used + 1, max, ty_cause_word(cause));
     if (text)

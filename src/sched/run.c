@@ -66,6 +66,7 @@ int run_reload(const struct ty_active_run *a, void *ctx)
         l->seq = l->stored_seq = a->last_seq;
         l->limits_told = 0;
         l->properties = -1;
+        l->restarts_known = false;
         json_decref(l->tags);
         l->tags = NULL;
     }
@@ -168,10 +169,10 @@ void run_act(struct live *l)
     if (ty_run_state_ended(l->run.state)) {
         bool was_placed = l->placed;
 
-        if (was_placed) {
+        if (was_placed)
             gang_give(l);
+        if (was_placed || l->run.attempt > 1) /* canceled between two attempts */
             attempt_ended(l);
-        }
         interactive_end_children(l);
         if (!l->job && !l->units)
             live_drop(l);

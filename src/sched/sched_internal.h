@@ -63,6 +63,8 @@ struct live {
     const struct ty_target_kind *kind; /* whose job that is: the target may be gone before it */
     int salvages;
     int64_t not_begun_us;    /* monotonic: since when no runner of it could begin; 0: the last one could */
+    bool restarts_known;     /* else the event log is asked */
+    int restarts[TY_CAUSE_COUNT]; /* by cause, with those on their way to the store */
     char *trouble;           /* why its runner could not be started; tried again */
     bool gone;               /* deleted */
     bool forgotten;          /* its submission could not be stored: dropped by run_act */
