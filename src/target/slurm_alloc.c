@@ -16,7 +16,8 @@
 
 #define ABSENT_MAX 2          /* lists without a job, after which it is gone */
 #define CHECK_US (100 * 1000) /* between two looks whether a run that nobody speaks for is over */
-#define CUT_US (3 * 1000 * 1000) /* after its end, what has not ended by itself is cut */
+#define LEAVES_US (5 * 1000 * 1000) /* how long an allocation is waited for whose run has ended */
+#define CUT_US (3 * 1000 * 1000)    /* after its end, what has not ended by itself is cut */
 #define MEMBER_SILENT_US (30LL * 1000 * 1000)
 #define SENTENCE 400
 #define LONG_SECONDS (30 * 24 * 3600) /* a limit that nobody has named */
@@ -133,15 +134,51 @@ static bool drained(const struct keeper *k, const struct alloc *a)
     return false;
 }
 
-/* One that fits and will last as long as the run may take. */
+/* It is of that shape, and will last as long as the run may take. */
+static bool fits(const struct keeper *k, const struct alloc *a, const char *shape, int64_t seconds)
+{
+    return !a->over && !a->ending && !a->cancel && a->shape && strcmp(a->shape, shape) == 0 &&
+           alloc_whole(a) && (a->left_seconds < 0 || a->left_seconds >= seconds) && !drained(k, a);
+}
+
 static struct alloc *kept_one(struct keeper *k, const char *shape, int64_t seconds)
 {
     for (struct alloc *a = k->allocs; a; a = a->next)
-        if (!a->run && !a->over && !a->ending && !a->cancel && a->shape &&
-            strcmp(a->shape, shape) == 0 && alloc_whole(a) &&
-            (a->left_seconds < 0 || a->left_seconds >= seconds) && !drained(k, a))
+        if (!a->run && fits(k, a, shape, seconds))
             return a;
     return NULL;
+}
+
+static bool job_has(const struct alloc *a, const char *name)
+{
+    CLEANUP_FREE char *path = ty_path_join(a->job_dir, name);
+
+    return !path || access(path, F_OK) == 0;
+}
+
+static bool run_is_over(const struct alloc *a)
+{
+    return !job_has(a, "job.json");
+}
+
+/* One whose run has ended, and only clears away what it has left: worth waiting a moment for. */
+static bool one_is_left(const struct keeper *k, const char *shape, int64_t seconds)
+{
+    for (const struct alloc *a = k->allocs; a; a = a->next)
+        if (a->run && fits(k, a, shape, seconds) && (run_is_over(a) || job_has(a, "released")))
+            return true;
+    return false;
+}
+
+/* Whether the client may wait for one that is being left; `later_us` says when to look again. */
+static bool waits_a_moment(struct keeper *k, struct client *c)
+{
+    if (!c->asked_us)
+        c->asked_us = k->now_us;
+    if (k->now_us - c->asked_us >= LEAVES_US)
+        return false;
+    c->later_us = k->now_us + CHECK_US;
+    return true;
 }
 
 /* What idle_seconds_before_scaledown says; where it says nothing, nothing is kept: clusters are shared, and time is counted. */
@@ -167,6 +204,7 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
     struct alloc *a = alloc_of_run(k, c->run);
     int64_t idle = idle_seconds(k->target), seconds;
 
+    c->later_us = 0;
     if (a)
         return a;
     /* The job folder is a later attempt's now. */
@@ -182,6 +220,8 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
     ty_run_spec_free(spec);
     CLEANUP_FREE char *text = ty_slurm_shape_text(&shape);
     a = text ? kept_one(k, text, seconds) : NULL;
+    if (!a && text && idle > 0 && one_is_left(k, text, seconds) && waits_a_moment(k, c))
+        return NULL;
     if (!a && text) {
         make_room(k, shape.nodes);
         a = alloc_new(k, shape.nodes);
@@ -594,13 +634,6 @@ static void member_turn(struct keeper *k, struct alloc *a, struct member *m)
 }
 
 /* ---- keeping and giving back ---- */
-
-static bool run_is_over(const struct alloc *a)
-{
-    CLEANUP_FREE char *path = ty_path_join(a->job_dir, "job.json");
-
-    return path && access(path, F_OK) < 0;
-}
 
 /* Nobody speaks for its run: because that has ended, or because a courier has to be started again? */
 static void check_run(struct keeper *k, struct alloc *a)

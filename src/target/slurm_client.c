@@ -67,7 +67,7 @@ static void take_target(struct keeper *k, struct client *c)
     }
     ty_target_spec_free(k->target);
     k->target = spec;
-    if (!alloc_for(k, c, &err))
+    if (!alloc_for(k, c, &err) && !c->later_us)
         end_client(c, "prepare", err.text, NULL);
 }
 
@@ -105,6 +105,8 @@ static void hear(struct keeper *k, struct client *c)
             ask(k, c, o);
         else if (json_is_true(json_object_get(o, "cancel")) && (a = alloc_of_run(k, c->run)))
             alloc_cancel(a);
+        else if (json_is_true(json_object_get(o, "cancel")) && c->later_us)
+            end_client(c, "cancel", "it was canceled before Slurm was asked", NULL);
         json_decref(o);
     }
 }
@@ -139,12 +141,16 @@ static void open_channel(struct client *c, struct member *m)
 
 static void proceed(struct keeper *k, struct client *c)
 {
-    struct alloc *a = alloc_of_run(k, c->run);
-    struct member *m = a ? alloc_member(a, c->node) : NULL;
+    struct alloc *a;
+    struct member *m;
     CLEANUP_FREE char *why = NULL;
 
-    if (c->ended)
+    if (!c->ended && c->later_us && k->now_us >= c->later_us)
+        take_target(k, c);
+    if (c->ended || c->later_us)
         return;
+    a = alloc_of_run(k, c->run);
+    m = a ? alloc_member(a, c->node) : NULL;
     if (!a || a->over) {
         end_client(c, a ? a->end_reason : "lost",
                    a ? a->end_message : "its allocation is not known any more",

@@ -209,6 +209,7 @@ static int64_t gather_clients(const struct keeper *k, struct waits *w, int64_t d
         } else if (ty_lines_waiting(&c->lines)) {
             p[0].events |= POLLOUT;
         }
+        due = c->later_us && c->later_us < due ? c->later_us : due;
         wait_for(w, p[0]);
         wait_for(w, p[1]);
     }

@@ -69,6 +69,7 @@ struct client {
     int node;
     json_t *argv, *target, *spec;
     bool asked, gone, ended /* was told that the allocation is over */;
+    int64_t asked_us, later_us; /* since when it waits for an allocation that is being left, and when to look again; 0: it does not */
     bool piped;
     struct ty_pump pump;
 };
@@ -104,7 +105,8 @@ struct ty_slurm_setting keeper_setting(const struct keeper *k);
 
 /* slurm_alloc.c */
 struct alloc *alloc_of_run(struct keeper *k, const char *run);
-/* The allocation of a run: its own, one that is kept and fits, or a new one.  NULL: out of memory, or the spec cannot be read. */
+/* The allocation of a run: its own, one that is kept and fits, or a new one.  NULL with c->later_us: one is being left, to be asked again
+ * then; NULL without: out of memory, or the spec cannot be read. */
 struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err);
 struct alloc *alloc_new(struct keeper *k, int nodes);
 void alloc_free(struct alloc *a);

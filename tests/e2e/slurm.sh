@@ -148,6 +148,11 @@ case_warm() {
     run=$(submit warm -- $PY hello.py)
     check "the next one ends" until_true 40 in_state "$run" Completed
     equal "...in the same allocation" "$kept" "$(allocations_of warm "")"
+    for i in 1 2 3; do
+        run=$(submit warm -- true)
+        until_true 40 in_state "$run" Completed
+    done
+    equal "...and those that follow each other at once, too" "$kept" "$(allocations_of warm "")"
     node=$(job_field "$kept" NodeList)
     check "its node is drained" trainyard target drain warm --node "$node"
     run=$(submit warm -- $PY hello.py)
