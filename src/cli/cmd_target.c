@@ -51,11 +51,76 @@ static int ls(struct ty_cli *cli)
     return ty_table_print(cli, &t);
 }
 
+static void add_plain(struct ty_str *out, const json_t *value)
+{
+    CLEANUP_FREE char *text =
+        json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+
+    ty_str_add(out, json_is_string(value) ? json_string_value(value) : text ? text : "");
+}
+
+/* A host as `target add` takes it, and what is known of it beyond that as JSON. */
+static void add_host(struct ty_str *out, const json_t *host)
+{
+    static const char *const told[] = { "host", "user", "port" };
+    CLEANUP_JSON json_t *rest = json_copy((json_t *)host);
+    const char *user = ty_out_str(host, "user");
+
+    ty_str_addf(out, "%s%s%s", user, *user ? "@" : "", ty_out_str(host, "host"));
+    if (json_is_integer(json_object_get(host, "port")))
+        ty_str_addf(out, ":%lld", number(host, NULL, "port"));
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        json_object_del(rest, told[i]);
+    if (json_object_size(rest) > 0) {
+        ty_str_add(out, " ");
+        add_plain(out, rest);
+    }
+}
+
+static void add_value(struct ty_str *out, const json_t *value)
+{
+    const char *name;
+    const json_t *one;
+    size_t i = 0;
+
+    if (json_is_array(value)) {
+        json_array_foreach (value, i, one) {
+            ty_str_add(out, i ? ", " : "");
+            add_value(out, one);
+        }
+    } else if (json_object_get(value, "host")) {
+        add_host(out, value);
+    } else if (json_is_object(value)) {
+        json_object_foreach ((json_t *)value, name, one) {
+            ty_str_addf(out, "%s%s=", i++ ? ", " : "", name);
+            add_plain(out, one);
+        }
+    } else {
+        add_plain(out, value);
+    }
+}
+
+/* What the specification says; nothing of what it leaves open. */
+static void print_spec(json_t *spec)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach (spec, key, value) {
+        CLEANUP_STR struct ty_str text = { 0 };
+        CLEANUP_FREE char *safe = NULL;
+
+        if (!json_is_null(value))
+            add_value(&text, value);
+        safe = text.len ? ty_out_safe(text.text) : NULL;
+        if (safe)
+            printf("%-12s %s\n", key, safe);
+    }
+}
+
 static void print_target(const json_t *target)
 {
     static const char *const words[] = { "preparing", "idle", "leaving", "unusable", "preempted" };
-    const json_t *spec = json_object_get(target, "spec"), *value;
-    const char *key;
 
     printf("%-12s %s\n", "target", ty_out_str(target, "name"));
     printf("%-12s %s\n", "created", ty_out_str(target, "created"));
@@ -66,13 +131,7 @@ static void print_target(const json_t *target)
     putchar('\n');
     printf("%-12s %lld\n", "cpus", number(target, NULL, "cpus"));
     printf("%-12s %lld\n", "gpus", number(target, NULL, "gpus"));
-    json_object_foreach ((json_t *)spec, key, value) {
-        CLEANUP_FREE char *text = json_is_string(value) ? strdup(json_string_value(value))
-                                                        : json_dumps(value, JSON_ENCODE_ANY);
-        CLEANUP_FREE char *safe = ty_out_safe(text ? text : "");
-
-        printf("%-12s %s\n", key, safe ? safe : "");
-    }
+    print_spec(json_object_get(target, "spec"));
 }
 
 static int show(struct ty_cli *cli)

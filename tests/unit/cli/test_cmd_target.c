@@ -15,6 +15,12 @@
     "\"created\": \"2026-01-01T00:00:00.000000Z\", \"nodes\": {\"max\": 2, \"running\": 1, \"idle\": 1}, " \
     "\"cpus\": 4, \"gpus\": 0}"
 
+#define LAB \
+    "{\"name\": \"lab\", \"spec\": {\"kind\": \"hosts\", \"hosts\": [{\"host\": \"h1\"}, {\"host\": \"h2\", " \
+    "\"user\": \"ann\", \"port\": 2222, \"cpus\": 8}], \"environment\": {\"A\": \"1\", \"B\": \"x y\"}, \"tags\": {}, " \
+    "\"description\": null, \"ssh_options\": [], \"drained_nodes\": [\"h1\", \"h2\"]}, " \
+    "\"created\": \"2026-01-01T00:00:00.000000Z\", \"nodes\": {\"max\": 2}, \"cpus\": 4, \"gpus\": 0}"
+
 static struct fake *f;
 
 static void says(struct captured c, int code, const char *out, const char *err)
@@ -33,6 +39,7 @@ static void test_target(void **state)
     struct fake_answer answers[] = {
         { .match = "GET /api/v1/targets ", .raw = fake_json("{\"targets\": [" BOX "]}") },
         { .match = "GET /api/v1/targets/box ", .raw = fake_json(BOX) },
+        { .match = "GET /api/v1/targets/lab ", .raw = fake_json(LAB) },
         { .match = "GET", .raw = fake_reply(404, "text/plain", "there is no compute target 'x'") },
         { 0 }
     };
@@ -54,6 +61,17 @@ static void test_target(void **state)
          "kind         local\n"
          "vm_size      STANDARD_NC6\n"
          "max_nodes    2\n",
+         "");
+    says(TRY("target", "show", "lab"), 0,
+         "target       lab\n"
+         "created      2026-01-01T00:00:00.000000Z\n"
+         "nodes        0 of 2 in use\n"
+         "cpus         4\n"
+         "gpus         0\n"
+         "kind         hosts\n"
+         "hosts        h1, ann@h2:2222 {\"cpus\":8}\n"
+         "environment  A=1, B=x y\n"
+         "drained_nodes h1, h2\n",
          "");
     says(TRY("target", "show", "x"), 3, "", "there is no compute target 'x'");
     says(TRY("target", "show"), 2, "", "target show --help");
