@@ -9,6 +9,7 @@
 #include "target/slurm_channel.h"
 #include "target/slurm_hold.h"
 #include "target/slurm_keeper.h"
+#include "target/slurm_told.h"
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -42,6 +43,8 @@ static int slurm(int argc, char **argv)
         return ty_slurm_hold_main(self);
     if ((argc == 3 || argc == 4) && strcmp(argv[1], "keeper") == 0)
         return ty_slurm_keeper_main(self, argv[2], argv[3]);
+    if (argc == 3 && strcmp(argv[1], "told") == 0)
+        return ty_slurm_told_main(self, argv[2]);
     if (argc >= 5 && strcmp(argv[1], "channel") == 0)
         return ty_slurm_channel_main(self, argc - 2, argv + 2);
     return usage();

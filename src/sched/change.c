@@ -326,6 +326,7 @@ static void on_target(void *ctx, int r)
         if (ty_store_failed(s->o.store))
             recover_soon(s);
     } else if (!w->spec && t) {
+        target_keep(s, t, NULL);
         target_drop(s, t);
     } else if (w->spec) {
         r = target_add(s, w->name, w->spec, &err);

@@ -118,6 +118,20 @@ static void recall_facts(struct ty_sched *s, struct target *t)
     }
 }
 
+/* What it keeps without a run; `spec` NULL: it is gone.  A daemon for all users does not know for whom. */
+void target_keep(struct ty_sched *s, const struct target *t, const struct ty_target_spec *spec)
+{
+    const struct ty_target_kind *now = spec ? ty_target_kind(spec->kind) : NULL;
+    bool same = t->kind == now;
+
+    if (s->o.system)
+        return;
+    if (t->kind && t->kind->keep)
+        t->kind->keep(s->o.agent, s->o.home, t->name, t->spec, same ? spec : NULL);
+    if (!same && now && now->keep)
+        now->keep(s->o.agent, s->o.home, t->name, NULL, spec);
+}
+
 int target_add(struct ty_sched *s, const char *name, const json_t *json, struct ty_error *err)
 {
     struct ty_target_spec *spec = NULL;
@@ -143,6 +157,7 @@ int target_add(struct ty_sched *s, const char *name, const json_t *json, struct 
         }
         HASH_ADD_KEYPTR(hh, s->targets, t->name, strlen(t->name), t);
     }
+    target_keep(s, t, spec);
     forget_nodes(t->nodes, t->nnodes);
     ty_target_spec_free(t->spec);
     t->spec = spec;

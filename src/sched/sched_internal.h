@@ -142,6 +142,7 @@ int target_has_kind(const char *kind, struct ty_error *err); /* else -EINVAL */
 int target_store(struct ty_sched *s, const char *name, const json_t *spec, const json_t *facts, ty_sched_done done,
                  void *ctx, struct ty_error *err);
 int target_add(struct ty_sched *s, const char *name, const json_t *spec, struct ty_error *err);
+void target_keep(struct ty_sched *s, const struct target *t, const struct ty_target_spec *spec);
 void target_drop(struct ty_sched *s, struct target *t);
 bool target_drains_node(const struct target *t, int i); /* alone: not with the whole target */
 bool node_is_drained(const struct node *n);             /* by one of the targets that name it, alone */

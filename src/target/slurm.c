@@ -5,6 +5,8 @@
 #include "target/slurm.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/log.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
 #include "target/courier.h"
@@ -15,6 +17,8 @@
 #include "target/slurm_keeper.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 #define ASK_MS 10000
 #define STATUS_MAX (64 << 20)
@@ -232,6 +236,55 @@ static void slurm_counts(const char *home, const char *target, const struct ty_t
     }
 }
 
+/* ---- keeping ---- */
+
+/* It has read its input, and goes on in a process of its own, when the one that is started here ends. */
+static int tell(const char *agent, const char *home, const char *target, const json_t *spec,
+                struct ty_error *err)
+{
+    CLEANUP_FREE char *folder = ty_strf("%s/slurm/%s", home, target);
+    CLEANUP_FREE char *text = ty_json_text(spec);
+    CLEANUP_CLOSE int in = memfd_create("target", MFD_CLOEXEC);
+    const char *argv[] = { agent, "told", folder, NULL };
+    const char *envp[] = { "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
+    struct ty_spawn spawn = {
+        .argv = argv, .envp = envp, .cwd = "/", .in = in, .out = -1, .err = -1
+    };
+    pid_t pid;
+    int r;
+
+    if (!folder || !text)
+        return ty_error_oom(err);
+    r = in < 0 ? -errno : ty_write_all(in, text, strlen(text));
+    if (r == 0 && lseek(in, 0, SEEK_SET) < 0)
+        r = -errno;
+    if (r < 0)
+        return ty_error_set(err, r, "cannot keep a target specification in memory: %s",
+                            strerror(-r));
+    r = ty_spawn(&spawn, &pid, err);
+    while (r == 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    return r;
+}
+
+static void slurm_keep(const char *agent, const char *home, const char *target,
+                       const struct ty_target_spec *before, const struct ty_target_spec *spec)
+{
+    CLEANUP_JSON json_t *nothing = NULL;
+    struct ty_error err = { 0 };
+
+    if ((before ? before->min_nodes : 0) + (spec ? spec->min_nodes : 0) == 0)
+        return;
+    if (!spec) {
+        nothing = json_copy(before->json);
+        json_object_set_new(nothing, "min_nodes", json_integer(0));
+        json_object_set_new(nothing, "idle_seconds_before_scaledown", json_integer(0));
+    }
+    if (tell(agent, home, target, spec ? spec->json : nothing, &err) < 0)
+        ty_log(TY_LOG_WARN, "what target '%s' keeps is not known to its keeper: %s", target,
+               err.text);
+}
+
 const struct ty_target_kind ty_target_slurm = {
     .name = "slurm",
     .check = slurm_check,
@@ -242,6 +295,7 @@ const struct ty_target_kind ty_target_slurm = {
     .probe = slurm_probe,
     .probe_free = slurm_probe_free,
     .counts = slurm_counts,
+    .keep = slurm_keep,
     .couriers = true,
     .places = true,
 };

@@ -137,8 +137,9 @@ static bool drained(const struct keeper *k, const struct alloc *a)
 /* It is of that shape, and will last as long as the run may take. */
 static bool fits(const struct keeper *k, const struct alloc *a, const char *shape, int64_t seconds)
 {
-    return !a->over && !a->ending && !a->cancel && a->shape && strcmp(a->shape, shape) == 0 &&
-           alloc_whole(a) && (a->left_seconds < 0 || a->left_seconds >= seconds) && !drained(k, a);
+    return !a->over && !a->ending && !a->cancel && a->shape &&
+           ty_slurm_shape_fits(a->shape, shape) && alloc_whole(a) &&
+           (a->left_seconds < 0 || a->left_seconds >= seconds) && !drained(k, a);
 }
 
 static struct alloc *kept_one(struct keeper *k, const char *shape, int64_t seconds)
@@ -182,7 +183,7 @@ static bool waits_a_moment(struct keeper *k, struct client *c)
 }
 
 /* What idle_seconds_before_scaledown says; where it says nothing, nothing is kept: clusters are shared, and time is counted. */
-static int64_t idle_seconds(const struct ty_target_spec *t)
+int64_t alloc_idle_seconds(const struct ty_target_spec *t)
 {
     return json_is_integer(json_object_get(t->json, "idle_seconds_before_scaledown"))
                ? t->idle_seconds
@@ -202,7 +203,7 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
     struct ty_run_spec *spec = NULL;
     struct ty_slurm_shape shape;
     struct alloc *a = alloc_of_run(k, c->run);
-    int64_t idle = idle_seconds(k->target), seconds;
+    int64_t idle = alloc_idle_seconds(k->target), seconds;
 
     c->later_us = 0;
     if (a)
@@ -213,7 +214,7 @@ struct alloc *alloc_for(struct keeper *k, struct client *c, struct ty_error *err
             serve_nobody(k, old);
     if (ty_run_spec_parse(c->spec, &spec, err) < 0)
         return NULL;
-    ty_slurm_shape(k->target, spec, idle > 0, &shape);
+    ty_slurm_shape(k->target, spec, idle > 0 || k->target->min_nodes > 0, &shape);
     seconds = spec->max_run_seconds > 0 && spec->max_run_seconds < LONG_SECONDS
                   ? spec->max_run_seconds
                   : LASTS_SECONDS;
@@ -260,6 +261,7 @@ __attribute__((format(printf, 4, 5))) static void over(struct keeper *k, struct 
     a->check_us = k->now_us;
     k->changed = true;
     take_address(k, a);
+    reserve_lost(k, a);
     ty_log(TY_LOG_INFO, "allocation %s (job %" PRIu32 ") is over: %s", a->id, a->job,
            a->end_message ? a->end_message : reason);
 }
@@ -362,7 +364,7 @@ static void submit(struct keeper *k, struct alloc *a)
     if (r == 0)
         r = give_script(k, a, &script, &err);
     if (r == 0) {
-        ty_slurm_shape(k->target, spec, a->idle_seconds > 0, &shape);
+        ty_slurm_shape(k->target, spec, a->idle_seconds > 0 || k->target->min_nodes > 0, &shape);
         r = ty_slurm_args("sbatch", k->target, &shape, a->run ? a->run : "trainyard", a->id, &argv);
         if (r < 0)
             ty_error_oom(&err);
@@ -651,23 +653,15 @@ static void check_run(struct keeper *k, struct alloc *a)
         serve_nobody(k, a);
 }
 
-static int nodes_kept(const struct keeper *k)
-{
-    int n = 0;
-
-    for (const struct alloc *a = k->allocs; a; a = a->next)
-        n += a->over || a->ending ? 0 : a->nodes;
-    return n;
-}
-
-static bool may_go(const struct keeper *k, const struct alloc *a)
+static bool may_go(struct keeper *k, const struct alloc *a)
 {
     if (a->run || a->over || a->ending)
         return false;
+    if (a->idle_us > 0 && (a->up || a->reserve) && reserve_holds(k, a))
+        return false;
     if (a->idle_seconds == 0 || !a->up) /* what has never been had is not kept */
         return true;
-    return k->now_us - a->idle_us >= a->idle_seconds * 1000000 &&
-           nodes_kept(k) - a->nodes >= (k->target ? k->target->min_nodes : 0);
+    return k->now_us - a->idle_us >= a->idle_seconds * 1000000;
 }
 
 static void end_holders(struct keeper *k, struct alloc *a)
@@ -713,10 +707,10 @@ int64_t alloc_due(const struct keeper *k, const struct alloc *a)
 
     if (a->doing == DOING_NOTHING && !a->over && a->retry_us < due)
         due = a->retry_us;
-    if (!a->run && !a->over && !a->ending && a->idle_us + a->idle_seconds * 1000000 < due)
+    if (!a->run && a->up && !a->over && !a->ending && a->idle_us + a->idle_seconds * 1000000 < due)
         due = a->idle_us + a->idle_seconds * 1000000;
-    if (!a->run && due < k->now_us + CHECK_US) /* min_nodes may hold it back */
-        due = k->now_us + CHECK_US;
+    if (!a->run && due < k->now_us) /* min_nodes holds it back */
+        due = k->now_us + LOOK_US;
     for (int i = 0; i < a->nodes; i++)
         if (a->members[i].link && ty_link_holds(a->members[i].link))
             due = 0;

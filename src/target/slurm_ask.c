@@ -68,6 +68,20 @@ char *ty_slurm_shape_text(const struct ty_slurm_shape *s)
                    s->gres ? s->gres : "-", s->constraint ? s->constraint : "-");
 }
 
+bool ty_slurm_shape_fits(const char *shape, const char *asked)
+{
+    int nodes[2], cpus[2], gpus[2], rest[2] = { 0 };
+    long long memory[2], minutes[2];
+
+    for (size_t i = 0; i < 2; i++)
+        if (sscanf(i == 0 ? shape : asked, "%d %d %lld %d %lld %n", &nodes[i], &cpus[i], &memory[i],
+                   &gpus[i], &minutes[i], &rest[i]) < 5)
+            return false;
+    return nodes[0] == nodes[1] && cpus[0] >= cpus[1] && gpus[0] == gpus[1] &&
+           (memory[1] == 0 || memory[0] >= memory[1]) &&
+           strcmp(shape + rest[0], asked + rest[1]) == 0;
+}
+
 /* ---- sbatch ---- */
 
 struct args {

@@ -30,6 +30,8 @@ void ty_slurm_shape(const struct ty_target_spec *target, const struct ty_run_spe
                     struct ty_slurm_shape *ret);
 /* One line that is equal for equal shapes.  malloc'ed; NULL: out of memory. */
 char *ty_slurm_shape_text(const struct ty_slurm_shape *s);
+/* Does an allocation of that shape do for one that is asked for?  It may have more CPUs and memory, and another limit. */
+bool ty_slurm_shape_fits(const char *shape, const char *asked);
 /* Arguments of sbatch, NULL-terminated (ty_strv_free); argv[0] is `sbatch`.  0 or -ENOMEM. */
 int ty_slurm_args(const char *sbatch, const struct ty_target_spec *target, const struct ty_slurm_shape *shape,
                   const char *name, const char *owner, char ***ret);

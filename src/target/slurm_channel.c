@@ -94,10 +94,10 @@ static int connect_to(const char *folder)
     return TAKE_FD(fd);
 }
 
-static int start_keeper(const struct channel *c, const char *folder, const char *user,
+static int start_keeper(const char *agent, const char *folder, const char *user,
                         struct ty_error *err)
 {
-    const char *argv[] = { c->agent, "keeper", folder, user, NULL };
+    const char *argv[] = { agent, "keeper", folder, user, NULL };
     const char *envp[] = { "PATH=/usr/local/bin:/usr/bin:/bin", NULL };
     struct ty_spawn spawn = {
         .argv = argv, .envp = envp, .cwd = "/", .in = -1, .out = -1, .err = -1
@@ -108,6 +108,29 @@ static int start_keeper(const struct channel *c, const char *folder, const char 
 }
 
 /* Several channels may start one at the same time: all but one of those end at once. */
+int ty_slurm_keeper_reach(const char *agent, const char *folder, const char *user,
+                          struct ty_error *err)
+{
+    int64_t end = ty_mono_us() + KEEPER_WAIT_US;
+    bool started = false;
+    int fd, r;
+
+    while ((fd = connect_to(folder)) < 0) {
+        if (ty_mono_us() > end)
+            return ty_error_set(err, fd,
+                                "the keeper of Slurm's allocations in '%s' does not answer (%s); "
+                                "keeper.log there says why",
+                                folder, strerror(-fd));
+        r = waitpid(-1, NULL, WNOHANG) > 0 ? 1 : 0;
+        if ((!started || r == 1) && (r = start_keeper(agent, folder, user, err)) < 0)
+            return r;
+        started = true;
+        usleep(LOOK_US);
+    }
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    return fd;
+}
+
 static int reach_keeper(struct channel *c, struct ty_error *err)
 {
     const char *home = json_string_value(json_object_get(c->job, "home"));
@@ -116,26 +139,11 @@ static int reach_keeper(struct channel *c, struct ty_error *err)
         json_string_value(json_object_get(json_object_get(c->job, "spec"), "target"));
     CLEANUP_FREE char *folder =
         home ? ty_slurm_keeper_folder(home, target ? target : "local", user) : NULL;
-    int64_t end = ty_mono_us() + KEEPER_WAIT_US;
-    bool started = false;
-    int r;
 
     if (!folder)
         return ty_error_set(err, -EINVAL, "the job folder '%s' names no state folder", c->dir);
-    while ((c->fd = connect_to(folder)) < 0) {
-        if (ty_mono_us() > end)
-            return ty_error_set(err, c->fd,
-                                "the keeper of Slurm's allocations in '%s' does not answer (%s); "
-                                "keeper.log there says why",
-                                folder, strerror(-c->fd));
-        r = waitpid(-1, NULL, WNOHANG) > 0 ? 1 : 0;
-        if ((!started || r == 1) && (r = start_keeper(c, folder, user, err)) < 0)
-            return r;
-        started = true;
-        usleep(LOOK_US);
-    }
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    return 0;
+    c->fd = ty_slurm_keeper_reach(c->agent, folder, user, err);
+    return c->fd < 0 ? c->fd : 0;
 }
 
 static void ask(struct channel *c, int node, char **argv)

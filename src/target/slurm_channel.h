@@ -8,6 +8,7 @@
  */
 #ifndef TY_SLURM_CHANNEL_H
 #define TY_SLURM_CHANNEL_H
+struct ty_error;
 
 #define TY_SLURM_READY "trainyard:ready"
 #define TY_SLURM_OVER 5
@@ -16,6 +17,9 @@
 #define TY_SLURM_ENDED_FILE "ended"
 
 int ty_slurm_channel_main(const char *agent, int argc, char **argv); /* argv[0] is JOBDIR */
+/* Connect to the keeper of that folder, which is started when none answers.  The descriptor does not block; or why not, as a
+ * negative errno. */
+int ty_slurm_keeper_reach(const char *agent, const char *folder, const char *user, struct ty_error *err);
 /* The folder of the keeper of a target: in the state folder; `user` NULL: the daemon's own.  malloc'ed; NULL: out of memory. */
 char *ty_slurm_keeper_folder(const char *home, const char *target, const char *user);
 #endif

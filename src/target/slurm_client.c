@@ -56,7 +56,7 @@ static void end_client(struct client *c, const char *reason, const char *message
     c->ended = true;
 }
 
-static void take_target(struct keeper *k, struct client *c)
+static void set_target(struct keeper *k, struct client *c)
 {
     struct ty_target_spec *spec = NULL;
     struct ty_error err = { 0 };
@@ -67,8 +67,27 @@ static void take_target(struct keeper *k, struct client *c)
     }
     ty_target_spec_free(k->target);
     k->target = spec;
-    if (!alloc_for(k, c, &err) && !c->later_us)
+}
+
+static void take_target(struct keeper *k, struct client *c)
+{
+    struct ty_error err = { 0 };
+
+    set_target(k, c);
+    if (!c->ended && !alloc_for(k, c, &err) && !c->later_us)
         end_client(c, "prepare", err.text, NULL);
+}
+
+/* The daemon says what the target is now. */
+static void keep(struct keeper *k, struct client *c, json_t *target)
+{
+    c->target = json_incref(target);
+    set_target(k, c);
+    if (!c->ended)
+        reserve_changed(k);
+    k->changed = true;
+    ty_lines_add(&c->lines, json_pack("{s:s}", "state", "kept"));
+    c->ended = true;
 }
 
 static void ask(struct keeper *k, struct client *c, json_t *o)
@@ -101,7 +120,9 @@ static void hear(struct keeper *k, struct client *c)
     while (!c->gone && ty_lines_next(&c->lines, &o) == 0) {
         struct alloc *a;
 
-        if (!c->asked)
+        if (!c->asked && json_is_object(json_object_get(o, "keep")))
+            keep(k, c, json_object_get(o, "keep"));
+        else if (!c->asked)
             ask(k, c, o);
         else if (json_is_true(json_object_get(o, "cancel")) && (a = alloc_of_run(k, c->run)))
             alloc_cancel(a);

@@ -272,12 +272,12 @@ static json_t *alloc_json(const struct keeper *k, const struct alloc *a)
     for (int i = 0; i < a->nodes; i++)
         here += a->members[i].link != NULL;
     return json_pack(
-        "{s:s s:s? s:s? s:s? s:O? s:i s:I s:I s:s s:s s:s s:i s:b s:b s:b s:b s:s? s:s? s:s?}",
+        "{s:s s:s? s:s? s:s? s:O? s:i s:I s:I s:s s:s s:s s:i s:b s:b s:b s:b s:b s:s? s:s? s:s?}",
         "id", a->id, "shape", a->shape, "run", a->run, "job_dir", a->job_dir, "spec", a->spec,
         "nodes", a->nodes, "idle_seconds", (json_int_t)a->idle_seconds, "job", (json_int_t)a->job,
         "state", a->word, "reason", a->reason, "list", a->list, "here", here, "up", a->up, "over",
-        a->over, "ending", a->ending, "cancel", a->cancel, "end_reason", a->end_reason,
-        "end_message", a->end_message, "why", why);
+        a->over, "ending", a->ending, "cancel", a->cancel, "reserve", a->reserve, "end_reason",
+        a->end_reason, "end_message", a->end_message, "why", why);
 }
 
 void keep_state(struct keeper *k)
@@ -329,6 +329,7 @@ static void alloc_load(struct keeper *k, json_t *o)
     a->over = json_is_true(json_object_get(o, "over"));
     a->ending = json_is_true(json_object_get(o, "ending"));
     a->cancel = json_is_true(json_object_get(o, "cancel"));
+    a->reserve = json_is_true(json_object_get(o, "reserve"));
     a->idle_us = k->now_us;
     a->check_us = k->now_us;
     if (a->cancel)

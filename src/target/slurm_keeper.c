@@ -256,7 +256,7 @@ static void wait_turn(struct keeper *k)
 
 static bool is_bare(struct keeper *k)
 {
-    if (k->allocs || k->clients)
+    if (k->allocs || k->clients || (!k->owner && reserve_wanted(k) > 0))
         k->bare_us = k->now_us;
     return k->now_us - k->bare_us >= BARE_US;
 }
@@ -271,6 +271,7 @@ static void loop(struct keeper *k)
         for (struct client *c = k->clients; c; c = c->next)
             if (!c->gone)
                 client_turn(k, c);
+        reserve_turn(k);
         for (struct alloc *a = k->allocs; a; a = a->next)
             alloc_turn(k, a);
         look(k);
@@ -382,7 +383,7 @@ int ty_slurm_keeper_main(const char *agent, const char *folder, const char *user
     k->agent = agent;
     k->folder = folder;
     k->look = (struct ty_slurm_command)TY_SLURM_COMMAND_INIT;
-    k->now_us = k->bare_us = ty_mono_us();
+    k->now_us = k->bare_us = k->daemon_us = ty_mono_us();
     become_keeper(k);
     r = find_home(k, user, &err);
     if (r == 0)

@@ -3,6 +3,7 @@
  *   slurm_keeper.c   the loop; beginning and ending; links that call
  *   slurm_client.c   couriers that ask for a channel
  *   slurm_alloc.c    an allocation, from sbatch to its end
+ *   slurm_reserve.c  what is kept without a run
  *   slurm_give.c     what it is given: the agent, the batch script; what is kept on disk
  */
 #ifndef TY_SLURM_KEEPER_INTERNAL_H
@@ -49,6 +50,7 @@ struct alloc {
     struct ty_slurm_command command;
     enum doing doing;
     int64_t retry_us;        /* sbatch is tried again; NEVER: it is not to be */
+    bool reserve;            /* asked for without a run */
     bool cancel;             /* scancel is wanted, or was */
     bool ending;             /* its holders were told to end */
     bool up;                 /* it was whole once */
@@ -96,6 +98,8 @@ struct keeper {
     struct stranger *strangers;
     struct ty_slurm_command look;    /* squeue */
     int64_t now_us, look_us, bare_us /* since when there is nothing to keep */;
+    int64_t daemon_us, daemon_ask_us; /* when the daemon answered last; when it is asked next */
+    int64_t reserve_us;              /* not before this is anything asked for without a run */
     char *trouble;                   /* why squeue failed; NULL: it did not */
     char sha[65];                    /* of the agent */
     bool changed;                    /* what is on disk has to be written */
@@ -119,6 +123,15 @@ void alloc_turn(struct keeper *k, struct alloc *a);
 void allocs_heard(struct keeper *k, char *queue); /* what squeue printed, which is written to */
 char *alloc_why(const struct keeper *k, const struct alloc *a);
 int64_t alloc_due(const struct keeper *k, const struct alloc *a);
+
+int64_t alloc_idle_seconds(const struct ty_target_spec *t);
+
+/* slurm_reserve.c */
+int reserve_wanted(struct keeper *k); /* nodes */
+bool reserve_holds(struct keeper *k, const struct alloc *a); /* it may not go, for all that it serves nobody */
+void reserve_turn(struct keeper *k);
+void reserve_lost(struct keeper *k, const struct alloc *a); /* it is over */
+void reserve_changed(struct keeper *k); /* the target has */
 
 /* slurm_client.c */
 void client_new(struct keeper *k, int fd);

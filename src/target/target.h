@@ -55,6 +55,10 @@ struct ty_target_kind {
     int (*probe)(const struct ty_probe_start *how, struct ty_probe **ret, struct ty_error *err); /* returns at once */
     struct ty_probe *(*probe_free)(struct ty_probe *p); /* stop asking; NULL is nothing */
     void (*counts)(const char *home, const char *target, const struct ty_target_spec *spec, struct ty_node_counts *ret);
+    /* The target has come, has changed, or (`spec` NULL) is gone: what it keeps without a run is asked for or given back.
+     * Returns at once; what goes wrong is logged where it happens. */
+    void (*keep)(const char *agent, const char *home, const char *target, const struct ty_target_spec *before,
+                 const struct ty_target_spec *spec);
     bool couriers;  /* its job.json holds the target, and the hosts of the placement */
     bool places;    /* the engine behind it places nodes itself: only max_nodes is counted here */
 };

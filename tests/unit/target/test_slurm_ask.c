@@ -163,6 +163,17 @@ static void test_shapes(void **state)
                       *z = ty_slurm_shape_text(&c);
     assert_string_equal(x, y);
     assert_string_not_equal(x, z);
+    assert_true(ty_slurm_shape_fits(x, y));
+    assert_true(ty_slurm_shape_fits(z, x)); /* more than was asked for */
+    assert_false(ty_slurm_shape_fits(x, z));
+    assert_true(ty_slurm_shape_fits("1 2 400 0 60 main - -", "1 1 0 0 0 main - -"));
+    assert_true(ty_slurm_shape_fits("1 2 400 0 60 main - -", "1 1 400 0 0 main - -"));
+    assert_false(ty_slurm_shape_fits("1 2 400 0 60 main - -", "1 1 500 0 0 main - -"));
+    assert_false(ty_slurm_shape_fits("1 2 0 0 60 main - -", "1 1 500 0 0 main - -"));
+    assert_false(ty_slurm_shape_fits("1 2 400 0 60 main - -", "1 1 0 0 0 other - -"));
+    assert_false(ty_slurm_shape_fits("1 2 400 1 60 main - -", "1 1 0 0 0 main - -"));
+    assert_false(ty_slurm_shape_fits("2 2 400 0 60 main - -", "1 1 0 0 0 main - -"));
+    assert_false(ty_slurm_shape_fits("", "1 1 0 0 0 main - -"));
     ty_target_spec_free(t);
     ty_run_spec_free(one);
     ty_run_spec_free(same);
