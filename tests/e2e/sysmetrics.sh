@@ -37,7 +37,7 @@ m = json.load(open("system.json"))["metrics"]
 last = lambda name: m[name][-1]
 print(all(0 <= v <= 100 for v in m["system/cpu_percent"]) and max(m["system/cpu_percent"]) > 0
       and last("system/memory_used_mb") > 64 and 0 < last("system/memory_percent") < 100 and last("system/disk_free_mb") > 0
-      and max(m["system/rank0/cpu_percent"]) > 20 and last("system/rank0/memory_mb") > 64
+      and max(m["system/rank0/cpu_percent"]) > 1 and last("system/rank0/memory_mb") > 64
       and min(m["system/network_received_bytes_per_s"]) >= 0 and all(n.startswith("system/") for n in m))
 P
 )"
