@@ -20,25 +20,13 @@
 #define EVENTS_PER_READ 1000
 #define GONE ".gone-" /* before the name of a checkpoint folder that is being removed */
 
-static void count_restart(struct live *l, const json_t *event)
-{
-    const char *kind = json_string_value(json_object_get(event, "kind"));
-    const char *of = json_string_value(json_object_get(json_object_get(event, "data"), "cause"));
-
-    for (int i = 0; i < TY_CAUSE_COUNT; i++)
-        l->restarts[i] += kind && of && strcmp(kind, ty_run_event_word(TY_EV_REQUEUED)) == 0 &&
-                          strcmp(of, ty_cause_word((enum ty_cause)i)) == 0;
-}
-
-/* The event log is read once: it grows with each attempt.  0, or the store cannot say. */
-static int know_restarts(struct live *l)
+/* Every event of the run, in order.  0, or the store cannot say. */
+static int each_event(struct live *l,
+                      void (*fn)(struct live *l, const char *kind, const json_t *data))
 {
     int64_t after = 0;
     size_t n = EVENTS_PER_READ;
 
-    if (l->restarts_known)
-        return 0;
-    memset(l->restarts, 0, sizeof l->restarts);
     while (n == EVENTS_PER_READ) {
         CLEANUP_JSON json_t *events = NULL;
         const json_t *e;
@@ -48,13 +36,53 @@ static int know_restarts(struct live *l)
         if (r < 0)
             return r;
         json_array_foreach (events, i, e) {
+            const char *kind = json_string_value(json_object_get(e, "kind"));
+
             after = json_integer_value(json_object_get(e, "seq"));
-            count_restart(l, e);
+            fn(l, kind ? kind : "", json_object_get(e, "data"));
         }
         n = json_array_size(events);
     }
-    l->restarts_known = true;
     return 0;
+}
+
+static void count_restart(struct live *l, const char *kind, const json_t *data)
+{
+    const char *of = json_string_value(json_object_get(data, "cause"));
+
+    for (int i = 0; i < TY_CAUSE_COUNT; i++)
+        l->restarts[i] += of && strcmp(kind, ty_run_event_word(TY_EV_REQUEUED)) == 0 &&
+                          strcmp(of, ty_cause_word((enum ty_cause)i)) == 0;
+}
+
+/* The event log is read once: it grows with each attempt. */
+static int know_restarts(struct live *l)
+{
+    int r;
+
+    if (l->restarts_known)
+        return 0;
+    memset(l->restarts, 0, sizeof l->restarts);
+    r = each_event(l, count_restart);
+    l->restarts_known = r == 0;
+    return r;
+}
+
+static void note_silence(struct live *l, const char *kind, const json_t *data)
+{
+    const char *node = json_string_value(json_object_get(data, "node"));
+
+    if (strcmp(kind, ty_run_event_word(TY_EV_HEARD)) == 0)
+        json_object_clear(l->silent);
+    if (node && strcmp(kind, ty_run_event_word(TY_EV_SILENT)) == 0)
+        json_object_set_new(l->silent, node, json_true());
+}
+
+void attempt_recall_silence(struct live *l)
+{
+    if (l->run.state != TY_RUN_NOT_RESPONDING || l->silent || !(l->silent = json_object()))
+        return;
+    each_event(l, note_silence);
 }
 
 bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us,

@@ -130,6 +130,27 @@ static void test_a_runner_that_is_killed(void **state)
     assert_string_equal(text_of(run, "error", "code"), "RunnerLost");
 }
 
+/* That a node is silent outlives the daemon: its runner, which is heard, says nothing of it. */
+static void test_a_silent_node(void **state)
+{
+    struct kit *k = *state;
+    char run[128];
+
+    kit_submit(k, "", "while :; do echo here; sleep 0.05; done", run);
+    kit_state(k, run, "Running");
+    kit_idle(k, 50);
+    kit_stop(k);
+    kit_sql(k,
+            "INSERT INTO event SELECT id, last_seq + 1, started_us, 'silent', "
+            "'{\"node\":\"h2\",\"seconds\":10}' FROM run;"
+            "UPDATE run SET state = 'NotResponding', heard = 'Running', last_seq = last_seq + 1");
+    kit_start(k);
+    kit_idle(k, 500);
+    kit_state(k, run, "NotResponding");
+    assert_int_equal(kit_cancel(k, run), 0);
+    kit_state(k, run, "Canceled");
+}
+
 static bool folder_gone(struct kit *k, const char *run)
 {
     CLEANUP_FREE char *path = ty_strf("%s/jobs/%s", k->home, run);
@@ -260,6 +281,7 @@ int main(void)
         T(test_cancel_of_one_that_will_not_listen),
         T(test_time_limit),
         T(test_a_runner_that_is_killed),
+        T(test_a_silent_node),
         T(test_a_job_folder_that_vanishes),
         T(test_a_runner_that_cannot_begin),
         T(test_silence),
