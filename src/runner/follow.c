@@ -70,8 +70,10 @@ void ty_follow_started(struct ty_runner *r, int i, pid_t pid)
     ty_node_rank_started(r, i);
     if (r->job->size == 1)
         ty_runner_note(r, "the %s is running as process %d", ty_life_program(r), (int)pid);
-    else if (r->ranks.started == r->ranks.n)
+    else if (r->ranks.started == r->job->size)
         ty_runner_note(r, "all %d processes are running", r->ranks.n);
+    else if (r->ranks.started == r->ranks.n)
+        ty_runner_note(r, "%d of %d processes are running here", r->ranks.n, r->job->size);
     if (r->ranks.started == r->ranks.n) {
         tell_started(r);
         ty_sampling_begin(r);

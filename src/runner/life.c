@@ -182,7 +182,10 @@ void ty_life_begin(struct ty_runner *r)
     struct ty_error err;
 
     r->phase = TY_PHASE_preparing;
-    ty_runner_note(r, "preparing run %s", r->job->run);
+    if (r->job->attempt > 1)
+        ty_runner_note(r, "preparing run %s, attempt %" PRId64, r->job->run, r->job->attempt);
+    else
+        ty_runner_note(r, "preparing run %s", r->job->run);
     if (got < 0) {
         ty_error_set(&err, got, "cannot write to the job folder '%s': %s", r->job->dir,
                      strerror(-got));

@@ -64,6 +64,7 @@ check "its runner is killed: it begins again from the checkpoint" until_true 60 
 settle "$run"
 equal "it raises, and begins again; then it is Completed" "Completed 3" "$(state_of "$run") $(trainyard show "$run" --json | field attempt)"
 has "show says which attempt it is" "$(trainyard show "$run")" "^state +Completed.*, attempt 3$"
+has "...and so does its control log" "$(trainyard logs --file azureml-logs/60_control_log.txt "$run")" "preparing run $run, attempt 3$"
 has "...and how the first ended" "$(trainyard show "$run")" "^warning +attempt 1 ended: the runner was killed.*; the run starts again \(restart 1 of 1 for cause 'node_lost'\)$"
 has "...and the second" "$(trainyard show "$run")" "^warning +attempt 2 ended: the command exited with code 1.*restart 1 of 1 for cause 'error'"
 equal "the log has all attempts, in their order" "attempt 1 begins at 0|attempt 2 begins at 3|attempt 3 begins at 6|" "$(trainyard logs "$run" | grep begins | tr '\n' '|')"
