@@ -35,7 +35,9 @@
 #ifndef TY_VERSION
 #define TY_VERSION "0"
 #endif
-#define LINK_LOOK_US (20 * 1000)
+/* A leader listens a few milliseconds after its start, and all other nodes wait for that: at first it is looked for often. */
+#define LINK_LOOK_US 1000
+#define LINK_LOOK_MAX_US (20 * 1000)
 #define RELEASED_US (5 * 1000 * 1000) /* for a released runner to remove its folder */
 #define FETCHES_MAX 65536
 
@@ -66,7 +68,7 @@ struct remote {
     pid_t child; /* 0: not our child */
     struct ty_proc_id runner;
     bool awaits_link;
-    int64_t link_us; /* when to look for it */
+    int64_t link_us, link_wait_us; /* when to look for it, and how long to wait after that */
 };
 
 static void fail(struct remote *r, const char *text)
@@ -221,6 +223,7 @@ static void watch_runner(struct remote *r, pid_t child, bool leads)
     r->pidfd = child ? (int)syscall(SYS_pidfd_open, child, 0) : ty_proc_open(&r->runner);
     r->awaits_link = leads;
     r->link_us = 0;
+    r->link_wait_us = LINK_LOOK_US;
 }
 
 static int listen_at_job(struct remote *r)
@@ -327,7 +330,10 @@ static void look_for_link(struct remote *r)
     CLEANUP_FREE char *text = NULL;
     size_t n;
 
-    r->link_us = r->now_us + LINK_LOOK_US;
+    r->link_us = r->now_us + r->link_wait_us;
+    r->link_wait_us += r->link_wait_us / 10;
+    if (r->link_wait_us > LINK_LOOK_MAX_US)
+        r->link_wait_us = LINK_LOOK_MAX_US;
     if (!path || ty_read_file(path, 64 * 1024, &text, &n) < 0 || n == 0 || text[n - 1] != '\n')
         return;
     r->awaits_link = false;
