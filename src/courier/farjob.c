@@ -502,14 +502,18 @@ static void keep(const struct ty_far *f)
 void ty_far_keep(const struct ty_far *f)
 {
     CLEANUP_FREE char *mark = ty_path_join(f->folder, "kept");
+    struct ty_far mine = *f;
     struct stat st;
 
     if (!mark || (stat(mark, &st) == 0 && st.st_mtime + KEEP_LOOK_S > time(NULL)) ||
         ty_write_file(mark, "", 0, 0600) < 0 || fork() != 0)
         return;
     setsid();
+    /* Who looks after old files does not hold the channel open. */
+    if (close_range(3, ~0U, 0) < 0 || ty_blobs_open(ty_blobs_dir(f->blobs), &mine.blobs, NULL) < 0)
+        _exit(1);
     for (int fd = 0; fd < 3; fd++)
         close(fd);
-    keep(f);
+    keep(&mine);
     _exit(0);
 }
