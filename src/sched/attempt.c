@@ -68,23 +68,6 @@ static int know_restarts(struct live *l)
     return r;
 }
 
-static void note_silence(struct live *l, const char *kind, const json_t *data)
-{
-    const char *node = json_string_value(json_object_get(data, "node"));
-
-    if (strcmp(kind, ty_run_event_word(TY_EV_HEARD)) == 0)
-        json_object_clear(l->silent);
-    if (node && strcmp(kind, ty_run_event_word(TY_EV_SILENT)) == 0)
-        json_object_set_new(l->silent, node, json_true());
-}
-
-void attempt_recall_silence(struct live *l)
-{
-    if (l->run.state != TY_RUN_NOT_RESPONDING || l->silent || !(l->silent = json_object()))
-        return;
-    each_event(l, note_silence);
-}
-
 bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us,
                    const char *message)
 {

@@ -452,7 +452,6 @@ static int take_up(const struct ty_active_run *a, void *ctx)
         return ty_error_set(&err, -ENOMEM, "run %s cannot be taken up: out of memory", l->name);
     l->rebooted = l->launched && boot_changed(s, l->name);
     l->folder_attempt = l->launched ? ty_jobdir_attempt(s->o.home, l->name) : 0;
-    attempt_recall_silence(l);
     return 0;
 }
 

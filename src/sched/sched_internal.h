@@ -220,7 +220,6 @@ int run_open_ingest(struct ty_sched *s, struct ty_error *err);
 /* attempt.c */
 /* The attempt has ended badly: add the events of a restart, if the run has one left for that cause.  False: it has none. */
 bool attempt_again(struct live *l, struct ty_unit *u, enum ty_cause cause, int64_t at_us, const char *message);
-void attempt_recall_silence(struct live *l); /* after a start: which node is not heard stands in the event log */
 bool attempt_leaves(const struct live *l); /* the runner of the attempt before is still at work */
 void attempt_left(struct live *l);         /* it is gone, and so is its folder: the next may be placed */
 /* Keys of job.json: where earlier attempts have ended, and the folder that outlives them. */
