@@ -288,6 +288,19 @@ int ty_cli_follow(struct ty_cli *cli, struct ty_cli_follow *f, struct ty_error *
     return r;
 }
 
+/* Its output was that of several attempts, one after the other. */
+static void tell_attempts(const struct ty_cli_follow *f)
+{
+    json_int_t n = json_integer_value(json_object_get(f->end, "attempt"));
+
+    if (n > 1 && !f->json)
+        fprintf(
+            stderr,
+            "trainyard: run '%s' began again: this was attempt %lld; 'trainyard show %s' says how "
+            "the earlier ones ended\n",
+            f->run, (long long)n, f->run);
+}
+
 int ty_cli_follow_to_end(struct ty_cli *cli, const char *run)
 {
     struct ty_cli_follow f = { .run = run,
@@ -309,6 +322,7 @@ int ty_cli_follow_to_end(struct ty_cli *cli, const char *run)
         ty_cli_detached(run);
         return code;
     }
+    tell_attempts(&f);
     code = ty_cli_run_code(f.end);
     if (code != TY_EXIT_OK)
         ty_cli_run_outcome(f.end);

@@ -64,6 +64,7 @@ check "its runner is killed: it begins again from the checkpoint" until_true 60 
 settle "$run"
 equal "it raises, and begins again; then it is Completed" "Completed 3" "$(state_of "$run") $(trainyard show "$run" --json | field attempt)"
 has "show says which attempt it is" "$(trainyard show "$run")" "^state +Completed.*, attempt 3$"
+has "...whoever followed it is told" "$(trainyard attach "$run" 2>&1 > /dev/null)" "^trainyard: run '$run' began again: this was attempt 3; "
 has "...and so does its control log" "$(trainyard logs --file azureml-logs/60_control_log.txt "$run")" "preparing run $run, attempt 3$"
 has "...and how the first ended" "$(trainyard show "$run")" "^warning +attempt 1 ended: the runner was killed.*; the run starts again \(restart 1 of 1 for cause 'node_lost'\)$"
 has "...and the second" "$(trainyard show "$run")" "^warning +attempt 2 ended: the command exited with code 1.*restart 1 of 1 for cause 'error'"
