@@ -79,9 +79,8 @@ static json_t *exit_data(const char *code, const json_t *record)
 static void exited_by_limit(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record,
                             bool limit)
 {
-    CLEANUP_JSON json_t *why =
-        json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user", "message",
-                  json_object_get(record, "message"));
+    CLEANUP_JSON json_t *why = json_pack("{s:s s:O?}", "reason", limit ? "time_limit" : "user",
+                                         "message", json_object_get(record, "message"));
     CLEANUP_JSON json_t *data = exit_data(NULL, record);
 
     if (l->run.state != TY_RUN_CANCEL_REQUESTED)

@@ -62,8 +62,8 @@ bool reserve_holds(struct keeper *k, const struct alloc *a)
 
 static bool add_one(struct keeper *k)
 {
-    CLEANUP_JSON json_t *spec = json_pack("{s:i s:s s:[s]}", "version", 1, "experiment", "reserve",
-                                          "command", "/bin/true");
+    CLEANUP_JSON json_t *spec =
+        json_pack("{s:i s:s s:[s]}", "version", 1, "experiment", "reserve", "command", "/bin/true");
     struct ty_run_spec *run = NULL;
     struct ty_slurm_shape shape;
     struct ty_error err = { 0 };
