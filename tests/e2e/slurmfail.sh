@@ -19,15 +19,36 @@ sed -i 's/ CPUs=4 CoresPerSocket=4 RealMemory=4000/ CPUs=64 CoresPerSocket=64 Re
 slurm_up
 equal "a cluster of four nodes starts" 0 $?
 export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=60
-printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}}' "$T/nodes" "$SLURM_CONF" > target.json
-check "a target is made" trainyard api -X PUT targets/hpc -d @target.json
+target() { # NAME [KEY: VALUE]
+    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "$T/nodes" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
+    trainyard api -X PUT "targets/$1" -d "@$1.json"
+}
+check "a target is made" target hpc
 
 # What a node had not sent goes with its agent that is killed, and with the leader; what had come does not.
 # Of an allocation that is taken away, too.
 side() { case $1$2 in leader[23]|agent[23]|outside?) return;; esac; cat "$SIDE/$3" 2> /dev/null; }
 job_of() { $PY -c 'import json,sys
 for a in json.load(open(sys.argv[1]))["allocations"]:
-    if (a["run"] or "").startswith(sys.argv[2]) and a["job"]: print(a["job"])' "$TRAINYARD_HOME/slurm/hpc/status" "${run[$1]}"; }
+    if (a["run"] or "").startswith(sys.argv[2]) and a["job"]: print(a["job"])' "$TRAINYARD_HOME/slurm/${2:-hpc}/status" "${run[$1]}"; }
+# stepds JOB NODE: the processes of Slurm that our agent's on that node are children of
+stepds() {
+    $PY - "SLURM_CONF=$SLURM_CONF" "SLURM_JOB_ID=$1" "SLURMD_NODENAME=$2" <<'C'
+import os, sys
+marks = [a.encode() for a in sys.argv[1:]]
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        with open("/proc/%s/environ" % pid, "rb") as f:
+            names = f.read().split(b"\0")
+        with open("/proc/%s/stat" % pid) as f:
+            parent = f.read().rsplit(")", 1)[1].split()[1]
+        with open("/proc/%s/comm" % parent) as f:
+            if f.read().startswith("slurmstepd") and all(m in names for m in marks) and int(pid) != os.getpid():
+                print(parent)
+    except OSError:
+        pass
+C
+}
 node_of() { scontrol show hostnames "$(job_field "$(job_of "$1")" NodeList)" | sed -n "$2p"; }
 far_pid() { cut -d' ' -f2 "$T/nodes/jobs/${run[$1]}${2-}/runner.id"; }
 far_left() { $PY left.py "$T/nodes/jobs" "${run[$1]}"; }
@@ -92,15 +113,25 @@ check "the node is resumed" scontrol update "nodename=$drained" state=resume
 trainyard down 2> /dev/null
 export TRAINYARD_SCHED_SILENT_SECONDS=2 TRAINYARD_SCHED_NODE_LOST_SECONDS=8
 check "all nodes are idle" within 30 slurm_idle
+check "a target of the last two nodes is made" target upper '"sbatch_options": ["--nodelist=n3,n4"]'
 hurt other_dead hpc --max-restarts node_lost=1 -- long -1 60
-await_going other_dead
+hurt stepd upper -- none
+hurt slurmd upper -- none
+for name in other_dead stepd slurmd; do await_going $name; done
 dead=$(node_of other_dead 2)
-has "other_dead: its second node is known" "$dead" "^n[1-4]$"
+has "other_dead: its second node is known" "$dead" "^n[12]$"
+kill -9 $(stepds "$(job_of stepd upper)" n4)
+slurm_daemon_off n4 KILL
 slurm_node_dead "$dead"
+ends stepd 60 Failed "^(NodeLost|RunnerLost) \| "
+left stepd
+ends slurmd 120 Failed "^NodeLost \| "
+left slurmd
 ends other_dead 120 Completed
 has "other_dead: ...in a second attempt, since" "$(trainyard show "${run[other_dead]}")" "attempt 1 ended: .*$dead"
 equal "other_dead: ...which is its last" 2 "$(trainyard show "${run[other_dead]}" --json | field attempt)"
 whole other_dead 2 60
 left other_dead
+check "no job of theirs is left" within 30 slurm_no_jobs
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"
