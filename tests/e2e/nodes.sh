@@ -71,6 +71,7 @@ kill -9 "$daemon"; within 5 gone "$daemon"
 trainyard up > /dev/null 2>&1
 check "cable: a host that cannot be heard is told of" within 30 in_state "${run[cable]}" NotResponding
 check "cable: ...by name" within 10 saw_event cable '^silent .*"node": "h4"'
+has "cable: ...also by why" "$(trainyard why "${run[cable]}")" "its node 'h4' has not been heard"
 check "first: a host that cannot be heard is told of" within 30 in_state "${run[first]}" NotResponding
 within 20 test $((SECONDS - cut_at)) -ge 15
 cable_mend h4; cable_mend h5

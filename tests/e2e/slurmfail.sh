@@ -14,8 +14,11 @@ if [ -n "$refused" ]; then
     exit 0
 fi
 # Each node has room for all of these jobs at once.
-slurm_conf "NodeName=DEFAULT CPUs=64" "PreemptMode=off"
-sed -i 's/ CPUs=4 CoresPerSocket=4 RealMemory=4000/ CPUs=64 CoresPerSocket=64 RealMemory=64000/; /^NodeName=DEFAULT/d' "$SLURM_CONF"
+SLURM_PARTITIONS=own
+slurm_conf "PreemptType=preempt/partition_prio" "PreemptMode=CANCEL" \
+    "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=3" \
+    "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off"
+sed -i 's/ CPUs=4 CoresPerSocket=4 RealMemory=4000/ CPUs=64 CoresPerSocket=64 RealMemory=64000/' "$SLURM_CONF"
 slurm_up
 equal "a cluster of four nodes starts" 0 $?
 export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=60
@@ -133,5 +136,18 @@ equal "other_dead: ...which is its last" 2 "$(trainyard show "${run[other_dead]}
 whole other_dead 2 60
 left other_dead
 check "no job of theirs is left" within 30 slurm_no_jobs
+
+# ---- a job of a higher tier takes the nodes ----
+slurm_node n4; slurm_node "$dead"
+check "the nodes are back" within 60 slurm_idle
+check "a target of whole nodes is made" target hpc '"sbatch_options": ["--exclusive"]'
+hurt taken hpc --max-restarts preempted=1 -- long -1 40
+await_going taken
+check "a job of a higher tier comes" sbatch -p urgent -N4 --exclusive -o /dev/null --wrap "sleep 1"
+ends taken 120 Completed
+has "taken: ...in a second attempt, since" "$(trainyard show "${run[taken]}")" "attempt 1 ended: .*(restart 1 of 1 for cause 'preempted')"
+whole taken 2 40
+left taken
+check "the queue is empty" within 30 slurm_no_jobs
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"
