@@ -426,6 +426,27 @@ void alloc_cancel(struct alloc *a)
     a->retry_us = 0;
 }
 
+/* Until all have called, or one step was on every node. */
+static void tell(struct keeper *k, struct alloc *a)
+{
+    a->retry_us = NEVER;
+    a->tell &= !alloc_whole(a);
+    if (a->tell && tell_address(k, a) == 0)
+        a->doing = DOING_TELL;
+}
+
+static void told(struct keeper *k, struct alloc *a, int r, const char *complaint)
+{
+    char sentence[SENTENCE];
+
+    a->tell = r < 0;
+    if (r == 0)
+        return;
+    a->retry_us = k->now_us + RETRY_US;
+    ty_log(TY_LOG_WARN, "the nodes of job %" PRIu32 " could not be told where this keeper is: %s",
+           a->job, ty_slurm_sentence(complaint, sentence, sizeof sentence));
+}
+
 static void canceled(struct keeper *k, struct alloc *a, int r)
 {
     if (r < 0)
@@ -456,6 +477,8 @@ static void hear_command(struct keeper *k, struct alloc *a)
         submitted(k, a, r, out ? out : "", complaint ? complaint : "");
     else if (was == DOING_CANCEL)
         canceled(k, a, r);
+    else if (was == DOING_TELL)
+        told(k, a, r, complaint ? complaint : "");
     else
         looked(k, a, out ? out : "");
 }
@@ -583,8 +606,8 @@ bool alloc_join(struct keeper *k, struct stranger *s, json_t *about)
         a->job = (uint32_t)job;
     if (a->ending)
         ty_lines_add(&m->lines, json_pack("{s:b}", "end", 1));
-    if (alloc_whole(a) && !a->up)
-        a->up = k->changed = true;
+    a->up |= alloc_whole(a);
+    k->changed = true;
     return true;
 }
 
@@ -693,6 +716,8 @@ void alloc_turn(struct keeper *k, struct alloc *a)
             a->retry_us = NEVER; /* the list will name its job */
         else if (a->cancel)
             over(k, a, "cancel", "the run was canceled before Slurm had a job for it");
+        else if (a->job)
+            tell(k, a);
         else
             submit(k, a);
     }

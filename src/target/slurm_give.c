@@ -180,7 +180,7 @@ int give_script(struct keeper *k, const struct alloc *a, struct ty_str *ret, str
         return r;
     o = json_pack("{s:i s:s s:s s:i s:o s:s? s:b}", "version", 1, "allocation", a->id, "key",
                   k->key_text, "port", ty_gate_port(k->gate), "addresses", addresses_of(k),
-                  "address_file", shared(k) ? address : NULL, "bcast", !shared(k));
+                  "address_file", address, "bcast", !shared(k));
     config = o ? ty_json_text(o) : NULL;
     if (!config)
         return ty_error_oom(err);
@@ -195,11 +195,54 @@ int give_script(struct keeper *k, const struct alloc *a, struct ty_str *ret, str
     return r < 0 ? ty_error_oom(err) : 0;
 }
 
-void give_address(struct keeper *k, const struct alloc *a)
+static char *address_text(const struct keeper *k)
 {
     CLEANUP_JSON json_t *o =
         json_pack("{s:i s:o}", "port", ty_gate_port(k->gate), "addresses", addresses_of(k));
-    CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
+
+    return o ? ty_json_text(o) : NULL;
+}
+
+int tell_address(struct keeper *k, struct alloc *a)
+{
+    CLEANUP_FREE char *path = address_path(k, a->id), *text = address_text(k);
+    CLEANUP_FREE char *job = ty_strf("--jobid=%" PRIu32, a->job),
+                      *nodes = ty_strf("--nodes=%d", a->nodes),
+                      *tasks = ty_strf("--ntasks=%d", a->nodes);
+    const char *argv[] = {
+        "timeout",
+        "15",
+        "srun",
+        job,
+        nodes,
+        tasks,
+        "--ntasks-per-node=1",
+        "--overlap",
+        "--mem=0",
+        "--export=NONE",
+        "--chdir=/",
+        "--quiet",
+        "/bin/sh",
+        "-c",
+        "umask 077; PATH=/usr/bin:/bin; h=$(getent passwd \"$(id -u)\" | cut -d: -f6); "
+        "case $1 in '~/'*) f=$h/${1#??};; *) f=$1;; esac; mkdir -p \"${f%/*}\" && "
+        "printf '%s\\n' \"$2\" > \"$f.$$\" && mv \"$f.$$\" \"$f\"",
+        "sh",
+        path,
+        text,
+        NULL
+    };
+    struct ty_slurm_setting where = keeper_setting(k);
+    struct ty_error err;
+
+    if (!path || !text || !job || !nodes || !tasks)
+        return -ENOMEM;
+    return ty_slurm_command_start(&a->command, &where, argv, NULL, 0, &err);
+}
+
+void give_address(struct keeper *k, const struct alloc *a)
+{
+    CLEANUP_FREE char *text = address_text(k);
     CLEANUP_FREE char *path = k->target && shared(k) ? address_path(k, a->id) : NULL;
     int r;
 
@@ -336,6 +379,9 @@ static void alloc_load(struct keeper *k, json_t *o)
         a->retry_us = 0;
     if (!a->over)
         give_address(k, a);
+    a->tell = k->moved && !shared(k) && a->up && !a->over;
+    if (a->tell)
+        a->retry_us = 0;
 }
 
 int keep_load(struct keeper *k, struct ty_error *err)

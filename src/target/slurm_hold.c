@@ -52,7 +52,8 @@ struct channel {
 
 struct holder {
     json_t *config;
-    const char *agent, *address_file;
+    const char *agent;
+    char *address_file; /* NULL: none; owned */
     unsigned char key[TY_LINK_KEY];
     json_t *addresses; /* texts; owned */
     int port;
@@ -63,6 +64,9 @@ struct holder {
     struct line control;
     struct channel channel[CHANNELS_MAX];
     pid_t sentinel;          /* dies of the SIGTERM that preemption begins with; 0: none */
+    pid_t others;            /* srun, which has brought this program to the other nodes; 0: none */
+    bool used;               /* a channel was asked for */
+    bool failed;             /* the other nodes cannot be had */
     bool ending, terminated; /* by the keeper; by Slurm, which will kill what does not end */
 };
 
@@ -289,8 +293,10 @@ static void hear_order(struct holder *h, const json_t *order)
 
     h->heard_us = h->now_us;
     h->delay_us = DELAY_MIN_US;
-    if (json_object_get(order, "open"))
+    if (json_object_get(order, "open")) {
+        h->used = true;
         channel_new(h, order);
+    }
     if (warning)
         ty_slurm_warn(warning);
     if (json_is_true(json_object_get(order, "end")))
@@ -352,11 +358,10 @@ static int start_others(struct holder *h, int nodes, struct ty_error *err)
     CLEANUP_FREE char *count = ty_strf("--nodes=%d", nodes - 1),
                       *tasks = ty_strf("--ntasks=%d", nodes - 1);
     CLEANUP_FREE char *cpus = NULL, *bcast = NULL;
-    const char *per_task = getenv("SLURM_CPUS_PER_TASK"), *job = getenv("SLURM_JOB_ID");
+    const char *per_task = getenv("SLURM_CPUS_PER_TASK"), *job = getenv("SLURM_JOB_ID"),
+               *id = json_string_value(json_object_get(h->config, "allocation"));
     const char *argv[20];
-    int n = 0, pipe_fds[2];
-    pid_t pid;
-    int r;
+    int n = 0, pipe_fds[2], r;
 
     argv[n++] = "/usr/bin/env"; /* srun is where the batch script's PATH says */
     argv[n++] = "srun";
@@ -373,7 +378,7 @@ static int start_others(struct holder *h, int nodes, struct ty_error *err)
     if (per_task && (cpus = ty_strf("--cpus-per-task=%s", per_task)))
         argv[n++] = cpus;
     if (json_is_true(json_object_get(h->config, "bcast")) &&
-        (bcast = ty_strf("--bcast=/tmp/trainyard-agent-%s", job ? job : "0")))
+        (bcast = ty_strf("--bcast=/tmp/trainyard-agent-%s-%s", job ? job : "0", id ? id : "")))
         argv[n++] = bcast;
     argv[n++] = h->agent;
     argv[n++] = "hold";
@@ -383,7 +388,7 @@ static int start_others(struct holder *h, int nodes, struct ty_error *err)
     struct ty_spawn spawn = {
         .argv = argv, .cwd = "/", .in = pipe_fds[0], .out = STDERR_FILENO, .err = STDERR_FILENO
     };
-    r = ty_spawn(&spawn, &pid, err);
+    r = ty_spawn(&spawn, &h->others, err);
     close(pipe_fds[0]);
     /* A line fits into the pipe: nobody has to read it yet. */
     if (r == 0 && (ty_write_all(pipe_fds[1], text, strlen(text)) < 0 ||
@@ -425,12 +430,18 @@ static void reap(struct holder *h)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        /* Nobody waits for nodes that do not come.  Of those that are lost later others tell. */
+        if (pid == h->others) {
+            h->others = 0;
+            h->failed = status != 0 && !h->used && !h->terminated && !h->ending;
+        }
         if (pid == h->sentinel) {
             h->sentinel = 0;
             if (status != 0 && !h->terminated && !h->ending)
                 warn(h, "USR1");
         }
+    }
 }
 
 static void hear_signals(struct holder *h)
@@ -525,7 +536,7 @@ static void wait_for_events(struct holder *h)
 
 static void loop(struct holder *h)
 {
-    while (!h->ending && !is_alone(h)) {
+    while (!h->ending && !h->failed && !is_alone(h)) {
         control_turn(h);
         for (struct channel *c = h->channel; c < h->channel + CHANNELS_MAX; c++)
             if (c->used && channel_turn(h, c) != 0)
@@ -540,8 +551,9 @@ static void loop(struct holder *h)
 static int read_config(struct holder *h, struct ty_error *err)
 {
     CLEANUP_FREE char *text = malloc(CONFIG_MAX);
+    CLEANUP_FREE char *own = NULL;
     ssize_t n = text ? ty_read_full(STDIN_FILENO, text, CONFIG_MAX) : -ENOMEM;
-    const char *key;
+    const char *key, *path;
     int r;
 
     if (n < 0)
@@ -552,7 +564,8 @@ static int read_config(struct holder *h, struct ty_error *err)
     key = json_string_value(json_object_get(h->config, "key"));
     h->addresses = json_incref(json_object_get(h->config, "addresses"));
     h->port = (int)json_integer_value(json_object_get(h->config, "port"));
-    h->address_file = json_string_value(json_object_get(h->config, "address_file"));
+    path = json_string_value(json_object_get(h->config, "address_file"));
+    h->address_file = path ? strdup(at_home(path, &own)) : NULL;
     if (!key || ty_link_key_parse(key, h->key) < 0 || !json_is_array(h->addresses))
         return ty_error_set(err, -EINVAL, "the configuration has no key, or no addresses");
     return 0;
@@ -606,5 +619,7 @@ int ty_slurm_hold_main(const char *agent)
         return 1;
     }
     loop(h);
-    return 0;
+    if (h->address_file && json_is_true(json_object_get(h->config, "bcast")))
+        unlink(h->address_file); /* it is this node's own */
+    return h->failed;
 }

@@ -322,7 +322,7 @@ static int open_gate(struct keeper *k, struct ty_error *err)
         return r;
     r = ty_gate_open_at(k->key, port, &k->gate, err);
     if (r < 0 && port)
-        r = ty_gate_open(k->key, &k->gate, err);
+        k->moved = (r = ty_gate_open(k->key, &k->gate, err)) == 0;
     if (r == 0)
         keep_port(k);
     return r;

@@ -31,7 +31,7 @@ struct member {
     int64_t left_us;       /* when its link broke; 0: it did not, or is back */
 };
 
-enum doing { DOING_NOTHING, DOING_SUBMIT, DOING_CANCEL, DOING_LOOK };
+enum doing { DOING_NOTHING, DOING_SUBMIT, DOING_CANCEL, DOING_LOOK, DOING_TELL };
 
 struct alloc {
     struct alloc *next;
@@ -50,6 +50,7 @@ struct alloc {
     struct ty_slurm_command command;
     enum doing doing;
     int64_t retry_us;        /* sbatch is tried again; NEVER: it is not to be */
+    bool tell;               /* its holders do not know where we listen now, and share no folder with us */
     bool reserve;            /* asked for without a run */
     bool cancel;             /* scancel is wanted, or was */
     bool ending;             /* its holders were told to end */
@@ -102,6 +103,7 @@ struct keeper {
     int64_t reserve_us;              /* not before this is anything asked for without a run */
     char *trouble;                   /* why squeue failed; NULL: it did not */
     char sha[65];                    /* of the agent */
+    bool moved;                      /* this is not the port that holders know */
     bool changed;                    /* what is on disk has to be written */
 };
 
@@ -145,6 +147,8 @@ int give_script(struct keeper *k, const struct alloc *a, struct ty_str *ret, str
 /* Where the holders find us when the port has changed. */
 void give_address(struct keeper *k, const struct alloc *a);
 void take_address(struct keeper *k, const struct alloc *a);
+/* The same by a step of Slurm on each node; 0: it has begun. */
+int tell_address(struct keeper *k, struct alloc *a);
 int keep_key(struct keeper *k, int *port, struct ty_error *err);
 void keep_port(struct keeper *k);
 void keep_state(struct keeper *k);

@@ -39,6 +39,7 @@ job_of() { allocations_of "$1" "$2"; } # TARGET RUN
 no_jobs_of() { [ -z "$(allocations_of "$1" "")" ] && ! squeue -h -o %k | grep -qxF "$(ids_of "$1")"; }
 ids_of() { $PY -c 'import json,sys
 print("\n".join(["trainyard:" + a["id"] for a in json.load(open(sys.argv[1]))["allocations"]] or ["none"]))' "$TRAINYARD_HOME/slurm/$1/status"; }
+allocations_here() { $PY -c 'import json,sys; print(sum(a["here"] for a in json.load(open(sys.argv[1]))["allocations"]))' "$TRAINYARD_HOME/slurm/$1/status"; }
 nodes_of() { trainyard api "targets/$1" | $PY -c 'import json,sys; n=json.load(sys.stdin)["nodes"]; print(n["preparing"], n["running"], n["idle"])'; }
 nodes_are() { [ "$(nodes_of "$1")" = "$2" ]; }
 cat > hello.py <<'X'
@@ -169,6 +170,23 @@ case_alone() {
     run=$(submit alone -- $PY hello.py)
     check "a run ends" until_true 60 in_state "$run" Completed
     check "...the agent came with the batch script" test -n "$(ls "$T/on/alone/agents")"
+    # A keeper that is started again finds its port taken: the nodes are told by a step where it is now.
+    run=$(submit alone --nodes 2 --backend gloo -- $PY sleeper.py)
+    check "a run of two nodes sleeps" until_true 60 log_has "$run" "sleeping"
+    $PY -c 'import socket, time
+s = socket.socket(socket.AF_INET6)
+s.bind(("::", 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(600)' > taken & thief=$!
+    check "a port is taken" until_true 20 test -s taken
+    keeper=$(cat "$TRAINYARD_HOME/slurm/alone/pid") old=$(cat "$TRAINYARD_HOME/slurm/alone/port")
+    printf %s "$(cat taken)" > "$TRAINYARD_HOME/slurm/alone/port"
+    kill -9 "$keeper"
+    sed -i 's/"here":2/"here":0/' "$TRAINYARD_HOME/slurm/alone/status" # as it was is not what is asked for
+    moved() { now=$(cat "$TRAINYARD_HOME/slurm/alone/port"); [ "$now" != "$old" ] && [ "$now" != "$(cat taken)" ] && [ "$(allocations_here alone)" = 2 ]; }
+    check "a keeper that begins anew at another port is found by both nodes" until_true 60 moved
+    equal "...the run goes on" Running "$(state_of "$run")"
+    check "...can be canceled" trainyard cancel "$run"
+    check "...and ends" until_true 40 in_state "$run" Canceled
+    kill "$thief"
 }
 trainyard up > /dev/null 2>&1
 for name in limit one added several bad cancel warm alone; do begin case_$name; done
