@@ -37,13 +37,13 @@ char *ty_slurm_keeper_folder(const char *home, const char *target, const char *u
 static int put(const struct channel *c, const char *name, const char *text)
 {
     CLEANUP_FREE char *path = ty_path_join(c->dir, name),
-                      *fresh = ty_strf("%s/.%s.new", c->dir, name);
+                      *fresh = ty_strf("%s/.%s.%d.new", c->dir, name, (int)getpid());
     CLEANUP_CLOSE int fd = -1;
     int r;
 
     if (!path || !fresh)
         return -ENOMEM;
-    /* Renamed without a sync: after a power cut it means nothing. */
+    /* Renamed without a sync: after a power cut it means nothing.  The channels of all nodes write here at the same time. */
     fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return -errno;
