@@ -32,6 +32,8 @@
 #define ALONE_US (60LL * 1000 * 1000)
 #define PING_US (5 * 1000 * 1000)
 #define SILENT_US (30 * 1000 * 1000) /* without a word from the keeper: the link is dead */
+#define SENTINEL_US \
+    (1000 * 1000) /* after the beginning, which it would delay: it takes four programs */
 #define NEVER INT64_MAX
 #define SENTINEL_PROCESSES 3 /* srun, which forks; `sleep` belongs to slurmstepd */
 
@@ -63,6 +65,7 @@ struct holder {
     int64_t now_us, retry_us, delay_us, heard_us, spoken_us, alone_us;
     struct line control;
     struct channel channel[CHANNELS_MAX];
+    int64_t sentinel_us;     /* when it is started */
     pid_t sentinel;          /* dies of the SIGTERM that preemption begins with; 0: none */
     pid_t others;            /* srun, which has brought this program to the other nodes; 0: none */
     bool used;               /* a channel was asked for */
@@ -412,6 +415,7 @@ static void start_sentinel(struct holder *h)
     struct ty_spawn spawn = { .argv = argv, .cwd = "/", .in = -1, .out = -1, .err = -1 };
     struct ty_error err;
 
+    h->sentinel_us = NEVER;
     if (ty_spawn(&spawn, &h->sentinel, &err) < 0)
         ty_log(TY_LOG_WARN, "%s", err.text);
 }
@@ -490,6 +494,8 @@ static int64_t earliest(const struct holder *h)
 {
     int64_t due = h->control.call || h->control.link ? line_due(&h->control) : h->retry_us;
 
+    if (h->sentinel_us < due)
+        due = h->sentinel_us;
     if (h->control.link && h->spoken_us + PING_US < due)
         due = h->spoken_us + PING_US;
     for (const struct channel *c = h->channel; c < h->channel + CHANNELS_MAX; c++) {
@@ -538,6 +544,8 @@ static void loop(struct holder *h)
 {
     while (!h->ending && !h->failed && !is_alone(h)) {
         control_turn(h);
+        if (h->now_us >= h->sentinel_us)
+            start_sentinel(h);
         for (struct channel *c = h->channel; c < h->channel + CHANNELS_MAX; c++)
             if (c->used && channel_turn(h, c) != 0)
                 channel_close(c);
@@ -612,8 +620,7 @@ int ty_slurm_hold_main(const char *agent)
         ty_parse_i64(count, &nodes);
     if (r == 0 && h->first && nodes > 1)
         r = start_others(h, (int)nodes, &err);
-    if (r == 0 && h->first)
-        start_sentinel(h);
+    h->sentinel_us = h->first ? h->now_us + SENTINEL_US : NEVER;
     if (r < 0) {
         ty_log(TY_LOG_ERROR, "%s", err.code ? err.text : strerror(-r));
         return 1;

@@ -197,6 +197,8 @@ check "the queue is empty" until_true 30 slurm_no_jobs
 check "a target of whole nodes is made" target whole '"sbatch_options": ["--exclusive"]'
 run=$(submit whole -- $PY sleeper.py)
 check "a run sleeps" until_true 60 log_has "$run" "^sleeping"
+watched() { squeue -h -s -o %i | grep -qE "^$(job_of whole "$run")\.[0-9]+$"; }
+check "...and a step that hears of preemption stands beside it" until_true 20 watched
 sbatch -p urgent -N4 --exclusive -o /dev/null --wrap "sleep 1" > /dev/null
 check "a job of higher tier ends it" until_true 60 ended "$run"
 has "...as preempted" "$(error_of "$run")" "^Preempted "
