@@ -374,9 +374,10 @@ static void become_keeper(struct keeper *k)
 
 int ty_slurm_keeper_main(const char *agent, const char *folder, const char *user)
 {
-    struct keeper *k = calloc(1, sizeof *k);
+    static struct keeper kept; /* for as long as the process lives */
+    struct keeper *k = &kept;
     struct ty_error err = { 0 };
-    int r = k ? take_lock(folder) : -ENOMEM;
+    int r = take_lock(folder);
 
     if (r < 0)
         return r == -EWOULDBLOCK ? 3 : 1;
