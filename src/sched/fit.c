@@ -64,6 +64,9 @@ static int check_count(const struct target *t, const struct ty_run_spec *spec, s
     return 0;
 }
 
+/* More than start while a daemon waits to hear from their runner: twice that took a minute on two CPUs. */
+#define PROCESSES_PER_CPU 512
+
 /* On this box: the words that were always used. */
 static int too_much_for_box(const struct ty_run_spec *spec, const struct plan_need *need,
                             const struct plan_node *box, struct ty_error *err)
@@ -74,6 +77,13 @@ static int too_much_for_box(const struct ty_run_spec *spec, const struct plan_ne
             "the run asks for %d CPU slots, and this box has %lld (sched.cpus): it would wait for "
             "ever; ask for fewer (--cpus)",
             spec->cpus, (long long)box->all.cpus);
+    if (ty_run_spec_size(spec) > PROCESSES_PER_CPU * box->all.cpus)
+        return ty_error_set(
+            err, -EINVAL,
+            "the run asks for %lld processes, and this box, with %lld CPU slots, may start %lld of "
+            "one run; ask for fewer (node_count, process_count_per_node)",
+            (long long)ty_run_spec_size(spec), (long long)box->all.cpus,
+            (long long)(PROCESSES_PER_CPU * box->all.cpus));
     if (need->piece.memory_mb > box->all.memory_mb)
         return ty_error_set(err, -EINVAL,
                             "the run asks for %lld MB of memory, and this box has %lld "

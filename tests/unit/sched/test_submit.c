@@ -32,6 +32,8 @@ static void test_refusals(void **state)
         { SPEC("\"data_references\": {\"d\": {\"datastore\": \"none\"}}, " TRUE), -ENOENT,
           "datastore 'none'" },
         { SPEC("\"process_count_per_node\": 2, " TRUE), -EINVAL, "no communicator" },
+        { SPEC("\"node_count\": 1025, \"communicator\": \"Mpi\", " TRUE), -EINVAL,
+          "asks for 1025 processes, and this box, with 2 CPU slots, may start 1024" },
         { SPEC("\"colour\": 1, " TRUE), -EINVAL, "colour" },
         { SPEC("\"use_gpu\": 1, " TRUE), -EINVAL, "use_gpu" },
     };
