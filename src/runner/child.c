@@ -147,10 +147,14 @@ static void lines(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void 
 
 int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed)
 {
-    CLEANUP_FREE char *buf = malloc(READ_MAX);
-    ssize_t n = buf ? read(c->fd, buf, READ_MAX) : -1;
+    CLEANUP_FREE char *buf = NULL;
+    ssize_t n;
     int status;
 
+    if (c->pid == 0)
+        return 0;
+    buf = malloc(READ_MAX);
+    n = buf ? read(c->fd, buf, READ_MAX) : -1;
     if (n < 0 && buf && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n > 0) {

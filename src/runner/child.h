@@ -34,7 +34,7 @@ struct ty_child_program {
 };
 #define TY_CHILD_ARGS_MAX 8
 int ty_child_exec(struct ty_child *c, const struct ty_child_program *p, struct ty_error *err);
-/* Read what is there, at most 64 KiB, and hand on each whole line.  0; -EPIPE at the end: the child
+/* Read what is there, at most 64 KiB, and hand on each whole line.  0, also where there is no child; -EPIPE at the end: the child
  * is over and *failed says whether it failed (a non-zero exit or a signal); then *c is as new. */
 int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed);
 /* Whoever waits for any child says so here; a pid that is not this child's is ignored. */
