@@ -28,12 +28,13 @@ cat > "$S/suspend" <<X
 #!/bin/bash
 for n in \$(scontrol show hostnames "\$1"); do
     echo "suspend \$n" >> "$S/log/power"
-    kill "\$(cat "$S/\$n.started")" 2>/dev/null
+    kill -KILL "\$(cat "$S/\$n.started")" 2>/dev/null
     rm -f "$S/\$n.started"
 done
 X
 chmod +x "$S/resume" "$S/suspend"
-end_cloud() { for n in c1 c2; do [ -e "$S/$n.started" ] && kill "$(cat "$S/$n.started")" 2>/dev/null; done; }
+# A slurmd that has just begun may not hear SIGTERM.
+end_cloud() { for n in c1 c2; do [ -e "$S/$n.started" ] && kill -KILL "$(cat "$S/$n.started")" 2>/dev/null; done; }
 trap 'ended=$?; slurm_down; end_cloud; (exit $ended); at_end' EXIT
 static_idle() { [ "$(sinfo -h -p static -o %T)" = idle ]; }
 slurm_ctld -i
