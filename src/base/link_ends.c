@@ -7,10 +7,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/netif.h"
 #include "base/str.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -20,18 +20,6 @@
 
 /* --- addresses of this box --- */
 
-/* Interfaces whose addresses other boxes often have too, so that a connection there leads astray (and is turned away). */
-static const char *const bridges[] = { "docker", "br-",     "virbr", "veth",
-                                       "cni",    "flannel", "lxc",   "podman" };
-
-enum { LIKELY, LIKELY_6, BRIDGE, BRIDGE_6, LOOPBACK, LOOPBACK_6, CLASSES };
-
-static void free_ifaddrs(struct ifaddrs **p)
-{
-    if (*p)
-        freeifaddrs(*p);
-}
-
 void ty_link_addresses_free(char **list)
 {
     for (char **p = list; p && *p; p++)
@@ -39,36 +27,10 @@ void ty_link_addresses_free(char **list)
     free(list);
 }
 
-/* The address of `i` as text; false where others cannot use it. */
-static bool show(const struct ifaddrs *i, char text[TY_LINK_ADDRESS_TEXT])
-{
-    const union ty_link_address *a = (const union ty_link_address *)(const void *)i->ifa_addr;
-
-    if (!a || !(i->ifa_flags & IFF_UP))
-        return false;
-    if (a->any.sa_family == AF_INET)
-        return inet_ntop(AF_INET, &a->v4.sin_addr, text, TY_LINK_ADDRESS_TEXT);
-    if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr))
-        return inet_ntop(AF_INET6, &a->v6.sin6_addr, text, TY_LINK_ADDRESS_TEXT);
-    return false;
-}
-
-static int class_of(const struct ifaddrs *i)
-{
-    int six = i->ifa_addr->sa_family == AF_INET6;
-
-    if (i->ifa_flags & IFF_LOOPBACK)
-        return LOOPBACK + six;
-    for (size_t k = 0; k < sizeof bridges / sizeof *bridges; k++)
-        if (ty_starts_with(i->ifa_name, bridges[k]))
-            return BRIDGE + six;
-    return LIKELY + six;
-}
-
 int ty_link_addresses(char ***ret, struct ty_error *err)
 {
-    CLEANUP(free_ifaddrs) struct ifaddrs *all = NULL;
-    char text[TY_LINK_ADDRESS_TEXT];
+    CLEANUP(ty_ifaddrs_freep) struct ifaddrs *all = NULL;
+    char text[TY_NETIF_TEXT];
     char **list;
     int n = 0;
 
@@ -77,9 +39,10 @@ int ty_link_addresses(char ***ret, struct ty_error *err)
     list = calloc(TY_LINK_ADDRESSES_MAX + 1, sizeof *list);
     if (!list)
         return ty_error_oom(err);
-    for (int c = 0; c < CLASSES && (c < LOOPBACK || n == 0); c++)
+    for (int c = 0; c < TY_NETIF_CLASSES && (c < TY_NETIF_LOOPBACK || n == 0); c++)
         for (const struct ifaddrs *i = all; i && n < TY_LINK_ADDRESSES_MAX; i = i->ifa_next)
-            if (show(i, text) && class_of(i) == c && !(list[n++] = strdup(text))) {
+            if (ty_netif_text(i, text) && (int)ty_netif_class(i) == c &&
+                !(list[n++] = strdup(text))) {
                 ty_link_addresses_free(list);
                 return ty_error_oom(err);
             }
@@ -94,13 +57,13 @@ int ty_link_addresses(char ***ret, struct ty_error *err)
 
 int ty_link_interface(const char *text, char name[IF_NAMESIZE])
 {
-    CLEANUP(free_ifaddrs) struct ifaddrs *all = NULL;
-    char have[TY_LINK_ADDRESS_TEXT];
+    CLEANUP(ty_ifaddrs_freep) struct ifaddrs *all = NULL;
+    char have[TY_NETIF_TEXT];
 
     if (getifaddrs(&all) < 0)
         return -errno;
     for (const struct ifaddrs *i = all; i; i = i->ifa_next)
-        if (show(i, have) && strcmp(have, text) == 0) {
+        if (ty_netif_text(i, have) && strcmp(have, text) == 0) {
             snprintf(name, IF_NAMESIZE, "%s", i->ifa_name);
             return 0;
         }

@@ -3,56 +3,15 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fault.h"
+#include "base/netif.h"
 #include "base/str.h"
 #include <arpa/inet.h>
 #include <errno.h>
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <string.h>
-
-/* Interfaces whose addresses other hosts often have too, so that a connection there leads astray (and is turned away). */
-static const char *const bridges[] = { "docker", "br-",     "virbr", "veth",
-                                       "cni",    "flannel", "lxc",   "podman" };
-
-static void free_ifaddrs(struct ifaddrs **p)
-{
-    if (*p)
-        freeifaddrs(*p);
-}
 
 socklen_t ty_address_bytes(const union ty_address *a)
 {
     return a->any.sa_family == AF_INET6 ? sizeof a->v6 : sizeof a->v4;
-}
-
-/* The address of `i` as text, "" where others cannot use it. */
-static const char *show(const struct ifaddrs *i, char text[INET6_ADDRSTRLEN])
-{
-    const union ty_address *a = (const union ty_address *)(const void *)i->ifa_addr;
-
-    text[0] = '\0';
-    if (!a || !(i->ifa_flags & IFF_UP))
-        return text;
-    if (a->any.sa_family == AF_INET)
-        inet_ntop(AF_INET, &a->v4.sin_addr, text, INET6_ADDRSTRLEN);
-    else if (a->any.sa_family == AF_INET6 && !IN6_IS_ADDR_LINKLOCAL(&a->v6.sin6_addr))
-        inet_ntop(AF_INET6, &a->v6.sin6_addr, text, INET6_ADDRSTRLEN);
-    return text;
-}
-
-/* 0 is tried first; bridges and loopback after all others. */
-enum { LIKELY, LIKELY_6, BRIDGE, BRIDGE_6, LOOPBACK, LOOPBACK_6, CLASSES };
-
-static int class_of(const struct ifaddrs *i)
-{
-    int six = i->ifa_addr->sa_family == AF_INET6;
-
-    if (i->ifa_flags & IFF_LOOPBACK)
-        return LOOPBACK + six;
-    for (size_t k = 0; k < sizeof bridges / sizeof *bridges; k++)
-        if (ty_starts_with(i->ifa_name, bridges[k]))
-            return BRIDGE + six;
-    return LIKELY + six;
 }
 
 static void add(struct ty_str *s, const char *text, int port)
@@ -67,11 +26,11 @@ static void add(struct ty_str *s, const char *text, int port)
 static int add_matching(struct ty_str *s, const struct ifaddrs *all, int class, const char *name,
                         int port)
 {
-    char text[INET6_ADDRSTRLEN];
+    char text[TY_NETIF_TEXT];
     int n = 0;
 
     for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
-        if (show(i, text)[0] == '\0' || class_of(i) != class ||
+        if (!ty_netif_text(i, text) || (int)ty_netif_class(i) != class ||
             (name && strcmp(name, i->ifa_name) != 0 && strcmp(name, text) != 0))
             continue;
         add(s, text, port);
@@ -83,10 +42,10 @@ static int add_matching(struct ty_str *s, const struct ifaddrs *all, int class, 
 static int refuse(const char *name, const struct ifaddrs *all, struct ty_error *err)
 {
     CLEANUP_STR struct ty_str have = { 0 };
-    char text[INET6_ADDRSTRLEN];
+    char text[TY_NETIF_TEXT];
 
     for (const struct ifaddrs *i = all; i; i = i->ifa_next)
-        if (show(i, text)[0])
+        if (ty_netif_text(i, text))
             ty_str_addf(&have, "%s%s (%s)", have.len ? ", " : "", i->ifa_name, text);
     return ty_error_set(
         err, -ENODEV,
@@ -97,7 +56,7 @@ static int refuse(const char *name, const struct ifaddrs *all, struct ty_error *
 
 int ty_addresses_here(const char *interfaces, int port, char **ret, struct ty_error *err)
 {
-    CLEANUP(free_ifaddrs) struct ifaddrs *all = NULL;
+    CLEANUP(ty_ifaddrs_freep) struct ifaddrs *all = NULL;
     CLEANUP_FREE char *names = strdup(interfaces ? interfaces : "");
     CLEANUP_STR struct ty_str s = { 0 };
     char *text, *save = NULL;
@@ -109,13 +68,13 @@ int ty_addresses_here(const char *interfaces, int port, char **ret, struct ty_er
     for (char *name = strtok_r(names, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
         int n = 0;
 
-        for (int c = 0; c < CLASSES; c++)
+        for (int c = 0; c < TY_NETIF_CLASSES; c++)
             n += add_matching(&s, all, c, name, port);
         if (n == 0)
             return refuse(name, all, err);
     }
     if (s.len == 0)
-        for (int c = 0; c < CLASSES; c++)
+        for (int c = 0; c < TY_NETIF_CLASSES; c++)
             add_matching(&s, all, c, NULL, port);
     if (s.len == 0 && !s.failed)
         return ty_error_set(
