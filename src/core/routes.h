@@ -32,6 +32,7 @@
     X(PATCH,  "/api/v1/runs/{run}/properties",               SUBMITTER, run_properties,  PROPERTY_CHANGE, RUN,     "Set properties, which are never changed") \
     X(POST,   "/api/v1/runs/{run}/rows",                     SUBMITTER, rows_add,        ROWS,        NONE,        "Add metrics from outside of a job") \
     X(GET,    "/api/v1/runs/{run}/events",                   READER,    run_events,      NONE,        EVENTS,      "Show the event log of a run") \
+    X(GET,    "/api/v1/runs/{run}/environments",             READER,    run_environments, NONE,       ENVIRONMENTS, "Show what the environment of a run came to on each of its nodes") \
     X(GET,    "/api/v1/runs/{run}/follow",                   READER,    run_follow,      NONE,        STREAM,      "Follow states and one log as server-sent events") \
     X(GET,    "/api/v1/runs/{run}/metrics",                  READER,    metrics_get,     NONE,        METRICS,     "Show what a run logged") \
     X(GET,    "/api/v1/runs/{run}/files",                    READER,    file_list,       NONE,        FILES,       "List the logs and artifacts of a run") \
@@ -68,7 +69,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(NONE, "none") X(OPENAPI, "openapi") X(STATUS, "status") X(CHECK, "check") X(GC_REPORT, "gc_report") \
     X(EXPERIMENTS, "experiments") X(RUN_SPEC, "run_spec") X(RUN, "run") X(RUNS, "runs") \
     X(TAG_CHANGE, "tag_change") X(PROPERTY_CHANGE, "property_change") X(RUN_END, "run_end") X(ROWS, "rows") \
-    X(EVENTS, "events") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(BACKUP, "backup") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
+    X(EVENTS, "events") X(ENVIRONMENTS, "environments") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(BACKUP, "backup") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DRAIN, "drain") X(NODES, "nodes") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \

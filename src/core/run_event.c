@@ -89,9 +89,21 @@ static int put_note(struct ty_run_view *v, enum ty_note note, const char *key, j
         return json_object_get(v->properties, key) ? 0 : json_object_set(v->properties, key, value);
     case TY_NOTE_ARTIFACT:
         return json_object_set_new(v->artifacts, key, artifact_of(data));
+    case TY_NOTE_ENVIRONMENT: /* what it came to stands in a table of its own */
+        return 0;
     default:
         return -1;
     }
+}
+
+static bool is_environment(const json_t *data)
+{
+    const json_t *node = json_object_get(data, "node");
+
+    return json_is_integer(node) && json_integer_value(node) >= 0 &&
+           json_is_string(json_object_get(data, "hash")) &&
+           json_is_boolean(json_object_get(data, "built")) &&
+           json_is_number(json_object_get(data, "seconds"));
 }
 
 static int apply_note(struct ty_run_view *v, enum ty_note note, const json_t *data,
@@ -100,8 +112,9 @@ static int apply_note(struct ty_run_view *v, enum ty_note note, const json_t *da
     const char *key =
         json_string_value(json_object_get(data, note == TY_NOTE_ARTIFACT ? "path" : "key"));
     json_t *value = json_object_get(data, "value");
-    bool good =
-        note == TY_NOTE_WARNED ? json_is_string(json_object_get(data, "text")) : key && *key;
+    bool good = note == TY_NOTE_WARNED        ? json_is_string(json_object_get(data, "text"))
+                : note == TY_NOTE_ENVIRONMENT ? is_environment(data)
+                                              : key && *key;
 
     if (good && note == TY_NOTE_TAGGED)
         good = !value || json_is_null(value) || json_is_string(value);

@@ -16,7 +16,8 @@ struct ty_error;
     X(TAGGED,    "tagged")    /* key, value (null: no value) */ \
     X(UNTAGGED,  "untagged")  /* key */ \
     X(PROPERTY,  "property")  /* key, value */ \
-    X(ARTIFACT,  "artifact")  /* path, sha256, bytes */
+    X(ARTIFACT,  "artifact")  /* path, sha256, bytes */ \
+    X(ENVIRONMENT, "environment") /* node, hash, built, seconds */
 #define X(name, word) TY_NOTE_##name,
 enum ty_note { TY_NOTES(X) TY_NOTE_COUNT, TY_NOTE_INVALID = -22 };
 #undef X

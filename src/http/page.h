@@ -2,6 +2,7 @@
  *
  *   page.c      what all have in common; the list of runs; static files
  *   page_run.c  one run
+ *   page_environment.c  what it had of Python and packages
  *   html.c  html_chart.c  markup
  */
 #ifndef TY_HTTP_PAGE_H
@@ -22,5 +23,7 @@ void page_end(struct ty_str *s);
 void page_state(struct ty_str *s, const char *state, const char *id); /* id NULL: none */
 /* How long a run has taken so far, or waited; from its times. */
 void page_took(struct ty_str *s, const json_t *run);
+/* A section; nothing when there is no record (docs/spec/environment.md). */
+void page_environment(struct ty_str *s, const json_t *record);
 int page_reply(struct request *req, struct ty_str *page); /* takes the text */
 #endif

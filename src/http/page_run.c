@@ -423,6 +423,7 @@ static void write_page(struct ty_str *s, const struct ty_http *h, const struct p
     add_logged(s, h, p);
     add_system(s, NULL, p);
     ty_str_add(s, log.text);
+    page_environment(s, json_object_get(p->run, "environment"));
     add_reproduce(s, p);
     add_files(s, p);
     add_pairs(s, "Tags", json_object_get(p->run, "tags"));

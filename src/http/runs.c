@@ -283,6 +283,19 @@ int ty_http_run_events(struct request *req, struct reply *reply)
                  : reply_json(reply, 200, json_pack("{s:o}", "events", events));
 }
 
+int ty_http_run_environments(struct request *req, struct reply *reply)
+{
+    json_t *list = NULL;
+    int64_t id;
+    int r = ty_store_run_id(req->http->o.store, req->args[0], &id);
+
+    if (r < 0)
+        return run_missing(req, r, req->args[0]);
+    r = ty_store_environments(req->http->o.store, id, &list);
+    return r < 0 ? read_failed(req, r, "environments")
+                 : reply_json(reply, 200, json_pack("{s:o}", "environments", list));
+}
+
 /* ---- what was logged ---- */
 
 /* What is asked for; kept with a request that the pool answers. */

@@ -95,6 +95,7 @@ static const struct end {
     enum ty_cause cause; /* TY_CAUSE_COUNT: no further attempt */
 } ends[] = {
     { "prepare", "PreparationFailed", TY_EV_EXITED_BAD, TY_CAUSE_COUNT },
+    { "environment", "EnvironmentBuildFailed", TY_EV_EXITED_BAD, TY_CAUSE_COUNT },
     { "lost", "RunnerLost", TY_EV_LOST, TY_CAUSE_node_lost },
     { "node_lost", "NodeLost", TY_EV_LOST, TY_CAUSE_node_lost },
     { "preempted", "Preempted", TY_EV_LOST, TY_CAUSE_preempted },
@@ -177,6 +178,38 @@ static json_t *pick(const json_t *record, const char *a, const char *b, const ch
         if (keys[i] && json_object_get(record, keys[i]))
             json_object_set(o, keys[i], json_object_get(record, keys[i]));
     return o;
+}
+
+/* How far a build is, for people: nothing of it is kept. */
+static void building(struct live *l, const json_t *record)
+{
+    const char *doing = json_string_value(json_object_get(record, "doing")),
+               *node = json_string_value(json_object_get(record, "node"));
+    bool named = node && *node && l->spec->node_count > 1;
+
+    free(l->building);
+    l->building = !doing ? NULL
+                         : ty_strf("%s%s%s(%d %%, %.80s)", named ? "on node '" : "",
+                                   named ? node : "", named ? "' " : "",
+                                   (int)json_integer_value(json_object_get(record, "percent")),
+                                   doing);
+}
+
+static void record_environment(struct live *l, struct ty_unit *u, const json_t *record)
+{
+    const json_t *node = json_object_get(record, "node"),
+                 *what = json_object_get(record, "record"), *hash = json_object_get(what, "hash"),
+                 *seconds = json_object_get(what, "seconds");
+
+    if (!json_is_integer(node) || json_integer_value(node) < 0 ||
+        json_integer_value(node) >= TY_NODES_MAX || !json_is_object(what))
+        return;
+    ty_unit_environment(u, l->id, (int)json_integer_value(node), what);
+    run_note(l, u, TY_NOTE_ENVIRONMENT,
+             json_pack("{s:O s:s s:b s:f}", "node", node, "hash",
+                       json_is_string(hash) ? json_string_value(hash) : "", "built",
+                       json_is_true(json_object_get(what, "built")), "seconds",
+                       json_number_value(seconds)));
 }
 
 static void record_started(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
@@ -269,6 +302,11 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
 
     if (!l || !kind)
         return ty_error_set(err, -EINVAL, "the record has no kind, or its run is gone");
+    if (strcmp(kind, "started") == 0 || strcmp(kind, "exited") == 0 ||
+        strcmp(kind, "environment") == 0) {
+        free(l->building);
+        l->building = NULL;
+    }
     if (strcmp(kind, "started") == 0) {
         record_started(l, u, at_us, record);
     } else if (strcmp(kind, "exited") == 0) {
@@ -280,6 +318,10 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
         run_note(l, u, TY_NOTE_WARNED, pick(record, "text", "hang", NULL));
     } else if (strcmp(kind, "artifact") == 0) {
         run_note(l, u, TY_NOTE_ARTIFACT, pick(record, "path", "sha256", "bytes"));
+    } else if (strcmp(kind, "environment") == 0) {
+        record_environment(l, u, record);
+    } else if (strcmp(kind, "building") == 0) {
+        building(l, record);
     } else if (strcmp(kind, "collected") == 0) {
         record_collected(l, u, at_us);
     } else {

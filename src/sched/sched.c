@@ -237,6 +237,7 @@ static void live_free(struct live *l)
     json_decref(l->pending);
     json_decref(l->silent);
     free(l->trouble);
+    free(l->building);
     free(l->token);
     free(l->user);
     free(l->name);

@@ -74,6 +74,7 @@ struct live {
     int64_t properties;      /* how many it has, at most; -1: not asked yet */
     json_t *pending;         /* "path" or "=key" -> SHA-256 or value, of files and properties on their way; may be NULL */
     json_t *silent;          /* object: names of its nodes from which its runner hears nothing; NULL: none */
+    char *building;          /* what its runner said last of the environment that it builds: "40 %, downloading"; NULL: none is built */
     bool unreadable;         /* its spec is not one of this version: `spec` holds no more than the row says */
     int64_t heard_us;        /* monotonic */
     UT_hash_handle hh;       /* by name; iteration is in order of submission */

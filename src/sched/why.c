@@ -300,6 +300,12 @@ static json_t *why_of_courier(const struct live *l)
     return json_string(text);
 }
 
+/* It has its place, and its packages are not there yet. */
+static json_t *why_of_building(const struct live *l)
+{
+    return json_sprintf("building its environment %s", l->building);
+}
+
 void ty_sched_annotate(struct ty_sched *s, json_t *run)
 {
     const char *name = json_string_value(json_object_get(run, "id"));
@@ -315,6 +321,7 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
                         waits                                                ? why_of(s, l, n)
                         : !l                                                 ? json_null()
                         : l->run.state == TY_RUN_QUEUED && attempt_leaves(l) ? why_of_leaving(l)
+                        : l->run.state == TY_RUN_QUEUED && l->building       ? why_of_building(l)
                                                                              : why_of_courier(l));
     json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
 }

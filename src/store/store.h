@@ -67,6 +67,8 @@ void ty_unit_event(struct ty_unit *u, int64_t run_id, int64_t seq, int64_t at_us
                    const struct ty_run *run);
 /* With everything that belongs to it, log files too; its children have no parent then.  A run that is not there is no error. */
 void ty_unit_run_delete(struct ty_unit *u, int64_t run_id);
+/* What the environment of the run came to on that node (docs/spec/environment.md, Record); one that is there is replaced. */
+void ty_unit_environment(struct ty_unit *u, int64_t run_id, int node, const json_t *record);
 void ty_unit_record_next(struct ty_unit *u, int64_t run_id, uint64_t next); /* of the runner's records */
 /* Append log bytes, which came at at_us, at `offset`: what is stored already is skipped; a gap fails the unit with -EPROTO. */
 void ty_unit_log(struct ty_unit *u, int64_t run_id, const char *run_name, const char *log, uint64_t offset, const void *bytes,
@@ -124,6 +126,8 @@ uint64_t ty_row_places_get(const struct ty_row_places *p, uint32_t writer);
 int ty_store_rows_from(struct ty_store *st, int64_t run_id, struct ty_row_places *places, bool system, int64_t limit,
                        json_t **ret, bool *more);
 int ty_store_files(struct ty_store *st, int64_t run_id, json_t **ret);                 /* FILES: logs and artifacts, by path */
+/* [{"node": index, "record": {...}}], in order of nodes; empty before there is one, and where nothing was asked for. */
+int ty_store_environments(struct ty_store *st, int64_t run_id, json_t **ret);
 int ty_store_artifact(struct ty_store *st, int64_t run_id, const char *path, char sha[65], uint64_t *bytes);
 int ty_store_artifact_count(struct ty_store *st, int64_t run_id, int64_t *ret);
 /* How many writers outside of its job a run has, and whether `writer` is one of them. */

@@ -172,6 +172,7 @@ int store_doom(struct ty_store *st, int64_t run, const char *name);
 /* Forget those that were added after `until` was the newest; NULL: all. */
 void store_doomed_forget(struct ty_store *st, const struct doomed *until);
 json_t *store_run_json(struct ty_store *st, sqlite3_stmt *q); /* a row of SQL_RUN_COLUMNS */
+json_t *store_environment_json(struct ty_store *st, int64_t run_id); /* the record of its first node, or null; NULL: it cannot be read */
 int store_run_read(sqlite3_stmt *q, int column,
                    struct ty_run *ret); /* state ... ended_us, nine columns */
 json_t *store_pairs(struct ty_store *st, enum stmt id, int64_t run); /* {key: text or null} */

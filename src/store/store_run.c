@@ -275,7 +275,9 @@ int ty_store_run(struct ty_store *st, const char *name, bool with_spec, json_t *
     if (r <= 0)
         return r < 0 ? r : -ENOENT;
     run = store_run_json(st, q);
-    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 20)) < 0))
+    if (!run || (with_spec && json_object_set_new(run, "spec", store_json_value(q, 20)) < 0) ||
+        json_object_set_new(run, "environment",
+                            store_environment_json(st, sqlite3_column_int64(q, 0))) < 0)
         return -ENOMEM;
     *ret = TAKE(run);
     return 0;

@@ -63,6 +63,8 @@
     W(artifact_put, "INSERT INTO artifact(run, path, sha256, bytes) VALUES (?1, ?2, ?3, ?4) " \
         "ON CONFLICT DO UPDATE SET sha256 = ?3, bytes = ?4") \
     \
+    W(environment_put, "INSERT INTO environment(run, node, record) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET record = ?3") \
+    \
     W(log_size_w, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     W(log_put, "INSERT INTO log(run, name, bytes) VALUES (?1, ?2, ?3) ON CONFLICT(run, name) DO UPDATE SET bytes = ?3") \
     W(log_time_last, "SELECT max(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
@@ -130,6 +132,8 @@
         "SELECT name, bytes, 'log', NULL FROM log WHERE run = ?1 ORDER BY 1") \
     R(artifact_get, "SELECT sha256, bytes FROM artifact WHERE run = ?1 AND path = ?2") \
     R(artifact_list, "SELECT path, sha256, bytes FROM artifact WHERE run = ?1 ORDER BY path") \
+    R(environment_get, "SELECT record FROM environment WHERE run = ?1 AND node = ?2") \
+    R(environment_list, "SELECT node, record FROM environment WHERE run = ?1 ORDER BY node") \
     R(log_size, "SELECT bytes FROM log WHERE run = ?1 AND name = ?2") \
     R(log_time_first, "SELECT min(at_us) FROM log_time WHERE run = ?1 AND name = ?2") \
     R(log_time_at, "SELECT max(at_us) FROM log_time WHERE run = ?1 AND name = ?2 AND bytes <= ?3") \

@@ -61,6 +61,7 @@ static const struct step {
     { "warned", "{\"text\": \"second warning\"}" },
     { "exited_bad",
       "{\"exit_code\": 3, \"error\": {\"code\": \"ScriptFailed\", \"message\": \"m\", \"log_tail\": \"t\"}}" },
+    { "environment", "{\"node\": 1, \"hash\": \"ab\", \"built\": true, \"seconds\": 1.5}" },
     { "artifact", "{\"path\": \"outputs/a\", \"sha256\": \"" SHA "\", \"bytes\": 5}" },
     { "artifact", "{\"path\": \"outputs/a\", \"sha256\": \"" SHA2 "\", \"bytes\": 0}" },
     { "collected", NULL },
@@ -82,7 +83,7 @@ static void test_life(void **state)
     assert_int_equal(v.run.exit_code, 3);
     assert_int_equal(v.run.created_us, 1001);
     assert_int_equal(v.run.started_us, 1007);
-    assert_int_equal(v.run.ended_us, 1018);
+    assert_int_equal(v.run.ended_us, 1019);
     assert_string_equal(word(v.error, "code"), "ScriptFailed");
     assert_string_equal(word(v.error, "log_tail"), "t");
     assert_int_equal(json_array_size(v.warnings), 2);
@@ -142,6 +143,9 @@ static void test_refused(void **state)
         { "untagged", "{\"key\": null}", 0, -EINVAL, "malformed" },
         { "property", "{\"key\": \"k\"}", 0, -EINVAL, "malformed" },
         { "property", "{\"key\": \"k\", \"value\": null}", 0, -EINVAL, "malformed" },
+        { "environment", "{\"node\": -1, \"hash\": \"\", \"built\": true, \"seconds\": 0}", 0, -EINVAL,
+          "malformed" },
+        { "environment", "{\"node\": 0, \"hash\": \"a\", \"seconds\": 0}", 0, -EINVAL, "malformed" },
         { "artifact", "{\"path\": \"a\", \"bytes\": 1}", 0, -EINVAL, "malformed" },
         { "artifact", "{\"path\": \"a\", \"sha256\": \"\", \"bytes\": 1}", 0, -EINVAL,
           "malformed" },

@@ -224,6 +224,40 @@ static void test_events(void **state)
     expect(*state, "GET", "/api/v1/runs/nobody/events", NULL, 404, "nobody");
 }
 
+static void test_environments(void **state)
+{
+    struct kit *k = *state;
+    struct ty_unit *u = ty_unit_new();
+    CLEANUP_JSON json_t *record = json_loads(
+        "{\"version\": 1, \"hash\": \"ab\", \"built\": true, \"seconds\": 2.5, \"python\": \"3.11.2\", \"tool\": \"pip 23\", "
+        "\"torch\": {\"version\": \"1.13.0\", \"from\": \"system\", \"reason\": \"1.13 <was> asked for\"}, "
+        "\"lock\": {\"pip\": [{\"name\": \"six\", \"version\": \"1.16.0\"}]}}",
+        0, NULL);
+    json_t *got, *all;
+    int64_t id;
+
+    submit(k, SPEC("first_1"));
+    got = expect_json(k, "GET", "/api/v1/runs/first_1", NULL, 200, "run");
+    assert_true(json_is_null(json_object_get(got, "environment")));
+    json_decref(got);
+    assert_int_equal(ty_store_run_id(k->store, "first_1", &id), 0);
+    assert_non_null(record);
+    ty_unit_environment(u, id, 0, record);
+    ty_store_commit(k->store, u, NULL, NULL);
+    assert_int_equal(ty_store_settle(k->store), 0);
+    got = expect_json(k, "GET", "/api/v1/runs/first_1", NULL, 200, "run");
+    assert_true(json_equal(json_object_get(got, "environment"), record));
+    json_decref(got);
+    all = expect_json(k, "GET", "/api/v1/runs/first_1/environments", NULL, 200, "environments");
+    got = json_array_get(json_object_get(all, "environments"), 0);
+    assert_true(json_equal(json_object_get(got, "record"), record));
+    json_decref(all);
+    expect(k, "GET", "/api/v1/runs/nobody/environments", NULL, 404, "nobody");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "built in 2.5 s with pip 23");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "1.13 &lt;was");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "<td>six</td><td>1.16.0</td>");
+}
+
 static void test_metrics(void **state)
 {
     submit(*state, SPEC("first_1"));
@@ -249,6 +283,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_properties_and_rows, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_many_rows, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_events, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_environments, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_metrics, kit_open, kit_close),
     };
 

@@ -17,7 +17,7 @@ static void test_a_run_as_json(void **state)
         "\"started\": null, \"ended\": null, \"exit_code\": null, \"exit_signal\": null, \"error\": null, "
         "\"warnings\": [], \"tags\": {}, \"properties\": {}, \"why\": null, \"queue_place\": null, "
         "\"node_count\": 1, \"process_count_per_node\": 1, "
-        "\"spec\": {\"version\": 1}}");
+        "\"spec\": {\"version\": 1}, \"environment\": null}");
     assert_int_equal(ty_store_run(k->st, "first_2", true, &run), -ENOENT);
 }
 
