@@ -1,0 +1,199 @@
+/* md5.c - RFC 1321, for one sum or for two over the same bytes
+ *
+ * Each step of MD5 waits for the one before it, so that a core could do twice as much: add_two() runs two
+ * sums side by side.  The loops over steps and lanes are unrolled by the compiler, which turns the tables
+ * into constants.
+ */
+#include "data/md5.h"
+#include <assert.h>
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+#define BLOCK 64
+
+static const uint32_t sines[64] = {
+    // clang-format off
+    0xd76aa478u, 0xe8c7b756u, 0x242070dbu, 0xc1bdceeeu, 0xf57c0fafu, 0x4787c62au,
+    0xa8304613u, 0xfd469501u, 0x698098d8u, 0x8b44f7afu, 0xffff5bb1u, 0x895cd7beu,
+    0x6b901122u, 0xfd987193u, 0xa679438eu, 0x49b40821u, 0xf61e2562u, 0xc040b340u,
+    0x265e5a51u, 0xe9b6c7aau, 0xd62f105du, 0x02441453u, 0xd8a1e681u, 0xe7d3fbc8u,
+    0x21e1cde6u, 0xc33707d6u, 0xf4d50d87u, 0x455a14edu, 0xa9e3e905u, 0xfcefa3f8u,
+    0x676f02d9u, 0x8d2a4c8au, 0xfffa3942u, 0x8771f681u, 0x6d9d6122u, 0xfde5380cu,
+    0xa4beea44u, 0x4bdecfa9u, 0xf6bb4b60u, 0xbebfbc70u, 0x289b7ec6u, 0xeaa127fau,
+    0xd4ef3085u, 0x04881d05u, 0xd9d4d039u, 0xe6db99e5u, 0x1fa27cf8u, 0xc4ac5665u,
+    0xf4292244u, 0x432aff97u, 0xab9423a7u, 0xfc93a039u, 0x655b59c3u, 0x8f0ccc92u,
+    0xffeff47du, 0x85845dd1u, 0x6fa87e4fu, 0xfe2ce6e0u, 0xa3014314u, 0x4e0811a1u,
+    0xf7537e82u, 0xbd3af235u, 0x2ad7d2bbu, 0xeb86d391u
+    // clang-format on
+};
+static const uint8_t turns[4][4] = {
+    { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 }
+};
+
+static inline __attribute__((always_inline)) uint32_t mix(int round, uint32_t b, uint32_t c,
+                                                          uint32_t d)
+{
+    switch (round) {
+    case 0:
+        return d ^ (b & (c ^ d));
+    case 1:
+        return (b & d) | (c & ~d);
+    case 2:
+        return b ^ c ^ d;
+    default:
+        return c ^ (b | ~d);
+    }
+}
+
+static inline __attribute__((always_inline)) int word_of(int step)
+{
+    switch (step / 16) {
+    case 0:
+        return step;
+    case 1:
+        return (5 * step + 1) % 16;
+    case 2:
+        return (3 * step + 5) % 16;
+    default:
+        return 7 * step % 16;
+    }
+}
+
+/* `lanes` is a constant where this is called. */
+static inline __attribute__((always_inline)) void run(uint32_t *const *state, int lanes,
+                                                      const uint8_t *p, size_t blocks)
+{
+    uint32_t a[2], b[2], c[2], d[2], w[16];
+
+    for (; blocks > 0; blocks--, p += BLOCK) {
+        memcpy(w, p, sizeof w); /* little endian, as this machine is */
+        for (int l = 0; l < lanes; l++)
+            a[l] = state[l][0], b[l] = state[l][1], c[l] = state[l][2], d[l] = state[l][3];
+#pragma GCC unroll 64
+        for (int i = 0; i < 64; i++)
+#pragma GCC unroll 2
+            for (int l = 0; l < lanes; l++) {
+                uint32_t f = a[l] + mix(i / 16, b[l], c[l], d[l]) + w[word_of(i)] + sines[i];
+                int turn = turns[i / 16][i % 4];
+
+                a[l] = d[l], d[l] = c[l], c[l] = b[l];
+                b[l] += (f << turn) | (f >> (32 - turn));
+            }
+        for (int l = 0; l < lanes; l++)
+            state[l][0] += a[l], state[l][1] += b[l], state[l][2] += c[l], state[l][3] += d[l];
+    }
+}
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are loaded as they lie in memory");
+
+static void run_one(struct ty_md5 *m, const uint8_t *p, size_t blocks)
+{
+    uint32_t *state[1] = { m->state };
+
+    run(state, 1, p, blocks);
+}
+
+static void run_two(struct ty_md5 *a, struct ty_md5 *b, const uint8_t *p, size_t blocks)
+{
+    uint32_t *state[2] = { a->state, b->state };
+
+    run(state, 2, p, blocks);
+}
+
+void ty_md5_begin(struct ty_md5 *m)
+{
+    *m = (struct ty_md5){ .state = { 0x67452301u, 0xefcdab89u, 0x98badcfeu, 0x10325476u } };
+}
+
+void ty_md5_add(struct ty_md5 *m, const void *bytes, size_t n)
+{
+    const uint8_t *p = bytes;
+    size_t have = m->bytes % BLOCK;
+
+    if (n == 0)
+        return;
+    m->bytes += n;
+    if (have > 0) {
+        size_t take = n < BLOCK - have ? n : BLOCK - have;
+
+        memcpy(m->rest + have, p, take);
+        if (have + take < BLOCK)
+            return;
+        run_one(m, m->rest, 1);
+        p += take;
+        n -= take;
+    }
+    run_one(m, p, n / BLOCK);
+    memcpy(m->rest, p + n / BLOCK * BLOCK, n % BLOCK);
+}
+
+void ty_md5_add_two(struct ty_md5 *a, struct ty_md5 *b, const void *bytes, size_t n)
+{
+    size_t whole = n / BLOCK * BLOCK;
+    const uint8_t *p = bytes;
+
+    if (a->bytes % BLOCK == 0 && b->bytes % BLOCK == 0 && whole > 0) {
+        run_two(a, b, p, whole / BLOCK);
+        a->bytes += whole;
+        b->bytes += whole;
+        p += whole;
+        n -= whole;
+    }
+    ty_md5_add(a, p, n);
+    ty_md5_add(b, p, n);
+}
+
+void ty_md5_end(struct ty_md5 *m, uint8_t sum[TY_MD5_BYTES])
+{
+    uint64_t bits = m->bytes * 8;
+    uint8_t tail[BLOCK + 8] = { 0x80 };
+    size_t have = m->bytes % BLOCK, pad = have < 56 ? 56 - have : 120 - have;
+
+    memcpy(tail + pad, &bits, sizeof bits);
+    ty_md5_add(m, tail, pad + sizeof bits);
+    memcpy(sum, m->state, TY_MD5_BYTES);
+}
+
+void ty_md5(const void *bytes, size_t n, uint8_t sum[TY_MD5_BYTES])
+{
+    struct ty_md5 m;
+
+    ty_md5_begin(&m);
+    ty_md5_add(&m, bytes, n);
+    ty_md5_end(&m, sum);
+}
+
+char *ty_md5_hex(const uint8_t sum[TY_MD5_BYTES], char *hex)
+{
+    return sodium_bin2hex(hex, TY_MD5_HEX + 1, sum, TY_MD5_BYTES);
+}
+
+int ty_md5_parse(const char *hex, uint8_t sum[TY_MD5_BYTES])
+{
+    uint8_t got[TY_MD5_BYTES];
+    size_t n;
+
+    if (strlen(hex) != TY_MD5_HEX ||
+        sodium_hex2bin(got, sizeof got, hex, TY_MD5_HEX, NULL, &n, NULL) < 0 || n != sizeof got)
+        return -EINVAL;
+    memcpy(sum, got, sizeof got);
+    return 0;
+}
+
+char *ty_md5_base64(const uint8_t sum[TY_MD5_BYTES], char text[25])
+{
+    return sodium_bin2base64(text, 25, sum, TY_MD5_BYTES, sodium_base64_VARIANT_ORIGINAL);
+}
+
+int ty_md5_from_base64(const char *text, uint8_t sum[TY_MD5_BYTES])
+{
+    uint8_t got[TY_MD5_BYTES];
+    size_t n;
+
+    if (sodium_base642bin(got, sizeof got, text, strlen(text), NULL, &n, NULL,
+                          sodium_base64_VARIANT_ORIGINAL) < 0 ||
+        n != sizeof got)
+        return -EINVAL;
+    memcpy(sum, got, sizeof got);
+    return 0;
+}
