@@ -39,10 +39,10 @@ static json_t *numbers(const int *v, int n)
 /* The plan goes through memory: command lines and environments may hold what others must not see. */
 static int plan_fd(const struct ty_launch_spec *s)
 {
-    CLEANUP_JSON json_t *o =
-        json_pack("{s:s, s:s, s:i, s:I, s:o, s:o, s:o}", "work", s->work, "log", s->log, "oom",
-                  s->oom, "files", (json_int_t)s->files, "argv", strings(s->argv), "env",
-                  strings(s->env), "cpus", numbers(s->cpus, s->ncpus));
+    CLEANUP_JSON json_t *o = json_pack(
+        "{s:s, s:s, s:i, s:I, s:o, s:o, s:o, s:o*}", "work", s->work, "log", s->log, "oom", s->oom,
+        "files", (json_int_t)s->files, "argv", strings(s->argv), "env", strings(s->env), "cpus",
+        numbers(s->cpus, s->ncpus), "after", s->after ? strings(s->after) : NULL);
     CLEANUP_FREE char *text = o ? ty_json_text(o) : NULL;
     CLEANUP_CLOSE int fd = -1;
     int r;

@@ -15,6 +15,7 @@ struct ty_launch_spec {
     const char *work;    /* working directory */
     const char *log;     /* stdout and stderr */
     char *const *argv, *const *env;
+    char *const *after;  /* run when the program did not end by itself: removes what its tool left; NULL: nothing */
     const int *cpus;     /* that the program may use */
     int ncpus;           /* 0: it is not bound */
     int oom;             /* oom_score_adj of the program */

@@ -1,6 +1,7 @@
 /* rank.c - the rank wrapper */
 #include "runner/rank.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/json.h"
@@ -25,6 +26,7 @@
 
 #define KILL_MS 5000
 #define PLAN_MAX (256 << 20)
+#define AFTER_MS 10000 /* for the tool that removes what is left of a container */
 
 struct rank {
     int line, signals;
@@ -139,6 +141,27 @@ static void reaped(pid_t pid, int status, void *ctx)
     k->status = status;
 }
 
+/* The tool that had started the program was killed, and what it made is still there: a container, by its name. */
+static void clear_up(const json_t *plan)
+{
+    const char **argv = strings(json_object_get(plan, "after")),
+               **env = strings(json_object_get(plan, "env"));
+    struct ty_spawn spawn = {
+        .argv = argv, .envp = env, .cwd = "/", .in = -1, .out = -1, .err = -1
+    };
+    int64_t end = ty_mono_us() + AFTER_MS * 1000;
+    struct ty_error err;
+    pid_t pid = 0;
+
+    if (argv && argv[0] && env && ty_spawn(&spawn, &pid, &err) == 0)
+        while (waitpid(pid, NULL, WNOHANG) == 0 && ty_mono_us() < end)
+            poll(NULL, 0, 10);
+    free(argv);
+    free(env);
+    if (pid > 0)
+        ty_tree_kill(KILL_MS, NULL, NULL);
+}
+
 /* The runner was killed before there was a program: then there will be none. */
 static bool abandoned(const struct rank *k)
 {
@@ -224,6 +247,8 @@ int ty_rank_main(int argc, char **argv)
     if (ty_tree_kill(KILL_MS, reaped, &k) < 0)
         ty_log(TY_LOG_WARN, "some processes of the job did not end within %d ms of SIGKILL",
                KILL_MS);
+    if (!ended || WIFSIGNALED(k.status))
+        clear_up(plan);
     if (!ended)
         return 1;
     report(&k, TY_REPORT_EXITED, k.status, "");

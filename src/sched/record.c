@@ -188,18 +188,17 @@ static void building(struct live *l, const json_t *record)
     bool named = node && *node && l->spec->node_count > 1;
 
     free(l->building);
-    l->building = !doing ? NULL
-                         : ty_strf("%s%s%s(%d %%, %.80s)", named ? "on node '" : "",
-                                   named ? node : "", named ? "' " : "",
-                                   (int)json_integer_value(json_object_get(record, "percent")),
-                                   doing);
+    l->building = !doing
+                      ? NULL
+                      : ty_strf("%s%s%s(%d %%, %.80s)", named ? "on node '" : "", named ? node : "",
+                                named ? "' " : "",
+                                (int)json_integer_value(json_object_get(record, "percent")), doing);
 }
 
 static void record_environment(struct live *l, struct ty_unit *u, const json_t *record)
 {
-    const json_t *node = json_object_get(record, "node"),
-                 *what = json_object_get(record, "record"), *hash = json_object_get(what, "hash"),
-                 *seconds = json_object_get(what, "seconds");
+    const json_t *node = json_object_get(record, "node"), *what = json_object_get(record, "record"),
+                 *hash = json_object_get(what, "hash"), *seconds = json_object_get(what, "seconds");
 
     if (!json_is_integer(node) || json_integer_value(node) < 0 ||
         json_integer_value(node) >= TY_NODES_MAX || !json_is_object(what))

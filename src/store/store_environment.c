@@ -41,8 +41,7 @@ json_t *store_environment_json(struct ty_store *st, int64_t run_id)
 
 int ty_store_environments(struct ty_store *st, int64_t run_id, json_t **ret)
 {
-    CLEANUP_RESET sqlite3_stmt *q =
-        store_bind(&st->reader, STMT_environment_list, "i", run_id);
+    CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_environment_list, "i", run_id);
     CLEANUP_JSON json_t *a = json_array();
     int r;
 
