@@ -26,6 +26,7 @@ struct box {
     char dir[64];
     char *log;
     int64_t files;
+    char **after;
     struct ty_rank rank;
 };
 
@@ -65,6 +66,7 @@ static int start(struct box *b, const char *program, const char *shell, struct t
                                 .argv = argv,
                                 .env = env,
                                 .files = b->files,
+                                .after = b->after,
                                 .err = -1 };
 
     return ty_rank_start(&s, &b->rank, err);
@@ -149,6 +151,29 @@ static void test_a_signal(void **state)
     assert_true(next(b, &rep));
     assert_int_equal(rep.kind, TY_REPORT_EXITED);
     assert_true(WIFSIGNALED(rep.value) && WTERMSIG(rep.value) == SIGKILL);
+}
+
+/* What a killed tool has left is removed; one that ended by itself has removed it. */
+static void test_what_is_run_after(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *mark = ty_strf("%s/mark", b->dir), *touch = ty_strf("echo $NAME > %s", mark);
+    char *after[] = { (char *)"/bin/sh", (char *)"-c", touch, NULL };
+    CLEANUP_FREE char *text = NULL;
+    struct ty_report rep;
+    size_t n;
+
+    b->after = after;
+    start_well(b, "exit 3", &rep);
+    assert_true(next(b, &rep));
+    assert_false(next(b, &rep));
+    assert_int_equal(access(mark, F_OK), -1);
+    ty_rank_done(&b->rank);
+    start_well(b, "kill -9 $$", &rep);
+    assert_true(next(b, &rep));
+    assert_int_equal(rep.kind, TY_REPORT_EXITED);
+    assert_int_equal(ty_read_file(mark, 100, &text, &n), 0);
+    assert_string_equal(text, "a value\n");
 }
 
 static void test_no_such_program(void **state)
@@ -368,19 +393,15 @@ static void test_by_hand(void **state)
 int main(int argc, char **argv)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_a_program),
-                                        T(test_limit_of_files),
-                                        T(test_a_signal),
-                                        T(test_no_such_program),
-                                        T(test_leftovers),
-                                        T(test_a_broken_line),
-                                        T(test_signals_are_for_the_program),
-                                        T(test_what_shows_of_it),
-                                        T(test_done),
-                                        T(test_long_plan),
-                                        T(test_no_descriptors),
-                                        T(test_odd_reports),
-                                        T(test_by_hand) };
+    const struct CMUnitTest tests[] = {
+        T(test_a_program),        T(test_limit_of_files),
+        T(test_a_signal),         T(test_what_is_run_after),
+        T(test_no_such_program),  T(test_leftovers),
+        T(test_a_broken_line),    T(test_signals_are_for_the_program),
+        T(test_what_shows_of_it), T(test_done),
+        T(test_long_plan),        T(test_no_descriptors),
+        T(test_odd_reports),      T(test_by_hand)
+    };
 
     if (argc > 1 && strcmp(argv[1], "rank") == 0)
         return ty_rank_main(argc, argv);
