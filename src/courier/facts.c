@@ -5,6 +5,7 @@
 #include "base/gpu.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "env/view.h"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -196,6 +197,7 @@ json_t *ty_facts(void)
     struct ty_proc_id me = { 0 };
     struct utsname u = { 0 };
     char openmpi[64];
+    const char *images = ty_view_can_image();
     cpu_set_t set;
 
     CPU_ZERO(&set);
@@ -203,10 +205,11 @@ json_t *ty_facts(void)
     ty_proc_identify(getpid(), &me);
     if (sched_getaffinity(0, sizeof set, &set) < 0)
         CPU_SET(0, &set);
-    return json_pack("{s:s s:s s:s s:i s:I s:o s:o s:b s:s s:s s:s}", "hostname", u.nodename,
-                     "arch", u.machine, "glibc", gnu_get_libc_version(), "cpus", CPU_COUNT(&set),
-                     "memory_mb",
+    return json_pack("{s:s s:s s:s s:i s:I s:o s:o s:b s:s s:s s:b s:s s:s}", "hostname",
+                     u.nodename, "arch", u.machine, "glibc", gnu_get_libc_version(), "cpus",
+                     CPU_COUNT(&set), "memory_mb",
                      (json_int_t)((int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >> 20),
                      "gpus", gpus(), "python", pythons(), "libpmix", (int)ty_facts_libpmix(),
-                     "openmpi", ty_facts_openmpi(openmpi), "boot", me.boot, "agent", TY_VERSION);
+                     "openmpi", ty_facts_openmpi(openmpi), "images", images ? images : "",
+                     "sandbox", (int)ty_view_can_sandbox(), "boot", me.boot, "agent", TY_VERSION);
 }

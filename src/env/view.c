@@ -78,6 +78,13 @@ const char *ty_view_can_image(void)
     return image_tool(NULL, &t) ? ty_tool_word(t.kind) : NULL;
 }
 
+bool ty_view_can_sandbox(void)
+{
+    struct ty_tool t = TY_TOOL_INIT;
+
+    return find("bwrap", &t);
+}
+
 int ty_view_tool(const struct ty_env_spec *s, const char *docker_host, struct ty_tool *ret,
                  struct ty_error *err)
 {

@@ -27,6 +27,7 @@ int ty_view_tool(const struct ty_env_spec *s, const char *docker_host, struct ty
 const char *ty_tool_word(enum ty_tool_kind k); /* "podman"; "" for none */
 /* Is there a tool for images on this machine?  Its word, or NULL. */
 const char *ty_view_can_image(void);
+bool ty_view_can_sandbox(void);
 
 struct ty_view {
     const struct ty_env_spec *spec;

@@ -380,6 +380,9 @@ static void test_probe(void **state)
     assert_true(json_is_array(json_object_get(o, "python")));
     assert_true(json_is_string(json_object_get(o, "openmpi")));
     assert_true(json_is_boolean(json_object_get(o, "libpmix")));
+    assert_true(json_is_string(json_object_get(o, "images")));
+    assert_int_equal(json_is_true(json_object_get(o, "sandbox")),
+                     access("/usr/bin/bwrap", X_OK) == 0);
     json_decref(o);
     far_end(&f);
 }
