@@ -11,7 +11,6 @@
 struct ty_error;
 
 #define TY_ENV_PACKAGES_MAX 1000 /* of each list */
-#define TY_ENV_HASH 64           /* hex digits */
 
 /* How a job sees the machine's files. */
 enum ty_env_view { TY_VIEW_PLAIN, TY_VIEW_SANDBOX /* bubblewrap */, TY_VIEW_IMAGE /* podman, docker or apptainer */ };
@@ -31,7 +30,7 @@ struct ty_env_spec {
     const json_t *lock;         /* what exactly is to be installed, of an earlier run's record; NULL: not said */
     enum ty_env_view view;
     const char *image;          /* TY_VIEW_IMAGE: name */
-    const char *image_user, *image_password; /* of its registry; NULL: none */
+    const char *image_user, *image_secret; /* of its registry: the user, and the name of the secret with the password; NULL: none */
     int64_t shm_bytes;          /* of /dev/shm in the image; 0: the machine's own is shared */
     const char **image_arguments; /* further words for podman or docker run */
 };
@@ -43,5 +42,4 @@ struct ty_env_spec *ty_env_spec_free(struct ty_env_spec *s);
 bool ty_env_spec_is_empty(const struct ty_env_spec *s);
 /* malloc'ed; NULL: out of memory. */
 char *ty_env_spec_canonical(const struct ty_env_spec *s);
-int ty_env_spec_hash(const struct ty_env_spec *s, char hex[TY_ENV_HASH + 1]);
 #endif

@@ -677,6 +677,7 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
                                          "parent",
                                          "arguments",
                                          "expand",
+                                         "environment",
                                          "environment_variables",
                                          "data_references",
                                          "node_count",
@@ -724,6 +725,11 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
         r = get_maps(s, err);
     if (r == 0)
         r = get_data(s, err);
+    if (r == 0)
+        r = ty_env_spec_parse(json_object_get(s->json, "environment"), &s->env, err);
+    if (r == 0 && s->interactive && !ty_env_spec_is_empty(s->env))
+        r = ty_error_set(err, -EINVAL,
+                         WHAT ": an 'interactive' run has no program, and so no 'environment'");
     if (r < 0) {
         ty_run_spec_free(s);
         return r;
@@ -739,6 +745,7 @@ struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s)
         free(s->command);
         free(s->arguments);
         free(s->data);
+        ty_env_spec_free(s->env);
         free(s);
     }
     return NULL;

@@ -7,6 +7,7 @@
 #define TY_RUN_SPEC_H
 #include "base/json.h"
 #include "base/proc.h"
+#include "core/env_spec.h"
 #include <stdbool.h>
 #include <stdint.h>
 struct ty_error;
@@ -57,6 +58,7 @@ struct ty_run_spec {
     const char **arguments;                 /* NULL-terminated, may be empty */
     bool expand;                            /* $NAME in command and arguments, on the worker */
     json_t *environment;                    /* object of texts, may be empty */
+    struct ty_env_spec *env;                /* packages, image: `environment`; never NULL */
     struct ty_data_ref *data;
     int ndata;
     int node_count, process_count_per_node; /* from 1; their product is ty_run_spec_size() */

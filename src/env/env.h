@@ -37,6 +37,10 @@ struct ty_env {
     int hold;          /* a descriptor (close-on-exec); while it is open, nothing of the prefix is removed; -1: no prefix */
 };
 
+#define TY_ENV_HASH 64 /* hex digits */
+/* SHA-256 of the canonical form: names the environment, whoever asks for it.  0 or -ENOMEM. */
+int ty_env_hash(const struct ty_env_spec *s, char hex[TY_ENV_HASH + 1]);
+
 /* *ret is filled (ty_env_done).  -ENOENT: a package or version that cannot be had, in the resolver's own words; -ENETUNREACH: an
  * index that does not answer; -ENOSPC; -ENOTSUP: a tool that is not here, and what to install; -ECANCELED; ... */
 int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err);

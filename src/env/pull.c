@@ -31,7 +31,7 @@ static char *registry_of(const char *image)
 /* {"auths": {registry: {"auth": base64 of user:password}}}, readable by the job's user alone. */
 static int write_auth(const struct ty_view *v, const char *path, struct ty_error *err)
 {
-    CLEANUP_FREE char *both = ty_strf("%s:%s", v->spec->image_user, v->spec->image_password);
+    CLEANUP_FREE char *both = ty_strf("%s:%s", v->spec->image_user, v->password);
     CLEANUP_FREE char *registry = registry_of(v->spec->image);
     CLEANUP_STR struct ty_str s = { 0 };
     int r;
@@ -140,7 +140,7 @@ int ty_view_pull(const struct ty_view *v, char *const *env,
     bool docker = v->tool.kind == TY_TOOL_DOCKER;
     CLEANUP_FREE char *folder = ty_strf("%s/registry-auth", v->tmp);
     CLEANUP_FREE char *file = ty_strf("%s/config.json", folder ? folder : "");
-    bool secret = v->spec->image_user && v->spec->image_password;
+    bool secret = v->spec->image_user && v->password;
     struct output o = { .log = log, .ctx = ctx };
     int r = 0;
 

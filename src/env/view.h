@@ -39,6 +39,7 @@ struct ty_view {
     const char *hidden;                  /* a file that a sandbox does not show; NULL: none */
     const char *name;                    /* of the container; unique on the machine */
     const json_t *user_environment;      /* object: what the user asked for, which an image's own does not replace */
+    const char *password;                /* of the image's registry; NULL: none */
     bool gpu;                            /* the node's GPUs are wanted */
     bool alone;                          /* no other process of the job is on this machine: shm_bytes counts */
     uid_t uid;                           /* who the job runs as */
