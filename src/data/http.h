@@ -48,7 +48,6 @@ struct ty_http_req {
     uint64_t sink_offset, sink_max;
     bool want_md5;         /* of the body of a 2xx answer, computed as it comes in */
     int64_t timeout_ms;    /* of the whole request; 0: none */
-    void (*moved)(struct ty_http_req *r, size_t n); /* may be NULL: told of body bytes, sent and received */
     void (*done)(struct ty_http_req *r);            /* may be NULL: told at the end, by ty_http_step() */
     void *ctx;                                      /* the caller's */
 
@@ -57,11 +56,10 @@ struct ty_http_req {
                    * (no such host), -ETIMEDOUT, -ECONNRESET, -EKEYREJECTED (certificate), -ENODATA (the file
                    * shrank), -ENOSPC and others of writing, -EMSGSIZE, -ENOMEM, -EIO; -ECANCELED */
     char why[200]; /* with result < 0: a clause for people, "connection refused", without secrets */
-    bool safe;     /* with result < 0: nothing of the answer had come */
     long status;
     struct ty_http_headers answer;
     struct ty_str text;
-    uint64_t sent, got; /* bytes of bodies */
+    uint64_t sent, got; /* bytes of bodies; they grow while it is under way */
     struct ty_md5 md5;  /* with want_md5; ty_md5_end() is the reader's */
 
     struct ty_http_running *running; /* private: NULL when it is not under way */
