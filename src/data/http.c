@@ -25,14 +25,15 @@ struct ty_http_running {
     struct ty_http *h;
     struct ty_http_req *r;
     CURL *easy;
-    struct curl_slist *list; /* an array, linked as libcurl wants it; its texts are lines of `lines` */
+    struct curl_slist
+        *list; /* an array, linked as libcurl wants it; its texts are lines of `lines` */
     char **lines;
     size_t nlines;
     uint64_t body_at; /* of the body, what libcurl has taken */
     char *buffer;     /* BUFFER_BYTES, made when it is first needed */
     size_t buffered;
-    int result;                    /* why a callback broke it off */
-    char detail[CURL_ERROR_SIZE];  /* libcurl's own words */
+    int result;                          /* why a callback broke it off */
+    char detail[CURL_ERROR_SIZE];        /* libcurl's own words */
     struct ty_http_running *next, *prev; /* of those under way, or `next` of the idle ones */
 };
 
@@ -181,9 +182,9 @@ static int flush(struct ty_http_running *t)
 {
     struct ty_http_req *r = t->r;
     off_t at = (off_t)(r->sink_offset + r->got - t->buffered);
-    int w = t->buffered > 0
-                ? FAULT("http.pwrite", -errno, ty_pwrite_all(r->sink_fd, t->buffer, t->buffered, at))
-                : 0;
+    int w = t->buffered > 0 ? FAULT("http.pwrite", -errno,
+                                    ty_pwrite_all(r->sink_fd, t->buffer, t->buffered, at))
+                            : 0;
 
     t->buffered = 0;
     return w;
@@ -605,7 +606,10 @@ int ty_http_step(struct ty_http *h, int timeout_ms, struct ty_error *err)
     return r < 0 ? r : (int)h->nbusy;
 }
 
-void ty_http_wake(struct ty_http *h) { h->curl->multi_wakeup(h->multi); }
+void ty_http_wake(struct ty_http *h)
+{
+    h->curl->multi_wakeup(h->multi);
+}
 
 void ty_http_cancel(struct ty_http *h, struct ty_http_req *r)
 {

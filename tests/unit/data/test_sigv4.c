@@ -150,8 +150,8 @@ static void test_suite(void **state)
 
         print_message("# %s\n", suite[i].name);
         for (int h = 0; h < 2 && suite[i].header[h][0]; h++)
-            assert_int_equal(
-                ty_http_header(&r, suite[i].header[h][0], "%s", suite[i].header[h][1]), 0);
+            assert_int_equal(ty_http_header(&r, suite[i].header[h][0], "%s", suite[i].header[h][1]),
+                             0);
         check(&k, &r, NULL, AUGUST_2015, suite[i].names, suite[i].signature);
     }
 }
@@ -201,9 +201,9 @@ static void test_token_and_days(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_s3_get),    cmocka_unit_test(test_s3_put),
+        cmocka_unit_test(test_s3_get),     cmocka_unit_test(test_s3_put),
         cmocka_unit_test(test_s3_queries), cmocka_unit_test(test_suite),
-        cmocka_unit_test(test_canonical), cmocka_unit_test(test_token_and_days),
+        cmocka_unit_test(test_canonical),  cmocka_unit_test(test_token_and_days),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
