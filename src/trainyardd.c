@@ -79,9 +79,11 @@ static int open_to_users(struct daemon *d, struct ty_error *err)
     static const struct {
         const char *path;
         mode_t mode;
-    } folders[] = {
-        { ".", 0711 }, { "jobs", 0711 }, { "data", 0711 }, { "data/workspaceblobstore", 01777 }
-    };
+    } folders[] = { { ".", 0711 },
+                    { "jobs", 0711 },
+                    { "data", 0711 },
+                    { "data/workspaceblobstore", 01777 },
+                    { "data/workspacefilestore", 01777 } };
 
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         CLEANUP_FREE char *path = ty_path_join(d->home, folders[i].path);
@@ -373,6 +375,7 @@ static int open_http(struct daemon *d, struct ty_error *err)
                                  .conf = d->conf,
                                  .hub = d->hub,
                                  .home = d->home,
+                                 .agent = d->agent,
                                  .system = d->system,
                                  .started_us = ty_wall_us(),
                                  .stop = stop,

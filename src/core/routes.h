@@ -58,6 +58,10 @@
     X(DELETE, "/api/v1/secrets/{secret}",                    SUBMITTER, secret_delete,   NONE,        NONE,        "Remove a secret") \
     X(GET,    "/api/v1/datastores",                          READER,    datastore_list,  NONE,        DATASTORES,  "List datastores") \
     X(GET,    "/api/v1/datastores/{datastore}",              READER,    datastore_get,   NONE,        DATASTORE,   "Show one datastore") \
+    X(PUT,    "/api/v1/datastores/{datastore}",              OWNER,     datastore_put,   DATASTORE_SPEC, DATASTORE, "Register or change a datastore") \
+    X(DELETE, "/api/v1/datastores/{datastore}",              OWNER,     datastore_delete, NONE,       NONE,        "Forget a datastore; its data stays") \
+    X(POST,   "/api/v1/datastores/{datastore}/default",      OWNER,     datastore_default, NONE,      DATASTORE,   "Make a datastore the default one") \
+    X(GET,    "/api/v1/datastores/{datastore}/access",       SUBMITTER, datastore_access, NONE,       ACCESS,      "Show how a datastore is reached, with its credentials") \
     X(GET,    "/api/v1/datastores/{datastore}/files",        READER,    data_list,       NONE,        FILES,       "List the files of a datastore") \
     X(GET,    "/api/v1/datastores/{datastore}/files/{path+}", READER,   data_get,        NONE,        BYTES,       "Read a file of a datastore") \
     X(PUT,    "/api/v1/datastores/{datastore}/files/{path+}", SUBMITTER, data_put,       BYTES,       FILE,        "Write a file of a datastore")
@@ -72,7 +76,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(EVENTS, "events") X(ENVIRONMENTS, "environments") X(STREAM, "stream") X(HTML, "html") X(LINK, "link") X(BACKUP, "backup") X(PROMETHEUS, "prometheus") X(METRICS, "metrics") \
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DRAIN, "drain") X(NODES, "nodes") X(DATASTORES, "datastores") \
-    X(DATASTORE, "datastore") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \
+    X(DATASTORE, "datastore") X(DATASTORE_SPEC, "datastore_spec") X(ACCESS, "access") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \
     X(SECRETS, "secrets") X(SECRET, "secret") X(SECRET_VALUE, "secret_value")
 #define X(name, word) TY_SCHEMA_##name,
 enum ty_schema { TY_SCHEMAS(X) TY_SCHEMA_COUNT };

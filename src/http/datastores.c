@@ -4,21 +4,21 @@
  * work for the pool.
  */
 #include "base/owner.h"
+#include "core/datastore_spec.h"
 #include "data/datastore.h"
 #include "http/request.h"
 #include "store/store.h"
 #include <errno.h>
 #include <string.h>
 
-#define DEFAULT_NAME "workspaceblobstore"
 #define LIST_MAX 100000 /* files in one answer: docs/spec/http-api.md */
 
-static int datastore_missing(struct request *req, int r)
+int datastore_missing(struct request *req, int r)
 {
     if (r == -ENOENT)
-        return ty_error_set(&req->err, r,
-                            "there is no datastore '%.80s'; the default one is '" DEFAULT_NAME "'",
-                            req->args[0]);
+        return ty_error_set(
+            &req->err, r, "there is no datastore '%.80s'; `trainyard data ls` lists those that are",
+            req->args[0]);
     errno = -r;
     return ty_error_set(&req->err, r, "cannot read the datastore '%.80s' from the state folder: %m",
                         req->args[0]);
@@ -74,16 +74,24 @@ static int open_store(struct request *req, struct work **ret)
     CLEANUP_JSON json_t *j = NULL;
     struct ty_datastore *d = NULL;
     const struct ty_owner *owner;
+    const char *kind;
     struct work *w;
     int r = ty_store_datastore(req->http->o.store, req->args[0], &j);
 
     if (r < 0)
         return datastore_missing(req, r);
+    kind = json_string_value(json_object_get(j, "kind"));
+    if (ty_datastore_is_object(kind))
+        return ty_error_set(
+            &req->err, -EBUSY,
+            "datastore '%s' is of kind '%s', whose files do not pass through the daemon; "
+            "`trainyard data` reaches them, and so does the Python SDK",
+            req->args[0], kind);
     r = auth_owner(req, &owner);
     if (r < 0)
         return r;
-    r = ty_datastore_open(req->args[0], json_string_value(json_object_get(j, "kind")),
-                          json_string_value(json_object_get(j, "root")), &d, &req->err);
+    r = ty_datastore_open(req->args[0], kind, json_string_value(json_object_get(j, "root")), &d,
+                          &req->err);
     if (r < 0)
         return r;
     w = calloc(1, sizeof *w);

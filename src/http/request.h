@@ -60,6 +60,7 @@ struct ty_http {
     char user[64];      /* name of the uid that is served */
     struct account *accounts; /* who has asked so far */
     struct web *web;    /* NULL: no port is open to browsers */
+    struct helper *helpers; /* at work */
     bool resumed;       /* a connection was, and the server was not driven since */
     bool stop_wanted;   /* POST /shutdown is answered */
     bool stopping;
@@ -186,6 +187,9 @@ const char *log_name(const char *asked, char buf[TY_DRIVER_LOG_MAX]);
 void streams_beat(struct ty_http *h);
 void streams_stop(struct ty_http *h);
 
+/* datastores.c */
+int datastore_missing(struct request *req, int r); /* the error of a read: returns r */
+
 /* files.c, blobs.c, datastores.c */
 extern const struct sink file_put_sink, blob_put_sink, data_put_sink;
 /* What is there of a file with `bytes` bytes, from the wanted offset behind `from` on; takes fd over. */
@@ -195,6 +199,12 @@ int blob_sink_begin(struct request *req);
 int blob_sink_write(struct request *req, const void *bytes, size_t n);
 /* Finish the blob that is being put, on the pool: req->sha; make it last when `sync`. */
 int blob_sink_finish(struct request *req, const char *expect, bool sync);
+
+/* helper.c.  Ask the data helper (docs/spec/data-helper.md); `after` is called on the loop when it has ended: r 0, or a negative errno and
+ * its sentence in req->err.  It returns as a handler does, and is not called any more once the daemon stops.  REQUEST_HELD or
+ * a negative errno. */
+int request_helper(struct request *req, const json_t *asked, int (*after)(struct request *req, int r));
+void helpers_stop(struct ty_http *h);
 
 /* openapi.c: the document, malloc'ed. */
 int openapi_make(char **ret, size_t *n, struct ty_error *err);

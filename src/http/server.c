@@ -349,6 +349,7 @@ void ty_http_stop(struct ty_http *h)
         close(fd);
     web_stop(h);
     streams_stop(h);
+    helpers_stop(h);
     for (struct peer *p = h->peers; p; p = p->next)
         shutdown(p->fd, SHUT_RD);
     uv_timer_stop(&h->beat);

@@ -26,6 +26,7 @@ struct ty_http_options {
     const struct ty_conf *conf;
     struct ty_follow_hub *hub;
     const char *home;
+    const char *agent; /* absolute path of trainyard-agent, whose `data` asks object stores */
     bool system; /* serves every user of the machine, each with what is theirs; else its own and root */
     int64_t started_us;
     void (*stop)(void *ctx); /* POST /shutdown was answered */

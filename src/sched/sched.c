@@ -195,11 +195,11 @@ static int load_targets(struct ty_sched *s, struct ty_error *err)
     return target_add(s, "local", local, err);
 }
 
-/* The default datastore lies in the state folder, also after that was moved or restored elsewhere. */
-static void put_default_datastore(struct ty_sched *s)
+/* They lie in the state folder, also after that was moved or restored elsewhere.  The first is the default one. */
+static void put_own_datastore(struct ty_sched *s, const char *name)
 {
     CLEANUP_JSON json_t *known = NULL;
-    CLEANUP_FREE char *root = ty_path_join(s->o.home, "data/workspaceblobstore");
+    CLEANUP_FREE char *root = ty_strf("%s/data/%s", s->o.home, name);
     CLEANUP_STR struct ty_str config = { 0 };
     const char *now;
     struct ty_unit *u;
@@ -207,15 +207,24 @@ static void put_default_datastore(struct ty_sched *s)
     if (!root)
         return;
     ty_mkdir_p(root, 0700);
-    if (ty_store_datastore(s->o.store, "workspaceblobstore", &known) == 0 &&
+    if (ty_store_datastore(s->o.store, name, &known) == 0 &&
         (now = json_string_value(json_object_get(known, "root"))) && strcmp(now, root) == 0)
         return;
     ty_str_add(&config, "{\"root\":");
     ty_str_add_json(&config, root, strlen(root));
     ty_str_add(&config, "}");
     u = ty_unit_new();
-    ty_unit_datastore_put(u, "workspaceblobstore", "file", config.text, ty_wall_us());
+    ty_unit_datastore_put(u, name, "file", config.text, ty_wall_us());
     ty_store_commit(s->o.store, u, NULL, NULL);
+}
+
+const char *ty_sched_uses_datastore(struct ty_sched *s, const char *name)
+{
+    for (const struct live *l = s->runs; l; l = l->hh.next)
+        for (int i = 0; i < l->spec->ndata; i++)
+            if (!ty_run_state_ended(l->run.state) && strcmp(l->spec->data[i].datastore, name) == 0)
+                return l->name;
+    return NULL;
 }
 
 /* ---- live runs ---- */
@@ -542,7 +551,8 @@ int ty_sched_open(const struct ty_sched_options *o, struct ty_sched **ret, struc
     r = load_targets(s, err);
     if (r < 0)
         return r;
-    put_default_datastore(s);
+    put_own_datastore(s, "workspaceblobstore");
+    put_own_datastore(s, "workspacefilestore");
     queue_open(s);
     note_restore(s);
     r = ty_store_settle(o->store); /* the first request finds them */

@@ -70,6 +70,8 @@ int ty_sched_drain(struct ty_sched *s, const char *target, const char *node, boo
                    struct ty_error *err);
 int ty_sched_nodes(struct ty_sched *s, json_t **ret); /* NODES; 0 or -ENOMEM */
 int ty_sched_target_delete(struct ty_sched *s, const char *name, ty_sched_done done, void *ctx, struct ty_error *err);
+/* A run that has not ended and names the datastore; NULL: none does. */
+const char *ty_sched_uses_datastore(struct ty_sched *s, const char *name);
 /* Remove what nothing refers to and what retention says; *report (GC_REPORT) belongs to the callee of done's ctx. */
 int ty_sched_gc(struct ty_sched *s, void (*done)(void *ctx, int r, json_t *report, const struct ty_error *err), void *ctx,
                 struct ty_error *err);

@@ -79,8 +79,13 @@ void ty_unit_rows(struct ty_unit *u, int64_t run_id, uint32_t writer, uint64_t f
 void ty_unit_target_put(struct ty_unit *u, const char *name, const char *spec_json, int64_t at_us);
 void ty_unit_target_delete(struct ty_unit *u, const char *name);
 void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us); /* again: touched */
+/* Without credentials; config_json: an object. */
 void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us);
-
+/* With the credentials (an object as text; NULL: none), sealed as a secret is, and the word for them ("sas_token"). */
+int ty_unit_datastore_put_sealed(struct ty_unit *u, struct ty_store *st, const char *name, const char *kind, const json_t *config,
+                                 const char *credentials, const json_t *secrets, int64_t at_us, struct ty_error *err);
+void ty_unit_datastore_delete(struct ty_unit *u, const char *name);
+#define TY_STORE_DEFAULT_DATASTORE "datastore.default" /* the setting that names the default one; none: the first one */
 void ty_unit_setting(struct ty_unit *u, const char *name, const char *value);
 /* Seals the value (a text) with the key in <home>/secret.key, which the first secret makes.  0, or the key cannot be used. */
 int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value, struct ty_error *err);
@@ -148,6 +153,8 @@ int ty_store_targets(struct ty_store *st, json_t **ret);                        
 int ty_store_target(struct ty_store *st, const char *name, json_t **ret);
 int ty_store_datastores(struct ty_store *st, json_t **ret);
 int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
+/* ACCESS, with the credentials; -EIO and a sentence when they cannot be opened. */
+int ty_store_datastore_access(struct ty_store *st, const char *name, json_t **ret, struct ty_error *err);
 int ty_store_setting(struct ty_store *st, const char *name, char **ret); /* malloc'ed */
 int ty_store_secrets(struct ty_store *st, json_t **ret); /* [{"name","created","changed"}] */
 int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err); /* malloc'ed; with a sentence */

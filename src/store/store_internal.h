@@ -167,6 +167,11 @@ int store_push(json_t *array, json_t *value);
 /* ---- across files ---- */
 
 void store_keys_forget(struct ty_store *st);
+/* store_secret.c.  `name` is authenticated with the value and has to be given again; *ret is malloc'ed. */
+int store_seal(struct ty_store *st, const char *name, const char *value, char **ret, struct ty_error *err);
+/* what: for the sentence, "the secret 'x'"; undo: what its user can do, "set it again". */
+int store_unseal(struct ty_store *st, const char *name, const char *sealed, const char *what, const char *undo, char **ret,
+                 struct ty_error *err);
 /* store_run.c */
 int store_doom(struct ty_store *st, int64_t run, const char *name);
 /* Forget those that were added after `until` was the newest; NULL: all. */

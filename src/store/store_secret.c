@@ -97,19 +97,33 @@ static int apply_secret_put(struct ty_store *st, const struct op *op)
     return store_exec(&st->writer, STMT_secret_put, "tti", o->name, o->sealed, o->at_us);
 }
 
-int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value,
-                       struct ty_error *err)
+int store_seal(struct ty_store *st, const char *name, const char *value, char **ret,
+               struct ty_error *err)
 {
     unsigned char key[KEY_BYTES];
-    CLEANUP_FREE char *sealed = NULL;
-    struct op_secret *o;
+    char *sealed;
     int r = get_key(st, true, key);
 
     if (r < 0)
         return key_error(st, r, err);
     sealed = seal(key, name, value);
     sodium_memzero(key, sizeof key);
-    o = sealed ? unit_op(u, sizeof *o, apply_secret_put) : NULL;
+    if (!sealed)
+        return ty_error_oom(err);
+    *ret = sealed;
+    return 0;
+}
+
+int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value,
+                       struct ty_error *err)
+{
+    CLEANUP_FREE char *sealed = NULL;
+    struct op_secret *o;
+    int r = store_seal(st, name, value, &sealed, err);
+
+    if (r < 0)
+        return r;
+    o = unit_op(u, sizeof *o, apply_secret_put);
     if (!o)
         return ty_error_oom(err);
     o->name = unit_text(u, name);
@@ -177,10 +191,27 @@ static int unseal(const unsigned char key[KEY_BYTES], const char *name, const ch
     return 0;
 }
 
+int store_unseal(struct ty_store *st, const char *name, const char *sealed, const char *what,
+                 const char *undo, char **ret, struct ty_error *err)
+{
+    unsigned char key[KEY_BYTES];
+    int r = get_key(st, false, key);
+
+    if (r < 0)
+        return key_error(st, r, err);
+    r = unseal(key, name, sealed, ret);
+    sodium_memzero(key, sizeof key);
+    if (r == -EBADMSG)
+        return ty_error_set(err, -EIO,
+                            "%s was sealed with another key than '%s', or is damaged; %s", what,
+                            st->key_path, undo);
+    return r < 0 ? ty_error_oom(err) : 0;
+}
+
 int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err)
 {
     CLEANUP_RESET sqlite3_stmt *q = store_bind(&st->reader, STMT_secret_get, "t", name);
-    unsigned char key[KEY_BYTES];
+    CLEANUP_FREE char *what = ty_strf("the secret '%s'", name);
     int r = store_step(q);
 
     if (r == 0)
@@ -188,17 +219,9 @@ int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty
     if (r < 0)
         return ty_error_set(err, r, "cannot read the secret '%s' from the state folder: %s", name,
                             strerror(-r));
-    r = get_key(st, false, key);
-    if (r < 0)
-        return key_error(st, r, err);
-    r = unseal(key, name, store_text(q, 0), ret);
-    sodium_memzero(key, sizeof key);
-    if (r == -EBADMSG)
-        return ty_error_set(err, -EIO,
-                            "the secret '%s' was sealed with another key than '%s', or is damaged; "
-                            "set it again",
-                            name, st->key_path);
-    return r < 0 ? ty_error_oom(err) : 0;
+    if (!what)
+        return ty_error_oom(err);
+    return store_unseal(st, name, store_text(q, 0), what, "set it again", ret, err);
 }
 
 int ty_store_derived_key(struct ty_store *st, const char *use,

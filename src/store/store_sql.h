@@ -22,6 +22,11 @@
 #define SQL_SYSTEM_KEYS "(SELECT key FROM metric_key WHERE run = ?1 AND name >= 'system/' AND name < 'system0')"
 #define SQL_METRIC_COLUMNS "SELECT m.key, m.writer, m.seq, m.kind, m.step, m.at_us, m.value "
 
+/* The default one is the one that was made first, unless the setting names another. */
+#define SQL_DATASTORE \
+    "SELECT name, kind, config, created_us, name = coalesce((SELECT value FROM setting s WHERE s.name = '" TY_STORE_DEFAULT_DATASTORE "'), " \
+    "(SELECT d.name FROM datastore d ORDER BY d.id LIMIT 1)), sealed FROM datastore"
+
 #define STATEMENTS(W, R) \
     W(begin, "BEGIN IMMEDIATE") \
     W(commit, "COMMIT") \
@@ -88,8 +93,9 @@
     \
     W(target_put, "INSERT INTO target(name, spec, created_us) VALUES (?1, ?2, ?3) ON CONFLICT(name) DO UPDATE SET spec = ?2") \
     W(target_delete, "DELETE FROM target WHERE name = ?1") \
-    W(datastore_put, "INSERT INTO datastore(name, kind, config, created_us) VALUES (?1, ?2, ?3, ?4) " \
-        "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3") \
+    W(datastore_put, "INSERT INTO datastore(name, kind, config, created_us, sealed) VALUES (?1, ?2, ?3, ?4, ?5) " \
+        "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3, sealed = ?5") \
+    W(datastore_delete, "DELETE FROM datastore WHERE name = ?1") \
     W(setting_put, "INSERT INTO setting(name, value) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2") \
     W(secret_put, "INSERT INTO secret(name, sealed, created_us, changed_us) VALUES (?1, ?2, ?3, ?3) " \
         "ON CONFLICT(name) DO UPDATE SET sealed = ?2, changed_us = ?3") \
@@ -149,8 +155,8 @@
         "FROM experiment e WHERE runs > 0 ORDER BY name") \
     R(targets, "SELECT name, spec, created_us FROM target ORDER BY name") \
     R(target_one, "SELECT name, spec, created_us FROM target WHERE name = ?1") \
-    R(datastores, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore ORDER BY id") \
-    R(datastore_one, "SELECT name, kind, config, created_us, id = (SELECT min(id) FROM datastore) FROM datastore WHERE name = ?1") \
+    R(datastores, SQL_DATASTORE " ORDER BY id") \
+    R(datastore_one, SQL_DATASTORE " WHERE name = ?1") \
     R(setting_get, "SELECT value FROM setting WHERE name = ?1") \
     R(secrets, "SELECT name, created_us, changed_us FROM secret ORDER BY name") \
     R(secret_get, "SELECT sealed FROM secret WHERE name = ?1") \

@@ -14,3 +14,5 @@ CREATE TABLE environment (
     record TEXT NOT NULL,
     PRIMARY KEY (run, node)
 ) WITHOUT ROWID;
+-- The credentials of a datastore, sealed as secrets are; null: it has none.
+ALTER TABLE datastore ADD COLUMN sealed TEXT;

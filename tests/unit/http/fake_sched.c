@@ -208,6 +208,11 @@ int ty_sched_artifact(struct ty_sched *s, const char *run, const char *path, con
     return commit(s, u, run, done, ctx, err);
 }
 
+const char *ty_sched_uses_datastore(struct ty_sched *s, const char *name)
+{
+    return s->uses && strcmp(s->uses, name) == 0 ? "busy_1" : NULL;
+}
+
 int ty_sched_delete(struct ty_sched *s, const char *run, ty_sched_done done, void *ctx,
                     struct ty_error *err)
 {

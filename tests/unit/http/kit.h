@@ -30,6 +30,7 @@ struct ty_sched {
     bool paused;
     int recoveries; /* asked for */
     int refuse; /* a negative errno for the next change */
+    const char *uses; /* the datastore that a run uses */
     struct {
         ty_sched_done done;
         void *ctx;

@@ -50,7 +50,8 @@ static void test_an_older_version_is_taken_forward(void **state)
     struct ty_unit *u = ty_unit_new();
 
     kit_close(k);
-    kit_sql(k, "DROP TABLE log_time; PRAGMA user_version = 4");
+    kit_sql(k, "DROP TABLE log_time; DROP TABLE registered; DROP TABLE environment; "
+               "ALTER TABLE datastore DROP COLUMN sealed; PRAGMA user_version = 4");
     assert_int_equal(kit_open(k, NULL), 0);
     assert_int_equal(ty_store_run_id(k->st, "x", &found), 0);
     assert_int_equal(found, id);

@@ -39,14 +39,16 @@ static void test_datastores(void **state)
     assert_int_equal(ty_store_datastore(k->st, "workspaceblobstore", &j), 0);
     kit_json_is(
         j,
-        "{\"name\": \"workspaceblobstore\", \"kind\": \"file\", \"root\": \"/a\", \"default\": true, "
+        "{\"name\": \"workspaceblobstore\", \"kind\": \"file\", \"root\": \"/a\", \"config\": {\"root\": \"/a\"}, \"credentials\": \"none\", \"default\": true, "
         "\"created\": \"2026-05-28T20:26:40.000000Z\"}");
     assert_int_equal(ty_store_datastore(k->st, "none", &j), -ENOENT);
     assert_int_equal(ty_store_datastores(k->st, &j), 0);
     assert_int_equal(json_array_size(j), 2);
-    kit_json_is(json_incref(json_array_get(j, 1)),
-                "{\"name\": \"b\", \"kind\": \"file\", \"root\": \"/b\", \"default\": false, "
-                "\"created\": \"2026-05-28T20:26:40.000000Z\"}");
+    kit_json_is(
+        json_incref(json_array_get(j, 1)),
+        "{\"name\": \"b\", \"kind\": \"file\", \"root\": \"/b\", \"config\": {\"root\": \"/b\", \"name\": \"not this\"}, "
+        "\"credentials\": \"none\", \"default\": false, "
+        "\"created\": \"2026-05-28T20:26:40.000000Z\"}");
     json_decref(j);
 }
 
