@@ -68,8 +68,9 @@ static const char *rule_prefix(const char *v)
 /* scheme://host[:port][/path]: no user, no query, nothing that would need an escape. */
 static const char *rule_url(const char *v)
 {
-    static const char *const text = "it is an address as https://host[:port][/path], without a user, "
-                                    "a query and a '/' at its end";
+    static const char *const text =
+        "it is an address as https://host[:port][/path], without a user, "
+        "a query and a '/' at its end";
     const char *host = ty_starts_with(v, "https://")  ? v + 8
                        : ty_starts_with(v, "http://") ? v + 7
                                                       : NULL;
@@ -142,9 +143,10 @@ static const char *rule_account_key(const char *v)
     for (size_t i = 0; i + padding < n; i++)
         if (!ty_ascii_alnum(v[i]) && v[i] != '+' && v[i] != '/')
             n = 1;
-    return n >= 4 && n % 4 == 0 ? NULL
-                                : "it is base64, as the portal of the storage account shows it (key1 or "
-                                  "key2, not the connection string)";
+    return n >= 4 && n % 4 == 0
+               ? NULL
+               : "it is base64, as the portal of the storage account shows it (key1 or "
+                 "key2, not the connection string)";
 }
 
 static const char *rule_sas(const char *v)
@@ -249,8 +251,8 @@ static char *tidy(const struct key *key, const char *value)
 static int check_value(const struct key *key, const char *what, const char *value,
                        struct ty_error *err)
 {
-    const char *rule = strlen(value) > TY_DATASTORE_VALUE_MAX ? "it is shorter than 8 KiB"
-                                                              : key->rule(value);
+    const char *rule =
+        strlen(value) > TY_DATASTORE_VALUE_MAX ? "it is shorter than 8 KiB" : key->rule(value);
 
     if (!rule)
         return 0;
@@ -261,8 +263,8 @@ static int check_value(const struct key *key, const char *what, const char *valu
                         rule);
 }
 
-static int take_key(const struct key *key, const char *what,
-                    const json_t *config, struct ty_datastore_spec *s, struct ty_error *err)
+static int take_key(const struct key *key, const char *what, const json_t *config,
+                    struct ty_datastore_spec *s, struct ty_error *err)
 {
     const char *given = NULL;
     CLEANUP_FREE char *value = NULL;
@@ -318,8 +320,8 @@ static int azure_rest(const char *what, struct ty_datastore_spec *s, struct ty_e
     bool key = has(s->secrets, "account_key"), sas = has(s->secrets, "sas_token");
 
     if (key && sas)
-        return ty_error_set(err, -EINVAL,
-                            "%s: there are both an 'account_key' and a 'sas_token'; give one", what);
+        return ty_error_set(
+            err, -EINVAL, "%s: there are both an 'account_key' and a 'sas_token'; give one", what);
     s->credentials = key ? "account_key" : sas ? "sas_token" : "none";
     return 0;
 }
@@ -360,9 +362,9 @@ int ty_datastore_spec_parse(const char *kind, const json_t *config, struct ty_da
     int r;
 
     if (!k)
-        return ty_error_set(err, -EINVAL,
-                            "'%.80s' is no kind of datastore; there are file, s3, azureblob and azurefile",
-                            kind);
+        return ty_error_set(
+            err, -EINVAL,
+            "'%.80s' is no kind of datastore; there are file, s3, azureblob and azurefile", kind);
     if (!json_is_object(config))
         return ty_error_set(err, -EINVAL,
                             "datastore of kind '%s': its 'config' is not a JSON object", kind);

@@ -65,7 +65,7 @@ static void changed(struct request *req, int r)
 
 static int parse(struct request *req, struct registering *g)
 {
-    static const char *const known[] = { "kind",      "config", "create_if_not_exists",
+    static const char *const known[] = { "kind",      "config",          "create_if_not_exists",
                                          "overwrite", "skip_validation", NULL };
     static const char what[] = "the description of a datastore";
     CLEANUP_JSON json_t *body = NULL;
@@ -73,8 +73,9 @@ static int parse(struct request *req, struct registering *g)
     int r = request_json(req, "description of the datastore", &body);
 
     if (r == 0)
-        r = json_is_object(body) ? ty_json_only(body, what, known, &req->err)
-                                 : ty_error_set(&req->err, -EINVAL, "%s is not a JSON object", what);
+        r = json_is_object(body)
+                ? ty_json_only(body, what, known, &req->err)
+                : ty_error_set(&req->err, -EINVAL, "%s is not a JSON object", what);
     if (r == 0)
         r = ty_json_get_str(body, what, "kind", &kind, &req->err);
     if (r == 0 && !kind)
@@ -135,10 +136,11 @@ static int check_place(struct request *req)
                             "another name",
                             req->args[0]);
     if (!g->overwrite)
-        return ty_error_set(&req->err, -EEXIST,
-                            "datastore '%s' is there already, and is described otherwise; ask for it "
-                            "to be overwritten, or choose another name",
-                            req->args[0]);
+        return ty_error_set(
+            &req->err, -EEXIST,
+            "datastore '%s' is there already, and is described otherwise; ask for it "
+            "to be overwritten, or choose another name",
+            req->args[0]);
     return 0;
 }
 
@@ -208,10 +210,9 @@ static int see_folder(struct request *req)
     if (r == 0)
         return 0;
     errno = -r;
-    return ty_error_set(&req->err, -EINVAL,
-                        "datastore '%s' cannot be used: its folder '%s': %m%s", req->args[0], root,
-                        r == -ENOENT ? "; make it, or ask for it to be made (create_if_not_exists)"
-                                     : "");
+    return ty_error_set(
+        &req->err, -EINVAL, "datastore '%s' cannot be used: its folder '%s': %m%s", req->args[0],
+        root, r == -ENOENT ? "; make it, or ask for it to be made (create_if_not_exists)" : "");
 }
 
 int ty_http_datastore_put(struct request *req, struct reply *reply)

@@ -328,7 +328,7 @@ static void upload(struct collecting *c)
                               .ctx = &c->out };
         struct ty_error err;
 
-        if (ty_stage_out(&s, &err) < 0)
+        if (s.dir && ty_stage_out(&s, &err) < 0)
             ty_child_tell(c->out, "warning", err.text);
     }
 }

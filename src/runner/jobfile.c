@@ -26,6 +26,7 @@ struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j)
     free(j->spool);
     free(j->log);
     free(j->data_dirs);
+    free(j->data_access);
     for (int i = 0; i < j->nnodes; i++) {
         free(j->nodes[i].cpus);
         free(j->nodes[i].gpus);
@@ -110,21 +111,29 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
     return r;
 }
 
-static int data_dirs(struct ty_jobfile *j, struct ty_error *err)
+/* Of each reference its folder, or how its object store is reached. */
+static int data_places(struct ty_jobfile *j, struct ty_error *err)
 {
     const json_t *list = json_object_get(j->json, "data_dirs");
+    const json_t *access = json_object_get(j->json, "data_access");
     int n = j->spec->ndata;
 
     if (n == 0)
         return 0;
     if (!json_is_array(list) || (int)json_array_size(list) != n)
         return ty_error_set(err, -EINVAL, "job.json: 'data_dirs' must be a list of %d folders", n);
+    if (access && (!json_is_array(access) || (int)json_array_size(access) != n))
+        return ty_error_set(err, -EINVAL, "job.json: 'data_access' must be a list of %d stores", n);
     j->data_dirs = calloc((size_t)n, sizeof *j->data_dirs);
-    if (!j->data_dirs)
+    j->data_access = calloc((size_t)n, sizeof *j->data_access);
+    if (!j->data_dirs || !j->data_access)
         return ty_error_oom(err);
     for (int i = 0; i < n; i++) {
+        const json_t *store = json_array_get(access, (size_t)i);
+
         j->data_dirs[i] = json_string_value(json_array_get(list, (size_t)i));
-        if (!j->data_dirs[i] || j->data_dirs[i][0] != '/')
+        j->data_access[i] = json_is_object(store) ? store : NULL;
+        if (j->data_dirs[i] ? j->data_dirs[i][0] != '/' : !j->data_access[i])
             return ty_error_set(err, -EINVAL, "job.json: 'data_dirs' must hold absolute paths");
     }
     return 0;
@@ -297,7 +306,7 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
     if (r == 0)
         r = ty_run_spec_parse(json_object_get(j->json, "spec"), &j->spec, err);
     if (r == 0)
-        r = data_dirs(j, err);
+        r = data_places(j, err);
     if (r == 0)
         r = get_nodes(j, err);
     if (r == 0)

@@ -21,7 +21,8 @@ struct ty_jobfile {
     const char *run, *token, *socket, *blobs, *home, *workspace, *manifest /* NULL */, *user, *user_home,
         *python_path /* NULL */;
     struct ty_owner *owner;   /* owned; who the job runs as; NULL: as the runner does */
-    const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore */
+    const char **data_dirs; /* malloc'ed; where each of spec->data lies in its datastore; NULL: in an object store */
+    const json_t **data_access; /* malloc'ed; ACCESS (docs/spec/data-helper.md) of those stores, with credentials; NULL: a folder */
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
     int64_t system_metrics_seconds; /* 0: none are sampled */

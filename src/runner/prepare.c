@@ -89,6 +89,15 @@ static struct ty_stage stage_of(const struct ty_jobfile *j, int i, int *out)
                               .ctx = out };
 }
 
+static int check_reach(const struct ty_stage *s, struct ty_error *err)
+{
+    return s->dir ? 0
+                  : ty_error_set(err, -ENOTSUP,
+                                 "data reference '%s': datastore '%s' is an object store, which "
+                                 "this runner cannot bring here",
+                                 s->ref->name, s->ref->datastore);
+}
+
 int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *err)
 {
     char **places = calloc((size_t)j->spec->ndata + 1, sizeof *places);
@@ -97,7 +106,9 @@ int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
         struct ty_stage s = stage_of(j, i, NULL);
 
-        r = ty_stage_place(&s, &places[i], err);
+        r = check_reach(&s, err);
+        if (r == 0)
+            r = ty_stage_place(&s, &places[i], err);
     }
     if (r < 0) {
         ty_strv_free(places);
@@ -150,7 +161,9 @@ int ty_prepare(int out, void *ctx)
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
         struct ty_stage s = stage_of(j, i, &out);
 
-        r = ty_stage_in(&s, &err);
+        r = check_reach(&s, &err);
+        if (r == 0)
+            r = ty_stage_in(&s, &err);
     }
     if (r < 0)
         ty_child_tell(out, "failed", err.text);

@@ -335,6 +335,8 @@ static int make_job_folder(struct live *l, const struct target *t, struct ty_err
     if (r == 0 && gang_describe(l, t, extra) < 0)
         r = ty_error_oom(err);
     if (r == 0)
+        r = data_access(s, l->spec, extra, err);
+    if (r == 0)
         r = data_dirs(s, l->spec, &dirs, err);
     if (r < 0)
         return r;

@@ -233,6 +233,8 @@ void attempt_sweep(struct ty_sched *s);    /* checkpoints of runs that are gone 
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);
+/* Put "data_access" into the keys of a job.json: for each reference null, or ACCESS of its object store, with the credentials. */
+int data_access(struct ty_sched *s, const struct ty_run_spec *spec, json_t *extra, struct ty_error *err);
 
 /* interactive.c */
 /* After a start: does its parent still go on?  Else it ends as that did. */

@@ -7,6 +7,7 @@
 #include "base/conf.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "core/datastore_spec.h"
 #include "core/ids.h"
 #include "core/launch_plan.h"
 #include "sched/sched_internal.h"
@@ -36,7 +37,7 @@ int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, s
                 d->name, d->datastore);
         }
         const char *root = json_string_value(json_object_get(store, "root"));
-        dirs[i] = *d->path ? ty_path_join(root, d->path) : strdup(root);
+        dirs[i] = !root ? strdup("") : *d->path ? ty_path_join(root, d->path) : strdup(root);
         if (!dirs[i]) {
             ty_strv_free(dirs);
             return ty_error_oom(err);
@@ -44,6 +45,28 @@ int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, s
     }
     *ret = dirs;
     return 0;
+}
+
+int data_access(struct ty_sched *s, const struct ty_run_spec *spec, json_t *extra,
+                struct ty_error *err)
+{
+    CLEANUP_JSON json_t *list = json_array();
+
+    for (int i = 0; i < spec->ndata; i++) {
+        const struct ty_data_ref *d = &spec->data[i];
+        json_t *access = NULL;
+        int r = ty_store_datastore_access(s->o.store, d->datastore, &access, err);
+
+        if (r < 0)
+            return ty_error_prefix(err, "data reference '%s'", d->name);
+        if (!ty_datastore_is_object(json_string_value(json_object_get(access, "kind")))) {
+            json_decref(access);
+            access = json_null();
+        }
+        if (json_array_append_new(list, access) < 0)
+            return ty_error_oom(err);
+    }
+    return spec->ndata && json_object_set(extra, "data_access", list) < 0 ? ty_error_oom(err) : 0;
 }
 
 static int check_queue(struct ty_sched *s, struct ty_error *err)

@@ -59,7 +59,7 @@ static json_t *data_dirs(const struct ty_jobdir *j)
     json_t *list = json_array();
 
     for (int i = 0; i < j->ndata; i++)
-        json_array_append_new(list, json_string(j->data_dirs[i]));
+        json_array_append_new(list, *j->data_dirs[i] ? json_string(j->data_dirs[i]) : json_null());
     return list;
 }
 

@@ -13,7 +13,7 @@ struct ty_jobdir {
     int attempt;
     const json_t *spec;      /* run spec */
     const char *snapshot;    /* NULL: none */
-    const char *const *data_dirs; /* one per data reference, absolute */
+    const char *const *data_dirs; /* one per data reference, absolute; "": it lies in an object store ("data_access" of extra) */
     int ndata;
     const char *python_path; /* NULL: none */
     int64_t cancel_grace_seconds, log_bytes_max, artifact_files_max, artifact_bytes_max;

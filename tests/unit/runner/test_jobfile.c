@@ -126,6 +126,28 @@ static void test_nodes(void **state)
     ty_jobfile_free(j);
 }
 
+#define DATA \
+    "\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"]," \
+    "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}"
+
+/* Of each reference a folder, or how its object store is reached. */
+static void test_data(void **state)
+{
+    struct ty_jobfile *j = read_good(
+        *state,
+        "{\"version\":1,\"data_dirs\":[null],\"data_access\":[{\"name\":\"s\",\"kind\":\"s3\"}]," TEXTS
+        "," DATA "}");
+
+    assert_null(j->data_dirs[0]);
+    assert_string_equal(json_string_value(json_object_get(j->data_access[0], "kind")), "s3");
+    ty_jobfile_free(j);
+    j = read_good(*state, "{\"version\":1,\"data_dirs\":[\"/d\"],\"data_access\":[null]," TEXTS
+                          "," DATA "}");
+    assert_string_equal(j->data_dirs[0], "/d");
+    assert_null(j->data_access[0]);
+    ty_jobfile_free(j);
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -147,6 +169,11 @@ static void test_refused(void **state)
           ",\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
           "\"data_references\":{\"d\":{\"datastore\":\"s\",\"path\":\"\"}}}}",
           "data_dirs" },
+        { "{\"version\":1,\"data_dirs\":[null]," TEXTS "," DATA "}", "data_dirs" },
+        { "{\"version\":1,\"data_dirs\":[null],\"data_access\":[null]," TEXTS "," DATA "}",
+          "data_dirs" },
+        { "{\"version\":1,\"data_dirs\":[null],\"data_access\":{}," TEXTS "," DATA "}",
+          "data_access" },
         { WITH("\"nodes\":[1]"), "nodes" },
         { WITH("\"nodes\":[{\"name\":\"a\",\"ranks\":0}]"), "ranks" },
         { WITH("\"nodes\":[{\"name\":\"a\",\"cpus\":[\"x\"]}]"), "node 'a': 'cpus'" },
@@ -190,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_node, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nodes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_data, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_phase, set_up, tear_down),
     };

@@ -11,7 +11,7 @@ static json_t *spec, *warnings;
 
 static struct ty_jobdir job(void)
 {
-    static const char *const dirs[] = { "/data/one" };
+    static const char *const dirs[] = { "/data/one", "" };
 
     return (struct ty_jobdir){ .home = tests_folder,
                                .run = "r_1_00000000",
@@ -20,7 +20,7 @@ static struct ty_jobdir job(void)
                                .attempt = 2,
                                .spec = spec,
                                .data_dirs = dirs,
-                               .ndata = 1,
+                               .ndata = 2,
                                .cancel_grace_seconds = 7,
                                .system_metrics_seconds = 3,
                                .log_bytes_max = 1000,
@@ -71,6 +71,8 @@ static void test_what_is_in_it(void **state)
     assert_true(json_equal(json_object_get(got, "warnings"), warnings));
     assert_string_equal(json_string_value(json_array_get(json_object_get(got, "data_dirs"), 0)),
                         "/data/one");
+    assert_true(
+        json_is_null(json_array_get(json_object_get(got, "data_dirs"), 1))); /* an object store */
     assert_true(json_is_null(json_object_get(got, "manifest")));
     j.token = "another"; /* it is there: nothing is done */
     assert_int_equal(ty_jobdir_make(&j, NULL, &err), 0);
