@@ -473,7 +473,7 @@ static int start(struct daemon *d, struct ty_error *err)
 static void done(struct daemon *d)
 {
     uv_run(&d->loop, UV_RUN_DEFAULT); /* close callbacks */
-    ty_http_free(d->http);
+    ty_http_done(d->http);
     ty_sched_free(d->sched);
     ty_follow_hub_free(d->hub);
     ty_blobs_free(d->blobs);

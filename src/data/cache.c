@@ -120,9 +120,11 @@ int ty_data_cache_collect(const char *cache, uint64_t max_bytes, int64_t unused_
         free(c.at[i].path);
     free(c.at);
     if (r < 0)
-        return err && err->code ? r : ty_error_set(err, r, "cannot look through '%s': %s", root, strerror(-r));
+        return err && err->code
+                   ? r
+                   : ty_error_set(err, r, "cannot look through '%s': %s", root, strerror(-r));
     *freed = c.freed;
-    return c.failed < 0 ? ty_error_set(err, c.failed, "cannot remove files of the cache '%s': %s", root,
-                                       strerror(-c.failed))
+    return c.failed < 0 ? ty_error_set(err, c.failed, "cannot remove files of the cache '%s': %s",
+                                       root, strerror(-c.failed))
                         : 0;
 }

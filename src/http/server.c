@@ -327,7 +327,7 @@ int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct t
     if (r == 0)
         r = open_handles(h, err);
     if (r < 0) {
-        ty_http_free(h);
+        ty_http_done(h);
         return r;
     }
     h->closed = false;
@@ -359,7 +359,7 @@ void ty_http_stop(struct ty_http *h)
         uv_timer_start(&h->grace, on_grace, GRACE_MS, 0);
 }
 
-struct ty_http *ty_http_free(struct ty_http *h)
+struct ty_http *ty_http_done(struct ty_http *h)
 {
     if (h) {
         if (h->mhd) {

@@ -33,8 +33,8 @@ struct ty_http_options {
     void *ctx;
 };
 int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct ty_error *err);
-/* Refuse new requests, end followers' streams; ty_http_free after the loop has run its close
+/* Refuse new requests, end followers' streams; ty_http_done after the loop has run its close
  * callbacks. */
 void ty_http_stop(struct ty_http *h);
-struct ty_http *ty_http_free(struct ty_http *h);
+struct ty_http *ty_http_done(struct ty_http *h);
 #endif

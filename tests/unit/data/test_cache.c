@@ -117,8 +117,8 @@ static void downloads_that_were_broken_off_go_after_a_day(void **state)
 
     put(b, "s/ab/.x.trainyard-part", 8192, 25 * 3600);
     put(b, "s/ab/.y.trainyard-part", 8192, 3600);
-    assert_int_equal(
-        ty_data_cache_collect(b->dir, UINT64_MAX, INT64_MAX, false, &freed, &b->err), 0);
+    assert_int_equal(ty_data_cache_collect(b->dir, UINT64_MAX, INT64_MAX, false, &freed, &b->err),
+                     0);
     assert_false(is_there(b, "s/ab/.x.trainyard-part"));
     assert_true(is_there(b, "s/ab/.y.trainyard-part"));
 }

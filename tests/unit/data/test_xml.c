@@ -30,8 +30,8 @@ static void test_elements(void **state)
 
     (void)state;
     assert_int_equal(parse("<?xml version=\"1.0\"?><a xmlns=\"http://x/\"><b>1 &amp; 2</b><b/>"
-                          "<n:c q=\"1\"><d>&#xe4;</d></n:c></a>",
-                          &s, &err),
+                           "<n:c q=\"1\"><d>&#xe4;</d></n:c></a>",
+                           &s, &err),
                      0);
     assert_string_equal(s.text, "a/b=1 & 2;a/b=;a/c/d=\xc3\xa4;a/c=;a=;");
 }

@@ -130,7 +130,7 @@ int kit_close(void **state)
     uv_close((uv_handle_t *)&k->wake, NULL);
     uv_close((uv_handle_t *)&k->bound, NULL);
     uv_run(&k->loop, UV_RUN_DEFAULT);
-    ty_http_free(k->http);
+    ty_http_done(k->http);
     ty_follow_hub_free(k->hub);
     ty_blobs_free(k->blobs);
     ty_conf_free(k->conf);
