@@ -4,12 +4,15 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "data/listing.h"
 #include "data/stage.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TRIES 3 /* for a file that is written while it is copied */
 
 static bool same_content(const char *a, const char *b)
 {
@@ -35,7 +38,7 @@ static int copy_to_temporary(const char *from, const char *to, char **tmp)
     const char *slash = strrchr(to, '/');
     CLEANUP_FREE char *path =
         ty_strf("%.*s.trainyard-%d", slash ? (int)(slash + 1 - to) : 0, to, (int)getpid());
-    struct stat st;
+    struct stat st, after;
     int r;
 
     if (in < 0)
@@ -50,6 +53,10 @@ static int copy_to_temporary(const char *from, const char *to, char **tmp)
     if (out < 0)
         return -errno;
     r = ty_copy_fd(in, out);
+    if (r >= 0 && fstat(in, &after) == 0 &&
+        (after.st_size != st.st_size || after.st_mtim.tv_sec != st.st_mtim.tv_sec ||
+         after.st_mtim.tv_nsec != st.st_mtim.tv_nsec))
+        r = -EBUSY;
     if (r >= 0 && fchmod(out, (st.st_mode & 0777) | 0600) < 0)
         r = -errno;
     if (r < 0) {
@@ -58,6 +65,16 @@ static int copy_to_temporary(const char *from, const char *to, char **tmp)
     }
     *tmp = TAKE(path);
     return 0;
+}
+
+/* What is written while it is copied would be half old and half new: it is copied anew. */
+static int copy_whole(const char *from, const char *to, char **tmp)
+{
+    int r = -EBUSY;
+
+    for (int try = 0; r == -EBUSY && try < TRIES; try++)
+        r = copy_to_temporary(from, to, tmp);
+    return r;
 }
 
 int ty_copy_file(const char *from, const char *to, bool overwrite)
@@ -70,7 +87,7 @@ int ty_copy_file(const char *from, const char *to, bool overwrite)
         return same_content(from, to) ? 0 : -EEXIST;
     r = ty_mkdir_parent(to, 0777);
     if (r == 0)
-        r = copy_to_temporary(from, to, &tmp);
+        r = copy_whole(from, to, &tmp);
     if (r < 0)
         return r;
     r = overwrite ? (rename(tmp, to) < 0 ? -errno : 0)
@@ -84,6 +101,7 @@ struct copying {
     const char *from, *to;
     bool overwrite;
     int (*fn)(const char *rel, int why, void *ctx);
+    void (*done)(uint64_t bytes, void *ctx);
     void *ctx;
     uint64_t files;
 };
@@ -98,6 +116,8 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
 
     if (!from || !to)
         return -ENOMEM;
+    if (ty_listing_hides(rel))
+        return S_ISDIR(st.st_mode);
     if (++c->files > TY_STAGE_FILES_MAX)
         return -EFBIG;
     if (S_ISLNK(st.st_mode) && stat(from, &st) < 0)
@@ -110,6 +130,8 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
         r = ty_copy_file(from, to, c->overwrite);
     else
         r = S_ISLNK(lst->st_mode) ? -ELOOP : -ENOTSUP;
+    if (r == 0 && c->done && S_ISREG(st.st_mode))
+        c->done((uint64_t)st.st_size, c->ctx);
     if (r == 0)
         return 0;
     r = c->fn(rel, r, c->ctx);
@@ -117,9 +139,12 @@ static int visit(const char *rel, const struct stat *lst, void *ctx)
 }
 
 int ty_copy_tree(const char *from, const char *to, bool overwrite,
-                 int (*fn)(const char *rel, int why, void *ctx), void *ctx, struct ty_error *err)
+                 int (*fn)(const char *rel, int why, void *ctx),
+                 void (*done)(uint64_t bytes, void *ctx), void *ctx, struct ty_error *err)
 {
-    struct copying c = { .from = from, .to = to, .overwrite = overwrite, .fn = fn, .ctx = ctx };
+    struct copying c = {
+        .from = from, .to = to, .overwrite = overwrite, .fn = fn, .done = done, .ctx = ctx
+    };
     int r = ty_mkdir_p(to, 0777);
 
     if (r < 0) {

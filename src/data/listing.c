@@ -199,17 +199,83 @@ int ty_listing_walk(const char *dir, ty_listed_fn fn,
     return ty_walk(dir, visit, &w, err);
 }
 
-/* ---- comparing ---- */
+/* ---- asking ---- */
 
 struct known {
-    uint64_t bytes;
-    int64_t mtime_us;
+    struct ty_listed f; /* its texts lie behind */
     bool seen;
     UT_hash_handle hh;
-    char path[];
+    char text[];
 };
-struct comparing {
+struct ty_listing_known {
     struct known *files;
+};
+
+static int learn(const struct ty_listed *f, void *ctx)
+{
+    struct ty_listing_known *all = ctx;
+    size_t n = strlen(f->path) + 1, m = strlen(f->mark) + 1;
+    struct known *k = calloc(1, sizeof *k + n + m);
+
+    if (!k)
+        return -ENOMEM;
+    k->f = *f;
+    memcpy(k->text, f->path, n);
+    memcpy(k->text + n, f->mark, m);
+    k->f.path = k->text;
+    k->f.mark = k->text + n;
+    HASH_ADD_KEYPTR(hh, all->files, k->f.path, n - 1, k);
+    if (k->hh.tbl)
+        return 0;
+    free(k);
+    return -ENOMEM;
+}
+
+struct ty_listing_known *ty_listing_forget(struct ty_listing_known *all)
+{
+    struct known *k, *next;
+
+    if (!all)
+        return NULL;
+    HASH_ITER (hh, all->files, k, next) {
+        HASH_DEL(all->files, k);
+        free(k);
+    }
+    free(all);
+    return NULL;
+}
+
+int ty_listing_load(const char *file, struct ty_listing_known **ret)
+{
+    struct ty_listing_known *all = calloc(1, sizeof *all);
+    int r = all ? ty_listing_read(file, learn, all) : -ENOMEM;
+
+    if (r < 0)
+        ty_listing_forget(all);
+    else
+        *ret = all;
+    return r;
+}
+
+static struct known *find(const struct ty_listing_known *all, const char *path)
+{
+    struct known *k;
+
+    HASH_FIND_STR(all->files, path, k);
+    return k;
+}
+
+const struct ty_listed *ty_listing_find(const struct ty_listing_known *all, const char *path)
+{
+    const struct known *k = find(all, path);
+
+    return k ? &k->f : NULL;
+}
+
+/* ---- comparing ---- */
+
+struct comparing {
+    struct ty_listing_known *before;
     struct ty_changes *out;
     uint64_t named;
     bool added;
@@ -221,30 +287,11 @@ static void name(struct comparing *c, const char *path)
         ty_str_addf(&c->out->names, "%s%s", c->named > 1 ? ", " : "", path);
 }
 
-static int learn(const struct ty_listed *f, void *ctx)
-{
-    struct comparing *c = ctx;
-    size_t n = strlen(f->path);
-    struct known *k = calloc(1, sizeof *k + n + 1);
-
-    if (!k)
-        return -ENOMEM;
-    k->bytes = f->bytes;
-    k->mtime_us = f->mtime_us;
-    memcpy(k->path, f->path, n + 1);
-    HASH_ADD_KEYPTR(hh, c->files, k->path, n, k);
-    if (k->hh.tbl)
-        return 0;
-    free(k);
-    return -ENOMEM;
-}
-
 static int judge(const struct ty_listed *f, void *ctx)
 {
     struct comparing *c = ctx;
-    struct known *k;
+    struct known *k = find(c->before, f->path);
 
-    HASH_FIND_STR(c->files, f->path, k);
     if (!k && c->added) {
         c->out->added++;
         name(c, f->path);
@@ -252,7 +299,7 @@ static int judge(const struct ty_listed *f, void *ctx)
     if (!k)
         return 0;
     k->seen = true;
-    if (k->bytes != f->bytes || k->mtime_us != f->mtime_us) {
+    if (k->f.bytes != f->bytes || k->f.mtime_us != f->mtime_us) {
         c->out->changed++;
         name(c, f->path);
     }
@@ -263,24 +310,22 @@ int ty_listing_compare(const char *file, const char *dir, bool added, struct ty_
                        struct ty_error *err)
 {
     struct comparing c = { .out = ret, .added = added };
-    struct known *k, *next;
     struct ty_error why = { 0 };
     int r;
 
     *ret = (struct ty_changes){ 0 };
-    r = ty_listing_read(file, learn, &c);
+    r = ty_listing_load(file, &c.before);
     if (r == 0)
         r = ty_listing_walk(dir, judge, NULL, &c, &why);
-    if (r == -ENOENT || r == -ENOTDIR)
+    if (c.before && (r == -ENOENT || r == -ENOTDIR))
         r = 0; /* all of it is gone */
-    HASH_ITER (hh, c.files, k, next) {
-        if (r == 0 && !k->seen) {
-            ret->gone++;
-            name(&c, k->path);
-        }
-        HASH_DEL(c.files, k);
-        free(k);
+    for (const struct known *k = c.before ? c.before->files : NULL; r == 0 && k; k = k->hh.next) {
+        if (k->seen)
+            continue;
+        ret->gone++;
+        name(&c, k->f.path);
     }
+    ty_listing_forget(c.before);
     if (c.named > NAMED_MAX)
         ty_str_addf(&ret->names, " and %" PRIu64 " more", c.named - NAMED_MAX);
     if (r < 0)

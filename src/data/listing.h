@@ -49,6 +49,12 @@ int ty_listing_at(int fd, uint64_t offset, ty_listed_fn fn, void *ctx);
 int ty_listing_walk(const char *dir, ty_listed_fn fn, int (*left)(const char *path, int why, void *ctx), void *ctx,
                     struct ty_error *err);
 
+/* A whole listing in memory, to be asked by path: about 150 bytes a file. */
+struct ty_listing_known;
+int ty_listing_load(const char *file, struct ty_listing_known **ret);
+const struct ty_listed *ty_listing_find(const struct ty_listing_known *k, const char *path); /* NULL: it has none */
+struct ty_listing_known *ty_listing_forget(struct ty_listing_known *k); /* NULL is fine; returns NULL */
+
 /* What is different now: files of the listing that have another size or time, or are gone; with `added` also new ones. */
 struct ty_changes {
     uint64_t changed, gone, added;

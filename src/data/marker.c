@@ -27,7 +27,8 @@ static bool is_word(const char *text)
 /* As the folder's own: a link of that name leads nowhere. */
 static int read_word(int dir, char token[TY_MARKER_TOKEN])
 {
-    CLEANUP_CLOSE int fd = openat(dir, TY_MARKER_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    CLEANUP_CLOSE int fd =
+        openat(dir, TY_MARKER_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char text[2 * RANDOM_BYTES + 2];
     struct stat st;
     ssize_t n;

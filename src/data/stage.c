@@ -145,6 +145,7 @@ struct report {
     const struct ty_stage *s;
     struct ty_error *err;
     int count;
+    uint64_t bytes, files;
 };
 
 static const char *why_text(int why)
@@ -155,7 +156,32 @@ static const char *why_text(int why)
         return "it is not a regular file";
     if (why == -EEXIST)
         return "there is another file of that name, and overwrite is not set";
+    if (why == -EBUSY)
+        return "it was changed again and again while it was copied";
     return strerror(-why);
+}
+
+/* A file may vanish or be cut while it is copied, and a disk may fill. */
+static int failed_in(struct report *p, const char *rel, int why)
+{
+    char needed[16], done[16], room[16];
+
+    if (why == -ENOSPC || why == -EDQUOT)
+        return ty_error_set(
+            p->err, why,
+            "data reference '%s': cannot download '%s': %s; the data are %s, of which %s were "
+            "copied, and %s are free in '%s'",
+            p->s->ref->name, rel, strerror(-why), ty_show_bytes(p->s->bytes, needed),
+            ty_show_bytes(p->bytes, done), ty_show_bytes(ty_fs_free_bytes(p->s->tmp), room),
+            p->s->tmp);
+    if (why == -ENOENT)
+        return ty_error_set(
+            p->err, why,
+            "data reference '%s': cannot download '%s': it has vanished from "
+            "datastore '%s' while the data were copied, or is a link that leads nowhere",
+            p->s->ref->name, rel, p->s->ref->datastore);
+    return ty_error_set(p->err, why, "data reference '%s': cannot download '%s': %s",
+                        p->s->ref->name, rel, why_text(why));
 }
 
 /* A download must be whole: only what is no file may be missing. */
@@ -164,11 +190,20 @@ static int missed_in(const char *rel, int why, void *ctx)
     struct report *p = ctx;
 
     if (why != -ELOOP && why != -ENOTSUP)
-        return ty_error_set(p->err, why, "data reference '%s': cannot download '%s': %s",
-                            p->s->ref->name, rel, why_text(why));
+        return failed_in(p, rel, why);
     if (++p->count <= NAMED_MAX)
         warn(p->s, "'%s' is left out: %s", rel, why_text(why));
     return 0;
+}
+
+static void copied(uint64_t bytes, void *ctx)
+{
+    struct report *p = ctx;
+
+    p->bytes += bytes;
+    p->files++;
+    if (p->s->progress)
+        p->s->progress(p->bytes, p->files, p->s->ctx);
 }
 
 static int missed_out(const char *rel, int why, void *ctx)
@@ -222,7 +257,7 @@ static int download(const struct ty_stage *s, const char *place, struct ty_error
                             "data reference '%s': cannot download '%s' from datastore '%s': %m",
                             s->ref->name, s->ref->path, s->ref->datastore);
     if (S_ISDIR(st.st_mode)) {
-        r = ty_copy_tree(s->dir, place, s->ref->overwrite, missed_in, &p, err);
+        r = ty_copy_tree(s->dir, place, s->ref->overwrite, missed_in, copied, &p, err);
         rest(&p);
         return r;
     }
@@ -266,7 +301,7 @@ int ty_stage_out(const struct ty_stage *s, struct ty_error *err)
         return ty_error_set(err, -errno, "data reference '%s': nothing to upload, there is no '%s'",
                             s->ref->name, place);
     if (S_ISDIR(st.st_mode)) {
-        r = ty_copy_tree(place, s->dir, s->ref->overwrite, missed_out, &p, err);
+        r = ty_copy_tree(place, s->dir, s->ref->overwrite, missed_out, NULL, &p, err);
         rest(&p);
         return r;
     }

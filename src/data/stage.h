@@ -20,7 +20,10 @@ struct ty_stage {
     const char *work; /* the job's working directory */
     const char *tmp;  /* the job's TMPDIR */
     void (*warn)(const char *text, void *ctx);
+    /* May be NULL: told of what a download has copied so far. */
+    void (*progress)(uint64_t bytes, uint64_t files, void *ctx);
     void *ctx;
+    uint64_t bytes, files; /* that there are, for texts; 0: not known */
 };
 
 /* Where the job finds it: malloc'ed, absolute.  -EINVAL: path_on_compute leads out of the working

@@ -12,8 +12,8 @@
 #include "base/owner.h"
 #include "base/str.h"
 #include "blob/blob.h"
-#include "data/stage.h"
 #include "runner/child.h"
+#include "runner/data.h"
 #include "runner/records.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -310,37 +310,51 @@ static int top(struct collecting *c, const char *name)
     return S_ISDIR(st.st_mode) ? folder(c, name) : 0;
 }
 
-static void stage_warning(const char *text, void *ctx)
+/* A file of a data reference that goes back to where the daemon is: into the store, and its record into the batch. */
+static int keep_data(void *ctx, const char *real, json_t *record)
 {
-    ty_child_tell(*(int *)ctx, "warning", text);
+    struct collecting *c = ctx;
+    CLEANUP_FREE char *text = NULL;
+    char sha[TY_SHA256_HEX + 1];
+    struct ty_error err = { 0 };
+    uint64_t bytes = 0;
+    int r = c->blobs ? put_blob(c, real, sha, &bytes, &err) : -EIO;
+
+    if (r < 0) {
+        warn(c, "'%s' could not be sent back to its datastore: %s", real,
+             err.code ? err.text : strerror(-r));
+        return 0;
+    }
+    json_object_set_new(record, "sha256", json_string(sha));
+    json_object_set_new(record, "bytes", json_integer((json_int_t)bytes));
+    text = ty_json_text(record);
+    if (!text)
+        return -ENOMEM;
+    ty_str_add(&c->batch, text);
+    ty_str_add(&c->batch, "\n");
+    return c->batch.len >= BATCH_BYTES ? flush(c) : 0;
 }
 
-static void upload(struct collecting *c)
+static int tell_data(void *ctx, json_t *record)
 {
-    const struct ty_jobfile *j = c->job;
+    struct collecting *c = ctx;
+    int r = flush(c);
 
-    for (int i = 0; i < j->spec->ndata; i++) {
-        struct ty_stage s = { .ref = &j->spec->data[i],
-                              .dir = j->data_dirs[i],
-                              .work = j->work,
-                              .tmp = j->tmp,
-                              .warn = stage_warning,
-                              .ctx = &c->out };
-        struct ty_error err;
-
-        if (s.dir && ty_stage_out(&s, &err) < 0)
-            ty_child_tell(c->out, "warning", err.text);
-    }
+    return r < 0 ? r : ty_child_send(c->out, record);
 }
 
 /* As the owner: the data that goes back, then the files that are kept. */
 static int keep(struct collecting *c)
 {
-    int r;
+    const struct ty_data_back back = {
+        .out = c->out, .keep = keep_data, .tell = tell_data, .ctx = c
+    };
+    int r = ty_data_out(c->job, &back);
 
-    upload(c);
-    if (!c->blobs)
-        return 0;
+    if (r == 0)
+        r = flush(c);
+    if (!c->blobs || r < 0)
+        return r;
     r = top(c, "outputs");
     if (r == 0)
         r = top(c, "logs");

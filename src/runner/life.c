@@ -217,6 +217,8 @@ static void told(json_t *line, void *ctx)
     else if (strcmp(kind, "artifact") == 0) {
         ty_runner_record(r, json_incref(line));
         ty_leading_artifact(r, line);
+    } else if (strcmp(kind, "data") == 0) {
+        ty_runner_record(r, json_incref(line));
     }
 }
 

@@ -10,6 +10,7 @@
 #include "core/launch_plan.h"
 #include "data/stage.h"
 #include "runner/child.h"
+#include "runner/data.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -74,41 +75,18 @@ static int make_folders(const struct ty_jobfile *j, struct ty_error *err)
     return r;
 }
 
-static void warn(const char *text, void *ctx)
-{
-    ty_child_tell(*(int *)ctx, "warning", text);
-}
-
-static struct ty_stage stage_of(const struct ty_jobfile *j, int i, int *out)
-{
-    return (struct ty_stage){ .ref = &j->spec->data[i],
-                              .dir = j->data_dirs[i],
-                              .work = j->work,
-                              .tmp = j->tmp,
-                              .warn = out ? warn : NULL,
-                              .ctx = out };
-}
-
-static int check_reach(const struct ty_stage *s, struct ty_error *err)
-{
-    return s->dir ? 0
-                  : ty_error_set(err, -ENOTSUP,
-                                 "data reference '%s': datastore '%s' is an object store, which "
-                                 "this runner cannot bring here",
-                                 s->ref->name, s->ref->datastore);
-}
-
 int ty_prepare_places(const struct ty_jobfile *j, char ***ret, struct ty_error *err)
 {
     char **places = calloc((size_t)j->spec->ndata + 1, sizeof *places);
     int r = places ? 0 : ty_error_oom(err);
 
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
-        struct ty_stage s = stage_of(j, i, NULL);
+        CLEANUP_FREE char *dir = ty_data_dir(j, i);
+        struct ty_stage s = {
+            .ref = &j->spec->data[i], .dir = dir, .work = j->work, .tmp = j->tmp
+        };
 
-        r = check_reach(&s, err);
-        if (r == 0)
-            r = ty_stage_place(&s, &places[i], err);
+        r = dir ? ty_stage_place(&s, &places[i], err) : ty_error_oom(err);
     }
     if (r < 0) {
         ty_strv_free(places);
@@ -155,16 +133,13 @@ int ty_prepare(int out, void *ctx)
     int r = j->manifest ? unpack(j, out, &err) : 0;
 
     if (r == 0)
+        r = ty_data_begin(j, &err);
+    if (r == 0)
         r = hand_over(j, &err);
     if (r == 0)
         r = make_folders(j, &err);
-    for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
-        struct ty_stage s = stage_of(j, i, &out);
-
-        r = check_reach(&s, &err);
-        if (r == 0)
-            r = ty_stage_in(&s, &err);
-    }
+    if (r == 0)
+        r = ty_data_in(j, out, &err);
     if (r < 0)
         ty_child_tell(out, "failed", err.text);
     return r;

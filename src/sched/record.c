@@ -321,6 +321,8 @@ static int on_record(void *ctx, const char *run, struct ty_unit *u, const json_t
         record_environment(l, u, record);
     } else if (strcmp(kind, "building") == 0) {
         building(l, record);
+    } else if (strcmp(kind, "data") == 0) {
+        /* A file of a data reference: whoever brought the record has brought the file to its datastore. */
     } else if (strcmp(kind, "collected") == 0) {
         record_collected(l, u, at_us);
     } else {

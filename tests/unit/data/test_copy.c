@@ -121,11 +121,11 @@ static void test_tree(void **state)
     assert_int_equal(ty_mkdir_p(deep, 0700), 0);
     put(file, "f");
     assert_int_equal(mkfifo(fifo, 0600), 0);
-    assert_int_equal(ty_copy_tree(x->a, x->b, false, miss, &m, &err), 0);
+    assert_int_equal(ty_copy_tree(x->a, x->b, false, miss, NULL, &m, &err), 0);
     assert_int_equal(m.n, 1);
     assert_file(there, "f");
     m.stop = -EIO;
-    assert_int_equal(ty_copy_tree(x->a, x->b, false, miss, &m, &err), -EIO);
+    assert_int_equal(ty_copy_tree(x->a, x->b, false, miss, NULL, &m, &err), -EIO);
 }
 
 int main(void)

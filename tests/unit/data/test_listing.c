@@ -90,8 +90,16 @@ static void what_is_written_is_read(void **state)
     struct ty_listing_out o;
 
     assert_int_equal(ty_listing_begin(&o, fd), 0);
-    assert_int_equal(ty_listing_add(&o, &(struct ty_listed){ .path = "a b/%c\xc3\xa4", .mark = "\"x y\"", .bytes = 3, .mtime_us = -5, .mode = 0755 }), 0);
-    assert_int_equal(ty_listing_add(&o, &(struct ty_listed){ .path = "b", .mark = "", .bytes = 0, .mode = 0644 }), 0);
+    assert_int_equal(ty_listing_add(&o, &(struct ty_listed){ .path = "a b/%c\xc3\xa4",
+                                                             .mark = "\"x y\"",
+                                                             .bytes = 3,
+                                                             .mtime_us = -5,
+                                                             .mode = 0755 }),
+                     0);
+    assert_int_equal(
+        ty_listing_add(&o,
+                       &(struct ty_listed){ .path = "b", .mark = "", .bytes = 0, .mode = 0644 }),
+        0);
     assert_int_equal(ty_listing_finish(&o), 0);
     assert_int_equal(ty_listing_read(b->list, show, &s), 0);
     assert_string_equal(s.text, "a b/%c\xc3\xa4 3 755 '\"x y\"';b 0 644 '';");
@@ -121,7 +129,10 @@ static void a_line_is_found_again(void **state)
 
 static void foreign_text_is_no_listing(void **state)
 {
-    static const char *const bad[] = { "", "x", "trainyard-data 2\n", "trainyard-data 1\nnothing\n",
+    static const char *const bad[] = { "",
+                                       "x",
+                                       "trainyard-data 2\n",
+                                       "trainyard-data 1\nnothing\n",
                                        "trainyard-data 1\n644 1 1 - ../x\n",
                                        "trainyard-data 1\n644 1 1 - x" };
     struct box *b = *state;
@@ -153,8 +164,9 @@ static void changes_are_named(void **state)
     drop(b, "gone");
     assert_int_equal(ty_listing_compare(b->list, b->data, true, &c, &b->err), 0);
     text = ty_changes_text(&c, "d");
-    assert_string_equal(text, "3 files of datastore 'd' changed while the run was running (1 changed, 1 gone, 1 "
-                              "new): new, sub/longer, gone");
+    assert_string_equal(
+        text, "3 files of datastore 'd' changed while the run was running (1 changed, 1 gone, 1 "
+              "new): new, sub/longer, gone");
     ty_str_done(&c.names);
     assert_int_equal(ty_listing_compare(b->list, b->data, false, &c, &b->err), 0);
     assert_int_equal(c.added, 0);
@@ -200,7 +212,8 @@ static void a_folder_is_known_by_its_word_and_a_copy_is_not(void **state)
 static void a_folder_that_cannot_be_marked_is_known_by_its_looks(void **state)
 {
     struct box *b = *state;
-    CLEANUP_FREE char *mark = NULL, *copy = ty_path_join(b->dir, "copy"), *file = ty_path_join(copy, "a");
+    CLEANUP_FREE char *mark = NULL, *copy = ty_path_join(b->dir, "copy"),
+                      *file = ty_path_join(copy, "a");
     char token[TY_MARKER_TOKEN];
 
     put(b, "a", "1");
