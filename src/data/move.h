@@ -10,14 +10,13 @@
  * comes down where the store knows it.  A file that is changed or shortened while it is sent is an error that names it;
  * the store keeps what it had.
  *
- * Throttling, 5xx and broken connections are tried again, up to TY_MOVE_TRIES times for one request, with growing pauses, or
+ * Throttling, 5xx and broken connections are tried again, up to TY_OBJECT_TRIES times for one request, with growing pauses, or
  * as long as the store's Retry-After says.  Memory: some 20 MB, and about 300 bytes a file.
  */
 #ifndef TY_MOVE_H
 #define TY_MOVE_H
 #include "data/object.h"
 
-#define TY_MOVE_TRIES 6
 #define TY_MOVE_PARALLEL 16
 
 struct ty_move_file {

@@ -70,7 +70,8 @@ struct ty_object_kind {
     int (*open)(const json_t *config, struct ty_object_store **ret, struct ty_error *err);
     void (*close)(struct ty_object_store *s);
 
-    /* One page, at most 1000 or 5000 objects, in the order of their bytes.  marker NULL: the first. */
+    /* One page, at most 1000 or 5000 objects, in the order of their bytes.  marker NULL: the first.  Markers of folders (a slash at the
+     * end) are left out; other names come as they are, also those that ty_object_path_check() refuses. */
     int (*list)(struct ty_object_store *s, struct ty_http_req *r, const char *prefix, const char *marker, struct ty_error *err);
     /* *next: the following page's marker (malloc'ed), NULL after the last. */
     int (*listed)(struct ty_object_store *s, struct ty_http_req *r, ty_object_fn fn, void *ctx, char **next, struct ty_error *err);
@@ -132,8 +133,16 @@ int ty_object_judge_result(const struct ty_object_store *s, const struct ty_http
  * within 5 minutes of this machine's, or not there. */
 int ty_object_judge_clock(const struct ty_object_store *s, const struct ty_http_req *r, const char *doing, const char *path,
                           const char *theirs, struct ty_error *err);
+/* The pause before try number `tries` (from 1) of something that failed: doubled each time from half a second on, at most 20 s, a fifth of it by
+ * chance, and at least again_ms; $TRAINYARD_TEST_RETRY_MS is the first one then. */
+int ty_object_pause_ms(unsigned tries, int again_ms);
+#define TY_OBJECT_TRIES 6
 /* This machine's time as requests are signed with it, seconds since 1970; $TRAINYARD_TEST_CLOCK_SHIFT (seconds) is added. */
 int64_t ty_object_now_s(void);
+
+/* "cannot <doing> '<path>' in <where>: " and the rest, which says why and what to do; returns code. */
+int ty_object_say(const struct ty_object_store *s, const char *doing, const char *path, int code, struct ty_error *err, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
 
 /* (waits) Every object whose path begins with `prefix`. */
 int ty_object_list(struct ty_object_store *s, struct ty_http *h, const char *prefix, ty_object_fn fn, void *ctx, struct ty_error *err);
