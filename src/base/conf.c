@@ -49,6 +49,8 @@ static const struct ty_conf_option options[] = {
     { "sched.silent_seconds",    "10",      "seconds", "silence of a runner after which its run is NotResponding" },
     { "sched.node_lost_seconds", "60",      "seconds", "silence of a runner after which it is killed and replaced" },
     { "blob.gc_grace_seconds",   "3600",    "seconds", "age at which a file that nothing needs is removed" },
+    { "env.cache_bytes",         "20GB",    "bytes",   "what the cache of environments may hold on each machine; 0: no limit" },
+    { "env.torch_index",         "none",    "text",    "package index with PyTorch's wheels, in whose place /whl of download.pytorch.org is asked otherwise" },
     { "target.require_gpu",      "false",   "bool",    "refuse use_gpu on a machine without a GPU" },
     { "target.slurm_partition",  "none",    "text",    "Slurm's partition for new targets that name no kind; none: they are this machine" },
     { "target.template",         "none",    "text",    "JSON file, a target specification: what new targets that name no kind get from it" },

@@ -18,6 +18,29 @@ const char *ty_driver_log(int rank, int size, char buf[TY_DRIVER_LOG_MAX])
     return buf;
 }
 
+const char *ty_build_log(int node, char buf[TY_DRIVER_LOG_MAX])
+{
+    if (node > 0)
+        snprintf(buf, TY_DRIVER_LOG_MAX, "azureml-logs/20_image_build_log_%d.txt", node);
+    else
+        snprintf(buf, TY_DRIVER_LOG_MAX, "azureml-logs/20_image_build_log.txt");
+    return buf;
+}
+
+const char *ty_run_python(const struct ty_run_spec *s)
+{
+    const char *word = s->script    ? s->interpreter
+                       : s->command ? s->command[0]
+                                    : NULL,
+               *name = word && *word == '/' ? strrchr(word, '/') + 1 : NULL;
+
+    if (s->script || !name)
+        return s->script ? word : NULL;
+    if (strncmp(name, "python", 6) != 0 || (name[6] && name[6] != '3'))
+        return NULL;
+    return name[6] && name[7 + strspn(name + 7, ".0123456789")] ? NULL : word;
+}
+
 /* A growing NULL-terminated vector, owner of its texts; failure is sticky. */
 struct vec {
     char **at;
@@ -113,14 +136,31 @@ static void set_path(struct vec *v, const char *name, const char *a, const char 
 
 /* ---- environment ---- */
 
+/* What scripts look at to learn where their packages are; `bin` is the interpreter's folder. */
+static void set_environment(struct vec *v, const struct ty_launch *l, const char *bin)
+{
+    const char *slash = bin ? strrchr(bin, '/') : NULL, *name;
+    CLEANUP_FREE char *own = slash ? strndup(bin, (size_t)(slash - bin)) : NULL;
+    json_t *value;
+
+    v->failed |= slash && !own;
+    if (l->env_prefix || own)
+        set(v, "AZUREML_CONDA_ENVIRONMENT_PATH", l->env_prefix ? l->env_prefix : *own ? own : "/");
+    set(v, "AZUREML_ENVIRONMENT_IMAGE", "False");
+    json_object_foreach ((json_t *)l->env_variables, name, value)
+        if (json_is_string(value))
+            set(v, name, json_string_value(value));
+}
+
 static void set_system(struct vec *v, const struct ty_launch *l)
 {
-    const char *python = l->spec->interpreter, *slash = python ? strrchr(python, '/') : NULL;
+    const char *python = l->interpreter ? l->interpreter : l->spec->interpreter,
+               *slash = python ? strrchr(python, '/') : NULL;
     const char *given = json_string_value(json_object_get(l->spec->environment, "PATH"));
     CLEANUP_FREE char *dir = slash ? strndup(python, (size_t)(slash - python)) : NULL;
 
     if (!given)
-        set_path(v, "PATH", dir, SYSTEM_PATH, NULL);
+        set_path(v, "PATH", l->env_path ? l->env_path : dir, SYSTEM_PATH, NULL);
     v->failed |= slash && !dir;
     set(v, "HOME", l->user_home ? l->user_home : "/");
     set(v, "USER", l->user ? l->user : "");
@@ -129,6 +169,7 @@ static void set_system(struct vec *v, const struct ty_launch *l)
     set(v, "LANG", "C.UTF-8");
     set(v, "TMPDIR", l->tmp_dir);
     set(v, "PYTHONUNBUFFERED", "1");
+    set_environment(v, l, dir);
 }
 
 static void set_master(struct vec *v, const struct ty_launch *l, const char *addr, const char *port)
@@ -356,10 +397,16 @@ int ty_expand(const char *text, char *const *env, char **ret)
 static int push_words(struct vec *v, const struct ty_launch *l, char *const *env,
                       const char *const *words, const char *key, struct ty_error *err)
 {
+    int r;
+
     for (int i = 0; words && words[i]; i++) {
         char *word = NULL;
-        int r = l->spec->expand ? ty_expand(words[i], env, &word) : 0;
 
+        if (i == 0 && words == l->spec->command && l->interpreter && ty_run_python(l->spec)) {
+            push(v, strdup(l->interpreter));
+            continue;
+        }
+        r = l->spec->expand ? ty_expand(words[i], env, &word) : 0;
         if (r == -E2BIG)
             return ty_error_set(
                 err, r, "entry %d of '%s' has more than %d bytes once $NAME is replaced in it",
@@ -375,7 +422,7 @@ int ty_launch_argv(const struct ty_launch *l, char *const *env, char ***ret, str
     int r;
 
     if (l->spec->script) {
-        push(&v, strdup(l->spec->interpreter));
+        push(&v, strdup(l->interpreter ? l->interpreter : l->spec->interpreter));
         push(&v, strdup(l->spec->script));
     }
     r = push_words(&v, l, env, l->spec->command, "command", err);

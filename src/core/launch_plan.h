@@ -1,7 +1,8 @@
 /* launch_plan.h - from a run spec to the argument vector and environment of each process; pure
  *
  * The environment is built from nothing, and what comes later wins:
- *   1. PATH (the interpreter's folder first), HOME, USER, LOGNAME, SHELL, LANG, TMPDIR, PYTHONUNBUFFERED;
+ *   1. PATH (the folders of the job's environment first, or the interpreter's), HOME, USER, LOGNAME, SHELL, LANG, TMPDIR,
+ *      PYTHONUNBUFFERED, AZUREML_CONDA_ENVIRONMENT_PATH, AZUREML_ENVIRONMENT_IMAGE, and what the environment itself wants set;
  *   2. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT, CUDA_VISIBLE_DEVICES; with
  *      several processes AZ_BATCH*, OMPI_COMM_WORLD_* (Mpi), OMP_NUM_THREADS, the interface of the link, and `more`;
  *   3. what the user asked for;
@@ -34,6 +35,11 @@ struct ty_launch {
     const char *rendezvous, *secret; /* of the collectives, "host:port"; NULL: none */
     const char *coll_node;      /* NULL: ranks that can share memory do */
     const char *checkpoint_dir; /* NULL: none */
+    /* What the job's environment came to on this machine (env/env.h); NULL: nothing was asked for. */
+    const char *interpreter;    /* in place of the spec's, and of a python that the command begins with */
+    const char *env_path;       /* folders for the front of PATH, with ':' between; NULL: the interpreter's own */
+    const char *env_prefix;     /* NULL: the interpreter's own */
+    const json_t *env_variables; /* object of texts */
     const char *const *more;    /* further "NAME=value", NULL-terminated; NULL: none */
 };
 
@@ -41,6 +47,12 @@ struct ty_launch {
  * processes azureml-logs/70_driver_log_<rank>.txt.  Returns buf. */
 #define TY_DRIVER_LOG_MAX 48
 const char *ty_driver_log(int rank, int size, char buf[TY_DRIVER_LOG_MAX]);
+/* What building an environment says on a node: azureml-logs/20_image_build_log.txt, and on all nodes but the first
+ * azureml-logs/20_image_build_log_<index of the node>.txt.  Returns buf. */
+const char *ty_build_log(int node, char buf[TY_DRIVER_LOG_MAX]);
+/* The python that the run starts with: its interpreter, or the first word of a command that names one by an absolute path
+ * (.../python, .../python3, .../python3.11).  NULL: it starts with another program. */
+const char *ty_run_python(const struct ty_run_spec *s);
 /* NULL-terminated vector of malloc'ed "NAME=value"; free with ty_strv_free. */
 int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err);
 /* The same for argv; `env` is what ty_launch_env gave.  -E2BIG: an argument is longer than TY_TEXT_MAX

@@ -278,6 +278,7 @@ static int localize(struct ty_far *f, json_t *job, const char *manifest, const c
     r |= json_object_set_new(job, "socket", json_string(socket));
     r |= json_object_set_new(job, "blobs", json_string(ty_blobs_dir(f->blobs)));
     r |= json_object_set_new(job, "home", json_string(f->folder));
+    r |= json_object_set_new(job, "cache", json_string(f->folder));
     r |= json_object_set_new(job, "manifest", manifest ? json_string(place) : json_null());
     r |= json_object_set_new(job, "python_path", packages ? json_string(packages) : json_null());
     r |= json_object_set_new(job, "user", json_string(user));

@@ -16,8 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define NAMES_BYTES_MAX \
-    (TY_RECORD_MAX / 4) /* of nodes, in one record; a name may grow when it is quoted */
+#define NAMES_BYTES_MAX (16 * 1024) /* of nodes, in one record; a name may grow when it is quoted */
 #define OTHERS_KILL_US (1000 * 1000) /* what is left to those that can do no more than end */
 
 const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320])

@@ -25,6 +25,7 @@ struct ty_jobfile *ty_jobfile_free(struct ty_jobfile *j)
     free(j->tmp);
     free(j->spool);
     free(j->log);
+    free(j->cache);
     free(j->data_dirs);
     free(j->data_access);
     for (int i = 0; i < j->nnodes; i++) {
@@ -63,6 +64,8 @@ static int texts(struct ty_jobfile *j, struct ty_error *err)
         r = ty_json_get_str(j->json, "job.json", "python_path", &j->python_path, err);
     if (r == 0)
         r = ty_json_get_str(j->json, "job.json", "checkpoint_dir", &j->checkpoint_dir, err);
+    if (r == 0)
+        r = ty_json_get_str(j->json, "job.json", "torch_index", &j->torch_index, err);
     return r;
 }
 
@@ -94,6 +97,9 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "system_metrics_seconds", 0, INT32_MAX,
                             &j->system_metrics_seconds, err);
+    if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "env_cache_bytes", 0, INT64_MAX,
+                            &j->env_cache_bytes, err);
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "record_base", 0, INT64_MAX, &j->record_base, err);
     if (r == 0)
@@ -283,6 +289,21 @@ static int find_owner(struct ty_jobfile *j, struct ty_error *err)
     return 0;
 }
 
+static int find_cache(struct ty_jobfile *j, struct ty_error *err)
+{
+    const char *given = NULL;
+    int r = ty_json_get_str(j->json, "job.json", "cache", &given, err);
+
+    if (r < 0)
+        return r;
+    if (given && *given != '/')
+        return ty_error_set(err, -EINVAL, "job.json: 'cache' must be an absolute path");
+    j->cache = given      ? strdup(given)
+               : j->owner ? ty_path_join(j->owner->home, ".cache/trainyard")
+                          : ty_path_join(j->home, "cache");
+    return j->cache ? 0 : ty_error_oom(err);
+}
+
 int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err)
 {
     CLEANUP(ty_jobfile_freep) struct ty_jobfile *j = calloc(1, sizeof *j);
@@ -313,6 +334,8 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
         r = get_place(j, err);
     if (r == 0)
         r = find_owner(j, err);
+    if (r == 0)
+        r = find_cache(j, err);
     if (r < 0)
         return r;
     j->warnings = json_object_get(j->json, "warnings");

@@ -18,6 +18,7 @@ struct ty_jobfile {
     json_t *json; /* owned; what follows borrows from it, except where it says malloc'ed */
     struct ty_run_spec *spec; /* owned */
     char *dir, *work, *tmp, *spool, *log; /* malloc'ed, absolute */
+    char *cache; /* malloc'ed, absolute: of environments and data, the job's owner's own (docs/spec/environment.md) */
     const char *run, *token, *socket, *blobs, *home, *workspace, *manifest /* NULL */, *user, *user_home,
         *python_path /* NULL */;
     struct ty_owner *owner;   /* owned; who the job runs as; NULL: as the runner does */
@@ -26,6 +27,8 @@ struct ty_jobfile {
     int64_t attempt, cancel_grace_seconds, log_bytes_max;
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
     int64_t system_metrics_seconds; /* 0: none are sampled */
+    int64_t env_cache_bytes;        /* what the cache of environments may hold; 0: no limit */
+    const char *torch_index;        /* NULL: PyTorch's own */
     json_t *warnings; /* array of texts */
     const char *checkpoint_dir; /* NULL: none */
     struct ty_job_node *nodes;  /* owned; ranks are dealt node by node */

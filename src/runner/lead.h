@@ -45,7 +45,7 @@ struct ty_lead_hooks {
     void (*warning)(void *ctx, const char *text);
     /* A line of its control log, without the newline. */
     void (*line)(void *ctx, int node, const char *text, size_t n);
-    /* The file that holds the log of that rank, O_APPEND; or a negative errno. */
+    /* The file that holds the log of that rank (or TY_LOG_BUILD, logs.h), O_APPEND; or a negative errno. */
     int (*log_fd)(void *ctx, int rank);
     /* It has come to a fence (FENCE). */
     void (*fence)(void *ctx, int node, const struct ty_frame *f);

@@ -68,6 +68,7 @@ struct ty_node {
     struct ty_fetch *fetch;
     uint64_t *logged; /* bytes, by rank of the node */
     uint64_t control; /* bytes of its control log */
+    uint64_t built;   /* bytes of what building its environment said */
     struct ty_str line; /* what of that is no whole line yet */
     struct ty_node_writer *writer;
     uint32_t nwriters;

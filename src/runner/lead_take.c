@@ -1,6 +1,6 @@
 /* lead_take.c - what nodes send, and where it goes
  *
- *   logs       are appended to the file that the leader has for the rank; lines of the control log go to the hook
+ *   logs       are appended to the file that the leader has for the rank, or for the node's build; lines of the control log go to the hook
  *   rows       are written into a spool of the leader's, one for each writer there
  *   records    are told in their order.  An artifact waits until its content is in the store and on the disk, and until the
  *              leader has kept its own files: of two files with one name the leader's keeps it
@@ -13,6 +13,7 @@
 #include "core/launch_plan.h"
 #include "core/row.h"
 #include "runner/lead_internal.h"
+#include "runner/logs.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -50,6 +51,8 @@ json_t *ty_lead_taken(const struct ty_node *n)
     char name[TY_DRIVER_LOG_MAX];
 
     json_object_set_new(logs, CONTROL_LOG, json_integer((json_int_t)n->control));
+    if (n->built)
+        json_object_set_new(logs, ty_build_log(n->index, name), json_integer((json_int_t)n->built));
     for (int i = 0; i < node->ranks; i++)
         if (n->logged[i])
             json_object_set_new(logs, ty_driver_log(node->first + i, n->lead->job->size, name),
@@ -114,13 +117,22 @@ static int append(int fd, const struct ty_frame *f)
     return r;
 }
 
+static bool is_named(const struct ty_frame *f, const char *name)
+{
+    return f->name_len == strlen(name) && memcmp(f->name, name, f->name_len) == 0;
+}
+
 static int take_log(struct ty_node *n, const struct ty_frame *f)
 {
     struct ty_lead *l = n->lead;
-    bool is_control =
-        f->name_len == strlen(CONTROL_LOG) && memcmp(f->name, CONTROL_LOG, f->name_len) == 0;
-    int rank = is_control ? -1 : rank_of(n, f), fd, r = 0;
-    uint64_t *have = is_control ? &n->control : rank >= 0 ? &n->logged[rank] : NULL;
+    char built[TY_DRIVER_LOG_MAX];
+    bool is_control = is_named(f, CONTROL_LOG),
+         is_build = is_named(f, ty_build_log(n->index, built));
+    int rank = is_control || is_build ? -1 : rank_of(n, f), fd, r = 0;
+    uint64_t *have = is_control  ? &n->control
+                     : is_build  ? &n->built
+                     : rank >= 0 ? &n->logged[rank]
+                                 : NULL;
     struct ty_frame ack = { .type = TY_FRAME_LOG_ACK, .name = f->name, .name_len = f->name_len };
 
     if (!have || f->seq > *have)
@@ -128,7 +140,8 @@ static int take_log(struct ty_node *n, const struct ty_frame *f)
     if (f->seq == *have && is_control) {
         control(n, f->body, f->body_len);
     } else if (f->seq == *have) {
-        fd = l->hooks->log_fd(l->ctx, l->job->nodes[n->index].first + rank);
+        fd = l->hooks->log_fd(l->ctx, is_build ? TY_LOG_BUILD(n->index)
+                                               : l->job->nodes[n->index].first + rank);
         r = fd < 0 ? fd : append(fd, f);
     }
     if (r < 0) {

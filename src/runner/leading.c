@@ -160,12 +160,17 @@ static void node_exited(struct ty_runner *r, int node, const json_t *o)
     const char *reason = json_string_value(json_object_get(o, "reason")),
                *message = json_string_value(json_object_get(o, "message"));
 
-    if (!reason || strcmp(reason, "prepare") != 0 || r->ending != TY_ENDING_SCRIPT ||
+    bool build = reason && strcmp(reason, "environment") == 0;
+
+    if (!reason || (!build && strcmp(reason, "prepare") != 0) || r->ending != TY_ENDING_SCRIPT ||
         r->culprit >= 0)
         return;
-    if (!r->failure)
+    if (!r->failure) {
         r->failure = ty_strf("node '%s': %.*s", name_of(r, node), SENTENCE_MAX,
                              message ? message : "it failed");
+        r->env.failed = build;
+        r->env.failed_node = node;
+    }
     give_up(r, node);
 }
 
@@ -195,6 +200,12 @@ static void on_told(void *ctx, int node, const json_t *o)
         const char *version = json_string_value(json_object_get(o, "version"));
 
         ty_mpi_has(r, node, version ? version : "");
+    } else if (strcmp(kind, "building") == 0) {
+        ty_environment_building(r, node, o);
+    } else if (strcmp(kind, "environment") == 0) {
+        CLEANUP_JSON json_t *record = json_deep_copy(json_object_get(o, "record"));
+
+        ty_environment_there(r, node, record);
     } else if (strcmp(kind, "stalled") == 0) {
         ty_hang_told(r, node, o);
     } else if (strcmp(kind, "exited") == 0) {

@@ -37,13 +37,10 @@
 #define COLLECTIONS_MAX 3                /* times that a collection which was killed is begun */
 
 static const char *const reasons[TY_ENDING_COUNT] = {
-    [TY_ENDING_SCRIPT] = "script",
-    [TY_ENDING_CANCEL] = "cancel",
-    [TY_ENDING_TIME_LIMIT] = "time_limit",
-    [TY_ENDING_PREPARE] = "prepare",
-    [TY_ENDING_LOST] = "lost",
-    [TY_ENDING_NODE_LOST] = "node_lost",
-    [TY_ENDING_HANG] = "hang",
+    [TY_ENDING_SCRIPT] = "script",           [TY_ENDING_CANCEL] = "cancel",
+    [TY_ENDING_TIME_LIMIT] = "time_limit",   [TY_ENDING_PREPARE] = "prepare",
+    [TY_ENDING_ENVIRONMENT] = "environment", [TY_ENDING_LOST] = "lost",
+    [TY_ENDING_NODE_LOST] = "node_lost",     [TY_ENDING_HANG] = "hang",
 };
 
 void ty_life_phase(struct ty_runner *r, enum ty_phase p)
@@ -77,7 +74,9 @@ static json_t *quote(const struct ty_runner *r)
 {
     const struct ty_log *log = &r->logs.at[TY_LOG_DRIVER];
     const struct ty_log *its =
-        r->culprit >= 0 ? ty_logs_of_rank(&r->logs, r->ranks.at[r->culprit].plan.rank) : NULL;
+        r->culprit >= 0 ? ty_logs_of_rank(&r->logs, r->ranks.at[r->culprit].plan.rank)
+        : r->env.failed ? ty_logs_of_rank(&r->logs, TY_LOG_BUILD(r->env.failed_node))
+                        : NULL;
     char buf[TY_LOGTAIL_QUOTE];
     size_t n = ty_logtail_quote(&(its ? its : log)->tail, buf);
 
@@ -170,7 +169,7 @@ void ty_life_finish(struct ty_runner *r, const int *status, const char *message)
 void ty_life_fail(struct ty_runner *r, const char *message)
 {
     if (r->ending == TY_ENDING_SCRIPT)
-        r->ending = TY_ENDING_PREPARE;
+        r->ending = r->env.failed ? TY_ENDING_ENVIRONMENT : TY_ENDING_PREPARE;
     ty_life_finish(r, NULL,
                    r->ending == TY_ENDING_CANCEL ? "the run was canceled before it started"
                                                  : message);
@@ -208,6 +207,7 @@ static void told(json_t *line, void *ctx)
 
     if (!kind)
         return;
+    ty_environment_hear(r, kind, line);
     if (text && strcmp(kind, "note") == 0)
         ty_runner_note(r, "%s", text);
     else if (text && strcmp(kind, "warning") == 0)
@@ -224,12 +224,22 @@ static void told(json_t *line, void *ctx)
 
 static void prepared(struct ty_runner *r, bool failed)
 {
-    if (failed || r->ending != TY_ENDING_SCRIPT) {
+    if (failed || r->failure || r->ending != TY_ENDING_SCRIPT) {
         ty_life_fail(r, r->failure ? r->failure : "the process that prepared the run was killed");
         return;
     }
     r->prepared = true;
     ty_life_ready(r);
+}
+
+/* The child, and all that it has started to build the environment. */
+static void stop_preparing(struct ty_runner *r)
+{
+    bool there = r->child.pid != 0;
+
+    ty_child_kill(&r->child);
+    if (there)
+        ty_life_kill_all(r);
 }
 
 /* The files are there, and so are the helpers, on every node: then the ranks start. */
@@ -238,7 +248,7 @@ void ty_life_ready(struct ty_runner *r)
     if (r->phase != TY_PHASE_preparing)
         return;
     if (r->failure) {
-        ty_child_kill(&r->child);
+        stop_preparing(r);
         ty_life_fail(r, r->failure);
     } else if (r->prepared && ty_helpers_ready(r)) {
         if (!r->job->leads)
@@ -319,7 +329,7 @@ void ty_life_end(struct ty_runner *r, enum ty_ending why, int64_t grace_us)
     r->ending = why;
     r->limit_us = r->verdict_us = TY_NEVER;
     if (r->phase == TY_PHASE_preparing) {
-        ty_child_kill(&r->child);
+        stop_preparing(r);
         ty_life_fail(r, "");
         return;
     }

@@ -44,7 +44,18 @@ int ty_logs_add(struct ty_logs *l, const struct ty_jobfile *j, int rank, struct 
 {
     char name[TY_DRIVER_LOG_MAX];
 
-    return add(l, j, ty_driver_log(rank, j->size, name), rank, err);
+    return add(l, j,
+               rank <= TY_LOG_BUILD(0) ? ty_build_log(TY_LOG_BUILD(rank), name)
+                                       : ty_driver_log(rank, j->size, name),
+               rank, err);
+}
+
+static int take_up(struct ty_logs *l, const struct ty_jobfile *j, int rank, const char *name,
+                   struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_path_join(j->log, name);
+
+    return path && access(path, F_OK) == 0 ? ty_logs_add(l, j, rank, err) : 0;
 }
 
 int ty_logs_take_up(struct ty_logs *l, const struct ty_jobfile *j, struct ty_error *err)
@@ -52,14 +63,11 @@ int ty_logs_take_up(struct ty_logs *l, const struct ty_jobfile *j, struct ty_err
     int first, n = ty_jobfile_own_ranks(j, &first), r = 0;
     char name[TY_DRIVER_LOG_MAX];
 
-    for (int rank = 0; rank < j->size && r == 0; rank++) {
-        CLEANUP_FREE char *path = rank >= first && rank < first + n
-                                      ? NULL
-                                      : ty_path_join(j->log, ty_driver_log(rank, j->size, name));
-
-        if (path && access(path, F_OK) == 0)
-            r = ty_logs_add(l, j, rank, err);
-    }
+    for (int rank = 0; rank < j->size && r == 0; rank++)
+        if (rank < first || rank >= first + n)
+            r = take_up(l, j, rank, ty_driver_log(rank, j->size, name), err);
+    for (int node = 0; node < j->nnodes && r == 0; node++)
+        r = take_up(l, j, TY_LOG_BUILD(node), ty_build_log(node, name), err);
     return r;
 }
 

@@ -13,7 +13,7 @@
 struct ty_error;
 struct ty_records;
 
-#define TY_RECORD_MAX (64 * 1024) /* bytes of one line */
+#define TY_RECORD_MAX (512 * 1024) /* bytes of one line: the lock of a large environment has them */
 
 /* Open or make; a last line that is not whole is cut off.  fn (may be NULL) is told of every record. */
 typedef void (*ty_record_fn)(uint64_t seq, const json_t *record, void *ctx);

@@ -111,6 +111,7 @@ void ty_runner_init(struct ty_runner *r)
                              .sampler_due_us = TY_NEVER,
                              .ranks = TY_RANKS_INIT,
                              .meeting.hold = -1,
+                             .env.hold = -1,
                              .mpi.aborted = -1,
                              .records_acked = 1 };
     ty_hang_init(&r->hang);
@@ -566,6 +567,7 @@ static void done(struct ty_runner *r)
     ty_logs_done(&r->logs);
     ty_ranks_done(&r->ranks);
     ty_hang_done(&r->hang);
+    ty_environment_done(r);
     ty_jobfile_free(r->job);
     free(r->failure);
     free(r->declared);

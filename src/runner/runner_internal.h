@@ -9,6 +9,7 @@
  *   hang.c      ranks that keep others waiting
  *   helpers.c   programs that have to be there before a rank starts
  *   mpi.c       the PMIx helper of MPI jobs
+ *   environment.c  what the job's environment came to
  *   deliver.c   what goes to the daemon, and what it answers
  */
 #ifndef TY_RUNNER_INTERNAL_H
@@ -36,6 +37,7 @@ enum ty_ending {
     TY_ENDING_CANCEL,
     TY_ENDING_TIME_LIMIT,
     TY_ENDING_PREPARE,
+    TY_ENDING_ENVIRONMENT,
     TY_ENDING_LOST,
     TY_ENDING_NODE_LOST,
     TY_ENDING_HANG,
@@ -70,6 +72,17 @@ struct ty_mpi {
      * node has come to a fence, tell the leader. */
     void (*fenced)(struct ty_runner *r, const int *nodes, int n, const struct ty_frame *f);
     void (*came)(struct ty_runner *r, const struct ty_frame *f);
+};
+/* The job's environment on this node (env/env.h), once it is there. */
+struct ty_job_env {
+    char *interpreter, *prefix, *path; /* malloc'ed; interpreter NULL: nothing was asked for, or it is not there yet */
+    json_t *variables;
+    int hold;          /* keeps the prefix; -1: nothing does */
+    bool failed;       /* it could not be built, here or on another node: that is what `failure` says */
+    int failed_node;   /* whose build that was */
+    char doing[40];    /* what was told last of a build, */
+    int percent;
+    int64_t told_us;   /* and when */
 };
 struct ty_lead;
 struct ty_fetch;
@@ -106,6 +119,7 @@ struct ty_runner {
     struct ty_child helper[TY_HELPER_COUNT];
     struct ty_meeting meeting;
     struct ty_mpi mpi;
+    struct ty_job_env env;
     bool prepared;         /* and only the helpers are waited for */
     struct ty_ranks ranks;
     bool started_told;     /* the record `started` was made */
@@ -174,6 +188,14 @@ void ty_life_fail(struct ty_runner *r, const char *message);
 /* Everything that descends from the runner ends; 0 or -ETIMEDOUT. */
 int ty_life_kill_all(struct ty_runner *r);
 const char *ty_life_program(const struct ty_runner *r); /* "script" or "command" */
+
+/* environment.c */
+/* A line of the preparing child; one that is about something else does nothing. */
+void ty_environment_hear(struct ty_runner *r, const char *kind, json_t *line);
+/* The node has said how far it is, or what it came to: further on to the daemon, or to the first node. */
+void ty_environment_building(struct ty_runner *r, int node, const json_t *told);
+void ty_environment_there(struct ty_runner *r, int node, json_t *record);
+void ty_environment_done(struct ty_runner *r);
 
 /* start.c */
 void ty_start_ranks(struct ty_runner *r);

@@ -40,11 +40,10 @@ static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *
         return ty_error_set(
             err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
             spec->source_directory ? spec->source_directory : "(none)");
-    if (spec->script && !r->job->owner && access(spec->interpreter, X_OK) < 0)
+    if (spec->script && !r->job->owner && access(argv[0], X_OK) < 0)
         return ty_error_set(
             err, -errno,
-            "cannot run the interpreter '%s': %m; name one that exists on this machine",
-            spec->interpreter);
+            "cannot run the interpreter '%s': %m; name one that exists on this machine", argv[0]);
     if (!argv[0] || !*argv[0])
         return ty_error_set(err, -EINVAL, "the command of the run is empty");
     return 0;
@@ -113,6 +112,10 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .rendezvous = rendezvous,
         .secret = m->rendezvous ? m->secret : NULL,
         .checkpoint_dir = j->checkpoint_dir,
+        .interpreter = r->env.interpreter,
+        .env_path = r->env.path,
+        .env_prefix = r->env.prefix,
+        .env_variables = r->env.variables,
         .more = ty_mpi_env(r, p),
     };
     int got = m->rendezvous && !rendezvous ? ty_error_oom(err) : 0;

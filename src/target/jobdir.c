@@ -87,6 +87,13 @@ static char *job_json(const struct ty_jobdir *j, const char *dir)
         return NULL;
     if (o && j->extra && json_object_update(o, (json_t *)j->extra) < 0)
         return NULL;
+    /* Of a daemon for all users it lies in the home of the job's: the runner knows that. */
+    if (o && !j->run_as_user) {
+        CLEANUP_FREE char *cache = ty_path_join(j->home, "cache");
+
+        if (!cache || json_object_set_new(o, "cache", json_string(cache)) < 0)
+            return NULL;
+    }
     if (o && j->run_as_user && json_object_set_new(o, "run_as", json_string(j->user)) < 0)
         return NULL;
     return o ? ty_json_text(o) : NULL;

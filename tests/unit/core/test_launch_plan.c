@@ -91,6 +91,8 @@ static void test_environment(void **state)
         { "LANG", "C.UTF-8" },
         { "TMPDIR", "/h/jobs/r/tmp" },
         { "PYTHONUNBUFFERED", "1" },
+        { "AZUREML_CONDA_ENVIRONMENT_PATH", "/opt/py" },
+        { "AZUREML_ENVIRONMENT_IMAGE", "False" },
         { "PYTHONPATH", "/h/jobs/r/work:/opt/ty/python" },
         { "RANK", "0" },
         { "WORLD_SIZE", "1" },
@@ -164,6 +166,80 @@ static void test_users_wishes(void **state)
     assert_string_equal(value(env, "AZUREML_DATAREFERENCE_Test"), "/data/b");
     ty_strv_free(env);
     ty_run_spec_free(spec);
+}
+
+/* Of what the environment came to the user's own variables alone are stronger. */
+static void test_built_environment(void **state)
+{
+    struct ty_run_spec *spec =
+        script(json_pack("{s:{s:s}}", "environment_variables", "LD_LIBRARY_PATH", "/mine"));
+    CLEANUP_JSON json_t *variables =
+        json_pack("{s:s s:s}", "LD_LIBRARY_PATH", "/c/envs/k/lib", "VIRTUAL_ENV", "/c/envs/k");
+    struct ty_launch l = launch(spec);
+    struct ty_error err = { 0 };
+    char **env, **argv = NULL;
+
+    (void)state;
+    l.interpreter = "/c/envs/k/bin/python3";
+    l.env_path = "/c/envs/k/bin:/c/more";
+    l.env_prefix = "/c/envs/k";
+    l.env_variables = variables;
+    env = env_of(&l);
+    assert_string_equal(
+        value(env, "PATH"),
+        "/c/envs/k/bin:/c/more:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    assert_string_equal(value(env, "VIRTUAL_ENV"), "/c/envs/k");
+    assert_string_equal(value(env, "LD_LIBRARY_PATH"), "/mine");
+    assert_string_equal(value(env, "AZUREML_CONDA_ENVIRONMENT_PATH"), "/c/envs/k");
+    assert_int_equal(ty_launch_argv(&l, env, &argv, &err), 0);
+    assert_string_equal(argv[0], "/c/envs/k/bin/python3");
+    ty_strv_free(argv);
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+}
+
+static const char *first_word(const char *word, const char *interpreter, char ret[64])
+{
+    struct ty_run_spec *spec =
+        spec_of(json_pack("{s:[s, s]}", "command", word, word), json_object());
+    struct ty_launch l = launch(spec);
+    struct ty_error err = { 0 };
+    char **env, **argv = NULL;
+
+    l.interpreter = interpreter;
+    env = env_of(&l);
+    assert_int_equal(ty_launch_argv(&l, env, &argv, &err), 0);
+    snprintf(ret, 64, "%s", argv[0]);
+    assert_string_equal(argv[1], word);
+    ty_strv_free(argv);
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+    return ret;
+}
+
+static void test_commands_that_begin_with_python(void **state)
+{
+    static const char *const pythons[] = { "/usr/bin/python", "/usr/bin/python3", "/a/python3.11" },
+                             *const others[] = { "/usr/bin/pythonic", "/usr/bin/python3-config",
+                                                 "/bin/sh", "/usr/bin/python2.7" };
+    char word[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof pythons / sizeof *pythons; i++) {
+        assert_string_equal(first_word(pythons[i], "/k/bin/python3", word), "/k/bin/python3");
+        assert_string_equal(first_word(pythons[i], NULL, word), pythons[i]);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_string_equal(first_word(others[i], "/k/bin/python3", word), others[i]);
+}
+
+static void test_build_log(void **state)
+{
+    char name[TY_DRIVER_LOG_MAX];
+
+    (void)state;
+    assert_string_equal(ty_build_log(0, name), "azureml-logs/20_image_build_log.txt");
+    assert_string_equal(ty_build_log(12, name), "azureml-logs/20_image_build_log_12.txt");
 }
 
 static void test_without_much(void **state)
@@ -501,11 +577,19 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_environment),      cmocka_unit_test(test_users_wishes),
-        cmocka_unit_test(test_without_much),     cmocka_unit_test(test_several),
-        cmocka_unit_test(test_several_machines), cmocka_unit_test(test_hang_timeout),
-        cmocka_unit_test(test_expand),           cmocka_unit_test(test_expand_limit),
-        cmocka_unit_test(test_arguments),        cmocka_unit_test(test_argument_limit),
+        cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_users_wishes),
+        cmocka_unit_test(test_built_environment),
+        cmocka_unit_test(test_commands_that_begin_with_python),
+        cmocka_unit_test(test_build_log),
+        cmocka_unit_test(test_without_much),
+        cmocka_unit_test(test_several),
+        cmocka_unit_test(test_several_machines),
+        cmocka_unit_test(test_hang_timeout),
+        cmocka_unit_test(test_expand),
+        cmocka_unit_test(test_expand_limit),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_argument_limit),
 #ifdef TY_FAULTS
         cmocka_unit_test(test_out_of_memory),
 #endif

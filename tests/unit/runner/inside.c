@@ -57,6 +57,7 @@ void inside_done(struct inside *in)
     ty_logs_done(&r->logs);
     ty_ranks_done(&r->ranks);
     ty_hang_done(&r->hang);
+    ty_environment_done(r);
     if (r->meeting.hold >= 0)
         close(r->meeting.hold);
     ty_jobfile_free(r->job);

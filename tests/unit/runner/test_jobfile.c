@@ -58,6 +58,7 @@ static void test_whole(void **state)
     assert_int_equal(j->attempt, 2);
     assert_int_equal(j->log_bytes_max, 10);
     assert_int_equal(j->system_metrics_seconds, 4);
+    assert_string_equal(j->cache, "/h/cache");
     assert_null(j->manifest);
     assert_null(j->python_path);
     assert_int_equal(json_array_size(j->warnings), 1);

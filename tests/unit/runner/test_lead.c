@@ -6,6 +6,7 @@
 #include "blob/blob.h"
 #include "core/row.h"
 #include "runner/lead.h"
+#include "runner/logs.h"
 #include "runner/spool.h"
 #include "runner/stream.h"
 #include <errno.h>
@@ -66,7 +67,7 @@ static void on_line(void *ctx, int node, const char *text, size_t n)
 }
 static int on_log_fd(void *ctx, int rank)
 {
-    assert_true(rank >= 1 && rank <= NODES);
+    assert_true((rank >= 1 && rank <= NODES) || rank == TY_LOG_BUILD(1));
     return ((struct box *)ctx)->log;
 }
 static void on_fence(void *ctx, int node, const struct ty_frame *f)
@@ -276,6 +277,13 @@ static void comes_back(void **state)
                               .name_len = 31,
                               .body = "one\ntw",
                               .body_len = 6 });
+    say(b, (struct ty_frame){ .type = TY_FRAME_LOG,
+                              .name = "azureml-logs/20_image_build_log_1.txt",
+                              .name_len = 37,
+                              .body = "pip",
+                              .body_len = 3 });
+    record(b, 2, "{\"kind\": \"environment\"}");
+    until(b, &b->told, "1:preparing 1=ready 1:ready 1=environment ");
     until(b, &b->lines, "1|one ");
     ty_stream_free(b->agent);
     b->agent = NULL;
@@ -285,16 +293,19 @@ static void comes_back(void **state)
     b->agent = call(b, HELLO(1, 7));
     assert_int_equal(next(b, &f), TY_FRAME_WELCOME);
     o = json_loadb(f.body, f.body_len, 0, NULL);
-    assert_int_equal(json_integer_value(json_object_get(o, "record_next")), 2);
+    assert_int_equal(json_integer_value(json_object_get(o, "record_next")), 3);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "logs"),
                                                         "azureml-logs/70_driver_log_1.txt")),
                      5);
     assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "logs"),
                                                         "azureml-logs/60_control_log.txt")),
                      6);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "logs"),
+                                                        "azureml-logs/20_image_build_log_1.txt")),
+                     3);
     assert_int_equal(json_integer_value(json_object_get(o, "end_ms")), 500);
     assert_true(json_is_object(json_object_get(o, "go")));
-    assert_int_equal(lseek(b->log, 0, SEEK_END), 5);
+    assert_int_equal(lseek(b->log, 0, SEEK_END), 8);
 }
 
 /* The disk takes three bytes and no more: when there is room again, no byte is there twice. */

@@ -95,6 +95,29 @@ static void test_another_node(void **state)
     assert_ptr_equal(ty_logs_of_rank(&logs, 5), &logs.at[2]);
 }
 
+/* What a build said is a log of its own, also after the runner that had it. */
+static void test_builds(void **state)
+{
+    struct ty_error err = { 0 };
+
+    (void)state;
+    open_all();
+    assert_int_equal(ty_logs_add(&logs, &job, TY_LOG_BUILD(0), &err), 0);
+    assert_int_equal(ty_logs_add(&logs, &job, TY_LOG_BUILD(2), &err), 0);
+    assert_string_equal(ty_logs_of_rank(&logs, TY_LOG_BUILD(0))->name,
+                        "azureml-logs/20_image_build_log.txt");
+    assert_string_equal(ty_logs_of_rank(&logs, TY_LOG_BUILD(2))->name,
+                        "azureml-logs/20_image_build_log_2.txt");
+    assert_null(ty_logs_of_rank(&logs, TY_LOG_BUILD(1)));
+    ty_logs_done(&logs);
+    open_all();
+    assert_int_equal(ty_logs_take_up(&logs, &job, &err), 0);
+    assert_int_equal(logs.n, 5);
+    assert_non_null(ty_logs_of_rank(&logs, TY_LOG_BUILD(0)));
+    assert_null(ty_logs_of_rank(&logs, TY_LOG_BUILD(1)));
+    assert_non_null(ty_logs_of_rank(&logs, TY_LOG_BUILD(2)));
+}
+
 /* A later attempt goes on where the one before ended. */
 static void test_later_attempt(void **state)
 {
@@ -122,8 +145,8 @@ static void test_no_folder(void **state)
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_alone), T(test_leader), T(test_another_node),
-                                        T(test_later_attempt), T(test_no_folder) };
+    const struct CMUnitTest tests[] = { T(test_alone),  T(test_leader),        T(test_another_node),
+                                        T(test_builds), T(test_later_attempt), T(test_no_folder) };
 
     return cmocka_run_group_tests_name("logs", tests, NULL, NULL);
 }
