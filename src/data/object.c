@@ -32,8 +32,10 @@ int ty_object_open(const json_t *access, struct ty_object_store **ret, struct ty
     int r;
 
     if (!k)
-        return ty_error_set(err, -EINVAL, "datastore '%s' is of the kind '%s', which is no object store of this version",
-                            name ? name : "", kind ? kind : "");
+        return ty_error_set(
+            err, -EINVAL,
+            "datastore '%s' is of the kind '%s', which is no object store of this version",
+            name ? name : "", kind ? kind : "");
     if (!json_is_object(config))
         return ty_error_set(err, -EINVAL, "datastore '%s' has no \"config\"", name ? name : "");
     r = k->open(config, ret, err);
@@ -54,10 +56,11 @@ int ty_object_path_check(const char *path, struct ty_error *err)
     if (ty_path_is_inside(path) && ty_utf8_valid(path, strlen(path)))
         return 0;
     ty_str_add_json(&shown, path, strnlen(path, 200));
-    return ty_error_set(err, -EINVAL,
-                        "%s cannot be the path of a file in an object store: it is relative, UTF-8, without empty "
-                        "parts, '.', '..' and control characters",
-                        shown.text ? shown.text : "it");
+    return ty_error_set(
+        err, -EINVAL,
+        "%s cannot be the path of a file in an object store: it is relative, UTF-8, without empty "
+        "parts, '.', '..' and control characters",
+        shown.text ? shown.text : "it");
 }
 
 /* ---- sentences ---- */
@@ -120,11 +123,12 @@ int ty_object_judge_clock(const struct ty_object_store *s, const struct ty_http_
         return 0;
     ty_time_iso(ours * 1000000, mine);
     ty_time_iso(other * 1000000, his);
-    return ty_object_say(s, doing, path, -ETIME, err,
-                         "the clock of this machine says %.19sZ, that of the store %.19sZ, which is "
-                         "too far apart for a signature: set this machine's clock (timedatectl "
-                         "set-ntp true)",
-                         mine, his);
+    return ty_object_say(
+        s, doing, path, -ETIME, err,
+        "the clock of this machine says %.19sZ, that of the store %.19sZ, which is "
+        "too far apart for a signature: set this machine's clock (timedatectl "
+        "set-ntp true)",
+        mine, his);
 }
 
 int64_t ty_object_now_s(void)
@@ -234,7 +238,9 @@ static int of_path(const struct ask *a, struct ty_http_req *r, struct ty_error *
 int ty_object_list(struct ty_object_store *s, struct ty_http *h, const char *prefix,
                    ty_object_fn fn, void *ctx, struct ty_error *err)
 {
-    struct ask a = { .s = s, .h = h, .what = LIST, .doing = "list", .path = prefix, .tries = TY_OBJECT_TRIES };
+    struct ask a = {
+        .s = s, .h = h, .what = LIST, .doing = "list", .path = prefix, .tries = TY_OBJECT_TRIES
+    };
     CLEANUP_FREE char *marker = NULL;
     int w;
 
@@ -255,7 +261,9 @@ int ty_object_list(struct ty_object_store *s, struct ty_http *h, const char *pre
 int ty_object_head(struct ty_object_store *s, struct ty_http *h, const char *path, ty_object_fn fn,
                    void *ctx, struct ty_error *err)
 {
-    struct ask a = { .s = s, .h = h, .what = HEAD, .doing = "look at", .path = path, .tries = TY_OBJECT_TRIES };
+    struct ask a = {
+        .s = s, .h = h, .what = HEAD, .doing = "look at", .path = path, .tries = TY_OBJECT_TRIES
+    };
     CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
     struct ty_object o;
     int w = of_path(&a, &r, err);
@@ -271,7 +279,9 @@ int ty_object_head(struct ty_object_store *s, struct ty_http *h, const char *pat
 int ty_object_get(struct ty_object_store *s, struct ty_http *h, const char *path, char **ret,
                   size_t *bytes, struct ty_error *err)
 {
-    struct ask a = { .s = s, .h = h, .what = GET, .doing = "download", .path = path, .tries = TY_OBJECT_TRIES };
+    struct ask a = {
+        .s = s, .h = h, .what = GET, .doing = "download", .path = path, .tries = TY_OBJECT_TRIES
+    };
     CLEANUP_HTTP_REQ struct ty_http_req r = { .want_md5 = true };
     uint8_t md5[TY_MD5_BYTES];
     struct ty_object o;
@@ -285,7 +295,8 @@ int ty_object_get(struct ty_object_store *s, struct ty_http *h, const char *path
         return w;
     ty_md5_end(&r.md5, md5);
     if (o.has_md5 && memcmp(o.md5, md5, sizeof md5) != 0)
-        return ty_object_say(s, a.doing, path, -EBADMSG, err, "what came is not what the store has: its MD5 is another one");
+        return ty_object_say(s, a.doing, path, -EBADMSG, err,
+                             "what came is not what the store has: its MD5 is another one");
     text = ty_str_take(&r.text);
     if (!text)
         return ty_error_oom(err);
@@ -297,8 +308,15 @@ int ty_object_get(struct ty_object_store *s, struct ty_http *h, const char *path
 int ty_object_put(struct ty_object_store *s, struct ty_http *h, const char *path, const void *bytes,
                   size_t n, bool overwrite, struct ty_error *err)
 {
-    struct ask a = { .s = s, .h = h, .what = PUT, .doing = "upload", .path = path, .bytes = bytes, .n = n,
-                     .overwrite = overwrite, .tries = TY_OBJECT_TRIES };
+    struct ask a = { .s = s,
+                     .h = h,
+                     .what = PUT,
+                     .doing = "upload",
+                     .path = path,
+                     .bytes = bytes,
+                     .n = n,
+                     .overwrite = overwrite,
+                     .tries = TY_OBJECT_TRIES };
     CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
 
     return of_path(&a, &r, err);
@@ -307,7 +325,9 @@ int ty_object_put(struct ty_object_store *s, struct ty_http *h, const char *path
 int ty_object_remove(struct ty_object_store *s, struct ty_http *h, const char *path,
                      struct ty_error *err)
 {
-    struct ask a = { .s = s, .h = h, .what = REMOVE, .doing = "remove", .path = path, .tries = TY_OBJECT_TRIES };
+    struct ask a = {
+        .s = s, .h = h, .what = REMOVE, .doing = "remove", .path = path, .tries = TY_OBJECT_TRIES
+    };
     CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
     int w = of_path(&a, &r, err);
 

@@ -53,12 +53,9 @@ static int read_config(const json_t *config, struct config *c, struct ty_error *
 {
     const struct {
         const char *key, **ret;
-    } texts[] = { { "bucket", &c->bucket },
-                  { "prefix", &c->prefix },
-                  { "region", &c->region },
-                  { "endpoint", &c->endpoint },
-                  { "access_key_id", &c->key_id },
-                  { "secret_access_key", &c->secret },
+    } texts[] = { { "bucket", &c->bucket },        { "prefix", &c->prefix },
+                  { "region", &c->region },        { "endpoint", &c->endpoint },
+                  { "access_key_id", &c->key_id }, { "secret_access_key", &c->secret },
                   { "session_token", &c->token } };
     int r = 0;
 
@@ -68,7 +65,8 @@ static int read_config(const json_t *config, struct config *c, struct ty_error *
             *texts[i].ret = NULL;
         for (const char *p = r == 0 && *texts[i].ret ? *texts[i].ret : ""; *p; p++)
             if ((unsigned char)*p < ' ' || *p == 0x7f)
-                r = ty_error_set(err, -EINVAL, "\"%s\" has a line break or another control character in it",
+                r = ty_error_set(err, -EINVAL,
+                                 "\"%s\" has a line break or another control character in it",
                                  texts[i].key);
     }
     c->path_style = c->endpoint != NULL || (c->bucket && strchr(c->bucket, '.'));
@@ -82,17 +80,22 @@ static int check_config(const struct config *c, struct ty_error *err)
     if (strspn(c->bucket, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_") !=
             strlen(c->bucket) ||
         strlen(c->bucket) < 3 || strlen(c->bucket) > 255)
-        return ty_error_set(err, -EINVAL,
-                            "'%.100s' cannot be the name of a bucket: 3 to 63 small letters, digits, '.' and '-'",
-                            c->bucket);
+        return ty_error_set(
+            err, -EINVAL,
+            "'%.100s' cannot be the name of a bucket: 3 to 63 small letters, digits, '.' and '-'",
+            c->bucket);
     if (!c->key_id != !c->secret)
-        return ty_error_set(err, -EINVAL, "access_key_id and secret_access_key belong together, and one is missing");
+        return ty_error_set(
+            err, -EINVAL,
+            "access_key_id and secret_access_key belong together, and one is missing");
     if (c->endpoint && strpbrk(c->endpoint, "@?# "))
-        return ty_error_set(err, -EINVAL,
-                            "the endpoint is 'https://host' or 'https://host:port', without a user and a query");
+        return ty_error_set(
+            err, -EINVAL,
+            "the endpoint is 'https://host' or 'https://host:port', without a user and a query");
     if (c->endpoint && strstr(c->endpoint, "://") && !ty_starts_with(c->endpoint, "http://") &&
         !ty_starts_with(c->endpoint, "https://"))
-        return ty_error_set(err, -EINVAL, "the endpoint '%.100s' begins neither with https:// nor with http://",
+        return ty_error_set(err, -EINVAL,
+                            "the endpoint '%.100s' begins neither with https:// nor with http://",
                             c->endpoint);
     return 0;
 }
@@ -117,7 +120,8 @@ static char *url_of(const struct config *c, const char *region)
     if (host)
         ty_str_addn(&s, host, n);
     else
-        ty_str_addf(&s, "s3.%s.amazonaws.com%s", region, ty_starts_with(region, "cn-") ? ".cn" : "");
+        ty_str_addf(&s, "s3.%s.amazonaws.com%s", region,
+                    ty_starts_with(region, "cn-") ? ".cn" : "");
     if (c->path_style)
         ty_str_addf(&s, "/%s", c->bucket);
     return ty_str_take(&s);
@@ -188,8 +192,10 @@ int ty_s3_ask(struct ty_s3_store *s, struct ty_http_req *r, const char *method, 
     CLEANUP_STR struct ty_str url = { 0 };
 
     if (path && strlen(s->prefix) + 1 + strlen(path) > KEY_MAX)
-        return ty_error_set(err, -ENAMETOOLONG, "'%.100s...' is too long for the key of an object: %d bytes is the most",
-                            path, KEY_MAX);
+        return ty_error_set(
+            err, -ENAMETOOLONG,
+            "'%.100s...' is too long for the key of an object: %d bytes is the most", path,
+            KEY_MAX);
     ty_str_add(&url, s->url);
     ty_str_add(&url, "/");
     if (path && *s->prefix) {
@@ -465,7 +471,8 @@ static int64_t when(const char *text)
 {
     struct tm tm = { 0 };
 
-    return text && strptime(text, "%a, %d %b %Y %H:%M:%S", &tm) ? (int64_t)timegm(&tm) * 1000000 : 0;
+    return text && strptime(text, "%a, %d %b %Y %H:%M:%S", &tm) ? (int64_t)timegm(&tm) * 1000000
+                                                                : 0;
 }
 
 /* "<32 digits>-12": of the MD5s of twelve parts. */
@@ -501,7 +508,8 @@ static int s3_about(struct ty_object_store *base, const struct ty_http_req *r, s
         o->has_md5 = true;
     else if (plain)
         o->has_md5 = ty_s3_etag_md5(o->etag, o->md5);
-    o->has_parts_md5 = plain && !o->has_md5 && o->part_bytes > 0 && parts_md5(o->etag, o->parts_md5);
+    o->has_parts_md5 =
+        plain && !o->has_md5 && o->part_bytes > 0 && parts_md5(o->etag, o->parts_md5);
     return 0;
 }
 

@@ -44,15 +44,20 @@ static const struct rule {
 } rules[] = {
     { "SignatureDoesNotMatch", -EACCES, KEY,
       "the secret key is not the one of access key '%s': check secret_access_key" },
-    { "InvalidAccessKeyId", -EACCES, KEY, "there is no access key '%s' there: check access_key_id and endpoint" },
-    { "InvalidClientTokenId", -EACCES, KEY, "there is no access key '%s' there: check access_key_id and endpoint" },
+    { "InvalidAccessKeyId", -EACCES, KEY,
+      "there is no access key '%s' there: check access_key_id and endpoint" },
+    { "InvalidClientTokenId", -EACCES, KEY,
+      "there is no access key '%s' there: check access_key_id and endpoint" },
     { "AccessDenied", -EACCES, KEY,
       "access key '%s' has no right to do that: its policy must allow reading, writing and listing here" },
     { "AllAccessDisabled", -EACCES, PLAIN, "all access to it is switched off" },
     { "AccountProblem", -EACCES, PLAIN, "there is a problem with the account" },
-    { "ExpiredToken", -EACCES, PLAIN, "the session token has expired: register the datastore with a new one" },
-    { "InvalidToken", -EACCES, PLAIN, "the session token is not valid: register the datastore with a new one" },
-    { "TokenRefreshRequired", -EACCES, PLAIN, "the session token has expired: register the datastore with a new one" },
+    { "ExpiredToken", -EACCES, PLAIN,
+      "the session token has expired: register the datastore with a new one" },
+    { "InvalidToken", -EACCES, PLAIN,
+      "the session token is not valid: register the datastore with a new one" },
+    { "TokenRefreshRequired", -EACCES, PLAIN,
+      "the session token has expired: register the datastore with a new one" },
     { "RequestTimeTooSkewed", -ETIME, CLOCK, "" },
     { "RequestExpired", -ETIME, CLOCK, "" },
     { "NoSuchBucket", -ENODEV, PLAIN,
@@ -68,7 +73,8 @@ static const struct rule {
     { "PreconditionFailed", 0, MATCH, "" },
     { "BadDigest", -EBADMSG, PLAIN, "what arrived is not what was sent: its MD5 is another one" },
     { "InvalidDigest", -EBADMSG, PLAIN, "the store does not accept the MD5" },
-    { "XAmzContentSHA256Mismatch", -EBADMSG, PLAIN, "what arrived is not what was sent: its SHA-256 is another one" },
+    { "XAmzContentSHA256Mismatch", -EBADMSG, PLAIN,
+      "what arrived is not what was sent: its SHA-256 is another one" },
     { "IncompleteBody", -EAGAIN, AGAIN, "only a part of it arrived" },
     { "BucketAlreadyOwnedByYou", -EEXIST, PLAIN, "it is there already" },
     { "BucketAlreadyExists", -EEXIST, PLAIN, "there is a bucket of that name already" },
@@ -77,7 +83,8 @@ static const struct rule {
     { "AuthorizationHeaderMalformed", -EINVAL, REGION, "" },
     { "IllegalLocationConstraintException", -EINVAL, REGION, "" },
     { "InvalidLocationConstraint", -EINVAL, REGION, "" },
-    { "InvalidObjectState", -EACCES, PLAIN, "the object lies in an archive and must be restored first" },
+    { "InvalidObjectState", -EACCES, PLAIN,
+      "the object lies in an archive and must be restored first" },
     { "KeyTooLongError", -ENAMETOOLONG, PLAIN, "the store does not accept so long a name" },
     { "InvalidRange", -ESTALE, PLAIN, "the object became shorter" },
     { "NotImplemented", -EOPNOTSUPP, PLAIN, "the store does not know this operation" },
@@ -135,12 +142,14 @@ static int say_region(const struct ty_s3_store *s, const struct ty_http_req *r,
     if (!region || !*region)
         region = said->region;
     if (*region && strcmp(region, s->region) != 0)
-        return ty_object_say(&s->base, doing, path, -EINVAL, err,
-                             "the bucket is in region '%s', not '%s': register the datastore with that region",
-                             region, s->region);
-    return ty_object_say(&s->base, doing, path, -EINVAL, err,
-                         "the bucket is not served at this address or region ('%s'): check region and endpoint%s%s",
-                         s->region, *said->message ? "; the store says: " : "", said->message);
+        return ty_object_say(
+            &s->base, doing, path, -EINVAL, err,
+            "the bucket is in region '%s', not '%s': register the datastore with that region",
+            region, s->region);
+    return ty_object_say(
+        &s->base, doing, path, -EINVAL, err,
+        "the bucket is not served at this address or region ('%s'): check region and endpoint%s%s",
+        s->region, *said->message ? "; the store says: " : "", said->message);
 }
 
 static int say_rule(const struct ty_s3_store *s, const struct ty_http_req *r, const struct rule *k,
@@ -152,25 +161,29 @@ static int say_rule(const struct ty_s3_store *s, const struct ty_http_req *r, co
     switch (k->then) {
     case KEY:
         if (!s->key_id)
-            return ty_object_say(&s->base, doing, path, -EACCES, err,
-                                 "it needs a key: register the datastore with access_key_id and secret_access_key");
+            return ty_object_say(
+                &s->base, doing, path, -EACCES, err,
+                "it needs a key: register the datastore with access_key_id and secret_access_key");
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
         return ty_object_say(&s->base, doing, path, k->result, err, k->clause, s->key_id);
 #pragma GCC diagnostic pop
     case CLOCK:
-        w = ty_object_judge_clock(&s->base, r, doing, path, *said->their_time ? said->their_time : NULL, err);
+        w = ty_object_judge_clock(&s->base, r, doing, path,
+                                  *said->their_time ? said->their_time : NULL, err);
         return w < 0 ? w
-                     : ty_object_say(&s->base, doing, path, k->result, err,
-                                     "this machine's clock and the store's are too far apart: set the clock "
-                                     "(timedatectl set-ntp true)");
+                     : ty_object_say(
+                           &s->base, doing, path, k->result, err,
+                           "this machine's clock and the store's are too far apart: set the clock "
+                           "(timedatectl set-ntp true)");
     case REGION:
         return say_region(s, r, said, doing, path, err);
     case MATCH:
         if (ty_http_asked(r, "If-None-Match"))
             return ty_object_say(&s->base, doing, path, -EEXIST, err,
                                  "there is such an object already, and overwrite is not set");
-        return ty_object_say(&s->base, doing, path, -ESTALE, err, "the object was changed meanwhile");
+        return ty_object_say(&s->base, doing, path, -ESTALE, err,
+                             "the object was changed meanwhile");
     case AGAIN:
         w = ty_http_retry_after_ms(r);
         *again_ms = w > 0 ? w : 0;
@@ -209,7 +222,10 @@ int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const
 
         *again_ms = after > 0 ? after : 0;
     }
-    return ty_object_say(base, doing, path, *again_ms >= 0 ? -EAGAIN : r->status == 403 ? -EACCES : -EPROTO,
+    return ty_object_say(base, doing, path,
+                         *again_ms >= 0     ? -EAGAIN
+                         : r->status == 403 ? -EACCES
+                                            : -EPROTO,
                          err, "it answers %ld%s%s%s%s", r->status, *said.code ? " " : "", said.code,
                          *said.message ? ": " : "", said.message);
 }

@@ -165,7 +165,8 @@ static int part_element(const char *path, const char *text, void *ctx)
     if (!ty_starts_with(path, "ListPartsResult/"))
         return 0;
     path += strlen("ListPartsResult/");
-    if (strcmp(path, "Part/PartNumber") == 0 && ty_parse_i64(text, &n) == 0 && n > 0 && n <= 10000) {
+    if (strcmp(path, "Part/PartNumber") == 0 && ty_parse_i64(text, &n) == 0 && n > 0 &&
+        n <= 10000) {
         l->p.number = (unsigned)n;
     } else if (strcmp(path, "Part/Size") == 0 && ty_parse_i64(text, &n) == 0 && n >= 0) {
         l->p.bytes = (uint64_t)n;

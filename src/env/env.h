@@ -19,6 +19,7 @@ struct ty_env_request {
     const char *cache;        /* folder, absolute; made when it is not there; the caller's own */
     const char *python_path;  /* folder of our Python packages (azureml, horovod, trainyard), or NULL */
     bool use_gpu;             /* torch must have been built for CUDA, where this machine has a GPU */
+    const char *torch_index;  /* where builds of PyTorch are, NULL: its own index (torch.h) */
     bool offline;             /* ask no index: only what is cached */
     int64_t cache_bytes_max;  /* what the cache may hold after a build; 0: no limit */
     /* A line of the build log (without newline), and how far the build is: 0 to 100, with a word for what is done ("resolving",

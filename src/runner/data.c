@@ -22,8 +22,7 @@
 /* What the courier has brought of a reference: an object; NULL: the folder is seen here. */
 static const json_t *sent_of(const struct ty_jobfile *j, int i)
 {
-    const json_t *o =
-        json_array_get(json_object_get(j->json, "data_sent"), (size_t)i);
+    const json_t *o = json_array_get(json_object_get(j->json, "data_sent"), (size_t)i);
 
     return json_is_object(o) ? o : NULL;
 }
@@ -235,7 +234,8 @@ static bool straight(const struct bringing *b, const struct ty_stage *s, char **
 {
     struct stat st;
 
-    if (s->ref->mode != TY_DATA_DOWNLOAD || json_is_true(json_object_get(sent_of(b->j, b->i), "file")) ||
+    if (s->ref->mode != TY_DATA_DOWNLOAD ||
+        json_is_true(json_object_get(sent_of(b->j, b->i), "file")) ||
         ty_stage_place(s, place, NULL) < 0)
         return false;
     return lstat(*place, &st) < 0 && errno == ENOENT && ty_mkdir_parent(*place, 0777) == 0;
@@ -249,12 +249,9 @@ static int bring_sent(struct bringing *b)
     const char *sha = json_string_value(json_object_get(sent, "list"));
     bool file = json_is_true(json_object_get(sent, "file")), at_once;
     CLEANUP_FREE char *dir = ty_data_dir(j, b->i), *parent = NULL, *place = NULL;
-    struct ty_stage s = { .ref = ref_of(b),
-                          .dir = dir,
-                          .work = j->work,
-                          .tmp = j->tmp,
-                          .warn = warn,
-                          .ctx = b };
+    struct ty_stage s = {
+        .ref = ref_of(b), .dir = dir, .work = j->work, .tmp = j->tmp, .warn = warn, .ctx = b
+    };
     int r;
 
     parent = ty_strf("%s/data/%d", j->dir, b->i);
@@ -267,7 +264,9 @@ static int bring_sent(struct bringing *b)
     else
         r = ty_blobs_open(j->blobs, &b->blobs, b->err);
     if (r < 0)
-        return b->err->code ? r : ty_error_set(b->err, r, "cannot make the folder '%s': %s", dir, strerror(-r));
+        return b->err->code
+                   ? r
+                   : ty_error_set(b->err, r, "cannot make the folder '%s': %s", dir, strerror(-r));
     at_once = sha && straight(b, &s, &place);
     b->to = at_once ? place : file ? parent : dir;
     r = sha ? unpack_listed(b, sha) : 0;
@@ -319,7 +318,7 @@ static int left_out(const char *path, int why, void *ctx)
     if (b->left++ < NAMED_MAX &&
         (text = ty_strf("data reference '%s': '%s' is not sent back to datastore '%s': %s",
                         ref->name, path, ref->datastore,
-                        why == -ELOOP   ? "it is a link to a folder"
+                        why == -ELOOP     ? "it is a link to a folder"
                         : why == -ENOTSUP ? "it is not a regular file"
                         : why == -EILSEQ  ? "its name has control characters"
                                           : strerror(-why))))
@@ -351,7 +350,8 @@ static int send_back(const struct ty_listed *f, void *ctx)
 static int return_sent(struct returning *b)
 {
     const struct ty_data_ref *ref = &b->j->spec->data[b->i];
-    CLEANUP_FREE char *dir = ty_data_dir(b->j, b->i), *list = listing_path(b->j, b->i), *place = NULL;
+    CLEANUP_FREE char *dir = ty_data_dir(b->j, b->i), *list = listing_path(b->j, b->i),
+                      *place = NULL;
     struct ty_stage s = { .ref = ref, .dir = dir, .work = b->j->work, .tmp = b->j->tmp };
     struct ty_error err = { 0 };
     struct stat st;
@@ -361,8 +361,9 @@ static int return_sent(struct returning *b)
         return -ENOMEM;
     r = ty_stage_place(&s, &place, &err);
     if (r == 0 && stat(place, &st) < 0)
-        r = ty_error_set(&err, -errno, "data reference '%s': nothing to send back, there is no '%s'",
-                         ref->name, place);
+        r = ty_error_set(&err, -errno,
+                         "data reference '%s': nothing to send back, there is no '%s'", ref->name,
+                         place);
     if (r == 0 && ref->mode == TY_DATA_MOUNT && access(list, F_OK) == 0)
         r = ty_listing_load(list, &b->known);
     if (r == 0) {
@@ -379,8 +380,8 @@ static int return_sent(struct returning *b)
 /* The near side compares what it has sent with what is there now, and says so in this record's place. */
 static int end_sent(const struct returning *b)
 {
-    CLEANUP_JSON json_t *o = json_pack("{s:s s:s s:b}", "kind", "data", "ref",
-                                       b->j->spec->data[b->i].name, "end", 1);
+    CLEANUP_JSON json_t *o =
+        json_pack("{s:s s:s s:b}", "kind", "data", "ref", b->j->spec->data[b->i].name, "end", 1);
 
     if (!b->j->leads || b->j->spec->data[b->i].mode == TY_DATA_UPLOAD)
         return 0;
@@ -395,7 +396,8 @@ static void compare(struct returning *b)
 
     if (!list || !b->j->leads || access(list, F_OK) < 0)
         return;
-    if (ty_listing_compare(list, b->j->data_dirs[b->i], ref->mode == TY_DATA_DOWNLOAD, &c, NULL) < 0)
+    if (ty_listing_compare(list, b->j->data_dirs[b->i], ref->mode == TY_DATA_DOWNLOAD, &c, NULL) <
+        0)
         return;
     text = ty_changes_text(&c, ref->datastore);
     whole = text ? ty_strf("data reference '%s': %s", ref->name, text) : NULL;

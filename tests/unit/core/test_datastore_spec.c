@@ -1,9 +1,9 @@
 /* test_datastore_spec.c - every key of every kind is checked, and credentials are kept apart */
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "base/error.h"
 #include "base/str.h"
@@ -135,7 +135,8 @@ static void test_no_text_shows_a_credential(void **state)
         const char *kind, *config;
     } bad[] = {
         { "s3", "{\"bucket\":\"abc\",\"access_key_id\":\"hush me\",\"secret_access_key\":\"x\"}" },
-        { "s3", "{\"bucket\":\"abc\",\"access_key_id\":\"x\",\"secret_access_key\":\"hush\\nme\"}" },
+        { "s3",
+          "{\"bucket\":\"abc\",\"access_key_id\":\"x\",\"secret_access_key\":\"hush\\nme\"}" },
         { "azureblob", "{" AZ ",\"account_key\":\"hush\\n\"}" },
         { "azureblob", "{" AZ ",\"account_key\":\"DefaultEndpointsProtocol=https;hush\"}" },
         { "azureblob", "{" AZ ",\"sas_token\":\"sv=hush\"}" },

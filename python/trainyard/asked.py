@@ -1,0 +1,103 @@
+"""What an interpreter has, and what of an environment it lacks. Run by the agent with the interpreter in question:
+
+    python3 FOLDER/trainyard/asked.py FOLDER < question > answer
+
+question: {"pip": [specification], "conda": [specification], "python": specification or null}
+answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
+           "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
+           "python_matches": bool}
+FOLDER is where Trainyard's own packages lie; it does not count as one of the interpreter's. As a program it uses the module beside
+it and nothing compiled: the interpreter may be one that the extensions do not know.
+"""
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import sys
+import sysconfig
+from typing import Any, Dict, List, Mapping
+
+if __package__:
+    from trainyard import packages
+else:
+    import packages  # type: ignore
+
+_ADDRESS = re.compile(r"://|@|^[./]|/")
+_MARKER = re.compile(r";(.*)$", re.S)
+
+
+def distributions(sites: List[str]) -> Dict[str, str]:
+    """Normalised name -> version of what lies in `sites`; the first one counts, as for an import."""
+    found: Dict[str, str] = {}
+    for one in importlib.metadata.distributions(path=sites):
+        name = one.metadata["Name"]
+        if name and one.version:
+            found.setdefault(packages.normal(name), one.version)
+    return found
+
+
+def holds(marker: str) -> bool:
+    """Does an environment marker hold here? One that cannot be judged does."""
+    for place in ("packaging.markers", "pip._vendor.packaging.markers"):
+        try:
+            return bool(importlib.import_module(place).Marker(marker).evaluate())
+        except ImportError:
+            continue
+        except Exception:
+            return True
+    return True
+
+
+def lacking(specs: List[str], have: Mapping[str, str]) -> List[Dict[str, str]]:
+    """Those of `specs` that are not satisfied, each with its name and why. What cannot be judged from its name counts as lacking."""
+    found = []
+    for spec in specs:
+        marker = _MARKER.search(spec)
+        if marker and not holds(marker.group(1).strip()):
+            continue
+        plain = _MARKER.sub("", spec).strip()
+        if _ADDRESS.search(plain.split("::", 1)[-1]):
+            name = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*@", plain)
+            found.append({"spec": spec, "name": packages.normal(name.group(1)) if name else "", "why": "it is given by its address"})
+            continue
+        try:
+            for one in packages.missing([plain], have):
+                found.append({"spec": spec, "name": packages.parse(plain)[0], "why": one.why})
+        except packages.SpecError as error:
+            found.append({"spec": spec, "name": "", "why": str(error)})
+    return found
+
+
+def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
+    """See the module."""
+    mine = {os.path.realpath(ours), os.path.dirname(os.path.realpath(__file__))}
+    sites = [p for p in sys.path if p and os.path.isdir(p) and os.path.realpath(p) not in mine]
+    have = distributions(sites)
+    pip, conda = list(question.get("pip") or []), list(question.get("conda") or [])
+    missing, conda_missing = lacking(pip, have), lacking(conda, have)
+    lost = {m["spec"] for m in missing + conda_missing}
+    satisfied = []
+    for spec in pip + conda:
+        try:
+            name = packages.parse(_MARKER.sub("", spec).strip())[0] if spec not in lost else ""
+        except packages.SpecError:
+            name = ""
+        if name and name != "python" and (name in have or name not in packages.IGNORED):
+            satisfied.append({"name": name, "version": have.get(name, ""), "from": "interpreter" if name in have else "trainyard"})
+    python = question.get("python")
+    spec = python if not python or re.match(r"[<>=!~]", python) else "=" + python
+    return {"version": "%d.%d.%d" % sys.version_info[:3], "platform": sysconfig.get_platform(), "prefix": sys.prefix,
+            "base_prefix": sys.base_prefix, "sites": sites, "pip": have.get("pip"),
+            "venv": importlib.util.find_spec("venv") is not None, "ensurepip": importlib.util.find_spec("ensurepip") is not None,
+            "packages": have, "missing": missing, "conda_missing": conda_missing, "satisfied": satisfied,
+            "python_matches": not spec or packages.python_matches("python" + spec, sys.version_info[:3])}
+
+
+def main(ours: str) -> None:
+    """Answer on stdout what stdin asks."""
+    json.dump(answer(json.load(sys.stdin), ours), sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,103 @@
+/* cache.c - folders, names and locks of the cache (docs/spec/environment.md) */
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "env/env_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *env_path(const char *cache, const char *a, const char *b, const char *suffix)
+{
+    return ty_strf("%s/%s/%s%s", cache, a, b, suffix);
+}
+
+int env_cache_make(const char *cache, struct ty_error *err)
+{
+    static const char *const folders[] = { "envs/known", "wheels", "tools", NULL };
+
+    for (const char *const *f = folders; *f; f++) {
+        CLEANUP_FREE char *path = ty_strf("%s/%s", cache, *f);
+        int r = path ? ty_mkdir_p(path, 0700) : -ENOMEM;
+
+        if (r < 0)
+            return ty_error_set(err, r,
+                                "cannot make the folder '%s' of the cache of environments: %s",
+                                path ? path : cache, strerror(-r));
+    }
+    return 0;
+}
+
+static int open_lock(const char *cache, const char *key)
+{
+    CLEANUP_FREE char *path = env_path(cache, "envs", key, ".lock");
+    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+    return fd < 0 ? (path ? -errno : -ENOMEM) : fd;
+}
+
+/* The file that was locked may have been removed since, by who collected the cache: then it guards nothing. */
+static bool still_there(int fd, const char *cache, const char *key)
+{
+    CLEANUP_FREE char *path = env_path(cache, "envs", key, ".lock");
+    struct stat a, b;
+
+    return path && fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_ino == b.st_ino &&
+           a.st_dev == b.st_dev;
+}
+
+static int lock(int fd, int how)
+{
+    while (flock(fd, how) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
+int env_lock_build(struct env_build *b, struct ty_error *err)
+{
+    for (;;) {
+        CLEANUP_CLOSE int fd = open_lock(b->q->cache, b->key);
+        int r = fd < 0 ? fd : lock(fd, LOCK_EX | LOCK_NB), shared = r == -EWOULDBLOCK;
+
+        if (shared) {
+            env_log(b, "somebody else is building or using this environment; waiting for it");
+            /* Users hold it shared and need it whole: a shared lock that can be had means that it is there. */
+            r = lock(fd, LOCK_SH);
+        }
+        if (r < 0)
+            return ty_error_set(err, r, "cannot lock the environment %.12s in '%s': %s", b->key,
+                                b->q->cache, strerror(-r));
+        if (!still_there(fd, b->q->cache, b->key))
+            continue;
+        b->lock = TAKE_FD(fd);
+        return shared;
+    }
+}
+
+int env_lock_use(const char *cache, const char *key)
+{
+    for (;;) {
+        CLEANUP_CLOSE int fd = open_lock(cache, key);
+        int r = fd < 0 ? fd : lock(fd, LOCK_SH | LOCK_NB);
+
+        if (r < 0)
+            return r;
+        if (still_there(fd, cache, key))
+            return TAKE_FD(fd);
+    }
+}
+
+int ty_env_hold(const char *prefix)
+{
+    const char *slash = strrchr(prefix, '/');
+    CLEANUP_FREE char *folder = slash ? strndup(prefix, (size_t)(slash - prefix)) : NULL;
+    char *last = folder ? strrchr(folder, '/') : NULL;
+
+    if (!last || strcmp(last, "/envs") != 0)
+        return -EINVAL;
+    *last = '\0';
+    return env_lock_use(folder, slash + 1);
+}

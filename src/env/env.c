@@ -1,0 +1,421 @@
+/* env.c - the way from a specification to an interpreter
+ *
+ *   1. known: the same was asked before, of the same interpreter whose folders have not changed: only stat(2) is needed
+ *   2. satisfied: the interpreter has all that is asked for, and is used as it is
+ *   3. there: the prefix was built for somebody else
+ *   4. built: under a lock, beside its place, and renamed when it is whole
+ */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "blob/blob.h"
+#include "env/env_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <gnu/libc-version.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define KNOWN_MAX (16u << 20)
+#define RECORD_VERSION 1
+
+static void build_done(struct env_build *b)
+{
+    free(b->interpreter);
+    json_decref(b->asked);
+    json_decref(b->torch);
+    json_decref(b->lock_pip);
+    json_decref(b->lock_conda);
+    free(b->final);
+    free(b->building);
+    free(b->tool);
+    if (b->lock >= 0)
+        close(b->lock);
+}
+
+void ty_env_done(struct ty_env *e)
+{
+    free(e->interpreter);
+    free(e->prefix);
+    free(e->path);
+    json_decref(e->variables);
+    json_decref(e->record);
+    if (e->hold >= 0)
+        close(e->hold);
+    *e = (struct ty_env){ .hold = -1 };
+}
+
+/* ---- 1. known ---- */
+
+static json_int_t mtime_of(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) < 0 ? -1
+                               : (json_int_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+/* What the answer depends on, but for the folders of the interpreter, whose times stand in the file. */
+static char *known_path(const struct env_build *b, const char *interpreter)
+{
+    const struct ty_env_request *q = b->q;
+    CLEANUP_FREE char *text =
+        ty_strf("%s\n%s\n%lld\n%d\n%d\n%s\n%s", b->hash, interpreter,
+                (long long)mtime_of(interpreter), q->use_gpu, q->interpreter_any,
+                q->python_path ? q->python_path : "", q->torch_index ? q->torch_index : "");
+    char hex[TY_ENV_HASH + 1];
+
+    if (!text)
+        return NULL;
+    ty_sha256_hex(text, strlen(text), hex);
+    return env_path(q->cache, "envs/known", hex, ".json");
+}
+
+static bool folders_are_as_they_were(const json_t *sites)
+{
+    const char *path;
+    json_t *when;
+
+    json_object_foreach ((json_t *)sites, path, when)
+        if (mtime_of(path) != json_integer_value(when))
+            return false;
+    return json_object_size(sites) > 0;
+}
+
+static int give(const struct env_build *b, json_t *record, int hold, struct ty_env *ret,
+                struct ty_error *err)
+{
+    const char *prefix = json_string_value(json_object_get(record, "prefix"));
+    const char *interpreter = json_string_value(json_object_get(record, "interpreter"));
+    const json_t *variables = json_object_get(record, "variables");
+    struct ty_env e = { .hold = hold, .record = json_incref(record) };
+
+    (void)b;
+    e.interpreter = strdup(interpreter ? interpreter : "");
+    e.prefix = prefix ? strdup(prefix) : NULL;
+    e.path = prefix ? ty_strf("%s/bin", prefix) : NULL;
+    e.variables = variables ? json_incref((json_t *)variables) : json_object();
+    if (!e.interpreter || (prefix && (!e.prefix || !e.path)) || !e.variables || !*e.interpreter) {
+        ty_env_done(&e);
+        return ty_error_oom(err);
+    }
+    *ret = e;
+    return 0;
+}
+
+/* 1 and *ret, 0: not known, or no longer true. */
+static int look_up(struct env_build *b, const char *path, struct ty_env *ret, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *known = NULL;
+    CLEANUP_FREE char *text = NULL;
+    CLEANUP_CLOSE int hold = -1;
+    const char *prefix, *key;
+    json_t *record;
+    size_t n;
+    int r;
+
+    if (ty_read_foreign(path, KNOWN_MAX, &text, &n) < 0 || ty_json_parse(text, n, &known, NULL) < 0)
+        return 0;
+    record = json_object_get(known, "record");
+    key = json_string_value(json_object_get(record, "key"));
+    prefix = json_string_value(json_object_get(record, "prefix"));
+    if (!record || !folders_are_as_they_were(json_object_get(known, "sites")))
+        return 0;
+    if (prefix) {
+        hold = key ? env_lock_use(b->q->cache, key) : -1;
+        if (hold < 0 || access(prefix, F_OK) < 0)
+            return 0;
+        futimens(hold, NULL); /* when it was last used */
+    }
+    json_object_set_new(record, "built", json_false());
+    json_object_set_new(record, "seconds", json_real(0));
+    r = give(b, record, hold, ret, err);
+    if (r == 0)
+        TAKE_FD(hold);
+    return r < 0 ? r : 1;
+}
+
+static void remember(const struct env_build *b, const char *path, const json_t *record)
+{
+    CLEANUP_JSON json_t *sites = json_object();
+    CLEANUP_JSON json_t *known = NULL;
+    CLEANUP_FREE char *text = NULL;
+    const json_t *site;
+    size_t i;
+
+    json_array_foreach (json_object_get(b->asked, "sites"), i, site)
+        json_object_set_new(sites, json_string_value(site),
+                            json_integer(mtime_of(json_string_value(site))));
+    known = json_pack("{s:O, s:O}", "sites", sites, "record", (json_t *)record);
+    text = known ? ty_json_text(known) : NULL;
+    /* Without it the next one asks again. */
+    if (text && ty_write_file(path, text, strlen(text), 0600) < 0)
+        env_log((struct env_build *)b, "cannot remember this environment in '%s': %m", path);
+}
+
+/* ---- the record ---- */
+
+static json_t *record_of(const struct env_build *b, const char *interpreter, const char *prefix,
+                         bool built, double seconds)
+{
+    const json_t *a = b->asked;
+    json_t *lock =
+        json_pack("{s:i, s:O?, s:O?, s:O?, s:O?}", "version", RECORD_VERSION, "python",
+                  json_object_get(a, "version"), "platform", json_object_get(a, "platform"), "pip",
+                  b->lock_pip, "conda", b->lock_conda);
+
+    return json_pack("{s:i, s:s, s:s?, s:b, s:f, s:s, s:O?, s:s?, s:O?, s:O?, s:o, s:s?}",
+                     "version", RECORD_VERSION, "hash", b->hash, "key", *b->key ? b->key : NULL,
+                     "built", built, "seconds", seconds, "interpreter", interpreter, "python",
+                     json_object_get(a, "version"), "prefix", prefix, "torch", b->torch,
+                     "satisfied", json_object_get(a, "satisfied"), "lock", lock, "tool", b->tool);
+}
+
+/* ---- which prefix ---- */
+
+static int name_prefix(struct env_build *b, struct ty_error *err)
+{
+    CLEANUP_FREE char *spec = ty_env_spec_canonical(b->q->spec),
+                      *real = realpath(b->interpreter, NULL);
+    CLEANUP_FREE char *missing =
+        json_dumps(json_object_get(b->asked, "missing"), JSON_COMPACT | JSON_SORT_KEYS);
+    CLEANUP_FREE char *torch =
+        b->torch ? json_dumps(b->torch, JSON_COMPACT | JSON_SORT_KEYS) : strdup("");
+    CLEANUP_FREE char *text = NULL;
+    struct utsname u = { 0 };
+
+    uname(&u);
+    if (spec && missing && torch)
+        text = ty_strf("%s\n%s\n%s\n%s\n%s\n%s\n%s\n%s", spec, u.machine, gnu_get_libc_version(),
+                       b->interpreter, real ? real : "",
+                       json_string_value(json_object_get(b->asked, "version")), missing, torch);
+    if (!text)
+        return ty_error_oom(err);
+    ty_sha256_hex(text, strlen(text), b->key);
+    b->final = env_path(b->q->cache, "envs", b->key, "");
+    b->building = env_path(b->q->cache, "envs", b->key, ".building");
+    return b->final && b->building ? 0 : ty_error_oom(err);
+}
+
+static char *about_path(const struct env_build *b)
+{
+    return env_path(b->q->cache, "envs", b->key, ".json");
+}
+
+/* ---- 4. building ---- */
+
+static json_t *missing_specs(const struct env_build *b, const char *key)
+{
+    json_t *list = json_array();
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (json_object_get(b->asked, key), i, one)
+        json_array_append(list, json_object_get(one, "spec"));
+    return list;
+}
+
+/* The locked versions are of this Python: wheels and paths are. */
+static int check_lock(const struct env_build *b, const json_t *lock, struct ty_error *err)
+{
+    const char *of = json_string_value(json_object_get(lock, "python"));
+    const char *have = json_string_value(json_object_get(b->asked, "version"));
+    size_t minor = of ? strcspn(of, ".") : 0;
+
+    if (!of || !have)
+        return ty_error_set(err, -EINVAL,
+                            "the lock of the environment does not say of which Python it is");
+    minor += of[minor] == '.';
+    minor += strcspn(of + minor, ".");
+    if (strncmp(of, have, minor) != 0 || (have[minor] != '.' && have[minor]))
+        return ty_error_set(
+            err, -EINVAL,
+            "the environment is locked for Python %s, and '%s' is Python %s: name an interpreter of the "
+            "locked version, or run without the lock",
+            of, b->interpreter, have);
+    return 0;
+}
+
+static int fill(struct env_build *b, struct ty_error *err)
+{
+    const json_t *lock = b->q->spec->lock, *locked = lock ? json_object_get(lock, "pip") : NULL;
+    CLEANUP_JSON json_t *specs = missing_specs(b, "missing");
+    int r = 0;
+
+    if (!specs)
+        return ty_error_oom(err);
+    if (lock)
+        r = check_lock(b, lock, err);
+    if (r == 0)
+        r = env_venv_build(b, specs, locked, err);
+    return r;
+}
+
+/* What a killed builder has left is of no use; what is whole gets its name at once, on disk before. */
+static int build(struct env_build *b, struct ty_error *err)
+{
+    CLEANUP_CLOSE int dir = -1;
+    int r;
+
+    ty_rm_rf(b->building);
+    env_log(b, "building environment %.12s for %s (Python %s)", b->key, b->interpreter,
+            json_string_value(json_object_get(b->asked, "version")));
+    r = fill(b, err);
+    if (r == 0) {
+        dir = open(b->q->cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (dir >= 0)
+            syncfs(dir);
+        if (rename(b->building, b->final) < 0)
+            r = ty_error_set(err, -errno, "cannot rename '%s' to '%s': %m", b->building, b->final);
+    }
+    if (r < 0)
+        ty_rm_rf(b->building);
+    return r;
+}
+
+static int write_about(const struct env_build *b, const json_t *record, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = about_path(b);
+    CLEANUP_JSON json_t *about = json_pack(
+        "{s:o?, s:O, s:I}", "spec", b->q->spec->json ? json_deep_copy(b->q->spec->json) : NULL,
+        "record", (json_t *)record, "built", (json_int_t)ty_wall_us());
+    CLEANUP_FREE char *text = about ? ty_json_text(about) : NULL;
+    int r = path && text ? ty_write_file(path, text, strlen(text), 0600) : -ENOMEM;
+
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "", strerror(-r))
+                 : 0;
+}
+
+/* What somebody else has built says itself what it holds. */
+static json_t *record_there(const struct env_build *b)
+{
+    CLEANUP_FREE char *path = about_path(b), *text = NULL;
+    CLEANUP_JSON json_t *about = NULL;
+    json_t *record;
+    size_t n;
+
+    if (!path || ty_read_foreign(path, KNOWN_MAX, &text, &n) < 0 ||
+        ty_json_parse(text, n, &about, NULL) < 0)
+        return NULL;
+    record = json_object_get(about, "record");
+    if (!json_is_string(json_object_get(record, "key")) ||
+        strcmp(json_string_value(json_object_get(record, "key")), b->key) != 0)
+        return NULL;
+    json_object_set_new(record, "built", json_false());
+    json_object_set_new(record, "seconds", json_real(0));
+    return json_incref(record);
+}
+
+/* The prefix, held shared, and its record. */
+static int get_prefix(struct env_build *b, json_t **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *python = NULL;
+    int64_t begun = ty_mono_us();
+    int r;
+
+    for (;;) {
+        r = env_lock_build(b, err);
+        if (r < 0)
+            return r;
+        *ret = access(b->final, F_OK) == 0 ? record_there(b) : NULL;
+        if (!*ret && r == 1) { /* whoever had it has failed */
+            close(b->lock);
+            b->lock = -1;
+            continue;
+        }
+        if (!*ret) {
+            ty_rm_rf(b->final); /* it does not say what it is */
+            r = build(b, err);
+            if (r < 0)
+                return r;
+            python = ty_strf("%s/bin/python3", b->final);
+            *ret = python
+                       ? record_of(b, python, b->final, true, (double)(ty_mono_us() - begun) / 1e6)
+                       : NULL;
+            if (!*ret)
+                return ty_error_oom(err);
+            r = write_about(b, *ret, err);
+            if (r < 0)
+                return r;
+        }
+        /* From exclusive to shared is no single step: whoever collects may have come between. */
+        flock(b->lock, LOCK_SH);
+        futimens(b->lock, NULL);
+        if (access(b->final, F_OK) == 0)
+            return 0;
+        json_decref(*ret);
+        *ret = NULL;
+        close(b->lock);
+        b->lock = -1;
+    }
+}
+
+/* ---- together ---- */
+
+/* Nothing is asked for, or it is the user's own affair. */
+static int as_it_is(struct env_build *b, struct ty_env *ret, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *record = record_of(b, b->q->interpreter, NULL, false, 0);
+
+    return record ? give(b, record, -1, ret, err) : ty_error_oom(err);
+}
+
+/* The interpreter, or another one that has all that is asked for, where the user has named none. */
+static int choose_interpreter(struct env_build *b, struct ty_error *err)
+{
+    int r;
+
+    b->interpreter = strdup(b->q->interpreter);
+    r = b->interpreter ? env_ask(b, b->interpreter, &b->asked, err) : ty_error_oom(err);
+    return r;
+}
+
+static bool lacks_nothing(const struct env_build *b)
+{
+    return json_array_size(json_object_get(b->asked, "missing")) == 0 &&
+           json_array_size(json_object_get(b->asked, "conda_missing")) == 0;
+}
+
+int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err)
+{
+    CLEANUP(build_done) struct env_build b = { .q = q, .lock = -1 };
+    CLEANUP_FREE char *known = NULL;
+    CLEANUP_JSON json_t *record = NULL;
+    int r = ty_env_hash(q->spec, b.hash);
+
+    if (r < 0)
+        return ty_error_oom(err);
+    if (ty_env_spec_is_empty(q->spec) || q->spec->user_managed)
+        return as_it_is(&b, ret, err);
+    known = known_path(&b, q->interpreter);
+    if (!known)
+        return ty_error_oom(err);
+    r = look_up(&b, known, ret, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = env_cache_make(q->cache, err);
+    if (r == 0)
+        r = choose_interpreter(&b, err);
+    if (r < 0)
+        return r;
+    if (lacks_nothing(&b) && !q->spec->lock) {
+        record = record_of(&b, b.interpreter, NULL, false, 0);
+    } else {
+        r = name_prefix(&b, err);
+        if (r == 0)
+            r = get_prefix(&b, &record, err);
+    }
+    if (r == 0 && !record)
+        r = ty_error_oom(err);
+    if (r < 0)
+        return r;
+    remember(&b, known, record);
+    r = give(&b, record, b.lock, ret, err);
+    if (r == 0)
+        b.lock = -1;
+    return r;
+}

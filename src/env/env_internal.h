@@ -1,0 +1,88 @@
+/* env_internal.h - an environment that is being looked for or built
+ *
+ *   env.c      the way through: known, satisfied, locked, built
+ *   ask.c      what an interpreter has (one Python start), and what of a specification it lacks
+ *   program.c  running pip and its like, their output to the log
+ *   venv.c     a prefix for pip's packages
+ *   wheels.c   the packages that prefixes share
+ *   cache.c    names and locks of the cache folder
+ */
+#ifndef TY_ENV_INTERNAL_H
+#define TY_ENV_INTERNAL_H
+#include "base/error.h"
+#include "base/str.h"
+#include "env/env.h"
+
+struct env_build {
+    const struct ty_env_request *q;
+    char hash[TY_ENV_HASH + 1]; /* of the specification */
+    char key[TY_ENV_HASH + 1];  /* of the prefix; "": not known yet */
+    char *interpreter;          /* owned: the base that was chosen */
+    json_t *asked;              /* owned: what ask.c found: {"version", "platform", "prefix", "sites": [..], "pip": text or null,
+                                 * "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing", "satisfied"} */
+    json_t *torch;              /* owned: for the record: {"version", "from", "reason"} */
+    json_t *lock_pip, *lock_conda; /* owned: arrays of what was installed */
+    char *final, *building;     /* owned: envs/<key>, and where it is made until it is whole */
+    char *tool;                 /* owned: "pip 23.0.1"; NULL: none yet */
+    int lock;                   /* of the prefix; -1: not held */
+};
+
+/* ---- program.c ---- */
+struct env_program {
+    const char *const *argv;     /* argv[0] absolute */
+    const char *const *more_env; /* "NAME=value", NULL-terminated, above what every program gets; or NULL */
+    const char *cwd;             /* NULL: the cache folder */
+    const char *input;           /* its stdin; NULL: empty */
+    bool quiet;                  /* stdout is an answer, and not for the log */
+    int limit_seconds;           /* 0: one day */
+    const char *doing;           /* for error texts: "resolving packages" */
+};
+struct env_said {
+    struct ty_str out; /* stdout of a quiet program, at most 64 MiB */
+    struct ty_str end; /* the last 8 KiB of what went to the log */
+    int status;        /* exit status, 128 + signal */
+};
+/* 0 when it ended, whatever its status; it ends with this process.  -ETIMEDOUT. */
+int env_run(struct env_build *b, const struct env_program *p, struct env_said *said, struct ty_error *err);
+void env_said_done(struct env_said *s);
+void env_log(struct env_build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void env_progress(struct env_build *b, int percent, const char *doing);
+/* Programs of PATH: malloc'ed absolute path, or NULL. */
+char *env_find(const char *program);
+/* A URL with its user's password as "***": malloc'ed. */
+char *env_mask(const char *text);
+
+/* ---- ask.c ---- */
+int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct ty_error *err);
+
+/* ---- cache.c ---- */
+/* Make the folders of the cache. */
+int env_cache_make(const char *cache, struct ty_error *err);
+/* envs/<key>.lock, in b->lock.  0: it is held exclusively; 1: it is held shared, after somebody else had it, who has built the
+ * prefix or failed to. */
+int env_lock_build(struct env_build *b, struct ty_error *err);
+/* Shared; a descriptor, or -EWOULDBLOCK when a builder or remover has it. */
+int env_lock_use(const char *cache, const char *key);
+/* "<cache>/<a>/<b><suffix>": malloc'ed */
+char *env_path(const char *cache, const char *a, const char *b, const char *suffix);
+
+/* ---- venv.c ---- */
+/* Make b->building a venv of the base, and put `specs` (array of texts) into it, or exactly what `lock` (array) says. */
+int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock, struct ty_error *err);
+/* The same into a prefix that has a Python of its own already (conda): `python` is its interpreter. */
+int env_pip_into(struct env_build *b, const char *python, const json_t *specs, const json_t *lock, struct ty_error *err);
+
+/* ---- wheels.c ---- */
+/* Is the package with that SHA-256 unpacked in wheels/? */
+bool env_wheel_has(const char *cache, const char *sha);
+/* Split what pip put below `staging` into one folder of wheels/ for each of `items` (array of {"name", "version", "sha256"}). */
+int env_wheels_split(struct env_build *b, const char *staging, const json_t *items, struct ty_error *err);
+/* Link the package into the prefix that is being built. `site`: its site-packages, relative to b->building. */
+int env_wheel_link(struct env_build *b, const char *sha, const char *site, struct ty_error *err);
+
+/* ---- torch.c, conda.c (TORCH) ----
+ * env.c calls, when they are there:
+ *   env_torch_choose(b, err): before anything is built; fills b->torch, adds to the pip specifications and index options
+ *   env_conda_build(b, err): makes b->building a conda prefix; fills b->lock_conda
+ */
+#endif

@@ -1,0 +1,303 @@
+/* program.c - pip and its like: run with a bound, their output line by line to the build log */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fs.h"
+#include "env/env_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OUT_MAX (64u << 20)
+#define END_MAX 8192
+#define LINE_MAX_BYTES 4000 /* a longer one goes to the log in pieces */
+#define DAY_S (24 * 3600)
+
+extern char **environ;
+
+void env_log(struct env_build *b, const char *fmt, ...)
+{
+    CLEANUP_STR struct ty_str s = { 0 };
+    va_list ap;
+
+    va_start(ap, fmt);
+    ty_str_addv(&s, fmt, ap);
+    va_end(ap);
+    if (b->q->log && s.text && !s.failed)
+        b->q->log(s.text, b->q->ctx);
+}
+
+void env_progress(struct env_build *b, int percent, const char *doing)
+{
+    if (b->q->progress)
+        b->q->progress(percent, doing, b->q->ctx);
+    env_log(b, "[%3d%%] %s", percent, doing);
+}
+
+char *env_find(const char *program)
+{
+    static const char *const usual = "/usr/local/bin:/usr/bin:/bin";
+    const char *path = getenv("PATH");
+
+    for (const char *p = path && *path ? path : usual; *p;) {
+        size_t n = strcspn(p, ":");
+        CLEANUP_FREE char *full =
+            n > 0 && *p == '/' ? ty_strf("%.*s/%s", (int)n, p, program) : NULL;
+
+        if (full && access(full, X_OK) == 0)
+            return TAKE(full);
+        p += n + (p[n] == ':');
+    }
+    return NULL;
+}
+
+char *env_mask(const char *text)
+{
+    CLEANUP_STR struct ty_str s = { 0 };
+
+    for (const char *p = text; *p;) {
+        const char *scheme = strstr(p, "://");
+        size_t host, user;
+
+        if (!scheme) {
+            ty_str_add(&s, p);
+            break;
+        }
+        scheme += 3;
+        host = strcspn(scheme, "/ \t\n'\"?#");
+        for (user = host; user > 0 && scheme[user - 1] != '@'; user--)
+            ;
+        ty_str_addn(&s, p, (size_t)(scheme - p));
+        if (user > 0) {
+            size_t name = strcspn(scheme, ":@");
+
+            ty_str_addf(&s, "%.*s:***@", (int)(name < user ? name : user - 1), scheme);
+        }
+        p = scheme + user;
+        ty_str_addn(&s, p, host - user);
+        p += host - user;
+    }
+    return ty_str_take(&s);
+}
+
+void env_said_done(struct env_said *s)
+{
+    ty_str_done(&s->out);
+    ty_str_done(&s->end);
+}
+
+/* ---- its environment ---- */
+
+/* Ours, without what would lead a Python astray. */
+static bool passes(const char *var)
+{
+    static const char *const without[] = {
+        "PYTHON", "VIRTUAL_ENV=", "CONDA_", "__PYVENV", "PIP_REQUIRE_VIRTUALENV=", NULL
+    };
+
+    for (const char *const *w = without; *w; w++)
+        if (ty_starts_with(var, *w))
+            return false;
+    return true;
+}
+
+static char **environment(const char *const *more)
+{
+    size_t n = 0, have = 0;
+    char **v;
+
+    while (environ[have])
+        have++;
+    for (const char *const *m = more; m && *m; m++)
+        have++;
+    v = calloc(have + 2, sizeof *v);
+    if (!v)
+        return NULL;
+    for (char **e = environ; *e; e++)
+        if (passes(*e))
+            v[n++] = *e;
+    v[n++] = (char *)"PYTHONUNBUFFERED=1";
+    for (const char *const *m = more; m && *m; m++)
+        v[n++] = (char *)*m;
+    return v;
+}
+
+/* ---- running ---- */
+
+struct pipes {
+    int in, out, log; /* our ends; -1: closed */
+};
+
+static void child(const struct env_program *p, const char *cwd, char **env, int in, int out,
+                  int log)
+{
+    sigset_t none;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setpgid(0, 0);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    if (dup2(in, 0) < 0 || dup2(p->quiet ? out : log, 1) < 0 || dup2(log, 2) < 0 || chdir(cwd) < 0)
+        _exit(126);
+    execve(p->argv[0], (char **)p->argv, env);
+    _exit(127);
+}
+
+static void keep_end(struct ty_str *end, const char *line)
+{
+    ty_str_add(end, line);
+    ty_str_add(end, "\n");
+    if (end->text && end->len > END_MAX) {
+        size_t drop = end->len - END_MAX;
+
+        memmove(end->text, end->text + drop, END_MAX + 1);
+        end->len = END_MAX;
+    }
+}
+
+/* Whole lines go to the log; what redraws itself with a carriage return is a line, too. */
+static void log_lines(struct env_build *b, struct ty_str *buf, struct env_said *said, bool all)
+{
+    char *p = buf->text;
+    size_t left = buf->len;
+
+    while (left > 0) {
+        size_t n = 0;
+        CLEANUP_FREE char *masked = NULL;
+
+        while (n < left && n < LINE_MAX_BYTES && p[n] != '\n' && p[n] != '\r')
+            n++;
+        if (n == left && n < LINE_MAX_BYTES && !all)
+            break;
+        CLEANUP_FREE char *line = strndup(p, n);
+        n += n < left && (p[n] == '\n' || p[n] == '\r');
+        p += n;
+        left -= n;
+        masked = line && *line ? env_mask(line) : NULL;
+        if (!masked)
+            continue;
+        keep_end(&said->end, masked);
+        if (b->q->log)
+            b->q->log(masked, b->q->ctx);
+    }
+    if (buf->text) {
+        memmove(buf->text, p, left);
+        buf->text[left] = '\0';
+    }
+    buf->len = left;
+}
+
+static void read_some(int *fd, struct ty_str *into)
+{
+    char buf[16384];
+    ssize_t n = read(*fd, buf, sizeof buf);
+
+    if (n > 0 && into->len < OUT_MAX)
+        ty_str_addn(into, buf, (size_t)n);
+    if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+static void write_some(int *fd, const char **input)
+{
+    size_t left = strlen(*input);
+    ssize_t n = left ? write(*fd, *input, left) : 0;
+
+    if (n > 0)
+        *input += n;
+    if (!**input || (n < 0 && errno != EINTR && errno != EAGAIN)) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+/* Until it has closed both of its outputs.  -ETIMEDOUT. */
+static int follow(struct env_build *b, const struct env_program *p, struct pipes *io,
+                  struct env_said *said)
+{
+    int64_t end = ty_mono_us() + (int64_t)(p->limit_seconds ? p->limit_seconds : DAY_S) * 1000000;
+    CLEANUP_STR struct ty_str lines = { 0 };
+    const char *input = p->input ? p->input : "";
+
+    while (io->out >= 0 || io->log >= 0) {
+        struct pollfd fds[] = { { .fd = io->out, .events = POLLIN },
+                                { .fd = io->log, .events = POLLIN },
+                                { .fd = io->in, .events = POLLOUT } };
+        int64_t left = end - ty_mono_us();
+
+        if (left <= 0)
+            return -ETIMEDOUT;
+        if (poll(fds, 3, (int)(left / 1000 < 60000 ? left / 1000 + 1 : 60000)) < 0 &&
+            errno != EINTR)
+            return -errno;
+        if (fds[2].revents)
+            write_some(&io->in, &input);
+        if (fds[0].revents)
+            read_some(&io->out, p->quiet ? &said->out : &lines);
+        if (fds[1].revents)
+            read_some(&io->log, &lines);
+        log_lines(b, &lines, said, false);
+    }
+    log_lines(b, &lines, said, true);
+    return 0;
+}
+
+static int open_pipes(int fds[6], struct ty_error *err)
+{
+    for (int i = 0; i < 3; i++)
+        if (pipe2(fds + 2 * i, O_CLOEXEC) < 0)
+            return ty_error_set(err, -errno, "cannot make a pipe: %m");
+    return 0;
+}
+
+static void close_all(int *fds, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+int env_run(struct env_build *b, const struct env_program *p, struct env_said *said,
+            struct ty_error *err)
+{
+    int fds[6] = { -1, -1, -1, -1, -1, -1 }, status = 0, r;
+    char **env = environment(p->more_env);
+    struct pipes io;
+    pid_t pid = -1;
+
+    *said = (struct env_said){ 0 };
+    r = env ? open_pipes(fds, err) : ty_error_oom(err);
+    if (r == 0 && (pid = fork()) < 0)
+        r = ty_error_set(err, -errno, "cannot start '%s': %m", p->argv[0]);
+    if (pid == 0)
+        child(p, p->cwd ? p->cwd : b->q->cache, env, fds[0], fds[3], fds[5]);
+    free(env);
+    if (r < 0) {
+        close_all(fds, 6);
+        return r;
+    }
+    close(fds[0]);
+    close(fds[3]);
+    close(fds[5]);
+    io = (struct pipes){ .in = fds[1], .out = fds[2], .log = fds[4] };
+    signal(SIGPIPE, SIG_IGN);
+    r = follow(b, p, &io, said);
+    if (r < 0)
+        kill(-pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    close_all((int[]){ io.in, io.out, io.log }, 3);
+    said->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    if (r == -ETIMEDOUT)
+        return ty_error_set(err, r, "%s took more than %d s and was ended ('%s')", p->doing,
+                            p->limit_seconds, p->argv[0]);
+    return r < 0 ? ty_error_set(err, r, "cannot follow '%s': %s", p->argv[0], strerror(-r)) : 0;
+}
