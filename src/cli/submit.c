@@ -328,6 +328,7 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
 {
     CLEANUP_JSON json_t *spec = json_pack("{si}", "version", TY_RUN_SPEC_VERSION);
     const char *target = ty_cli_value(cli, "target"), *name = ty_cli_value(cli, "name");
+    CLEANUP_JSON json_t *asked = NULL;
     char real[PATH_MAX];
     int r;
 
@@ -346,6 +347,10 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
     r = add_command(cli, ty_cli_flag(cli, "no-snapshot") ? NULL : folder(cli), spec, err);
     if (r == 0)
         r = add_environment(cli, spec, err);
+    if (r == 0)
+        r = ty_environment_asked(cli, &asked, err);
+    if (r == 0 && asked)
+        json_object_set(spec, "environment", asked);
     if (r == 0)
         r = add_tags(cli, spec, err);
     if (r == 0)

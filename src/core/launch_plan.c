@@ -287,6 +287,10 @@ static void set_user(struct vec *v, const struct ty_launch *l)
     json_object_foreach (l->spec->environment, name, value)
         if (strcmp(name, "PYTHONPATH") != 0)
             set(v, name, json_string_value(value));
+    /* As when an environment is activated. */
+    if (l->env_path && json_object_get(l->spec->environment, "PATH"))
+        set_path(v, "PATH", l->env_path,
+                 json_string_value(json_object_get(l->spec->environment, "PATH")), NULL);
     /* What the numbers of our list mean; a list of the user's own is theirs. */
     if (l->gpus && *l->gpus && !json_object_get(l->spec->environment, "CUDA_VISIBLE_DEVICES"))
         set(v, "CUDA_DEVICE_ORDER", "PCI_BUS_ID");

@@ -5,7 +5,7 @@
  *      PYTHONUNBUFFERED, AZUREML_CONDA_ENVIRONMENT_PATH, AZUREML_ENVIRONMENT_IMAGE, and what the environment itself wants set;
  *   2. RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, NODE_RANK, MASTER_ADDR, MASTER_PORT, CUDA_VISIBLE_DEVICES; with
  *      several processes AZ_BATCH*, OMPI_COMM_WORLD_* (Mpi), OMP_NUM_THREADS, the interface of the link, and `more`;
- *   3. what the user asked for;
+ *   3. what the user asked for (a PATH follows the folders of the job's environment);
  *   4. who the run is: names that scripts know (AZUREML_*, AZ_BATCHAI_JOB_WORK_DIR), ours (TRAINYARD_*, with
  *      several processes TRAINYARD_COLL_*), and one
  *      AZUREML_DATAREFERENCE_<name> per data reference.

@@ -1,0 +1,315 @@
+/* environment.c - what options and files ask for, as the `environment` of a run specification
+ *
+ * Files are read here, on the user's machine: what a job depends on stands in its specification.
+ */
+#include "cli/environment.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "cli/yamlfile.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX (16 << 20)
+#define NESTED_MAX 20
+
+/* ---- putting together ---- */
+
+static json_t *part(json_t *env, const char *key, bool list)
+{
+    json_t *o = json_object_get(env, key);
+
+    if (!o) {
+        o = list ? json_array() : json_object();
+        json_object_set_new(env, key, o);
+    }
+    return o;
+}
+
+static int add(json_t *list, const char *text, size_t n, struct ty_error *err)
+{
+    return json_array_append_new(list, json_stringn(text, n)) < 0
+               ? ty_error_set(err, -EINVAL, "'%.*s' is not valid UTF-8", (int)n, text)
+               : 0;
+}
+
+static int add_pip(json_t *env, const char *key, const char *text, struct ty_error *err)
+{
+    return add(part(part(env, "pip", false), key, true), text, strlen(text), err);
+}
+
+static char *absolute(const char *path, const char *from)
+{
+    const char *slash = strrchr(from, '/');
+    CLEANUP_FREE char *whole =
+        *path == '/' || !slash ? strdup(path) : ty_strf("%.*s/%s", (int)(slash - from), from, path);
+    char *real = whole ? realpath(whole, NULL) : NULL;
+
+    return real ? real : TAKE(whole);
+}
+
+/* ---- requirements files ---- */
+
+struct file {
+    json_t *env;
+    const char *path;
+    int line, depth;
+    bool constraints; /* what stands there limits versions, and asks for nothing */
+};
+
+static int read_requirements(const struct file *f, struct ty_error *err);
+
+static int wrong(const struct file *f, const char *line, const char *why, struct ty_error *err)
+{
+    return ty_error_set(err, -EINVAL, "%s, line %d: '%.200s': %s", f->path, f->line, line, why);
+}
+
+/* The value of an option that stands at the front of the line: "-r x", "-rx", "--requirement x", "--requirement=x"; NULL: it is
+ * another one. */
+static const char *option(const char *line, const char *letter, const char *word)
+{
+    size_t n = strlen(word);
+
+    if (letter && ty_starts_with(line, letter))
+        line += 2;
+    else if (ty_starts_with(line, word) && strchr(" \t=", line[n]))
+        line += n + (line[n] == '=');
+    else
+        return NULL;
+    return line + strspn(line, " \t");
+}
+
+static int nested(const struct file *f, const char *path, bool constraints, struct ty_error *err)
+{
+    CLEANUP_FREE char *whole = absolute(path, f->path);
+    struct file next = {
+        .env = f->env, .path = whole, .depth = f->depth + 1, .constraints = constraints
+    };
+
+    if (!whole)
+        return ty_error_oom(err);
+    return f->depth >= NESTED_MAX ? wrong(f, path, "files name each other too deeply", err)
+                                  : read_requirements(&next, err);
+}
+
+/* An address, or a folder of this machine. */
+static int find_links(const struct file *f, const char *where, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = strstr(where, "://") ? strdup(where) : absolute(where, f->path);
+
+    return path ? add_pip(f->env, "find_links", path, err) : ty_error_oom(err);
+}
+
+static int take_option(const struct file *f, const char *line, struct ty_error *err)
+{
+    const char *v;
+
+    if ((v = option(line, "-r", "--requirement")))
+        return nested(f, v, f->constraints, err);
+    if ((v = option(line, "-c", "--constraint")))
+        return nested(f, v, true, err);
+    if ((v = option(line, "-i", "--index-url")))
+        return json_object_set_new(part(f->env, "pip", false), "index_url", json_string(v)) < 0
+                   ? wrong(f, line, "it is not valid UTF-8", err)
+                   : 0;
+    if ((v = option(line, NULL, "--extra-index-url")))
+        return add_pip(f->env, "extra_index_urls", v, err);
+    if ((v = option(line, "-f", "--find-links")))
+        return find_links(f, v, err);
+    if (strcmp(line, "--pre") == 0)
+        return json_object_set_new(part(f->env, "pip", false), "pre", json_true()) < 0
+                   ? ty_error_oom(err)
+                   : 0;
+    if (ty_starts_with(line, "--trusted-host") || ty_starts_with(line, "--prefer-binary"))
+        return 0;
+    return wrong(f, line,
+                 "that option is not understood here; requirements, and -r, -c, -i, -f, --pre and "
+                 "--extra-index-url are",
+                 err);
+}
+
+static int take_line(const struct file *f, char *line, struct ty_error *err)
+{
+    char *hash = strstr(line, " --hash");
+    size_t n;
+
+    line += strspn(line, " \t");
+    for (char *p = line; *p; p++) /* a comment, not the fragment of an address */
+        if (*p == '#' && (p == line || p[-1] == ' ' || p[-1] == '\t')) {
+            *p = '\0';
+            break;
+        }
+    if (hash && hash > line)
+        *hash = '\0'; /* the lock of the run says what was taken */
+    n = strlen(line);
+    while (n > 0 && strchr(" \t\r", line[n - 1]))
+        line[--n] = '\0';
+    if (n == 0)
+        return 0;
+    if (*line == '-')
+        return take_option(f, line, err);
+    if (*line == '.' || *line == '/')
+        return wrong(
+            f, line,
+            "a folder of this machine is not there where the job runs; build a wheel of it "
+            "and name its folder with --find-links",
+            err);
+    return add_pip(f->env, f->constraints ? "constraints" : "packages", line, err);
+}
+
+static int read_requirements(const struct file *f, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = NULL;
+    struct file here = *f;
+    size_t n;
+    int r = ty_read_file(f->path, FILE_MAX, &text, &n);
+    char *at = text, *end;
+
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read the requirements file '%s': %s", f->path,
+                            strerror(-r));
+    for (; r == 0 && at; at = end) {
+        char *whole = at;
+
+        here.line++;
+        end = strchr(at, '\n');
+        while (end && end > at && end[-1] == '\\') { /* the line goes on */
+            end[-1] = end[0] = ' ';
+            end = strchr(end, '\n');
+        }
+        if (end)
+            *end++ = '\0';
+        r = take_line(&here, whole, err);
+    }
+    return r;
+}
+
+int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err)
+{
+    return read_requirements(&(struct file){ .env = env, .path = path }, err);
+}
+
+/* ---- conda files ---- */
+
+/* "python=3.8" and the like: what follows the name; NULL: another package. */
+static const char *python_of(const char *text)
+{
+    const char *rest = ty_starts_with(text, "python") ? text + strlen("python") : NULL;
+
+    if (!rest || (*rest && !strchr(" =<>!~", *rest)))
+        return NULL;
+    rest += strspn(rest, " ");
+    return *rest == '=' ? rest + strspn(rest, "= ") : rest;
+}
+
+static int conda_package(json_t *env, const char *text, struct ty_error *err)
+{
+    const char *python = python_of(text);
+    size_t n = python ? strcspn(python, "=") : 0;
+
+    if (python && *python) /* "3.8=build" is "3.8" */
+        return json_object_set_new(
+                   env, "python",
+                   json_stringn(python, strpbrk(python, "<>!~") ? strlen(python) : n)) < 0
+                   ? ty_error_oom(err)
+                   : 0;
+    if (python || strcmp(text, "pip") == 0 || ty_starts_with(text, "pip="))
+        return 0;
+    return add(part(part(env, "conda", false), "packages", true), text, strlen(text), err);
+}
+
+static int conda_pip(json_t *env, const json_t *list, const char *path, struct ty_error *err)
+{
+    struct file f = { .env = env, .path = path };
+    const json_t *one;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach (list, i, one) {
+        CLEANUP_FREE char *line = json_is_string(one) ? strdup(json_string_value(one)) : NULL;
+
+        if (!line)
+            return ty_error_set(err, -EINVAL, "%s: 'pip' must be a list of texts", path);
+        r = r < 0 ? r : take_line(&f, line, err);
+    }
+    return r;
+}
+
+static int conda_dependency(json_t *env, const json_t *one, const char *path, struct ty_error *err)
+{
+    const json_t *pip = json_object_get(one, "pip");
+
+    if (json_is_string(one))
+        return conda_package(env, json_string_value(one), err);
+    if (json_is_array(pip) && json_object_size(one) == 1)
+        return conda_pip(env, pip, path, err);
+    return ty_error_set(err, -EINVAL,
+                        "%s: 'dependencies' holds packages, and one mapping 'pip: [..]'", path);
+}
+
+static int conda_all(json_t *env, const json_t *file, const char *path, struct ty_error *err)
+{
+    const json_t *list = json_object_get(file, "dependencies"),
+                 *channels = json_object_get(file, "channels"), *one;
+    size_t i;
+    int r = 0;
+
+    if ((list && !json_is_array(list) && !json_is_null(list)) ||
+        (channels && !json_is_array(channels) && !json_is_null(channels)))
+        return ty_error_set(err, -EINVAL, "%s: 'dependencies' and 'channels' must be lists", path);
+    json_array_foreach (list, i, one)
+        r = r < 0 ? r : conda_dependency(env, one, path, err);
+    json_array_foreach (channels, i, one)
+        if (!json_is_string(one))
+            r = ty_error_set(err, -EINVAL, "%s: 'channels' must hold texts", path);
+        else if (r == 0)
+            r = add(part(part(env, "conda", false), "channels", true), json_string_value(one),
+                    json_string_length(one), err);
+    return r;
+}
+
+int ty_environment_conda_file(json_t *env, const char *path, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = NULL, *what = ty_strf("the conda file '%s'", path);
+    CLEANUP_JSON json_t *file = NULL;
+    size_t n;
+    int r = ty_read_file(path, FILE_MAX, &text, &n);
+
+    if (!what)
+        return ty_error_oom(err);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read %s: %s", what, strerror(-r));
+    r = ty_yaml_parse(text, n, what, &file, err);
+    return r < 0 ? r : conda_all(env, file, path, err);
+}
+
+/* ---- options ---- */
+
+int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error *err)
+{
+    const char *conda = ty_cli_value(cli, "conda-file"), *torch = ty_cli_value(cli, "torch"),
+               *python = ty_cli_value(cli, "python-version"), *text;
+    CLEANUP_JSON json_t *env = json_object();
+    int r = conda ? ty_environment_conda_file(env, conda, err) : 0;
+
+    for (int i = 0; r == 0 && (text = ty_cli_nth(cli, "requirements", i)) != NULL; i++)
+        r = ty_environment_requirements(env, text, err);
+    for (int i = 0; r == 0 && (text = ty_cli_nth(cli, "pip", i)) != NULL; i++)
+        r = *text == '-'
+                ? ty_error_set(err, -EINVAL,
+                               "--pip '%s' is no package; options of pip go into a requirements "
+                               "file",
+                               text)
+                : add_pip(env, "packages", text, err);
+    if (r == 0 && python && json_object_set_new(env, "python", json_string(python)) < 0)
+        r = ty_error_oom(err);
+    if (r == 0 && torch &&
+        json_object_set_new(env, "torch", json_string(strcmp(torch, "any") ? torch : "")) < 0)
+        r = ty_error_oom(err);
+    if (r == 0 && json_object_size(env) > 0)
+        *ret = TAKE(env);
+    return r;
+}

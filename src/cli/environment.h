@@ -1,0 +1,23 @@
+/* environment.h - from --pip, --requirements, --conda-file and their like to the `environment` of a run specification
+ * (docs/spec/environment.md) */
+#ifndef TY_CLI_ENVIRONMENT_H
+#define TY_CLI_ENVIRONMENT_H
+#include "base/json.h"
+#include "cli/cli.h"
+
+/* clang-format off */
+#define TY_ENVIRONMENT_OPTIONS \
+    { 0, "pip", "PACKAGE", "package for pip, such as 'pandas>=2' (repeat)" }, \
+    { 0, "requirements", "FILE", "requirements file of pip (repeat)" }, \
+    { 0, "conda-file", "FILE", "environment file of conda" }, \
+    { 0, "python-version", "VERSION", "version of Python, such as 3.11" }, \
+    { 0, "torch", "VERSION", "version of PyTorch, such as 2.1; any: whatever is there" }
+/* clang-format on */
+
+/* What the options ask for; *ret NULL: none was given.  -EINVAL, or what reading a file gave. */
+int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error *err);
+
+/* The lines of a requirements file, which lies in the folder `dir`, into `env`. */
+int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err);
+int ty_environment_conda_file(json_t *env, const char *path, struct ty_error *err);
+#endif
