@@ -1,9 +1,10 @@
 /* test_datastore_spec.c - every key of every kind is checked, and credentials are kept apart */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "base/error.h"
 #include "base/str.h"
