@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/files.h"
+#include "cli/objects.h"
 #include "cli/runs.h"
 #include "client/stubs.h"
 #include <errno.h>
@@ -52,7 +53,7 @@ static const char *base_name(const char *path)
 
 static int ls_stores(struct ty_cli *cli, struct ty_error *err)
 {
-    CLEANUP_TABLE struct ty_table t = { .heads = { "DATASTORE", "KIND", "DEFAULT", "ROOT" },
+    CLEANUP_TABLE struct ty_table t = { .heads = { "DATASTORE", "KIND", "DEFAULT", "WHERE" },
                                         .state_column = -1 };
     CLEANUP_JSON json_t *reply = NULL;
     const json_t *store;
@@ -64,9 +65,10 @@ static int ls_stores(struct ty_cli *cli, struct ty_error *err)
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, reply);
     json_array_foreach (json_object_get(reply, "datastores"), i, store) {
+        CLEANUP_FREE char *where = ty_objects_where(store);
         const char *cells[] = { ty_out_str(store, "name"), ty_out_str(store, "kind"),
                                 json_is_true(json_object_get(store, "default")) ? "yes" : "no",
-                                ty_out_str(store, "root") };
+                                where };
 
         ty_table_row(&t, cells);
     }
@@ -80,12 +82,17 @@ static int ls_files(struct ty_cli *cli, const char *text, struct ty_error *err)
                                         .right = 1 << 1 };
     CLEANUP_JSON json_t *files = NULL;
     CLEANUP_FREE char *store = strndup(text, strcspn(text, ":"));
+    const char *prefix = strchr(text, ':') ? strchr(text, ':') + 1 : NULL;
     struct ty_place place = ty_place_datastore(store);
+    CLEANUP_JSON json_t *access = NULL;
     const json_t *file;
     size_t i;
-    int r = store ? ty_files_list(cli, &place, strchr(text, ':') ? strchr(text, ':') + 1 : NULL,
-                                  &files, err)
-                  : ty_error_oom(err);
+    int r = store ? ty_objects_access(cli, store, &access, err) : ty_error_oom(err);
+
+    ty_cli_catch_signals();
+    if (r == 0)
+        r = access ? ty_objects_list(access, prefix, &files, err)
+                   : ty_files_list(cli, &place, prefix, &files, err);
 
     if (r < 0)
         return ty_cli_fail(cli, err);
@@ -215,6 +222,7 @@ static int put(struct ty_cli *cli)
     CLEANUP(where_done) struct where w = { 0 };
     struct plan plan = { .files = json_array(), .err = &err };
     CLEANUP_JSON json_t *files = plan.files;
+    CLEANUP_JSON json_t *access = NULL;
     int i, n = cli->nargs - 1, r = parse_where(cli->args[n], &w, &err);
 
     if (r == -EINVAL)
@@ -226,9 +234,11 @@ static int put(struct ty_cli *cli)
     }
     if (r == 0)
         r = ty_cli_client(cli, true, &err);
+    if (r == 0)
+        r = ty_objects_access(cli, w.store, &access, &err);
     ty_cli_catch_signals();
     if (r == 0)
-        r = send_all(cli, w.store, files, &err);
+        r = access ? ty_objects_put(cli, access, files, &err) : send_all(cli, w.store, files, &err);
     return r < 0 ? ty_cli_fail(cli, &err) : TY_EXIT_OK;
 }
 
@@ -282,19 +292,34 @@ static int save_all(struct ty_cli *cli, const struct ty_place *place, const json
     return r;
 }
 
+static int get_files(struct ty_cli *cli, const char *store, const char *named, struct ty_error *err)
+{
+    struct ty_place place = ty_place_datastore(store);
+    CLEANUP_JSON json_t *listed = NULL;
+    CLEANUP_JSON json_t *files = NULL;
+    int r = ty_files_list(cli, &place, named, &listed, err);
+
+    if (r < 0)
+        return r;
+    files = ty_files_select(listed, named);
+    if (json_array_size(files) == 0)
+        return ty_error_set(
+            err, -ENOENT,
+            "datastore '%s' has no file or folder '%s'; 'trainyard data ls %s:' lists what it has",
+            store, named, store);
+    return save_all(cli, &place, files, named, err);
+}
+
 static int get(struct ty_cli *cli)
 {
     struct ty_error err = { 0 };
     CLEANUP(where_done) struct where w = { 0 };
-    CLEANUP_JSON json_t *listed = NULL;
-    CLEANUP_JSON json_t *files = NULL;
+    CLEANUP_JSON json_t *access = NULL;
     CLEANUP_FREE char *named = NULL;
-    struct ty_place place;
     int r = parse_where(cli->args[0], &w, &err);
 
     if (r == -EINVAL)
         return ty_cli_usage(cli, "%s", err.text);
-    place = ty_place_datastore(w.store);
     if (r == 0)
         r = *w.path ? ty_path_clean(w.path, &named) : (named = strdup("")) ? 0 : -ENOMEM;
     if (r == -EINVAL)
@@ -302,18 +327,11 @@ static int get(struct ty_cli *cli)
     if (r == 0)
         r = ty_cli_client(cli, true, &err);
     if (r == 0)
-        r = ty_files_list(cli, &place, named, &listed, &err);
-    if (r == 0) {
-        files = ty_files_select(listed, named);
-        if (json_array_size(files) == 0)
-            r = ty_error_set(
-                &err, -ENOENT,
-                "datastore '%s' has no file or folder '%s'; 'trainyard data ls %s:' lists what it has",
-                w.store, named, w.store);
-    }
+        r = ty_objects_access(cli, w.store, &access, &err);
     ty_cli_catch_signals();
     if (r == 0)
-        r = save_all(cli, &place, files, named, &err);
+        r = access ? ty_objects_get(cli, access, named, cli->nargs > 1 ? cli->args[1] : ".", &err)
+                   : get_files(cli, w.store, named, &err);
     return r < 0 ? ty_cli_fail(cli, &err) : TY_EXIT_OK;
 }
 

@@ -3,19 +3,14 @@
  * A value comes from standard input or a file, never from the command line, which every user of the box can
  * list and the shell remembers.
  */
-#include "base/fs.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/out.h"
 #include "cli/runs.h"
+#include "cli/secret_input.h"
 #include "client/stubs.h"
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <termios.h>
-#include <unistd.h>
-
-#define VALUE_MAX 65536
 
 static int ls(struct ty_cli *cli)
 {
@@ -57,50 +52,6 @@ static int get(struct ty_cli *cli)
 
 /* ---- set ---- */
 
-/* One line from the terminal, which does not show it. */
-static int ask_value(const char *name, struct ty_str *value)
-{
-    struct termios shown, hidden;
-    char line[4096];
-    bool quiet = tcgetattr(0, &shown) == 0;
-
-    fprintf(stderr, "Value of secret '%s': ", name);
-    if (quiet) {
-        hidden = shown;
-        hidden.c_lflag &= ~(tcflag_t)ECHO;
-        tcsetattr(0, TCSAFLUSH, &hidden);
-    }
-    if (fgets(line, sizeof line, stdin))
-        ty_str_add(value, line);
-    if (quiet)
-        tcsetattr(0, TCSAFLUSH, &shown);
-    fputc('\n', stderr);
-    return value->failed ? -ENOMEM : 0;
-}
-
-static int read_value(const char *name, const char *file, struct ty_str *value,
-                      struct ty_error *err)
-{
-    CLEANUP_FREE char *text = NULL;
-    bool input = !file || strcmp(file, "-") == 0;
-    size_t n = 0;
-    int r;
-
-    if (input && isatty(0))
-        return ask_value(name, value) < 0 ? ty_error_oom(err) : 0;
-    r = ty_read_file(input ? "/dev/stdin" : file, VALUE_MAX + 2, &text, &n);
-    if (r < 0) {
-        errno = -r;
-        return ty_error_set(err, r, "cannot read the value of secret '%s' from '%s': %m", name,
-                            input ? "standard input" : file);
-    }
-    if (memchr(text, '\0', n))
-        return ty_error_set(err, -EINVAL, "the value of secret '%s' is no text: it holds a NUL",
-                            name);
-    ty_str_addn(value, text, n);
-    return value->failed ? ty_error_oom(err) : 0;
-}
-
 static int send_value(struct ty_cli *cli, const char *name, const struct ty_str *value,
                       struct ty_error *err)
 {
@@ -120,11 +71,10 @@ static int set(struct ty_cli *cli)
 {
     CLEANUP_STR struct ty_str value = { 0 };
     struct ty_error err = { 0 };
-    int r = read_value(cli->args[0], ty_cli_value(cli, "file"), &value, &err);
+    CLEANUP_FREE char *what = ty_strf("the value of secret '%s'", cli->args[0]);
+    int r =
+        what ? ty_secret_read(what, ty_cli_value(cli, "file"), &value, &err) : ty_error_oom(&err);
 
-    /* The end of a line is the terminal's, or the editor's. */
-    if (r == 0 && value.len > 0 && value.text[value.len - 1] == '\n')
-        value.text[--value.len] = '\0';
     if (r == 0)
         r = ty_cli_client(cli, true, &err);
     if (r == 0)

@@ -345,6 +345,12 @@ static void test_data(void **state)
         { .match = "GET /api/v1/datastores ",
           .raw = fake_json(
               "{\"datastores\": [{\"name\": \"ds\", \"kind\": \"file\", \"root\": \"/r\", \"default\": true}]}") },
+        { .match = "GET /api/v1/datastores/ds/access ",
+          .raw =
+              fake_json("{\"name\": \"ds\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
+        { .match = "GET /api/v1/datastores/full/access ",
+          .raw = fake_json(
+              "{\"name\": \"full\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
         { .match = "PUT /api/v1/datastores/full/", .raw = fake_reply(409, "text/plain", "exists") },
         { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") },
         { .match = "GET /api/v1/datastores/ds/files?prefix=set ",
@@ -377,18 +383,18 @@ static void test_data(void **state)
     assert_int_equal(ty_write_file(b, "2", 1, 0644), 0);
     c = CAPTURE(fake_home(f), "data", "put", up, "ds:set");
     assert_int_equal(c.code, 0);
-    assert_true(ty_starts_with(fake_head(f, 1), "PUT /api/v1/datastores/ds/files/set/a HTTP"));
-    assert_true(ty_starts_with(fake_head(f, 2), "PUT /api/v1/datastores/ds/files/set/sub/b HTTP"));
-    assert_string_equal(fake_body(f, 2, NULL), "2");
+    assert_true(ty_starts_with(fake_head(f, 2), "PUT /api/v1/datastores/ds/files/set/a HTTP"));
+    assert_true(ty_starts_with(fake_head(f, 3), "PUT /api/v1/datastores/ds/files/set/sub/b HTTP"));
+    assert_string_equal(fake_body(f, 3, NULL), "2");
     captured_done(&c);
     c = CAPTURE(fake_home(f), "data", "put", "--overwrite", a, b, "ds:in");
     assert_true(
-        ty_starts_with(fake_head(f, 3), "PUT /api/v1/datastores/ds/files/in/a?overwrite=1 HTTP"));
+        ty_starts_with(fake_head(f, 5), "PUT /api/v1/datastores/ds/files/in/a?overwrite=1 HTTP"));
     assert_true(
-        ty_starts_with(fake_head(f, 4), "PUT /api/v1/datastores/ds/files/in/b?overwrite=1 HTTP"));
+        ty_starts_with(fake_head(f, 6), "PUT /api/v1/datastores/ds/files/in/b?overwrite=1 HTTP"));
     captured_done(&c);
     c = CAPTURE(fake_home(f), "data", "put", up, "ds:");
-    assert_true(ty_starts_with(fake_head(f, 5), "PUT /api/v1/datastores/ds/files/up/a HTTP"));
+    assert_true(ty_starts_with(fake_head(f, 8), "PUT /api/v1/datastores/ds/files/up/a HTTP"));
     captured_done(&c);
     c = CAPTURE(fake_home(f), "data", "put", a, "full:x");
     assert_int_equal(c.code, 5);

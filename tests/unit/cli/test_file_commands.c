@@ -144,6 +144,9 @@ static void test_places_that_cannot_be(void **state)
 static void test_data_ls(void **state)
 {
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/datastores/ds/access ",
+          .raw =
+              fake_json("{\"name\": \"ds\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
         { .match = "GET /api/v1/datastores/ds/files?prefix=set%2F ",
           .raw = fake_json("{\"files\": [{\"path\": \"set/a\", \"bytes\": 1500}]}") },
         { .match = "GET /api/v1/datastores/ds/files ", .raw = fake_json("{\"files\": []}") },
@@ -163,7 +166,7 @@ static void test_data_ls(void **state)
          "{\"files\":[{\"path\":\"set/a\",\"bytes\":1500}]}\n", "");
     says(TRY("data", "ls", "-q", "ds"), 0, "", "");
     says(TRY("data", "ls", "-q", "ds:"), 0, "", "");
-    says(TRY("data", "ls"), 0, "DATASTORE  KIND  DEFAULT  ROOT\nds         file  no       /r\n",
+    says(TRY("data", "ls"), 0, "DATASTORE  KIND  DEFAULT  WHERE\nds         file  no       /r\n",
          "");
     refuses(TRY("data", "ls", "x"), 3, "trainyard: no datastore 'x'\n");
     fake_stop(f);
@@ -173,7 +176,11 @@ static void test_data_ls(void **state)
 static void test_data_put_a_folder(void **state)
 {
     struct fake_answer answers[] = {
-        { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") }, { 0 }
+        { .match = "GET /api/v1/datastores/ds/access ",
+          .raw =
+              fake_json("{\"name\": \"ds\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
+        { .match = "PUT", .raw = fake_reply(201, "application/json", "{}") },
+        { 0 }
     };
 
     (void)state;
@@ -190,17 +197,23 @@ static void test_data_put_a_folder(void **state)
     assert_int_equal(mkfifo(fifo, 0600), 0);
     assert_int_equal(symlink("a", link), 0);
     says(TRY("data", "put", up, "ds:in/"), 0, "", said);
-    assert_true(ty_starts_with(fake_head(f, 0), "PUT /api/v1/datastores/ds/files/in/up/a HTTP"));
-    assert_true(ty_starts_with(fake_head(f, 1), "PUT /api/v1/datastores/ds/files/in/up/link HTTP"));
-    assert_string_equal(fake_body(f, 1, NULL), "A");
+    assert_true(ty_starts_with(fake_head(f, 1), "PUT /api/v1/datastores/ds/files/in/up/a HTTP"));
+    assert_true(ty_starts_with(fake_head(f, 2), "PUT /api/v1/datastores/ds/files/in/up/link HTTP"));
+    assert_string_equal(fake_body(f, 2, NULL), "A");
     says(TRY("data", "put", empty, "ds:"), 0, "", "stored 0 files in 'ds'\n");
-    assert_int_equal(fake_count(f), 2);
+    assert_int_equal(fake_count(f), 4);
     fake_stop(f);
 }
 
 static void test_data_get_all(void **state)
 {
     struct fake_answer answers[] = {
+        { .match = "GET /api/v1/datastores/ds/access ",
+          .raw =
+              fake_json("{\"name\": \"ds\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
+        { .match = "GET /api/v1/datastores/evil/access ",
+          .raw = fake_json(
+              "{\"name\": \"evil\", \"kind\": \"file\", \"config\": {\"root\": \"/r\"}}") },
         { .match = "GET /api/v1/datastores/ds/files ",
           .raw = fake_json(
               "{\"files\": [{\"path\": \"a\", \"bytes\": 1}, {\"path\": \"s/b\", \"bytes\": 1}]}") },
