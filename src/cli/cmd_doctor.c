@@ -144,8 +144,7 @@ static void check_daemon(struct doctor *d)
         doctor_slurm(d, ty_cli_value(d->cli, "write"));
 }
 
-/* The first line that `argv` prints, cut to size; false when it fails or takes too long. */
-static bool first_line(const char *const *argv, char *line, size_t size)
+bool doctor_first_line(const char *const *argv, char *line, size_t size)
 {
     CLEANUP_CLOSE int from = -1;
     int fds[2], status = -1;
@@ -179,13 +178,13 @@ static bool first_line(const char *const *argv, char *line, size_t size)
     return ended && status == 0;
 }
 
-static char *find_python(void)
+char *doctor_find(const char *program)
 {
     const char *p = getenv("PATH");
 
     while (p && *p) {
         size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *path = ty_strf("%.*s/python3", (int)n, p);
+        CLEANUP_FREE char *path = ty_strf("%.*s/%s", (int)n, p, program);
 
         if (*p == '/' && path && access(path, X_OK) == 0)
             return TAKE(path);
@@ -208,7 +207,7 @@ static bool check_python(struct doctor *d, const char *python)
     const char *argv[] = { python, "-c", code, NULL };
     char line[128], *torch;
 
-    if (!first_line(argv, line, sizeof line) || !(torch = strchr(line, ' '))) {
+    if (!doctor_first_line(argv, line, sizeof line) || !(torch = strchr(line, ' '))) {
         doctor_note(d, "python", DOUBT, NULL, "'%s' does not run", python);
         return false;
     }
@@ -227,7 +226,7 @@ static bool check_python(struct doctor *d, const char *python)
 
 static void check_pythons(struct doctor *d)
 {
-    CLEANUP_FREE char *python = find_python();
+    CLEANUP_FREE char *python = doctor_find("python3");
     bool system = access("/usr/bin/python3", X_OK) == 0, torch = false;
 
     if (python)
@@ -294,6 +293,7 @@ static int run(struct ty_cli *cli)
     check_configuration(&d);
     check_daemon(&d);
     check_pythons(&d);
+    doctor_tools(&d);
     check_cpus(&d);
     if (ty_cli_flag(cli, "json"))
         ty_out_json(cli, report);

@@ -1,7 +1,7 @@
 /* cmd_rerun.c - trainyard rerun: submit a run's specification again
  *
  * Usually with a new snapshot of the folder that the old one was taken of, as it is now; with
- * --exact with the recorded one.  All else is what the service recorded.
+ * --exact with the recorded one, and with exactly the packages that the run had.  All else is what the service recorded.
  */
 #include "base/fs.h"
 #include "base/str.h"
@@ -124,6 +124,25 @@ static int explain(struct ty_cli *cli, const char *id, const json_t *spec, int r
                         id, snapshot, id);
 }
 
+/* What the run's environment came to, to the file: its lock. */
+static int lock_environment(const char *id, const json_t *old, json_t *spec, struct ty_error *err)
+{
+    json_t *env = json_object_get(spec, "environment"),
+           *lock = json_object_get(json_object_get(old, "environment"), "lock");
+
+    if (!json_is_object(env) || json_object_get(env, "image") ||
+        json_is_true(json_object_get(env, "user_managed")) || json_object_size(env) == 0)
+        return 0;
+    if (!json_is_object(lock)) {
+        fprintf(stderr,
+                "trainyard: run '%s' has no record of the packages that it had (it never got so "
+                "far): they are looked for again\n",
+                id);
+        return 0;
+    }
+    return json_object_set(env, "lock", lock) < 0 ? ty_error_oom(err) : 0;
+}
+
 static int again(struct ty_cli *cli, json_t **ret, struct ty_error *err)
 {
     CLEANUP_FREE char *id = NULL;
@@ -144,7 +163,7 @@ static int again(struct ty_cli *cli, json_t **ret, struct ty_error *err)
     spec = json_deep_copy(json_object_get(old, "spec"));
     if (!spec)
         return ty_error_oom(err);
-    r = exact ? 0 : renew(cli, id, spec, err);
+    r = exact ? lock_environment(id, old, spec, err) : renew(cli, id, spec, err);
     if (r == 0)
         r = note_origin(id, spec, err);
     if (r == 0)
@@ -179,7 +198,8 @@ static int run(struct ty_cli *cli)
 }
 
 static const struct ty_cli_option options[] = {
-    { 0, "exact", NULL, "with the recorded snapshot instead of a new one" },
+    { 0, "exact", NULL,
+      "with the recorded snapshot instead of a new one, and the same versions of all packages" },
     { 'd', "detach", NULL, "return at once; prints the run's id" },
     { 'q', "quiet", NULL, "with --detach: print the id only" },
     { 0, "json", NULL, "print each event as one line of JSON; with --detach: the run" },

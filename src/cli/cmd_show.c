@@ -104,6 +104,40 @@ static void processes_line(const json_t *run)
                ty_out_str(json_object_get(run, "spec"), "communicator"));
 }
 
+static size_t packages_of(const json_t *record)
+{
+    const json_t *lock = json_object_get(record, "lock");
+
+    return json_array_size(json_object_get(lock, "pip")) +
+           json_array_size(json_object_get(lock, "conda"));
+}
+
+static void environment_line(const json_t *record)
+{
+    const json_t *torch = json_object_get(record, "torch");
+    CLEANUP_STR struct ty_str s = { 0 };
+    size_t n = packages_of(record);
+    char took[16];
+
+    if (!json_is_object(record))
+        return;
+    ty_str_addf(&s, "python %s", ty_out_str(record, "python"));
+    if (*ty_out_str(torch, "version"))
+        ty_str_addf(&s, ", torch %s (%s)", ty_out_str(torch, "version"), ty_out_str(torch, "from"));
+    if (n > 0)
+        ty_str_addf(&s, ", %zu package%s", n, n == 1 ? "" : "s");
+    if (json_is_true(json_object_get(record, "built")))
+        ty_str_addf(
+            &s, ", built in %s",
+            ty_out_duration((int64_t)(json_number_value(json_object_get(record, "seconds")) * 1e6),
+                            took));
+    else if (json_is_string(json_object_get(record, "prefix")))
+        ty_str_add(&s, ", from the cache");
+    if (!s.failed)
+        line("environment", s.text);
+    line("", ty_out_str(torch, "reason"));
+}
+
 static void print_run(const struct ty_cli *cli, const json_t *run)
 {
     int64_t started = ty_out_time(json_object_get(run, "started")),
@@ -121,6 +155,7 @@ static void print_run(const struct ty_cli *cli, const json_t *run)
     line("command", ty_out_str(run, "command_line"));
     line("target", ty_out_str(run, "target"));
     processes_line(run);
+    environment_line(json_object_get(run, "environment"));
     line("source", ty_out_str(json_object_get(run, "spec"), "source_directory"));
     line("snapshot", ty_out_str(run, "snapshot"));
     line("user", ty_out_str(run, "user"));

@@ -245,12 +245,57 @@ static void test_snapshot_gone(void **state)
     fake_stop(f);
 }
 
+/* What the run had of packages is asked for, to the file; a run without a record looks for them again, and says so. */
+static void test_exact_packages(void **state)
+{
+    static const struct {
+        const char *asked, *record, *lock, *said;
+    } cases[] = {
+        { "{\"pip\": {\"packages\": [\"six\"]}}",
+          "{\"hash\": \"ab\", \"lock\": {\"version\": 1, \"pip\": []}}",
+          "{\"version\": 1, \"pip\": []}", "" },
+        { "{\"pip\": {\"packages\": [\"six\"]}}", "null", NULL, "no record of the packages" },
+        { "{}", "null", NULL, "" },
+        { "{\"user_managed\": true}", "{\"lock\": {\"version\": 1}}", NULL, "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP_FREE char *text =
+            ty_strf("{\"id\": \"" OLD "\", \"state\": \"Failed\", \"experiment\": \"first\", "
+                    "\"environment\": %s, \"spec\": {\"version\": 1, \"command\": [\"/bin/true\"], "
+                    "\"environment\": %s}}",
+                    cases[i].record, cases[i].asked);
+        CLEANUP_JSON json_t *spec = NULL,
+                            *want = cases[i].lock ? json_loads(cases[i].lock, 0, NULL) : NULL;
+        const json_t *got;
+        struct captured c;
+
+        struct fake_answer answers[] = {
+            { .match = "GET /api/v1/runs/" OLD " ", .raw = fake_json(text) },
+            { .match = "POST", .raw = fake_reply(201, "application/json", SUBMITTED) },
+            { 0 }
+        };
+
+        f = fake_start(answers);
+        c = TRY("rerun", "--exact", "--detach", "--quiet", OLD);
+        assert_int_equal(c.code, 0);
+        if (!strstr(c.err, cases[i].said))
+            fail_msg("'%s' should say '%s'", c.err, cases[i].said);
+        spec = sent(1);
+        got = json_object_get(json_object_get(spec, "environment"), "lock");
+        assert_true(want ? json_equal(got, want) : !got);
+        captured_done(&c);
+        fake_stop(f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_snapshot),     cmocka_unit_test(test_exact),
         cmocka_unit_test(test_without_snapshot), cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_snapshot_gone),
+        cmocka_unit_test(test_snapshot_gone),    cmocka_unit_test(test_exact_packages),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
