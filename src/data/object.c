@@ -13,7 +13,7 @@
 #define PAUSE_MAX_MS 20000
 #define CLOCK_OFF_S 300 /* stores allow 15 minutes */
 
-static const struct ty_object_kind *const kinds[] = { &ty_s3 };
+static const struct ty_object_kind *const kinds[] = { &ty_s3, &ty_azblob };
 
 const struct ty_object_kind *ty_object_kind_of(const char *name)
 {
