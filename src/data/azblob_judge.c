@@ -183,54 +183,67 @@ static int64_t their_us(const struct ty_http_req *r)
     return us ? us : ty_object_now_s() * 1000000;
 }
 
-static int say_sas(const struct ty_az_store *s, const struct ty_http_req *r, const char *doing,
-                   const char *path, struct ty_error *err)
+/* 0: the SAS may be used at this time. */
+static int judge_sas_time(const struct ty_az_store *s, const struct ty_http_req *r,
+                          const char *doing, const char *path, struct ty_error *err)
 {
     int64_t begins, ends, now = their_us(r);
     char a[32], b[32];
 
     ty_time_iso(now, b);
     if (sas_time(s->sas, "se", &ends) && ends <= now)
-        return ty_object_say(
-            &s->base, doing, path, -EACCES, err,
-            "the SAS has expired: it ended at %.19sZ (se), and it is %.19sZ now; register the datastore with a new one",
-            ty_time_iso(ends, a), b);
+        return ty_object_say(&s->base, doing, path, -EACCES, err,
+                             "the SAS has expired: it ended at %.19sZ (se), and it is %.19sZ now; "
+                             "register the datastore with a new one",
+                             ty_time_iso(ends, a), b);
     if (sas_time(s->sas, "st", &begins) && begins > now)
         return ty_object_say(
             &s->base, doing, path, -EACCES, err,
-            "the SAS is not valid yet: it begins at %.19sZ (st), and it is %.19sZ now; wait, or register the datastore "
-            "with another one",
+            "the SAS is not valid yet: it begins at %.19sZ (st), and it is %.19sZ now; "
+            "wait, or register the datastore with another one",
             ty_time_iso(begins, a), b);
-    return ty_object_say(
-        &s->base, doing, path, -EACCES, err,
-        "the service does not accept the signature of the SAS: it is not complete, is for another container or account, "
-        "or the key it was made with has been changed; register the datastore with a new one");
+    return 0;
+}
+
+/* What is wrong with the key or SAS as far as times go; 0: nothing that can be seen. */
+static int judge_times(const struct ty_az_store *s, const struct ty_http_req *r,
+                       const struct saying *said, const char *doing, const char *path,
+                       struct ty_error *err)
+{
+    int w;
+
+    if (s->sas)
+        return judge_sas_time(s, r, doing, path, err);
+    if (!s->key.key)
+        return ty_object_say(
+            &s->base, doing, path, -EACCES, err,
+            "it needs a key: register the datastore with account_key or sas_token");
+    w = ty_object_judge_clock(&s->base, r, doing, path, NULL, err);
+    if (w < 0 || !ty_starts_with(said->detail, "Request date header too old"))
+        return w;
+    return ty_object_say(&s->base, doing, path, -ETIME, err,
+                         "this machine's clock and the service's are too far apart: set the clock "
+                         "(timedatectl set-ntp true)");
 }
 
 static int say_who(const struct ty_az_store *s, const struct ty_http_req *r,
                    const struct saying *said, const char *doing, const char *path,
                    struct ty_error *err)
 {
-    int w;
+    int w = judge_times(s, r, said, doing, path, err);
 
-    if (s->sas)
-        return say_sas(s, r, doing, path, err);
-    if (!s->key.key)
-        return ty_object_say(
-            &s->base, doing, path, -EACCES, err,
-            "it needs a key: register the datastore with account_key or sas_token");
-    w = ty_object_judge_clock(&s->base, r, doing, path, NULL, err);
     if (w < 0)
         return w;
-    if (ty_starts_with(said->detail, "Request date header too old"))
+    if (s->sas)
         return ty_object_say(
-            &s->base, doing, path, -ETIME, err,
-            "this machine's clock and the service's are too far apart: set the clock (timedatectl set-ntp true)");
-    return ty_object_say(
-        &s->base, doing, path, -EACCES, err,
-        "the account key is not one of account '%s': check account_key, which is changed when keys are rotated, and "
-        "account_name",
-        s->account);
+            &s->base, doing, path, -EACCES, err,
+            "the service does not accept the signature of the SAS: it is not complete, is "
+            "for another container or account, or the key it was made with has been "
+            "changed; register the datastore with a new one");
+    return ty_object_say(&s->base, doing, path, -EACCES, err,
+                         "the account key is not one of account '%s': check account_key, which is "
+                         "changed when keys are rotated, and account_name",
+                         s->account);
 }
 
 static const struct need {
@@ -268,12 +281,18 @@ static int say_denied(const struct ty_az_store *s, const struct ty_http_req *r,
                       const struct saying *said, const char *doing, const char *path,
                       struct ty_error *err)
 {
+    int w = judge_times(s, r, said, doing, path, err);
+
+    if (w < 0)
+        return w;
     if (strstr(said->message, "authenticate"))
         return say_who(s, r, said, doing, path, err);
     return ty_object_say(
         &s->base, doing, path, -EACCES, err,
-        "the account's network rules do not let this machine in: allow its address (Networking of the storage account), "
-        "or the SAS or key is not for this");
+        "the service does not let us in: check %s, and whether the account's network "
+        "rules allow this machine's address (Networking of the storage account)",
+        s->sas ? "that the SAS is for this container and its key was not changed"
+               : "account_key and account_name");
 }
 
 /* ---- sentences ---- */
