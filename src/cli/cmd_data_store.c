@@ -127,16 +127,18 @@ static int put_key(const struct ty_cli *cli, const char *kind, json_t *config, s
     int r;
 
     if (ty_cli_flag(cli, "no-key"))
-        return file || env ? ty_error_set(err, -EINVAL, "--no-key, and a key: give one of them") : 0;
+        return file || env ? ty_error_set(err, -EINVAL, "--no-key, and a key: give one of them")
+                           : 0;
     if (file && env)
         return ty_error_set(err, -EINVAL, "--key-file and --key-env: give one of them");
     if (s3 && sas)
         return ty_error_set(err, -EINVAL, "--sas is for kind azureblob");
     if (!file && !env && !isatty(0))
-        return ty_error_set(err, -EINVAL,
-                            "where is %s? Give --key-env NAME, --key-file FILE, or --no-key when the "
-                            "store wants none",
-                            what);
+        return ty_error_set(
+            err, -EINVAL,
+            "where is %s? Give --key-env NAME, --key-file FILE, or --no-key when the "
+            "store wants none",
+            what);
     r = env ? ty_secret_from_env(what, env, &value, err) : ty_secret_read(what, file, &value, err);
     return r < 0 ? r : put_secret(config, key, what, &value, err);
 }
@@ -162,10 +164,10 @@ static json_t *body_of(struct ty_cli *cli, const char *kind, struct ty_error *er
         r = put_token(cli, config, err);
     if (r < 0)
         return NULL;
-    body = json_pack("{s:s s:O s:b s:b s:b}", "kind", kind, "config", config, "overwrite",
-                     ty_cli_flag(cli, "overwrite"), "create_if_not_exists",
-                     ty_cli_flag(cli, "create"), "skip_validation",
-                     ty_cli_flag(cli, "skip-validation"));
+    body =
+        json_pack("{s:s s:O s:b s:b s:b}", "kind", kind, "config", config, "overwrite",
+                  ty_cli_flag(cli, "overwrite"), "create_if_not_exists", ty_cli_flag(cli, "create"),
+                  "skip_validation", ty_cli_flag(cli, "skip-validation"));
     if (!body)
         ty_error_oom(err);
     return body;
@@ -241,8 +243,10 @@ static const struct ty_cli_option add_options[] = {
     { 0, "root", "FOLDER", "file: the folder; azurefile: where the share is mounted" },
     { 0, "bucket", "NAME", "s3: the bucket" },
     { 0, "region", "NAME", "s3: its region (default: us-east-1)" },
-    { 0, "endpoint", "URL", "s3: the server (default: AWS); azureblob: DNS suffix, or address of the account" },
-    { 0, "path-style", "YES", "s3: the bucket is part of the path (yes), or of the host name (no)" },
+    { 0, "endpoint", "URL",
+      "s3: the server (default: AWS); azureblob: DNS suffix, or address of the account" },
+    { 0, "path-style", "YES",
+      "s3: the bucket is part of the path (yes), or of the host name (no)" },
     { 0, "key-id", "ID", "s3: the access key's id" },
     { 0, "account", "NAME", "azureblob: the storage account" },
     { 0, "container", "NAME", "azureblob: the container" },

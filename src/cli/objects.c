@@ -94,8 +94,8 @@ static int errno_of(const char *code)
         const char *code;
         int r;
     } codes[] = {
-        { "bad_request", -EINVAL }, { "forbidden", -EACCES },     { "not_found", -ENOENT },
-        { "no_container", -ENOENT }, { "conflict", -EEXIST },     { "no_space", -ENOSPC },
+        { "bad_request", -EINVAL },  { "forbidden", -EACCES }, { "not_found", -ENOENT },
+        { "no_container", -ENOENT }, { "conflict", -EEXIST },  { "no_space", -ENOSPC },
     };
 
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
@@ -146,8 +146,9 @@ static int listen_to(int from, ty_objects_fn fn, void *ctx, json_t **done, struc
             continue;
         if (n <= 0)
             return n < 0 && errno == EINTR
-                       ? ty_error_set(err, -EINTR, "interrupted; what was moved is kept, and the same "
-                                                   "command goes on from there")
+                       ? ty_error_set(err, -EINTR,
+                                      "interrupted; what was moved is kept, and the same "
+                                      "command goes on from there")
                        : ty_error_set(err, -EIO, PROGRAM " ended without saying what came of it");
         ty_str_addn(&in, piece, (size_t)n);
         if (in.failed || in.len > LINE_MAX_BYTES)
@@ -263,8 +264,8 @@ static int move(struct moving *m, const json_t *access, json_t *asked, json_t **
     int r;
 
     m->bar.on = m->cli->err_terminal;
-    if (!asked || json_object_set_new(asked, "overwrite",
-                                      json_boolean(ty_cli_flag(m->cli, "overwrite"))) < 0)
+    if (!asked ||
+        json_object_set_new(asked, "overwrite", json_boolean(ty_cli_flag(m->cli, "overwrite"))) < 0)
         return ty_error_oom(err);
     r = ty_objects_ask(access, asked, on_moved, m, done, err);
     ty_progress_clear(&m->bar);
@@ -336,8 +337,8 @@ static char *place_of(const char *named, const char *dest, bool is_file)
     CLEANUP_FREE char *here = *dest == '/' ? strdup("") : realpath(".", NULL);
     CLEANUP_FREE char *whole = here ? *here ? ty_path_join(here, dest) : strdup(dest) : NULL;
     struct stat st;
-    bool into = !is_file || ty_ends_with(dest, "/") ||
-                (stat(dest, &st) == 0 && S_ISDIR(st.st_mode));
+    bool into =
+        !is_file || ty_ends_with(dest, "/") || (stat(dest, &st) == 0 && S_ISDIR(st.st_mode));
 
     return whole && into && *name ? ty_path_join(whole, name) : TAKE(whole);
 }

@@ -47,8 +47,8 @@ static int grow(struct list *l)
     if (l->n < l->room)
         return 0;
     if (l->n >= LIST_MAX)
-        return ty_error_set(l->h->err, -EINVAL, "there are more than %d files, too many for one request",
-                            LIST_MAX);
+        return ty_error_set(l->h->err, -EINVAL,
+                            "there are more than %d files, too many for one request", LIST_MAX);
     files = realloc(l->files, room * sizeof *files);
     if (files)
         l->files = files;
@@ -170,9 +170,9 @@ static int on_progress(uint64_t bytes, uint64_t total, uint64_t files, uint64_t 
 static int on_file(const struct ty_move_file *f, enum ty_move_what what, int code, const char *why,
                    const struct ty_object *o, void *ctx)
 {
-    static const char *const words[] = { [TY_MOVE_MOVED] = "moved",
-                                         [TY_MOVE_WAS_THERE] = "there",
-                                         [TY_MOVE_FAILED] = "failed" };
+    static const char *const words[] = {
+        [TY_MOVE_MOVED] = "moved", [TY_MOVE_WAS_THERE] = "there", [TY_MOVE_FAILED] = "failed"
+    };
     struct helper *h = ctx;
     json_t *j = json_pack("{s:s s:s s:I s:s}", "path", f->path, "local", f->local, "bytes",
                           (json_int_t)(o ? o->bytes : 0), "state", words[what]);

@@ -83,6 +83,7 @@ int kit_open(void **state)
     signal(SIGPIPE, SIG_IGN);
     snprintf(k->dir, sizeof k->dir, "/tmp/ty-http-XXXXXX");
     assert_non_null(mkdtemp(k->dir));
+    snprintf(k->agent, sizeof k->agent, "%s/agent", k->dir);
     setenv("XDG_CONFIG_HOME", k->dir, 1);
     blobs = ty_path_join(k->dir, "blobs");
     uv_loop_init(&k->loop);
@@ -105,6 +106,7 @@ int kit_open(void **state)
                                   .conf = k->conf,
                                   .hub = k->hub,
                                   .home = k->dir,
+                                  .agent = k->agent,
                                   .started_us = 1780000000000000,
                                   .stop = on_stop,
                                   .ctx = k };
