@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "courier/courier.h"
 #include "courier/remote.h"
+#include "data/helper.h"
 #include "runner/pmix_helper.h"
 #include "runner/rank.h"
 #include "runner/runner.h"
@@ -24,6 +25,7 @@ static int usage(void)
     fputs("usage: trainyard-agent runner JOBDIR\n"
           "       trainyard-agent probe\n"
           "       trainyard-agent node JOBDIR\n"
+          "       trainyard-agent data\n"
           "       trainyard-agent --version\n"
           "Started by the Trainyard daemon; people use 'trainyard'.\n",
           stderr);
@@ -70,6 +72,8 @@ int main(int argc, char **argv)
         return ty_courier_main(argv[2]);
     if (argc == 3 && strcmp(argv[1], "remote") == 0)
         return ty_remote_main(argv[2]);
+    if (argc == 2 && strcmp(argv[1], "data") == 0)
+        return ty_data_helper(0, 1);
     if (argc >= 2 && argc <= 3 && strcmp(argv[1], "probe") == 0)
         return ty_probe_main(argc == 3 ? argv[2] : NULL);
     return slurm(argc, argv);
