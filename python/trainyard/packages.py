@@ -1,7 +1,7 @@
-"""Are the packages that a job asks for there? Nothing is installed: what the interpreter has is accepted, the rest is named.
+"""Are the packages that a job asks for there? What the interpreter has is used as it is; the rest is named.
 
 Specifications: pip's (``torch>=1.0,<3``, ``numpy==1.*``, ``name[extra]``), conda's (``numpy=1.24``, ``python=3.11``,
-``pytorch``, ``pytorch::torchvision``). What Trainyard itself provides (``azureml-*``) counts as there.
+``pytorch``, ``pytorch::torchvision``). What Trainyard itself provides (``azureml-*``, ``horovod``) counts as there.
 """
 import itertools
 import re
@@ -15,7 +15,7 @@ SAME: Mapping[str, str] = {
 }
 # No part of what a script imports: an installer, compilers' run-time libraries, conda's switches.
 IGNORED = frozenset({"pip", "setuptools", "wheel", "cpuonly", "cudatoolkit", "mkl", "blas", "libgcc", "openmpi", "mpi"})
-PROVIDED = re.compile(r"azureml(-|$)|azure-ml-api-sdk$|applicationinsights$")
+PROVIDED = re.compile(r"azureml(-|$)|azure-ml-api-sdk$|applicationinsights$|horovod$")
 NOT_PROVIDED = frozenset({"azureml-automl-core", "azureml-train-automl", "azureml-mlflow", "azureml-opendatasets"})
 
 _SPEC = re.compile(r"^(?:[\w.-]+::)?([A-Za-z0-9][\w.-]*)\s*(?:\[[\w\s,.-]*\])?\s*(.*)$", re.S)

@@ -3,11 +3,11 @@ import json
 
 import pytest
 
-from azureml.core import Environment, Experiment, ScriptRunConfig, _service
+from azureml.core import Environment, Experiment, ScriptRunConfig, _packages, _service
 from azureml.core._submit import specification
 from azureml.core.conda_dependencies import TENSORFLOW_DEFAULT_VERSION, CondaDependencies
 from azureml.core.environment import DEFAULT_GPU_IMAGE, DatabricksSection, SparkPackage
-from azureml.core.runconfig import EnvironmentDefinition
+from azureml.core.runconfig import DockerConfiguration, EnvironmentDefinition
 from azureml.exceptions import UserErrorException
 
 # What the SDK's create() gives: the pip list may stand anywhere among the packages, and comments everywhere.
@@ -107,7 +107,7 @@ def test_python_pip_options_and_tensorflow():
 
 
 @pytest.mark.parametrize("call, words", [
-    (lambda c: c.add_pip_package("git+https://x.example/y"), "git"), (lambda c: c.add_conda_package(3), "of type int"),
+    (lambda c: c.add_pip_package("not a package"), "'not a package'"), (lambda c: c.add_conda_package(3), "of type int"),
     (lambda c: c.remove_pip_package(None), "NoneType"), (lambda c: c.set_pip_option("pre"), "'pre' is no option"),
     (lambda c: c.set_python_version("="), "set_python_version"), (lambda c: c.save("/nowhere/x/y.yml"), "cannot be written"),
     (lambda c: CondaDependencies(3), "of type int"), (lambda c: CondaDependencies("nowhere.yml"), "nowhere.yml"),
@@ -118,18 +118,129 @@ def test_what_is_refused(call, words, monkeypatch):
         call(CondaDependencies())
 
 
-@pytest.mark.parametrize("item, words", [("-r more.txt", "'-r more.txt'"), ("git+https://x.example/y", "git")])
+@pytest.mark.parametrize("item, words", [("-r more.txt", "'-r more.txt'.*more.txt' cannot be read"), ("--no-binary x", "'--no-binary x'.*not passed on"),
+                                         ("-e .", "'-e .'.*list the packages"), ("./nowhere.whl", "'./nowhere.whl'.*no such file")])
 def test_what_is_refused_at_submission(project, item, words):
     env = Environment.from_conda_specification("e", str(project("c.yml", "dependencies:\n- pip:\n  - %s\n" % item)))
     with pytest.raises(UserErrorException, match=words):
         specification(ScriptRunConfig("proj", environment=env))
 
 
-def test_requirements_over_several_lines(project):
-    env = Environment.from_pip_requirements("e", str(project("r.txt", "numpy \\\n  >=1.0\n\n# no\n--index-url x\nscipy  # yes\n")))
-    assert [s.split()[0] for s in env.python.conda_dependencies.pip_packages] == ["numpy", "scipy"]
-    with pytest.raises(UserErrorException, match="'-r b.txt'"):
+def test_requirements_over_several_lines(project, tmp_path):
+    project("more/b.txt", "tabulate # yes\n-f wheels\n-c pins.txt\n")
+    project("more/pins.txt", "tabulate<1\n")
+    env = Environment.from_pip_requirements("e", str(project("r.txt", (
+        "numpy \\\n  >=1.0\n\n# no\n--index-url https://index.example/simple\nscipy  # yes\n-r more/b.txt\n"
+        "tomli==1.0; python_version < '3.8'\ntomli==2.0 ; python_version >= '3.8'\n--pre\n"
+        "x==1 --hash=sha256:00 --hash=sha256:11\ngit+https://x.example/y@v1#egg=y\n"))))
+    assert list(env.python.conda_dependencies.pip_packages) == [
+        "numpy    >=1.0", "scipy", "tabulate", "tomli==1.0; python_version < '3.8'", "tomli==2.0 ; python_version >= '3.8'", "x==1",
+        "git+https://x.example/y@v1#egg=y"]
+    pip = specification(ScriptRunConfig("proj", environment=env))["environment"]["pip"]
+    assert pip.pop("packages") == list(env.python.conda_dependencies.pip_packages)
+    assert pip == {"index_url": "https://index.example/simple", "find_links": [str(tmp_path / "more/wheels")], "constraints": ["tabulate<1"],
+                   "pre": True}
+    with pytest.raises(UserErrorException, match="b.txt' cannot be read"):
         Environment.from_pip_requirements("e", str(project("r.txt", "-r b.txt\n")))
+    with pytest.raises(UserErrorException, match="reads itself, by way of '.*b.txt'"):
+        project("b.txt", "-r r.txt\n")
+        Environment.from_pip_requirements("e", str(tmp_path / "r.txt"))
+
+
+def test_files_that_conda_files_name(project, tmp_path):
+    """Beside the conda file, else in source_directory."""
+    project("env/more.txt", "numpy\n--extra-index-url https://one.example\n")
+    project("proj/wheel-1-py3-none-any.whl", "")
+    env = Environment.from_conda_specification("e", str(project("env/c.yml", (
+        "channels:\n- file:///channel\ndependencies:\n- python=3.6.2\n- zlib\n- pip:\n  - --extra-index-url https://two.example\n"
+        "  - --requirement=more.txt\n  - --no-cache-dir\n  - wheel-1-py3-none-any.whl\n"))))
+    spec = specification(ScriptRunConfig("proj", environment=env))
+    assert spec["environment"] == {
+        "name": "e", "python": "3.6.2", "conda": {"packages": ["zlib"], "channels": ["file:///channel"]},
+        "pip": {"packages": [str(tmp_path / "proj/wheel-1-py3-none-any.whl"), "numpy"],
+                "extra_index_urls": ["https://two.example", "https://one.example"]}}
+    assert [w for w in spec["warnings"] if "--no-cache-dir" in w] and [w for w in spec["warnings"] if "asks for python=3.6.2" in w]
+
+
+def test_passwords_of_indexes_are_in_no_record(project):
+    env = Environment("e")
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["tabulate"], pip_indexurl="https://me:secret@index.example/simple")
+    spec = specification(ScriptRunConfig("proj", environment=env))
+    assert spec["environment"]["pip"]["index_url"] == "https://me:secret@index.example/simple"
+    assert "https://me:***@index.example/simple" in str(spec["azureml"]) and "secret" not in str(spec["azureml"])
+    env.python.conda_dependencies.set_pip_option("--proxy http://me:secret@proxy")
+    with pytest.raises(UserErrorException) as caught:
+        specification(ScriptRunConfig("proj", environment=env))
+    assert "secret" not in str(caught.value)
+
+
+def test_torch_has_a_key_of_its_own(project):
+    """It is used as a machine has it, or built as the machine needs it; so is torchvision."""
+    env = Environment("e")
+    env.python.conda_dependencies = CondaDependencies.create(
+        conda_packages=["pytorch=1.0", "cpuonly"], pip_packages=["torchvision==0.2.1", "torch; python_version < '3'", "azureml-defaults"],
+        python_version="3.11")
+    made = specification(ScriptRunConfig("proj", environment=env))["environment"]
+    assert made == {"name": "e", "torch": "1.0", "torchvision": "0.2.1", "python": "3.11", "conda": {"packages": ["cpuonly"]},
+                    "pip": {"packages": ["torch; python_version < '3'", "azureml-defaults"]}}
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["torch>=1.4,<2"], pip_indexurl="https://torch.example")
+    made = specification(ScriptRunConfig("proj", environment=env))["environment"]
+    assert (made["torch"], made["pip"]) == (">=1.4,<2", {"index_url": "https://torch.example"})
+
+
+def test_commands_run_in_their_environment(project):
+    env = Environment("e")
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["tabulate"])
+    spec = specification(ScriptRunConfig("proj", command=["python", "train.py", "--n", 1, "$HOME"], environment=env))
+    assert spec["command"][0].startswith("/") and spec["command"][1:] == ["train.py", "--n", "1", "$HOME"] and spec["expand"] is True
+    for command in ("python train.py | tee x", ["python", "train.py", "a b"], "python -c 'print(1)'"):
+        spec = specification(ScriptRunConfig("proj", command=command, environment=env))
+        assert spec["command"][:2] == ["/bin/sh", "-c"] and spec["command"][2].startswith("python3 ") and spec["expand"] is False
+    env.docker.enabled, env.docker.base_image = True, "debian:12"
+    env.python.conda_dependencies = CondaDependencies()
+    assert specification(ScriptRunConfig("proj", command="python x.py", environment=env))["command"] == ["/bin/sh", "-c", "python x.py"]
+
+
+# Images
+
+def test_an_image_of_ones_own(project, workspace):
+    env = Environment.from_docker_image("e", "pytorch/pytorch:1.13", conda_specification=str(project("c.yml", CLOUD_CONDA)))
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["azureml-defaults", "horovod"], conda_packages=["pytorch"],
+                                                             python_version="3.6")
+    env.docker.arguments, env.docker.shm_size = ["--ulimit=core=0"], "8g"
+    config = ScriptRunConfig("proj", environment=env, docker_runtime_config=DockerConfiguration(True, arguments=["--cpus=1"]))
+    spec = specification(config)
+    assert spec["environment"] == {"name": "e", "torch": "", "image": {
+        "name": "pytorch/pytorch:1.13", "shm_size": "8g", "arguments": ["--ulimit=core=0", "--cpus=1"]}}
+    assert spec["azureml"]["runDefinition"]["docker"]["useDocker"] is True and spec["interpreter_any"] is True
+    env.docker.enabled = False  # on this box that is a word; on a cluster the image counts
+    assert "image" not in specification(ScriptRunConfig("proj", environment=env))["environment"]
+    assert "image" in specification(ScriptRunConfig("proj", environment=env, compute_target="cluster"))["environment"]
+    env.docker.enabled, env.docker.base_image = True, "mcr.microsoft.com/azureml/intelmpi2018.3-ubuntu16.04"
+    with pytest.warns(UserWarning, match="no container: Azure's own images"):
+        assert "image" not in specification(ScriptRunConfig("proj", environment=env))["environment"]
+    with pytest.raises(UserErrorException, match="base_dockerfile.*podman build"):
+        specification(ScriptRunConfig("proj", environment=Environment.from_dockerfile("e", "FROM debian\n")))
+
+
+def test_the_password_of_a_registry_is_a_secret(project, workspace):
+    env = Environment("e")
+    env.docker.enabled, env.docker.base_image = True, "team/image:1"
+    registry = env.docker.base_image_registry
+    registry.address, registry.username = "registry.example", "me"
+    env.python.user_managed_dependencies = True
+    spec = specification(ScriptRunConfig("proj", environment=env))
+    image = spec["environment"]["image"]
+    assert (image["name"], image["user"]) == ("registry.example/team/image:1", "me")
+    with pytest.raises(UserErrorException, match="'me' and no password"):
+        _packages.keep_password(env.docker)
+    registry.password = "hunter2"
+    _packages.keep_password(env.docker)
+    assert workspace.get_default_keyvault().get_secret(image["password_secret"]) == "hunter2"
+    assert "hunter2" not in str(specification(ScriptRunConfig("proj", environment=env)))
+    registry.password = None
+    _packages.keep_password(env.docker)  # as loaded from a file, which has no password
+    workspace.get_default_keyvault().delete_secret(image["password_secret"])
 
 
 # Environment
@@ -149,8 +260,7 @@ def test_the_cells_of_notebooks_with_environments(project):
     env.inferencing_stack_version = "latest"
     env.databricks.pypi_libraries.append("x")
     with pytest.warns(UserWarning, match="no container"):
-        config = ScriptRunConfig("proj", environment=env)
-    spec = specification(config)
+        spec = specification(ScriptRunConfig("proj", environment=env))
     assert spec["environment_variables"] == {"MESSAGE": "hello"}
     assert spec["azureml"]["runDefinition"]["environment"]["inferencingStackVersion"] == "latest"
     assert EnvironmentDefinition is Environment and isinstance(env.databricks, DatabricksSection)

@@ -85,11 +85,16 @@ def test_all_cloud_parameters_are_accepted_and_warn_once():
                   "image_registry_details": registry, "source_directory_data_store": object(), "shm_size": "8g"}
     with pytest.warns(UserWarning) as caught:
         est = estimator(**parameters)
-    assert len(caught) == 6
+    assert len(caught) == 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimator(**parameters)
-    assert "secret" not in repr(spec_of(est))
+    spec = spec_of(est)
+    assert "'secret'" not in repr(spec) and (spec["environment"]["image"]["name"], spec["environment"]["image"]["shm_size"]) == ("a/image", "8g")
+    with pytest.warns(UserWarning, match="'image' has no effect, because use_docker is False"):
+        assert "environment" not in spec_of(estimator(**dict(parameters, use_docker=False)))["environment"]
+    with pytest.raises(UserErrorException, match="image_registry_details is of type str"):
+        estimator(image_registry_details="registry.example")
 
 
 def test_environment_variables_become_texts():
@@ -176,20 +181,22 @@ def test_packages_that_are_there_are_accepted(project):
     assert list(est.conda_dependencies.pip_packages) == ["azureml-defaults", "azureml-sdk", "azureml-core"]
 
 
-def test_packages_that_are_not_there_are_refused_by_name():
-    est = estimator(pip_packages=["horovod==0.15.2"], conda_packages=["no-such-thing"])
+def test_packages_that_are_not_there_are_asked_for(project):
+    project("proj/more.txt", "-r less.txt\ntabulate\n")
+    project("proj/less.txt", "attrs>=1\n")
+    est = estimator(pip_packages=["horovod==0.15.2", "tabulate==0.9"], conda_packages=["no-such-thing"], pip_requirements_file="more.txt")
     est.run_config.environment.python.interpreter_path = SYSTEM
-    with pytest.raises(UserErrorException, match="no-such-thing.*horovod==0.15.2.*install them") as caught:
-        spec_of(est)
-    assert SYSTEM in str(caught.value)
+    spec = spec_of(est)
+    assert spec["interpreter"] == SYSTEM and not spec["warnings"]
+    assert spec["environment"] == {"conda": {"packages": ["no-such-thing"]}, "pip": {"packages": ["attrs>=1", "horovod==0.15.2", "tabulate==0.9"]}}
     est.conda_dependencies.remove_pip_package("horovod")
     est.conda_dependencies.remove_conda_package("no-such-thing")
     est.conda_dependencies.remove_conda_package("pytorch=0.4.0")
-    assert spec_of(est)["interpreter"] == SYSTEM
+    assert spec_of(est)["environment"] == {"pip": {"packages": ["attrs>=1", "tabulate==0.9"]}}
 
 
 def test_user_managed_checks_no_packages():
-    spec_of(estimator(user_managed=True, pip_packages=["no-such-thing"]))
+    assert spec_of(estimator(user_managed=True, pip_packages=["no-such-thing"]))["environment"] == {"user_managed": True}
 
 
 def test_another_python_version_gives_a_warning():
@@ -199,21 +206,25 @@ def test_another_python_version_gives_a_warning():
 
 
 def test_an_interpreter_without_torch(project, tmp_path):
+    """It is the one that torch is built for; a user who manages it has to have torch there."""
     fake = project("bare-python", "#!/bin/sh\necho '{\"version\": [3, 11, 2], \"torch\": false}'\n")
     fake.chmod(0o755)
-    est = estimator(PyTorch)
+    for kind, environment in ((PyTorch, {"torch": ""}), (Estimator, {})):
+        est = estimator(kind)
+        est.run_config.environment.python.interpreter_path = str(fake)
+        assert (spec_of(est)["interpreter"], spec_of(est)["environment"]) == (str(fake), environment)
+    est = estimator(PyTorch, user_managed=True)
     est.run_config.environment.python.interpreter_path = str(fake)
     with pytest.raises(UserErrorException, match="bare-python.*has no torch.*python3-torch"):
         spec_of(est)
-    other = estimator(Estimator)
-    other.run_config.environment.python.interpreter_path = str(fake)
-    assert spec_of(other)["interpreter"] == str(fake)
 
 
-def test_framework_version_warns_when_it_differs():
-    est = estimator(PyTorch, framework_version="0.4.0")
-    est.run_config.environment.python.interpreter_path = SYSTEM
-    assert any("framework_version 0.4.0" in w for w in spec_of(est)["warnings"])
+def test_framework_version_is_the_version_of_torch():
+    est = estimator(PyTorch, framework_version="1.4", use_gpu=True)
+    assert (spec_of(est)["environment"], spec_of(est)["use_gpu"]) == ({"torch": "1.4"}, True)
+    est = estimator(PyTorch, framework_version=1.4, conda_packages=["torchvision", "pytorch"], pip_packages=["torch==1.4.0"])
+    assert spec_of(est)["environment"] == {"torch": "1.4.0", "torchvision": ""}
+    assert "torch" not in spec_of(estimator(PyTorch, custom_docker_image="x", framework_version="1.4"))["environment"]
 
 
 # TensorFlow, Chainer, SKLearn
@@ -268,13 +279,12 @@ FRAMEWORKS = [(TensorFlow, "tensorflow"), (Chainer, "chainer"), (SKLearn, "sciki
 
 
 @pytest.mark.parametrize("kind, package", FRAMEWORKS)
-def test_their_package_has_to_be_there(kind, package, python_with):
+def test_their_package_is_asked_for(kind, package, python_with):
     est = kind(source_directory="proj", compute_target="local", entry_script="train.py", script_params={"--C": 0.5},
                pip_packages=["azureml-core"])
     assert list(est.conda_dependencies.pip_packages) == [package, "azureml-core"]
     est.run_config.environment.python.interpreter_path = SYSTEM
-    with pytest.raises(UserErrorException, match=r"does not have: %s \(it is not installed\)" % package):
-        spec_of(est)
+    assert spec_of(est)["environment"] == {"pip": {"packages": [package, "azureml-core"]}}
     est.run_config.environment.python.interpreter_path = python_with(**{package: "2.0.1"})
     assert spec_of(est)["arguments"] == ["--C", "0.5"] and not spec_of(est)["warnings"]
     assert spec_of(estimator(kind, user_managed=True))["script"] == "train.py"
@@ -287,7 +297,10 @@ def test_their_framework_version(kind, package, python_with):
     assert spec_of(est)["warnings"] == ["framework_version 1.13 is asked for, and %s has %s 2.0.1, which the run uses" % (python, package)]
     est = estimator(kind, framework_version="2.0")
     est.run_config.environment.python.interpreter_path = python
-    assert spec_of(est)["warnings"] == []
+    assert spec_of(est)["warnings"] == [] and spec_of(est)["environment"] == {"pip": {"packages": [package]}}
+    if package != "scikit-learn":
+        est.run_config.environment.python.interpreter_path = SYSTEM
+        assert spec_of(est)["environment"] == {"pip": {"packages": ["%s==2.0.*" % package]}}
 
 
 def test_the_submitting_python_is_used_when_it_has_what_is_asked_for(python_with, monkeypatch):
@@ -398,7 +411,10 @@ def test_what_the_tree_says_of_processes_contradicts_itself():
 
 def test_docker_warns_once():
     with pytest.warns(UserWarning, match="container"):
-        ScriptRunConfig("proj", docker_runtime_config=DockerConfiguration(use_docker=True))
+        spec_of(ScriptRunConfig("proj", docker_runtime_config=DockerConfiguration(use_docker=True)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        spec_of(ScriptRunConfig("proj", docker_runtime_config=DockerConfiguration(use_docker=True)))
 
 
 # CondaDependencies

@@ -4,6 +4,7 @@ import os
 from typing import Any, Dict, List, Optional
 from urllib.parse import quote
 
+from azureml.core import _packages
 from azureml.core.script_run_config import ScriptRunConfig
 from trainyard.client import Client
 from trainyard.errors import TrainyardError
@@ -53,16 +54,18 @@ def run_definition(config: ScriptRunConfig, spec: Dict[str, Any]) -> Dict[str, A
     Passwords are left out.
     """
     rc = config.run_config
-    environment = rc.environment._as_dict()
+    environment = _packages.shown(rc.environment)
+    image = (spec.get("environment") or {}).get("image")
     environment["python"]["interpreterPath"] = spec.get("interpreter") or environment["python"]["interpreterPath"]
-    environment["docker"]["enabled"] = False
+    environment["docker"]["enabled"] = bool(image)
     return {
         **copy.deepcopy(CONSTANTS), "framework": str(rc.framework), "communicator": str(rc.communicator or "None"),
         "priority": rc.priority, "environment": environment,
         "autoPrepareEnvironment": bool(rc.auto_prepare_environment),
         "history": rc.history._as_dict(), "spark": rc.spark._as_dict(), "hdi": rc.hdi._as_dict(),
         "amlCompute": rc.amlcompute._as_dict(),
-        "docker": {"useDocker": False, "sharedVolumes": True, "shmSize": rc.docker.shm_size or "2g", "arguments": []},
+        "docker": {"useDocker": bool(image), "sharedVolumes": True, "shmSize": rc.docker.shm_size or "2g",
+                   "arguments": (image or {}).get("arguments", [])},
     }
 
 

@@ -7,17 +7,17 @@ import os
 import re
 import shlex
 import warnings
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import trainyard
 from azureml._restclient import snapshots_client
-from azureml.core import _arguments, _git, _processes
+from azureml.core import _arguments, _git, _packages, _processes
 from azureml.core._definition import PROCESS_FILES, run_definition
 from azureml.core._progress import Progress
 from azureml.core._section import count_of
 from azureml.core._service import client, cloud_only, later, sdk_errors
 from azureml.core.compute_target import ComputeTarget
-from azureml.core.conda_dependencies import CondaDependencies, spec_list
+from azureml.core.conda_dependencies import CondaDependencies, is_address
 from azureml.core.environment import DockerSection, Environment, PythonSection
 from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfiguration, DockerConfiguration, HdiConfiguration,
                                     HistoryConfiguration, MpiConfiguration, PyTorchConfiguration, RunConfiguration,
@@ -27,7 +27,6 @@ from azureml.data.datapath import DataPath
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
 from trainyard import errors, interpreter, packages
 
-PIP_FILES = ("-r", "--requirement", "-c", "--constraint", "-e", "--editable")
 LEGACY = os.path.join(os.path.dirname(os.path.abspath(trainyard.__file__)), "legacy")
 KEPT = ("outputs", "logs")
 PRIORITY_MAX = 1000
@@ -41,6 +40,8 @@ def submit(experiment: str, config: ScriptRunConfig, tags: Optional[Mapping[str,
     """Submit to `experiment`, below the run `parent`, and return RUN. Warns for each warning that the run begins with."""
     spec = specification(config, tags)
     spec["parent"] = parent
+    if "password_secret" in spec["environment"].get("image", {}):
+        _packages.keep_password(config.run_config.environment.docker)
     check_target(spec["target"])
     spec["snapshot"] = store_snapshot(config.source_directory, spec.get("script"))
     spec["properties"] = {"_azureml.ComputeTargetType": "local" if spec["target"] == "local" else "amlcompute",
@@ -71,7 +72,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
         given += resume_words(config.resume_from, references)
     check_source(config.source_directory)
     notes = [*unwatched(rc)]
-    chosen = choose_interpreter(config, notes)
+    asked = _packages.wanted(rc, config.source_directory, notes)
+    chosen, frameworks = choose_interpreter(config, asked, notes)
     spec: Dict[str, Any] = {
         "version": 1, "target": target_name(rc.target), "source_directory": os.path.realpath(config.source_directory),
         "interpreter": chosen, "arguments": given, "use_gpu": bool(config._use_gpu), "warnings": notes,
@@ -81,6 +83,7 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
         "environment_variables": _arguments.environment_variables(
             ("environment.environment_variables", rc.environment.environment_variables),
             ("environment_variables", rc.environment_variables)),
+        "environment": _packages.environment(rc, asked, frameworks),
     }
     if rc.priority is not None:
         spec["priority"] = priority(rc.priority)
@@ -95,12 +98,8 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
         if named_interpreter(rc) is None:
             spec["interpreter_any"] = True  # another machine may have another one
     else:
-        del spec["interpreter"]  # the shell's command names its program itself
-        spec["command"] = ["/bin/sh", "-c", command_line(config.command, chosen, references)]
-        spec["expand"] = False
-        if given:
-            spec["command"][2] += " " + " ".join(_shell_word(g) for g in given)
-            spec["arguments"] = []
+        del spec["interpreter"]  # a command names its program itself
+        add_command(spec, command_line(config.command, None if _packages.asks(spec["environment"]) else chosen, references), chosen, given)
     spec["data_references"] = {name: {"datastore": one.datastore_name, "path": one.path_on_datastore or "", "mode": one.mode,
                                       "path_on_compute": one.path_on_compute, "overwrite": bool(one.overwrite)}
                                for name, one in references.items()}
@@ -224,15 +223,30 @@ def resume_words(resume_from: Any, references: _arguments.References) -> List[st
     return ["--resume-from", str(reference)]
 
 
-def command_line(command: Any, python: str, references: _arguments.References) -> str:
-    """The text that the worker's shell runs. A leading 'python' is the run's interpreter."""
+def command_line(command: Any, python: Optional[str], references: _arguments.References) -> str:
+    """The text that the worker's shell runs. python: what a leading 'python' is; None: as the worker has it."""
     if isinstance(command, str):
         text = command
     elif isinstance(command, (list, tuple)):
         text = " ".join(_shell_word(w) for w in _arguments.words(command, references, "command"))
     else:
         raise UserErrorException("command is of type %s; a list or a text is needed" % type(command).__name__)
-    return re.sub(r"\Apython3?(?=\s|\Z)", lambda _: shlex.quote(python), text.strip())
+    return re.sub(r"\Apython3?(?=\s|\Z)", lambda found: found.group() if python is None else shlex.quote(python), text.strip())
+
+
+def add_command(spec: Dict[str, Any], text: str, chosen: str, given: List[str]) -> None:
+    """The run's command: a shell with `text` and the arguments `given`. With an environment of its own, which gives `python3`, a plain
+    call of python needs no shell, and says by `chosen` on which interpreter that environment is based."""
+    text = " ".join([text, *map(_shell_word, given)])
+    spec["command"], spec["expand"], spec["arguments"] = ["/bin/sh", "-c", text], False, []
+    if "image" in spec["environment"] or not _packages.asks(spec["environment"]):
+        return
+    python, _, rest = re.sub(r'"(\$\{?\w+\}?[\w./-]*)"', r"\1", text).partition(" ")
+    if re.match(r"python3?\Z", python):
+        if not re.search(r"[|&;<>()`*?\[\]~#\n\\'\"]|\$[^A-Za-z_{]", rest):
+            spec["command"], spec["expand"] = [chosen, *rest.split()], True
+        else:
+            spec["command"][2] = "python3 " + text.partition(" ")[2]
 
 
 def _shell_word(text: str) -> str:
@@ -259,59 +273,45 @@ def named_interpreter(rc: RunConfiguration) -> Optional[str]:
     return None if path in (None, "", "python") else path
 
 
-def choose_interpreter(config: ScriptRunConfig, notes: List[str]) -> str:
-    """The run's interpreter, whose packages satisfy what is asked for. Sentences for the user are added to `notes`."""
-    rc = config.run_config
-    specs = wanted_packages(rc, config.source_directory)
-    needs_torch = config._needs_torch or any(packages.parse(s)[0] == "torch" for s in specs)
-    section = rc.environment.python
+def choose_interpreter(config: ScriptRunConfig, asked: _packages.Wanted, notes: List[str]) -> Tuple[str, Dict[str, str]]:
+    """The interpreter that the run is based on, and the versions of frameworks that its environment has to have.
+
+    Where it has what is asked for, it is the run's; what it lacks is built on top of it by the machine that runs it. An interpreter
+    that the user manages has to have torch, if that is asked for. Sentences for the user are added to `notes`.
+    """
+    rc, specs = config.run_config, asked.all
+    managed, named = rc.environment.python.user_managed_dependencies, named_interpreter(rc)
+    if _packages.image_name(rc) is not None:  # the image's own Python runs the script
+        return named if named and os.path.isabs(named) else interpreter.SYSTEM, {}
+    needs_torch = config._needs_torch or any(packages.parse(s)[0] in _packages.FRAMEWORKS for s in specs)
     try:
-        choice = interpreter.choose(named_interpreter(rc), needs_torch, lambda found: bool(specs) and not packages.missing(
+        choice = interpreter.choose(named, needs_torch and managed, lambda found: not config._needs_torch and bool(specs) and not packages.missing(
             specs, interpreter.installed(found.path)))
         if choice.notice:
             notes.append(choice.notice)
-        if specs and not section.user_managed_dependencies:
-            check_packages(specs, choice.found, notes)
-        if config._framework_version is not None:
-            check_framework(config._framework, str(config._framework_version), choice.found, notes)
+        frameworks = {} if managed else framework_versions(config, asked, choice.found, notes)
     except interpreter.InterpreterError as error:
         raise UserErrorException(str(error), error) from None
-    return choice.found.path
+    python = packages.python_of(s for s in asked.conda if not is_address(s))
+    if python is not None and not managed and not packages.python_matches(python, choice.found.version):
+        notes.append("the run asks for %s, and its interpreter %s is Python %s" % (python, choice.found.path, choice.found.dotted))
+    return choice.found.path, frameworks
 
 
-def wanted_packages(rc: RunConfiguration, directory: str) -> List[str]:
-    """All specifications of a run configuration, conda's and pip's; a conda file that it names lies in `directory`."""
-    dependencies, file = rc.environment.python.conda_dependencies, rc.environment.python.conda_dependencies_file
-    if file:
-        dependencies = CondaDependencies(os.path.join(directory, file))
-    for option in dependencies.pip_options if dependencies is not None else ():
-        if option.startswith(PIP_FILES):
-            raise UserErrorException("the packages ask pip for '%s': files of requirements are not read from there; list the packages "
-                                     "themselves, or read the file with Environment.from_pip_requirements" % option)
-    return [] if dependencies is None else [*spec_list(dependencies.conda_packages, "conda_packages"),
-                                            *spec_list(dependencies.pip_packages, "pip_packages")]
-
-
-def check_packages(specs: List[str], found: interpreter.Found, notes: List[str]) -> None:
-    """UserErrorException that names what the interpreter lacks. Another version of Python only gives a note."""
-    python = packages.python_of(specs)
-    if python is not None and not packages.python_matches(python, found.version):
-        notes.append("the run asks for %s, and uses %s, which is Python %s" % (python, found.path, found.dotted))
-    if all(packages.parse(s)[0] == "python" for s in specs):
-        return
-    lacking = packages.missing(specs, interpreter.installed(found.path))
-    if lacking:
-        raise UserErrorException("the run asks for packages that its interpreter %s (Python %s) does not have: %s. This release of "
-                                 "Trainyard installs none: install them there and submit again, or name another interpreter in "
-                                 "run_config.environment.python.interpreter_path"
-                                 % (found.path, found.dotted, "; ".join("%s (%s)" % (m.spec, m.why) for m in lacking)))
-
-
-def check_framework(name: str, version: str, found: interpreter.Found, notes: List[str]) -> None:
-    """A note when the package `name` is of another version than ``framework_version``."""
-    have = interpreter.installed(found.path).get(name)
-    if have is not None and not packages.satisfies(have, [("=", version)]):
-        notes.append("framework_version %s is asked for, and %s has %s %s, which the run uses" % (version, found.path, name, have))
+def framework_versions(config: ScriptRunConfig, asked: _packages.Wanted, found: interpreter.Found, notes: List[str]) -> Dict[str, str]:
+    """'torch' and the version that the run wants of it. Another framework is one of pip's packages: one that is there is used, with a
+    note when its version is not the one that is asked for."""
+    version = config._framework_version
+    if config._needs_torch:
+        return {"torch": "" if version is None else str(version)}
+    if version is None or config._framework is None:
+        return {}
+    have = interpreter.installed(found.path).get(config._framework)
+    if have is not None and not packages.satisfies(have, [("=", str(version))]):
+        notes.append("framework_version %s is asked for, and %s has %s %s, which the run uses" % (version, found.path, config._framework, have))
+    elif have is None:
+        asked.pip[:] = ["%s==%s.*" % (config._framework, version) if s == config._framework else s for s in asked.pip]
+    return {}
 
 
 def store_snapshot(directory: str, script: Optional[str]) -> str:

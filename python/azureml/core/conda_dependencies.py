@@ -1,9 +1,10 @@
 """The packages that a run asks for.
 
-Nothing is installed by this release: what the run's interpreter has is accepted, anything else is refused by name at submission.
+What the run's interpreter has is used as it is; what it lacks is built once on each machine that runs it (docs/environments.md).
 """
 import os
-from typing import Any, Dict, Iterable, List, Optional
+import re
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from azureml.core import _conda_file
 from azureml.core._section import read_text, write_text
@@ -12,6 +13,10 @@ from trainyard import packages
 
 PYTHON_DEFAULT_VERSION = "3.11"
 TENSORFLOW_DEFAULT_VERSION = "2.1.0"
+REQUIREMENT_FILES = ("-r", "--requirement")
+CONSTRAINT_FILES = ("-c", "--constraint")
+LONG_OPTIONS = {"-r": "--requirement", "-c": "--constraint", "-f": "--find-links", "-i": "--index-url", "-e": "--editable"}
+_ADDRESS = re.compile(r"://|@|^[./]|/|\.(whl|zip|tar\.gz)$")
 
 
 class CondaDependencies:
@@ -28,6 +33,7 @@ class CondaDependencies:
         self._pip: List[str] = []
         self._channels: List[str] = []
         self._pip_options: List[str] = []
+        self._folder: Optional[str] = None  # what its options name relatively is looked for there first
         values = _underlying_structure
         if conda_dependencies_file_path is not None:
             if not isinstance(conda_dependencies_file_path, (str, os.PathLike)):
@@ -35,6 +41,7 @@ class CondaDependencies:
                                          % type(conda_dependencies_file_path).__name__)
             path = os.fspath(conda_dependencies_file_path)
             values = _conda_file.parse(read_text(path, "the conda file"), path)
+            self._folder = os.path.dirname(os.path.abspath(path))
         self._load(values or {})
 
     def _load(self, values: Dict[str, Any]) -> None:
@@ -51,7 +58,8 @@ class CondaDependencies:
     def create(pip_indexurl: Optional[str] = None, pip_packages: Optional[Iterable[str]] = None,
                conda_packages: Optional[Iterable[str]] = None, python_version: Optional[str] = None,
                pin_sdk_version: bool = True) -> "CondaDependencies":
-        """Dependencies of lists. python_version: a major and minor version, checked against the run's interpreter."""
+        """Dependencies of lists. python_version: the run's interpreter has to have its major and minor version, else one of conda
+        does, where conda packages have to be installed; else the run says that it has another one."""
         made = CondaDependencies()
         if python_version is not None:
             made.set_python_version(python_version)
@@ -63,6 +71,18 @@ class CondaDependencies:
             made.set_pip_index_url(pip_indexurl)
         return made
 
+    @staticmethod
+    def _of_requirements(path: str, what: str) -> "CondaDependencies":
+        """What a pip requirements file asks for, its options included. UserErrorException when it cannot be read."""
+        made = CondaDependencies()
+        made._add_requirements(path, what)
+        return made
+
+    def _add_requirements(self, path: str, what: str) -> None:
+        lines = read_requirements(path, what)
+        self._pip += [line for line in lines if not line.startswith("-")]
+        self._pip_options += [line for line in lines if line.startswith("-") and line not in self._pip_options]
+
     def add_conda_package(self, conda_package: str) -> None:
         """Ask for a conda package, in place of another specification of the same package."""
         _replace(self._conda, conda_package)
@@ -72,7 +92,7 @@ class CondaDependencies:
         _replace(self._pip, pip_package)
 
     def add_channel(self, channel: str) -> None:
-        """Name a channel. Nothing is fetched, so it is only kept."""
+        """Look for conda packages in this channel too: a name, or an address (``file://`` too); the first one wins."""
         if channel not in self._channels:
             self._channels.append(channel)
 
@@ -109,7 +129,8 @@ class CondaDependencies:
         return None if spec is None else packages.parse(spec)[1][-1][1] if packages.parse(spec)[1] else None
 
     def set_pip_option(self, pip_option: str) -> None:
-        """Keep an option of pip, in place of another value of it. Nothing is fetched, so it has no effect."""
+        """Give pip an option, in place of another value of it: ``--index-url``, ``--extra-index-url``, ``--find-links``, ``--pre``,
+        ``-c FILE``, ``-r FILE``. Others are refused when a run is submitted."""
         if not isinstance(pip_option, str) or not pip_option.startswith("-"):
             raise UserErrorException("set_pip_option: %r is no option of pip such as '--pre'" % (pip_option,))
         self.remove_pip_option(pip_option)
@@ -121,7 +142,7 @@ class CondaDependencies:
         self._pip_options[:] = [o for o in self._pip_options if _option(o) != name]
 
     def set_pip_index_url(self, index_url: str) -> None:
-        """Keep the address of an index. Nothing is fetched, so it has no effect."""
+        """Name the index that pip asks in place of its own."""
         self.set_pip_option("--index-url %s" % index_url)
 
     @property
@@ -189,38 +210,75 @@ def spec_list(value: Any, what: str) -> List[str]:
 
 
 def read_requirements(path: str, what: str) -> List[str]:
-    """The specifications of a pip requirements file. UserErrorException when it cannot be read."""
-    lines = [line.strip() for line in read_text(path, "%s: the file" % what).replace("\\\n", " ").split("\n")]
-    specs = []
-    for line in lines:
-        if not line or line.startswith("#") or line.startswith(("--index-url", "-i ", "--extra-index-url", "--find-links", "-f ")):
-            continue
-        if line.startswith("-"):
-            raise UserErrorException("%s: the line '%s' of '%s' is not supported; list the packages themselves" % (what, line, path))
-        specs.append(line)
-    return spec_list(specs, what)
+    """The lines of a pip requirements file: specifications, and options that begin with '-'; files that it names by ``-r`` are read
+    in their place, and those that it names by ``-c`` and ``-f`` have their whole path. UserErrorException when it cannot be read."""
+    return _requirements(os.path.abspath(os.fspath(path)), what, [])
+
+
+def _requirements(path: str, what: str, outer: List[str]) -> List[str]:
+    if path in outer:
+        raise UserErrorException("%s: '%s' reads itself, by way of '%s'" % (what, path, outer[-1]))
+    found: List[str] = []
+    for line in re.sub(r"\\\r?\n", " ", read_text(path, "%s: the file" % what)).splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", line).strip()
+        name, value = option_of(line) if line.startswith("-") else ("", "")
+        place = os.path.join(os.path.dirname(path), value)
+        if name in REQUIREMENT_FILES:
+            found += _requirements(os.path.abspath(place), what, [*outer, path])
+        elif name in CONSTRAINT_FILES:
+            found.append("--constraint %s" % os.path.abspath(place))
+        elif name in ("-f", "--find-links") and "://" not in value:
+            found.append("--find-links %s" % os.path.abspath(place))
+        elif name:
+            found.append(line)
+        elif line:
+            line = re.sub(r"\s+--hash[= ]\S+", "", line)
+            if not is_address(line):
+                _parsed(line, "%s: '%s'" % (what, path))
+            found.append(line)
+    return found
+
+
+def option_of(text: str) -> Tuple[str, str]:
+    """An option of pip and its value: '-fPLACE', '-f PLACE', '--find-links=PLACE' or '--find-links PLACE'."""
+    match = re.match(r"(--[\w-]+|-\w)[=\s]*(.*)$", text.strip(), re.S)
+    return (match.group(1), match.group(2).strip()) if match else (text, "")
+
+
+def is_address(spec: str) -> bool:
+    """Does pip find the package by an address or a path, instead of by its name?"""
+    return bool(_ADDRESS.search(re.split(r"\s;|;\s", spec.split("::", 1)[-1])[0]))
+
+
+def name_of(spec: str) -> str:
+    """By what a specification is found again: its package's name, and its marker; of an address without a name the text itself."""
+    named = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*@", spec)
+    marker = spec.partition(";")[2].strip()
+    name = packages.normal(named.group(1)) if named else spec if is_address(spec) else packages.parse(spec)[0]
+    return "%s;%s" % (name, marker) if marker and not is_address(spec) else name
 
 
 def _parsed(spec: Any, what: str) -> str:
     if not isinstance(spec, str):
         raise UserErrorException("%s: %r is of type %s; a text such as 'numpy' is needed" % (what, spec, type(spec).__name__))
     try:
-        return packages.parse(spec)[0]
+        return name_of(spec)
     except packages.SpecError as error:
         raise UserErrorException("%s: %s" % (what, error)) from None
 
 
 def _replace(specs: List[str], spec: str) -> None:
     name = _parsed(spec, "package")
-    specs[:] = [s for s in specs if packages.parse(s)[0] != name] + [spec]
+    specs[:] = [s for s in specs if name_of(s) != name] + [spec]
 
 
 def _option(text: str) -> str:
-    """The option itself, without its value."""
-    return text.replace("=", " ").split(" ", 1)[0]
+    """The option itself, without its value, in its long form."""
+    name = option_of(text)[0]
+    return LONG_OPTIONS.get(name, name)
 
 
 def _remove(specs: List[str], spec: str) -> None:
-    _parsed(spec, "package")
-    name, clauses = packages.parse(spec)
-    specs[:] = [s for s in specs if s != spec and (clauses or packages.parse(s)[0] != name)]
+    name = _parsed(spec, "package")
+    clauses = is_address(spec) or packages.parse(spec)[1]
+    specs[:] = [s for s in specs if s != spec and (clauses or name_of(s).partition(";")[0] != name)]

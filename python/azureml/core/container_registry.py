@@ -5,7 +5,8 @@ from azureml.core._section import Section, text_of
 
 
 class ContainerRegistry(Section):
-    """address, username and password of a registry; kept, and without effect: runs use no images. The password goes to no file."""
+    """address, username and password of a registry; from which the image of a run comes. The password goes to no file and into
+    no record of a run: it is kept as a secret of the keyvault."""
 
     _saved = {"address": text_of, "username": text_of, "password": text_of}
     _elsewhere = frozenset({"registryidentity"})

@@ -8,7 +8,7 @@ from azureml.core import _conda_file
 from azureml.core._later import later_name
 from azureml.core._section import (Section, flag_of, list_of, map_of, read_json, read_text, text_of, texts_of, write_text)
 from azureml.core._service import later
-from azureml.core.conda_dependencies import CondaDependencies, read_requirements
+from azureml.core.conda_dependencies import CondaDependencies
 from azureml.core.container_registry import ContainerRegistry
 from azureml.exceptions import UserErrorException
 
@@ -68,7 +68,8 @@ class DockerImagePlatform(Section):
 
 
 class DockerSection(Section):
-    """Images and containers. Kept, and without effect: runs are processes of this box."""
+    """The image whose view of the files the run gets: base_image, base_image_registry, shm_size, arguments. Without `enabled` a run
+    on this box uses none. Azure's own images (mcr.microsoft.com/azureml/...) hold what a machine has, and stand for no image."""
 
     _saved = {"enabled": flag_of, "base_image": text_of, "base_dockerfile": text_of, "base_image_registry": map_of,
               "platform": map_of, "gpu_support": flag_of, "shared_volumes": flag_of, "shm_size": text_of, "arguments": texts_of}
@@ -171,13 +172,14 @@ class Environment(Section):
     def from_pip_requirements(name: str, file_path: str, pip_version: Optional[str] = None) -> "Environment":
         """The packages of a requirements file. UserErrorException when it cannot be read."""
         made = Environment(name)
-        made.python.conda_dependencies = CondaDependencies.create(pip_packages=read_requirements(file_path, "from_pip_requirements"))
+        made.python.conda_dependencies = CondaDependencies._of_requirements(file_path, "from_pip_requirements")
         return made
 
     @staticmethod
     def from_docker_image(name: str, image: str, container_registry: Optional[ContainerRegistry] = None,
                           conda_specification: Optional[str] = None, pip_requirements: Optional[str] = None) -> "Environment":
-        """An image, which is kept and has no effect, and the packages of a conda or requirements file."""
+        """An image that holds all that the script needs. Packages of a conda or requirements file are not installed into it, so that a
+        run which asks for such as the image lacks is refused."""
         made = _with_packages("from_docker_image", name, conda_specification, pip_requirements)
         made.docker.base_image = image
         if container_registry is not None:
@@ -187,7 +189,7 @@ class Environment(Section):
     @staticmethod
     def from_dockerfile(name: str, dockerfile: str, conda_specification: Optional[str] = None,
                         pip_requirements: Optional[str] = None) -> "Environment":
-        """A Dockerfile (its path or text), which is kept and has no effect, and the packages of a conda or requirements file."""
+        """A Dockerfile (its path or text), for `save_to_directory` and its like. Images are not built: a run with it is refused."""
         made = _with_packages("from_dockerfile", name, conda_specification, pip_requirements)
         made.docker.base_image = None
         made.docker.base_dockerfile = read_text(dockerfile, "the Dockerfile") if os.path.isfile(dockerfile) else dockerfile
@@ -296,7 +298,7 @@ def _with_packages(method: str, name: str, conda: Optional[str], pip: Optional[s
     if conda is not None:
         made.python.conda_dependencies = CondaDependencies(conda)
     elif pip is not None:
-        made.python.conda_dependencies = CondaDependencies.create(pip_packages=read_requirements(pip, method))
+        made.python.conda_dependencies = CondaDependencies._of_requirements(pip, method)
     else:
         made.python.user_managed_dependencies = True
     made.docker.enabled = True

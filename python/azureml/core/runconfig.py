@@ -118,7 +118,7 @@ class TensorflowConfiguration(Section):
 
 
 class DockerConfiguration(Section):
-    """use_docker, shared_volumes, arguments, shm_size. Kept, and without effect: runs are processes of this box."""
+    """use_docker: the run uses the image of its environment, see DockerSection; shm_size and arguments: for its container."""
 
     _saved = {"use_docker": flag_of, "shared_volumes": flag_of, "shm_size": text_of, "arguments": texts_of}
 

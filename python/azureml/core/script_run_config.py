@@ -3,7 +3,6 @@ import copy
 from typing import Any, Optional
 
 from azureml.core import _processes
-from azureml.core._service import warn_once
 from azureml.core.environment import Environment
 from azureml.core.runconfig import DockerConfiguration, RunConfiguration, argument_list
 from azureml.exceptions import UserErrorException
@@ -57,8 +56,6 @@ class ScriptRunConfig:
             self.run_config.max_run_duration_seconds = max_run_duration_seconds
         if docker_runtime_config is not None:
             self.run_config.docker = docker_runtime_config
-        if getattr(self.run_config.docker, "use_docker", False) or self.run_config.environment.docker.enabled:
-            warn_once("docker", "the run uses no container: docker settings are kept, and have no effect")
         self._script_word = "script"
         self._use_gpu = False
         self._needs_torch = False

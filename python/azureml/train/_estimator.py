@@ -5,7 +5,8 @@ from typing import Any, Dict, List, Optional
 from azureml.core import _arguments, _processes
 from azureml.core._service import cloud_only, warn_once
 from azureml.core.compute_target import ComputeTarget
-from azureml.core.conda_dependencies import CondaDependencies, read_requirements, spec_list
+from azureml.core.conda_dependencies import CondaDependencies, spec_list
+from azureml.core.container_registry import ContainerRegistry
 from azureml.core.environment import Environment
 from azureml.core.runconfig import RunConfiguration, positive
 from azureml.core.script_run_config import ScriptRunConfig
@@ -115,8 +116,16 @@ class EstimatorBase:
         made.python.user_managed_dependencies = bool(given["user_managed"])
         made.python.conda_dependencies = self._dependencies(given)
         made.environment_variables = _arguments.environment_variables(("environment_variables", given["environment_variables"]))
-        made.docker.base_image = one_of("custom_docker_base_image", given["custom_docker_base_image"], "custom_docker_image",
-                                        given["custom_docker_image"]) or made.docker.base_image
+        image = one_of("custom_docker_base_image", given["custom_docker_base_image"], "custom_docker_image", given["custom_docker_image"])
+        registry = given["image_registry_details"]
+        if registry is not None and not isinstance(registry, ContainerRegistry):
+            raise UserErrorException("%s: image_registry_details is of type %s; a ContainerRegistry is needed" % (kind, type(registry).__name__))
+        if image and not given["use_docker"]:
+            warn_once("use_docker", "the image '%s' has no effect, because use_docker is False" % image, stacklevel=5)
+        elif image:
+            made.docker.base_image, made.docker.enabled = image, True
+        made.docker.base_image_registry = registry or made.docker.base_image_registry
+        made.docker.shm_size = given["shm_size"]
         return made
 
     def _dependencies(self, given: Dict[str, Any]) -> CondaDependencies:
@@ -127,10 +136,9 @@ class EstimatorBase:
         made = CondaDependencies(None if conda_file is None else os.path.join(self.source_directory, conda_file))
         if self._framework is not None and not self._needs_torch and not given["user_managed"]:
             made.add_pip_package(self._framework)
-        pip: List[str] = []
         if pip_file is not None:
-            pip += read_requirements(os.path.join(self.source_directory, pip_file), "pip_requirements_file")
-        for spec in pip + spec_list(given["pip_packages"], "pip_packages"):
+            made._add_requirements(os.path.join(self.source_directory, pip_file), "pip_requirements_file")
+        for spec in spec_list(given["pip_packages"], "pip_packages"):
             made.add_pip_package(spec)
         for spec in spec_list(given["conda_packages"], "conda_packages"):
             made.add_conda_package(spec)
@@ -138,8 +146,7 @@ class EstimatorBase:
 
     @staticmethod
     def _warn(kind: str, given: Dict[str, Any]) -> None:
-        for name in ("vm_priority", "custom_docker_base_image", "custom_docker_image", "image_registry_details",
-                     "source_directory_data_store", "shm_size"):
+        for name in ("vm_priority", "source_directory_data_store"):
             cloud_only("%s: %s" % (kind, name), bool(given[name]))
 
     def _as_script_run_config(self) -> ScriptRunConfig:
