@@ -288,6 +288,23 @@ int ty_environment_conda_file(json_t *env, const char *path, struct ty_error *er
 
 /* ---- options ---- */
 
+static int view_asked(const struct ty_cli *cli, json_t *env, struct ty_error *err)
+{
+    const char *image = ty_cli_value(cli, "image"), *shm = ty_cli_value(cli, "shm-size");
+    int r = 0;
+
+    if (shm && !image)
+        return ty_error_set(err, -EINVAL,
+                            "--shm-size is the size of /dev/shm in an image; give --image, too");
+    if (image)
+        r |= json_object_set_new(part(env, "image", false), "name", json_string(image));
+    if (shm)
+        r |= json_object_set_new(part(env, "image", false), "shm_size", json_string(shm));
+    if (ty_cli_flag(cli, "sandbox"))
+        r |= json_object_set_new(env, "sandbox", json_true());
+    return r ? ty_error_oom(err) : 0;
+}
+
 int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error *err)
 {
     const char *conda = ty_cli_value(cli, "conda-file"), *torch = ty_cli_value(cli, "torch"),
@@ -309,6 +326,8 @@ int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error
     if (r == 0 && torch &&
         json_object_set_new(env, "torch", json_string(strcmp(torch, "any") ? torch : "")) < 0)
         r = ty_error_oom(err);
+    if (r == 0)
+        r = view_asked(cli, env, err);
     if (r == 0 && json_object_size(env) > 0)
         *ret = TAKE(env);
     return r;

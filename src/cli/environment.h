@@ -12,6 +12,10 @@
     { 0, "conda-file", "FILE", "environment file of conda" }, \
     { 0, "python-version", "VERSION", "version of Python, such as 3.11" }, \
     { 0, "torch", "VERSION", "version of PyTorch, such as 2.1; any: whatever is there" }
+#define TY_VIEW_OPTIONS \
+    { 0, "image", "NAME", "run in this image, by podman, docker or apptainer" }, \
+    { 0, "shm-size", "SIZE", "of /dev/shm in the image, such as 2g (default: the machine's)" }, \
+    { 0, "sandbox", NULL, "show the job a private view of the file system (bubblewrap)" }
 /* clang-format on */
 
 /* What the options ask for; *ret NULL: none was given.  -EINVAL, or what reading a file gave. */

@@ -11,7 +11,7 @@
     { 't', "target", "NAME", "compute target (default: local)" }, \
     { 0, "name", "TEXT", "display name, for people" }, \
     { 0, "env", "NAME[=VALUE]", "environment variable of the job; without a value: yours (repeat)" }, \
-    TY_ENVIRONMENT_OPTIONS, \
+    TY_ENVIRONMENT_OPTIONS, TY_VIEW_OPTIONS, \
     { 0, "nodes", "N", "nodes (default: 1)" }, \
     { 0, "procs", "N", "processes on each node (default: 1)" }, \
     { 0, "backend", "mpi|gloo|nccl", "how several processes work together (default for them: mpi)" }, \

@@ -63,7 +63,8 @@ static void free_parts(struct ty_moving *w)
     w->nparts = 0;
 }
 
-int ty_moving_cut(struct ty_mover *v, struct ty_moving *w, uint64_t part_bytes, struct ty_error *err)
+int ty_moving_cut(struct ty_mover *v, struct ty_moving *w, uint64_t part_bytes,
+                  struct ty_error *err)
 {
     uint64_t n;
 
@@ -231,8 +232,8 @@ static void report(struct ty_mover *v, struct ty_moving *w)
         v->sum.was_there++;
     }
     if (v->m->each)
-        r = v->m->each(w->f, w->code < 0 ? TY_MOVE_FAILED : w->what, w->code,
-                       w->why ? w->why : "", w->code < 0 ? NULL : &o, v->m->ctx);
+        r = v->m->each(w->f, w->code < 0 ? TY_MOVE_FAILED : w->what, w->code, w->why ? w->why : "",
+                       w->code < 0 ? NULL : &o, v->m->ctx);
     else if (w->code < 0)
         r = w->code;
     if (r == 0 && w->code < 0 && is_general(v, w->code))
@@ -471,10 +472,9 @@ static void tell(struct ty_mover *v, bool last)
         bytes += w->counted;
     for (unsigned i = 0; i < v->nslots; i++)
         if (v->slots[i].w && v->slots[i].r.running)
-            bytes += v->slots[i].op == OP_GET ? v->slots[i].r.got
-                     : v->slots[i].op == OP_PUT || v->slots[i].op == OP_PART
-                         ? v->slots[i].r.sent
-                         : 0;
+            bytes += v->slots[i].op == OP_GET                                ? v->slots[i].r.got
+                     : v->slots[i].op == OP_PUT || v->slots[i].op == OP_PART ? v->slots[i].r.sent
+                                                                             : 0;
     if (v->m->progress(bytes < v->total ? bytes : v->total, v->total,
                        v->sum.moved + v->sum.was_there + v->sum.failed, v->n, v->m->ctx) != 0 &&
         v->result == 0 && !last)
@@ -580,8 +580,13 @@ static int move(const struct ty_move *m, const struct ty_way *way, const struct 
                 size_t n, struct ty_move_sum *sum, struct ty_error *err)
 {
     struct ty_error own = { 0 };
-    struct ty_mover v = { .m = m, .store = m->store, .kind = m->store->kind, .way = way,
-                          .files = files, .n = n, .err = err ? err : &own };
+    struct ty_mover v = { .m = m,
+                          .store = m->store,
+                          .kind = m->store->kind,
+                          .way = way,
+                          .files = files,
+                          .n = n,
+                          .err = err ? err : &own };
     struct stat st;
 
     v.nslots = m->parallel ? m->parallel : TY_MOVE_PARALLEL;

@@ -18,14 +18,17 @@
 #include <sys/file.h>
 
 #define STATE_MAX (1 << 20)
-#define PART_MIN (1ull << 20) /* parts that an object came in are ours too when they are of a handy size */
+#define PART_MIN \
+    (1ull << 20) /* parts that an object came in are ours too when they are of a handy size */
 #define PART_MOST (64ull << 20)
 
 enum phase { ASK, COMPARE, PREPARE, GET, CHECK, PARTS, WAIT, END };
 
-static int fail_there(struct ty_mover *v, struct ty_moving *w, const char *why, struct ty_error *err)
+static int fail_there(struct ty_mover *v, struct ty_moving *w, const char *why,
+                      struct ty_error *err)
 {
-    return ty_moving_fail(v, w, -EEXIST, err, "there is another file '%s' already (%s), and overwrite is not set",
+    return ty_moving_fail(v, w, -EEXIST, err,
+                          "there is another file '%s' already (%s), and overwrite is not set",
                           w->f->local, why);
 }
 
@@ -34,10 +37,12 @@ static int fail_local(struct ty_mover *v, struct ty_moving *w, int code, struct 
     char shown[16];
 
     if (code == -ENOSPC)
-        return ty_moving_fail(v, w, code, err, "there is no space for '%s': %s are needed, %s are free",
-                              w->f->local, ty_show_bytes(w->bytes, shown),
+        return ty_moving_fail(v, w, code, err,
+                              "there is no space for '%s': %s are needed, %s are free", w->f->local,
+                              ty_show_bytes(w->bytes, shown),
                               ty_show_bytes(ty_fs_free_bytes(w->f->local), (char[16]){ 0 }));
-    return ty_moving_fail(v, w, code, err, "'%s' cannot be written: %s", w->f->local, strerror(-code));
+    return ty_moving_fail(v, w, code, err, "'%s' cannot be written: %s", w->f->local,
+                          strerror(-code));
 }
 
 /* ---- the part file ---- */
@@ -52,8 +57,8 @@ static int name_parts(struct ty_moving *w)
         ty_md5(name, strlen(name), sum);
         name = ty_md5_hex(sum, hex);
     }
-    w->part_path = ty_strf("%.*s.%s.trainyard-part",
-                           slash ? (int)(slash + 1 - w->f->local) : 0, w->f->local, name);
+    w->part_path = ty_strf("%.*s.%s.trainyard-part", slash ? (int)(slash + 1 - w->f->local) : 0,
+                           w->f->local, name);
     w->state_path = w->part_path ? ty_strf("%s.state", w->part_path) : NULL;
     return w->state_path ? 0 : -ENOMEM;
 }
@@ -67,7 +72,8 @@ static int open_part(struct ty_moving *w)
     if (r < 0)
         return r;
     for (int made = 0, tries = 0; tries < 10; tries++) {
-        w->fd = FAULT("move.part", -1, open(w->part_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
+        w->fd = FAULT("move.part", -1,
+                      open(w->part_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666));
         if (w->fd < 0 && errno == ENOENT && !made++) {
             r = ty_mkdir_parent(w->part_path, 0777);
             if (r < 0)
@@ -82,7 +88,8 @@ static int open_part(struct ty_moving *w)
             w->fd = -1;
             return r;
         }
-        if (fstat(w->fd, &a) == 0 && stat(w->part_path, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+        if (fstat(w->fd, &a) == 0 && stat(w->part_path, &b) == 0 && a.st_ino == b.st_ino &&
+            a.st_dev == b.st_dev)
             return 0;
         close(w->fd);
         w->fd = -1;
@@ -104,7 +111,8 @@ static void take_state(struct ty_moving *w)
     int64_t n;
 
     if (!head || !*w->known.o.etag || ty_read_foreign(w->state_path, STATE_MAX, &text, NULL) < 0 ||
-        !ty_starts_with(text, head) || fstat(w->fd, &w->st) < 0 || (uint64_t)w->st.st_size != w->bytes)
+        !ty_starts_with(text, head) || fstat(w->fd, &w->st) < 0 ||
+        (uint64_t)w->st.st_size != w->bytes)
         return;
     rest = text + strlen(head);
     while ((line = strsep(&rest, "\n")) && rest) /* a line without its end was not written whole */
@@ -122,8 +130,9 @@ static int open_state(struct ty_moving *w)
 
     if (!head)
         return -ENOMEM;
-    w->state_fd = open(w->state_path,
-                       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (w->resumed ? 0 : O_TRUNC), 0666);
+    w->state_fd = open(
+        w->state_path,
+        O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (w->resumed ? 0 : O_TRUNC), 0666);
     if (w->state_fd < 0)
         return -errno;
     if (!w->resumed)
@@ -187,7 +196,8 @@ static int decide(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
         return fail_local(v, w, S_ISDIR(st.st_mode) ? -EISDIR : -EEXIST, err);
     if ((uint64_t)st.st_size != w->bytes)
         return v->m->overwrite ? 0 : fail_there(v, w, "of another size", err);
-    if (!ty_object_can_compare(&w->known.o, &of_object) || (of_object && of_object != w->part_bytes)) {
+    if (!ty_object_can_compare(&w->known.o, &of_object) ||
+        (of_object && of_object != w->part_bytes)) {
         if (w->known.how == KNOWN_LISTED)
             w->phase = ASK; /* a listing says less */
         else if (!v->m->overwrite)
@@ -196,7 +206,9 @@ static int decide(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
     }
     w->fd = open(w->f->local, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (w->fd < 0)
-        return v->m->overwrite ? 0 : ty_moving_fail(v, w, -errno, err, "'%s' cannot be read: %m", w->f->local);
+        return v->m->overwrite
+                   ? 0
+                   : ty_moving_fail(v, w, -errno, err, "'%s' cannot be read: %m", w->f->local);
     w->phase = COMPARE;
     return 0;
 }
@@ -243,14 +255,16 @@ static int prepare(struct ty_mover *v, struct ty_moving *w, struct ty_error *err
         return 0;
     r = open_part(w);
     if (r == -EBUSY)
-        return ty_moving_fail(v, w, r, err, "another process is downloading it to '%s' at this moment", w->f->local);
+        return ty_moving_fail(
+            v, w, r, err, "another process is downloading it to '%s' at this moment", w->f->local);
     if (r == 0 && w->nparts > 1) {
         w->phase = PARTS;
         take_state(w);
         if (!w->resumed && ftruncate(w->fd, 0) < 0)
             r = -errno;
     }
-    if (r == 0 && w->bytes > 0 && fallocate(w->fd, 0, 0, (off_t)w->bytes) < 0 && errno != EOPNOTSUPP)
+    if (r == 0 && w->bytes > 0 && fallocate(w->fd, 0, 0, (off_t)w->bytes) < 0 &&
+        errno != EOPNOTSUPP)
         r = -errno;
     if (r == 0 && ftruncate(w->fd, (off_t)w->bytes) < 0)
         r = -errno;
@@ -306,15 +320,18 @@ static int fail_sum(struct ty_mover *v, struct ty_moving *w, struct ty_error *er
     if (restart(w) == 0)
         return 0;
     return ty_moving_fail(v, w, -EBADMSG, err,
-                          "what came is not what %s has: its MD5 is another one, twice", v->store->where);
+                          "what came is not what %s has: its MD5 is another one, twice",
+                          v->store->where);
 }
 
 static int fail_changed(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
 {
     if (restart(w) == 0)
         return 0;
-    return ty_moving_fail(v, w, -ESTALE, err, "the object was changed in %s while it was fetched, twice: fetch it "
-                                              "again when nobody writes it", v->store->where);
+    return ty_moving_fail(v, w, -ESTALE, err,
+                          "the object was changed in %s while it was fetched, twice: fetch it "
+                          "again when nobody writes it",
+                          v->store->where);
 }
 
 static int check(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
@@ -438,8 +455,9 @@ static int down_build(struct ty_mover *v, struct ty_slot *s, struct ty_error *er
     }
     if (w->nparts == 1)
         n = UINT64_MAX;
-    return v->kind->get(v->store, &s->r, w->f->path, w->nparts == 1 ? 0 : (uint64_t)s->part * w->part_bytes, n,
-                        w->known.o.etag, err);
+    return v->kind->get(v->store, &s->r, w->f->path,
+                        w->nparts == 1 ? 0 : (uint64_t)s->part * w->part_bytes, n, w->known.o.etag,
+                        err);
 }
 
 /* ---- answers ---- */
@@ -480,7 +498,8 @@ static int heard_get(struct ty_mover *v, struct ty_slot *s, struct ty_error *err
         return fail_sum(v, w, err);
     r = write_small(w, s->r.text.text ? s->r.text.text : "");
     if (r == -EBUSY)
-        return ty_moving_fail(v, w, r, err, "another process is downloading it to '%s' at this moment", w->f->local);
+        return ty_moving_fail(
+            v, w, r, err, "another process is downloading it to '%s' at this moment", w->f->local);
     return r < 0 ? fail_local(v, w, r, err) : 0;
 }
 
@@ -491,8 +510,10 @@ static int heard_part(struct ty_mover *v, struct ty_slot *s, struct ty_error *er
     int n, r;
 
     if (s->r.got != ty_part_bytes_of(w, s->part) || s->r.status != 206)
-        return ty_moving_fail(v, w, -EPROTO, err, "%s answers a request for a part of it with something else (%ld, %llu bytes)",
-                              v->store->where, s->r.status, (unsigned long long)s->r.got);
+        return ty_moving_fail(
+            v, w, -EPROTO, err,
+            "%s answers a request for a part of it with something else (%ld, %llu bytes)",
+            v->store->where, s->r.status, (unsigned long long)s->r.got);
     n = snprintf(line, sizeof line, "%u\n", s->part);
     r = ty_write_all(w->state_fd, line, (size_t)n);
     if (r < 0)

@@ -31,9 +31,11 @@ enum phase {
     END
 };
 
-static int fail_there(struct ty_mover *v, struct ty_moving *w, const char *why, struct ty_error *err)
+static int fail_there(struct ty_mover *v, struct ty_moving *w, const char *why,
+                      struct ty_error *err)
 {
-    return ty_moving_fail(v, w, -EEXIST, err, "there is another '%s' in %s already (%s), and overwrite is not set",
+    return ty_moving_fail(v, w, -EEXIST, err,
+                          "there is another '%s' in %s already (%s), and overwrite is not set",
                           w->f->path, v->store->where, why);
 }
 
@@ -42,11 +44,14 @@ static int fail_changed(struct ty_mover *v, struct ty_moving *w, struct ty_error
     struct stat st;
 
     if (fstat(w->fd, &st) == 0 && st.st_size < w->st.st_size)
-        return ty_moving_fail(v, w, -ENODATA, err,
-                              "the file became shorter while it was sent (%lld of %lld bytes are left): send it "
-                              "again when nobody writes it",
-                              (long long)st.st_size, (long long)w->st.st_size);
-    return ty_moving_fail(v, w, -EBUSY, err, "the file was changed while it was sent: send it again when nobody writes it");
+        return ty_moving_fail(
+            v, w, -ENODATA, err,
+            "the file became shorter while it was sent (%lld of %lld bytes are left): send it "
+            "again when nobody writes it",
+            (long long)st.st_size, (long long)w->st.st_size);
+    return ty_moving_fail(
+        v, w, -EBUSY, err,
+        "the file was changed while it was sent: send it again when nobody writes it");
 }
 
 static bool has_changed(const struct ty_moving *w)
@@ -199,7 +204,8 @@ static int next_part(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s,
     return ask(w, s, OP_FINISH);
 }
 
-static int next_put(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s, struct ty_error *err)
+static int next_put(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s,
+                    struct ty_error *err)
 {
     int r = 0;
 
@@ -254,15 +260,22 @@ static int up_next(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s, s
 }
 
 /* Kinds whose uploads have no name know it as "". */
-static const char *upload_of(const struct ty_moving *w) { return w->upload ? w->upload : ""; }
+static const char *upload_of(const struct ty_moving *w)
+{
+    return w->upload ? w->upload : "";
+}
 
 static int up_build(struct ty_mover *v, struct ty_slot *s, struct ty_error *err)
 {
     const struct ty_object_kind *k = v->kind;
     struct ty_moving *w = s->w;
     struct ty_part *p = &w->parts[s->part];
-    struct ty_object_content c = { .bytes = w->bytes, .overwrite = v->m->overwrite, .part_bytes = w->part_bytes };
-    struct ty_object_part part = { .number = s->part + 1, .bytes = ty_part_bytes_of(w, s->part), .has_md5 = true };
+    struct ty_object_content c = { .bytes = w->bytes,
+                                   .overwrite = v->m->overwrite,
+                                   .part_bytes = w->part_bytes };
+    struct ty_object_part part = { .number = s->part + 1,
+                                   .bytes = ty_part_bytes_of(w, s->part),
+                                   .has_md5 = true };
 
     switch (s->op) {
     case OP_HEAD:
@@ -349,7 +362,8 @@ static int heard_head(struct ty_mover *v, struct ty_slot *s, int code, struct ty
 
     if (code < 0 && verify)
         return code;
-    if (code == -ENOENT || code == -EACCES) { /* or we may not know: If-None-Match guards what is there */
+    if (code == -ENOENT ||
+        code == -EACCES) { /* or we may not know: If-None-Match guards what is there */
         w->known.how = KNOWN_ABSENT;
         send(v, w);
         return 0;

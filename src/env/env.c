@@ -389,7 +389,7 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
 
     if (r < 0)
         return ty_error_oom(err);
-    if (ty_env_spec_is_empty(q->spec) || q->spec->user_managed)
+    if (ty_env_spec_is_empty(q->spec) || q->spec->user_managed || q->spec->view == TY_VIEW_IMAGE)
         return as_it_is(&b, ret, err);
     known = known_path(&b, q->interpreter);
     if (!known)

@@ -6,10 +6,12 @@
 #include "env/view.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -262,6 +264,34 @@ static void podman_gpus(struct words *w)
     }
 }
 
+static unsigned long long largest_pid(void)
+{
+    CLEANUP_FREE char *text = NULL;
+    unsigned long long n = ty_read_file("/proc/sys/kernel/pid_max", 64, &text, NULL) == 0
+                               ? strtoull(text, NULL, 10)
+                               : 0;
+
+    return n ? n : 32768;
+}
+
+static void add_limit(struct words *w, const char *word, rlim_t soft, rlim_t hard, rlim_t most)
+{
+    add(w, "--ulimit");
+    add_taken(w, ty_strf("%s=%llu:%llu", word, (unsigned long long)(soft < most ? soft : most),
+                         (unsigned long long)(hard < most ? hard : most)));
+}
+
+/* podman would ask for more than this process may have, and itself goes down to as many processes as there can be pids. */
+static void add_limits(struct words *w)
+{
+    struct rlimit files, processes;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max != RLIM_INFINITY)
+        add_limit(w, "nofile", files.rlim_cur, files.rlim_max, RLIM_INFINITY);
+    if (getrlimit(RLIMIT_NPROC, &processes) == 0 && processes.rlim_max != RLIM_INFINITY)
+        add_limit(w, "nproc", processes.rlim_cur, processes.rlim_max, largest_pid());
+}
+
 static void container(const struct ty_view *v, char *const *env, struct words *w)
 {
     bool podman = v->tool.kind == TY_TOOL_PODMAN;
@@ -274,7 +304,7 @@ static void container(const struct ty_view *v, char *const *env, struct words *w
     else
         add_all(w, "--ipc", "host", NULL);
     if (podman)
-        add_all(w, "--pull", "never", "--log-driver", "passthrough", "--ulimit", "host", NULL);
+        add_all(w, "--pull", "never", "--log-driver", "passthrough", NULL), add_limits(w);
     if (podman && v->uid != 0)
         add_all(w, "--userns", "keep-id", NULL);
     if (!podman)

@@ -11,6 +11,7 @@
 #include "data/stage.h"
 #include "runner/child.h"
 #include "runner/data.h"
+#include "runner/view.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -138,6 +139,8 @@ int ty_prepare(int out, void *ctx)
         r = hand_over(j, &err);
     if (r == 0)
         r = make_folders(j, &err);
+    if (r == 0)
+        r = ty_view_prepare(j, out, &err);
     if (r == 0)
         r = ty_data_in(j, out, &err);
     if (r < 0)

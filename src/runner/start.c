@@ -12,6 +12,7 @@
 #include "runner/master.h"
 #include "runner/prepare.h"
 #include "runner/runner_internal.h"
+#include "runner/view.h"
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
@@ -40,7 +41,8 @@ static int check_files(struct ty_runner *r, char *const *argv, struct ty_error *
         return ty_error_set(
             err, -ENOENT, "entry_script '%s' is not a file in source_directory '%s'", spec->script,
             spec->source_directory ? spec->source_directory : "(none)");
-    if (spec->script && !r->job->owner && access(argv[0], X_OK) < 0)
+    if (spec->script && !r->job->owner && spec->env->view != TY_VIEW_IMAGE &&
+        access(argv[0], X_OK) < 0)
         return ty_error_set(
             err, -errno,
             "cannot run the interpreter '%s': %m; name one that exists on this machine", argv[0]);
@@ -112,7 +114,7 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .rendezvous = rendezvous,
         .secret = m->rendezvous ? m->secret : NULL,
         .checkpoint_dir = j->checkpoint_dir,
-        .interpreter = r->env.interpreter,
+        .interpreter = ty_view_interpreter(j) ? ty_view_interpreter(j) : r->env.interpreter,
         .env_path = r->env.path,
         .env_prefix = r->env.prefix,
         .env_variables = r->env.variables,
@@ -141,9 +143,12 @@ static int start_rank(struct ty_runner *r, int i, char **places, struct ty_error
                                 .files = r->files,
                                 .err = STDERR_FILENO,
                                 .owner = r->job->owner };
-    char **env = NULL, **argv = NULL;
+    char **env = NULL, **argv = NULL, **after = NULL;
     int got = log ? expand(r, p, places, &env, &argv, err) : ty_error_oom(err);
 
+    if (got == 0)
+        got = ty_view_of_rank(r, p, places, &env, &argv, &after, err);
+    s.after = after;
     s.argv = argv;
     s.env = env;
     slice(&r->job->nodes[p->node], p, &s);
@@ -154,6 +159,7 @@ static int start_rank(struct ty_runner *r, int i, char **places, struct ty_error
         got = ty_ranks_start(&r->ranks, i, &s, err);
     ty_strv_free(env);
     ty_strv_free(argv);
+    ty_strv_free(after);
     return got;
 }
 

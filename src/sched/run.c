@@ -349,6 +349,8 @@ static int make_job_folder(struct live *l, const struct target *t, struct ty_err
     if (r == 0)
         r = data_access(s, l->spec, extra, err);
     if (r == 0)
+        r = view_secret(s, l, extra, err);
+    if (r == 0)
         r = describe_environments(s, extra, err);
     if (r == 0)
         r = data_dirs(s, l->spec, &dirs, err);

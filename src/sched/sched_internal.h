@@ -230,6 +230,12 @@ void attempt_ended(const struct live *l);  /* the run has: its checkpoints go, u
 void attempt_deleted(const struct ty_sched *s, const char *run);
 void attempt_sweep(struct ty_sched *s);    /* checkpoints of runs that are gone go */
 
+/* view.c */
+/* Is there something on the target's machines that can run the run's image, or make its sandbox?  -ENOTSUP and a sentence. */
+int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty_str *warning, struct ty_error *err);
+/* Put "image_password" into the keys of a job.json, when the image's registry wants one: it is a secret of the run's user. */
+int view_secret(struct ty_sched *s, const struct live *l, json_t *extra, struct ty_error *err);
+
 /* submit.c */
 /* The absolute directory of each data reference, NULL-terminated; free with ty_strv_free. */
 int data_dirs(struct ty_sched *s, const struct ty_run_spec *spec, char ***ret, struct ty_error *err);

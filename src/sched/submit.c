@@ -138,6 +138,8 @@ static int check_program(const struct ty_sched *s, const struct ty_run_spec *spe
     const char *path = spec->script ? spec->interpreter : spec->command ? spec->command[0] : "";
     const char *word = spec->script ? "interpreter" : "command";
 
+    if (spec->env->view == TY_VIEW_IMAGE)
+        return 0;
     if (*path == '/' && !s->o.system && access(path, X_OK) < 0)
         return ty_error_set(err, -EINVAL, "the %s '%s' cannot be run on target '%s': %m", word,
                             path, spec->target);
@@ -182,6 +184,8 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
             r = t->kind->check(t->spec, spec, warning, err);
         if (r == 0)
             r = fit_check(s, t, spec, warning, err);
+        if (r == 0)
+            r = view_check(t, spec, warning, err);
     }
     if (r < 0) {
         ty_run_spec_free(spec);

@@ -1,0 +1,213 @@
+/* view.c - what a job's view has in it, and the tool that makes it */
+#include "runner/view.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/owner.h"
+#include "base/str.h"
+#include "core/launch_plan.h"
+#include "env/view.h"
+#include "runner/child.h"
+#include "runner/runner_internal.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FIXED_PATHS 16
+
+static const char *user_variable(const struct ty_jobfile *j, const char *name)
+{
+    return json_string_value(json_object_get(j->spec->environment, name));
+}
+
+static bool is_plain(const struct ty_jobfile *j)
+{
+    return j->spec->env->view == TY_VIEW_PLAIN;
+}
+
+const char *ty_view_interpreter(const struct ty_jobfile *j)
+{
+    return j->spec->env->view == TY_VIEW_IMAGE && j->spec->interpreter_any ? "python3" : NULL;
+}
+
+/* ---- fetching the image ---- */
+
+static void tell_line(const char *line, void *ctx)
+{
+    ty_child_tell(*(int *)ctx, "log", line);
+}
+
+static bool add(char **v, size_t *n, char *text)
+{
+    v[(*n)++] = text;
+    return text != NULL;
+}
+
+/* For the tool itself: the user's own settings of it come from environment_variables. */
+static char **tool_env(const struct ty_jobfile *j)
+{
+    char **v = calloc(json_object_size(j->spec->environment) + 8, sizeof *v), runtime[64];
+    const char *name;
+    json_t *value;
+    size_t n = 0;
+    bool good = v != NULL;
+
+    good = good &&
+           add(v, &n, strdup("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
+    good = good && add(v, &n, ty_strf("HOME=%s", j->user_home ? j->user_home : "/"));
+    good = good && add(v, &n, ty_strf("TMPDIR=%s", j->tmp));
+    good = good && add(v, &n, ty_strf("TRAINYARD_JOB=%s", j->dir));
+    snprintf(runtime, sizeof runtime, "/run/user/%u", (unsigned)geteuid());
+    if (access(runtime, W_OK) == 0)
+        good = good && add(v, &n, ty_strf("XDG_RUNTIME_DIR=%s", runtime));
+    json_object_foreach (j->spec->environment, name, value)
+        good = good && add(v, &n, ty_strf("%s=%s", name, json_string_value(value)));
+    return good ? v : ty_strv_free(v);
+}
+
+int ty_view_prepare(const struct ty_jobfile *j, int out, struct ty_error *err)
+{
+    struct ty_view v = { .spec = j->spec->env,
+                         .tmp = j->tmp,
+                         .password =
+                             json_string_value(json_object_get(j->json, "image_password")) };
+    char **env;
+    int r;
+
+    if (is_plain(j))
+        return 0;
+    r = ty_view_tool(v.spec, user_variable(j, "DOCKER_HOST"), &v.tool, err);
+    if (r < 0 || v.spec->view != TY_VIEW_IMAGE)
+        return r;
+    env = tool_env(j);
+    if (!env)
+        return ty_error_oom(err);
+    r = ty_view_pull(&v, env, tell_line, &out, err);
+    ty_strv_free(env);
+    return r;
+}
+
+/* ---- what it shows ---- */
+
+struct paths {
+    const char **v; /* borrowed texts */
+    size_t n;
+};
+
+static void show(struct paths *p, const char *path)
+{
+    if (path && path[0] == '/')
+        p->v[p->n++] = path;
+}
+
+/* The folder two above what a path stands for, links followed: PREFIX/bin/python3 -> PREFIX. */
+static char *two_above(const char *path)
+{
+    char *real = path && *path == '/' ? realpath(path, NULL) : NULL;
+
+    for (int up = 0; real && up < 2; up++) {
+        char *slash = strrchr(real, '/');
+
+        if (slash)
+            *slash = '\0';
+    }
+    return real;
+}
+
+struct shown {
+    struct paths writable, readable;
+    char *cache_data, *installation, *packages, *secret;
+};
+
+static void shown_done(struct shown *s)
+{
+    free(s->writable.v);
+    free(s->readable.v);
+    free(s->cache_data);
+    free(s->installation);
+    free(s->packages);
+    free(s->secret);
+}
+
+static char *two_above_file(const char *python_path)
+{
+    CLEANUP_FREE char *file = ty_strf("%s/trainyard/__init__.py", python_path);
+
+    return two_above(file);
+}
+
+static int list_shown(const struct ty_runner *r, char **places, struct shown *s,
+                      struct ty_error *err)
+{
+    const struct ty_jobfile *j = r->job;
+    size_t n = 2 * (size_t)j->spec->ndata + FIXED_PATHS;
+
+    s->writable.v = calloc(n, sizeof *s->writable.v);
+    s->readable.v = calloc(n, sizeof *s->readable.v);
+    s->cache_data = ty_strf("%s/data", j->cache);
+    s->secret = ty_strf("%s/secret.key", j->home);
+    s->installation = two_above(j->spec->interpreter);
+    /* Where they are links, what they lead to. */
+    s->packages = j->python_path ? two_above_file(j->python_path) : NULL;
+    if (!s->writable.v || !s->readable.v || !s->cache_data || !s->secret)
+        return ty_error_oom(err);
+    show(&s->readable, j->home);
+    show(&s->readable, j->python_path);
+    show(&s->readable, s->packages);
+    show(&s->readable, j->cache);
+    show(&s->readable, r->env.prefix);
+    /* The machine's own Python would take the place of the image's. */
+    if (j->spec->env->view == TY_VIEW_SANDBOX)
+        show(&s->readable, s->installation);
+    show(&s->writable, j->dir);
+    show(&s->writable, j->work);
+    show(&s->writable, j->tmp);
+    show(&s->writable, j->spool);
+    show(&s->writable, j->log);
+    show(&s->writable, j->checkpoint_dir);
+    show(&s->writable, s->cache_data);
+    for (int i = 0; i < j->spec->ndata; i++) {
+        show(&s->writable, j->data_dirs[i]);
+        show(&s->writable, places ? places[i] : NULL);
+    }
+    return 0;
+}
+
+int ty_view_of_rank(const struct ty_runner *r, const struct ty_rank_plan *p, char **places,
+                    char ***env, char ***argv, char ***after, struct ty_error *err)
+{
+    const struct ty_jobfile *j = r->job;
+    CLEANUP_FREE char *name =
+        ty_strf("trainyard-%s-%lld-%d", j->run, (long long)j->attempt, p->rank);
+    CLEANUP(shown_done) struct shown shown = { 0 };
+    struct ty_view v = { .spec = j->spec->env,
+                         .work = j->work,
+                         .tmp = j->tmp,
+                         .home = j->user_home,
+                         .name = name,
+                         .user_environment = j->spec->environment,
+                         .gpu = j->spec->use_gpu,
+                         .alone = ty_jobfile_own_ranks(j, &(int){ 0 }) == 1,
+                         .uid = j->owner ? j->owner->uid : geteuid(),
+                         .gid = j->owner ? j->owner->gid : getegid() };
+    char **wrapped = NULL, **seen = NULL;
+    int got;
+
+    *after = NULL;
+    if (is_plain(j))
+        return 0;
+    got = ty_view_tool(v.spec, user_variable(j, "DOCKER_HOST"), &v.tool, err);
+    if (got == 0)
+        got = name ? list_shown(r, places, &shown, err) : ty_error_oom(err);
+    v.writable = shown.writable.v;
+    v.readable = shown.readable.v;
+    v.hidden = shown.secret;
+    if (got == 0)
+        got = ty_view_wrap(&v, *argv, *env, &wrapped, &seen, err);
+    if (got < 0)
+        return got;
+    ty_strv_free(*argv);
+    ty_strv_free(*env);
+    *argv = wrapped;
+    *env = seen;
+    return ty_view_after(&v, after, err);
+}
