@@ -10,9 +10,12 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
+#include "env/env.h"
 #include "runner/runner_internal.h"
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -63,12 +66,19 @@ void ty_environment_building(struct ty_runner *r, int node, const json_t *told)
     const char *doing = text_of(told, "doing");
 
     if (doing)
-        ty_runner_record(r, json_pack("{s:s, s:O?, s:s, s:s}", "kind", "building", "percent",
-                                      json_object_get(told, "percent"), "doing", doing, "node",
-                                      r->job->nodes[node].name));
+        ty_runner_record(
+            r, json_pack("{s:s, s:O?, s:s, s:s}", "kind", "building", "percent",
+                         json_object_get(told, "percent"), "doing", doing, "node",
+                         r->job->nodes[node].name));
 }
 
-/* ---- it is there ---- */
+/* ---- it is there, or it will not be ---- */
+
+static void fail(struct ty_runner *r)
+{
+    r->env.failed = true;
+    r->env.failed_node = r->job->node;
+}
 
 /* In words, for the control log. */
 static void note(struct ty_runner *r, const json_t *record)
@@ -88,6 +98,28 @@ static void note(struct ty_runner *r, const json_t *record)
         ty_runner_note(r, "%s", s.text);
 }
 
+/* What the cache removes while nobody holds it may have gone in the moment between the child and here. */
+static int hold(struct ty_runner *r)
+{
+    int got;
+
+    if (!r->env.prefix)
+        return 0;
+    ty_owner_enter(r->job->owner);
+    got = ty_env_hold(r->env.prefix);
+    if (got >= 0 && access(r->env.prefix, F_OK) < 0) {
+        int error = -errno;
+
+        close(got);
+        got = error;
+    }
+    ty_owner_leave(r->job->owner);
+    if (got < 0)
+        return got;
+    r->env.hold = got;
+    return 0;
+}
+
 static char *copy(const json_t *line, const char *key)
 {
     const char *text = text_of(line, key);
@@ -98,13 +130,22 @@ static char *copy(const json_t *line, const char *key)
 static void there(struct ty_runner *r, const json_t *line)
 {
     json_t *record = json_object_get(line, "record");
+    int got;
+
     ty_environment_done(r);
     r->env.interpreter = copy(line, "interpreter");
     r->env.prefix = copy(line, "prefix");
     r->env.path = copy(line, "path");
     r->env.variables = json_incref(json_object_get(line, "variables"));
-    if (!r->env.interpreter)
+    got = r->env.interpreter ? hold(r) : -EPROTO;
+    if (got < 0) {
+        free(r->failure);
+        fail(r);
+        r->failure = ty_strf("the environment '%s' was there and cannot be used: %s; submit the run "
+                             "again, and it is built anew",
+                             r->env.prefix ? r->env.prefix : "(none)", strerror(-got));
         return;
+    }
     note(r, record);
     ty_environment_there(r, r->job->node, record);
 }
@@ -126,12 +167,6 @@ void ty_environment_there(struct ty_runner *r, int node, json_t *record)
         if (i == 0)
             ty_runner_warning(r, "the record of the environment is too long, and not complete");
     }
-}
-
-static void fail(struct ty_runner *r)
-{
-    r->env.failed = true;
-    r->env.failed_node = r->job->node;
 }
 
 void ty_environment_hear(struct ty_runner *r, const char *kind, json_t *line)

@@ -9,6 +9,7 @@
 #include "blob/snapshot.h"
 #include "core/launch_plan.h"
 #include "data/stage.h"
+#include "runner/build.h"
 #include "runner/child.h"
 #include "runner/data.h"
 #include "runner/view.h"
@@ -130,6 +131,7 @@ static int hand_over(struct ty_jobfile *j, struct ty_error *err)
 int ty_prepare(int out, void *ctx)
 {
     struct ty_jobfile *j = ctx;
+    pid_t runner = getppid();
     struct ty_error err = { 0 };
     int r = j->manifest ? unpack(j, out, &err) : 0;
 
@@ -139,6 +141,8 @@ int ty_prepare(int out, void *ctx)
         r = hand_over(j, &err);
     if (r == 0)
         r = make_folders(j, &err);
+    if (r == 0 && ty_build_wanted(j) && (r = ty_build(j, out, runner)) < 0)
+        return r; /* it has said why */
     if (r == 0)
         r = ty_view_prepare(j, out, &err);
     if (r == 0)

@@ -1,4 +1,4 @@
-/* prepare.h - the snapshot, the folders and the data of a job; runs in a child of the runner */
+/* prepare.h - the snapshot, the folders, the environment and the data of a job; runs in a child of the runner */
 #ifndef TY_PREPARE_H
 #define TY_PREPARE_H
 #include "runner/jobfile.h"

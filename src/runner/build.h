@@ -1,0 +1,12 @@
+/* build.h - the environment of a job is got, in the preparing child of its runner */
+#ifndef TY_BUILD_H
+#define TY_BUILD_H
+#include "runner/jobfile.h"
+struct ty_error;
+
+/* Does the job ask for one that is got here?  (What an image has is looked for there.) */
+bool ty_build_wanted(const struct ty_jobfile *j);
+/* Get it: tells "log", "building" and "environment" (environment.c).  `runner` is the process that this one was started by:
+ * when that ends, whatever builds ends at once.  On an error "failed" is told. */
+int ty_build(const struct ty_jobfile *j, int out, pid_t runner);
+#endif
