@@ -35,6 +35,7 @@
     X(CLEAN,     12) /* nothing: end what is left of the job, and remove its folder */ \
     X(PROBE,     13) /* nothing */ \
     X(PING,      14) /* nothing (both ways) */ \
+    X(LOOK,      15) /* JSON: folders: [{path, token}]: are these the same there? */ \
     /*                                                                      (from the far end) */ \
     X(HELLO,     65) /* JSON: version, agent, host, boot, folder, libpmix, openmpi */ \
     X(STATE,     66) /* JSON: job: "here" | "none" */ \
@@ -46,7 +47,8 @@
     X(OPEN,      72) /* u32 connection: the runner has connected */ \
     X(GONE,      73) /* one hash: it cannot be fetched */ \
     X(CLEANED,   74) /* nothing */ \
-    X(FACTS,     75) /* JSON: docs/spec/target-spec.md */
+    X(FACTS,     75) /* JSON: docs/spec/target-spec.md */ \
+    X(SEEN,      76) /* JSON: seen: [true or false], the answer to LOOK */
 #define X(name, value) TY_CHANNEL_##name = value,
 enum ty_channel_type { TY_CHANNEL_FRAMES(X) };
 #undef X

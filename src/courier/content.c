@@ -2,9 +2,11 @@
 #include "courier/content.h"
 #include "base/error.h"
 #include "base/fs.h"
+#include "base/owner.h"
 #include "base/str.h"
 #include "blob/snapshot.h"
 #include "blob/statcache.h"
+#include "data/listing.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -21,6 +23,8 @@ void ty_content_done(struct ty_content *c)
     for (size_t i = 0; i < c->n; i++)
         free(c->items[i].path);
     free(c->items);
+    if (c->folder && c->listing >= 0)
+        close(c->listing);
     *c = (struct ty_content){ 0 };
 }
 
@@ -37,7 +41,7 @@ static int add(struct ty_content *c, const char *hex, char *path)
         c->items = more;
         c->cap = cap;
     }
-    c->items[c->n].path = path;
+    c->items[c->n] = (struct ty_item){ .path = path };
     return ty_sha_to_bytes(hex, c->items[c->n++].sha);
 }
 
@@ -243,12 +247,113 @@ int ty_content_open(struct ty_content *c, struct ty_blobs *blobs, const char *ma
     return 0;
 }
 
+/* --- files of a data reference --- */
+
+static int add_listed(const struct ty_listed *f, void *ctx)
+{
+    struct ty_content *c = ctx;
+    int r = add(c, f->mark, NULL);
+
+    if (r == 0)
+        c->items[c->n - 1].offset = f->offset;
+    return r;
+}
+
+int ty_content_open_listing(struct ty_content *c, const char *listing, const char *folder,
+                            const struct ty_owner *owner, struct ty_error *err)
+{
+    uint64_t bytes;
+    int r;
+
+    *c = (struct ty_content){ .folder = folder, .owner = owner };
+    c->listing = open(listing, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    r = c->listing < 0 ? -errno : ty_sha256_file(c->listing, c->manifest, &bytes);
+    if (r == 0)
+        r = add(c, c->manifest, strdup(listing));
+    if (r == 0)
+        r = ty_listing_read(listing, add_listed, c);
+    if (r < 0) {
+        ty_content_done(c);
+        return ty_error_set(err, r, "cannot read '%s': %s", listing, strerror(-r));
+    }
+    sort(c);
+    return 0;
+}
+
+struct wanted_line {
+    char *path;
+    uint64_t bytes;
+    int64_t mtime_us;
+};
+
+static int take_line(const struct ty_listed *f, void *ctx)
+{
+    struct wanted_line *w = ctx;
+
+    w->path = strdup(f->path);
+    w->bytes = f->bytes;
+    w->mtime_us = f->mtime_us;
+    return w->path ? 0 : -ENOMEM;
+}
+
+static bool fits(const struct wanted_line *w, int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == w->bytes &&
+           (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000 == w->mtime_us;
+}
+
+int ty_content_check(const struct ty_content *c, size_t i, int fd)
+{
+    struct wanted_line w = { 0 };
+    int r = c->items[i].offset ? ty_listing_at(c->listing, c->items[i].offset, take_line, &w) : 0;
+
+    if (r == 0 && w.path && !fits(&w, fd))
+        r = -ESTALE;
+    free(w.path);
+    return r;
+}
+
+char *ty_content_name(const struct ty_content *c, size_t i)
+{
+    char hex[TY_SHA256_HEX + 1];
+    struct wanted_line w = { 0 };
+
+    if (c->items[i].offset && ty_listing_at(c->listing, c->items[i].offset, take_line, &w) == 0)
+        return w.path;
+    ty_sha_to_hex(c->items[i].sha, hex);
+    return strdup(c->items[i].path ? c->items[i].path : hex);
+}
+
+/* From its place, as it was when it was hashed. */
+static int read_listed(const struct ty_content *c, size_t i, uint64_t *bytes)
+{
+    struct wanted_line w = { 0 };
+    int r = ty_listing_at(c->listing, c->items[i].offset, take_line, &w);
+    CLEANUP_FREE char *owned = w.path, *path = r < 0 ? NULL : ty_path_join(c->folder, w.path);
+    CLEANUP_CLOSE int fd = -1;
+
+    if (r < 0 || !path)
+        return r < 0 ? r : -ENOMEM;
+    ty_owner_enter(c->owner);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    r = fd < 0 ? -errno : 0;
+    ty_owner_leave(c->owner);
+    if (r == 0 && !fits(&w, fd))
+        r = -ESTALE;
+    *bytes = w.bytes;
+    return r < 0 ? r : TAKE_FD(fd);
+}
+
 int ty_content_read(const struct ty_content *c, struct ty_blobs *blobs, size_t i, uint64_t *bytes)
 {
     char hex[TY_SHA256_HEX + 1];
     CLEANUP_CLOSE int fd = -1;
     struct stat st;
 
+    if (c->items[i].offset)
+        return read_listed(c, i, bytes);
     ty_sha_to_hex(c->items[i].sha, hex);
     fd = c->items[i].path ? open(c->items[i].path, O_RDONLY | O_CLOEXEC) : ty_blob_open(blobs, hex);
     if (fd < 0)

@@ -250,6 +250,9 @@ static int begin(struct ty_courier *c, struct ty_error *err)
     if (r < 0)
         return r;
     allow_files(c);
+    r = ty_data_open(c);
+    if (r < 0)
+        return ty_error_oom(err);
     home = json_string_value(json_object_get(c->job, "home"));
     file = home ? ty_path_join(home, "cache/stat/courier") : NULL;
     known = ty_statcache_load(file);
@@ -304,6 +307,7 @@ static void wait_for_something(struct ty_courier *c, struct pollfd *p)
 
     p[n++] = (struct pollfd){ .fd = c->signals, .events = POLLIN };
     n += ty_relay_poll(c, p + n);
+    n += ty_data_poll(c, p + n);
     n += ty_voice_poll(c, p + n);
     for (int i = 0; i < c->nhosts; i++)
         n += ty_host_poll(&c->hosts[i], p + n);
@@ -338,12 +342,13 @@ static bool any_up(const struct ty_courier *c)
 
 static void loop(struct ty_courier *c)
 {
-    CLEANUP_FREE char *buf = calloc(8 + 4 * (size_t)c->nhosts, sizeof(struct pollfd));
+    CLEANUP_FREE char *buf = calloc(9 + 4 * (size_t)c->nhosts, sizeof(struct pollfd));
     struct pollfd *p = (struct pollfd *)(void *)buf;
 
     while (p && !ty_way_over(c)) {
         for (int i = 0; i < c->nhosts; i++)
             ty_host_turn(&c->hosts[i]);
+        ty_data_turn(c);
         ty_relay_turn(c);
         ty_voice_turn(c);
         ty_way(c);
@@ -369,6 +374,8 @@ static void done(struct ty_courier *c)
     free(c->hosts);
     free(c->made);
     ty_content_done(&c->content);
+    if (c->spec)
+        ty_data_done(c);
     ty_blobs_free(c->blobs);
     ty_run_spec_free(c->spec);
     ty_target_spec_free(c->target);

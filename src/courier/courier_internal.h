@@ -4,6 +4,8 @@
  *   way.c       what is to be done next: prepare -> start -> run -> end; the only writer of the phase
  *   host.c      one host: its channel, what is brought there, what comes from it
  *   slurm.c     the nodes of an allocation in place of hosts
+ *   data.c      data references: what a host sees of them, and what has to be brought
+ *   data_back.c files of data references that come back
  *   relay.c     the runner's stream to the daemon, held where files have to come first
  *   voice.c     the courier itself as the runner of the job: while it prepares, and when there is no other
  *   lost.c      hosts that could not be cleaned are not forgotten
@@ -17,6 +19,9 @@
 #include "courier/channel.h"
 #include "courier/content.h"
 #include "courier/ssh.h"
+#include "data/listing.h"
+#include "data/marker.h"
+#include "runner/child.h"
 #include <poll.h>
 #include <stdbool.h>
 struct ty_owner;
@@ -37,6 +42,8 @@ enum ty_host_state {
     TY_HOST_GREETING,  /* ssh, and the shell behind it */
     TY_HOST_HELLO,     /* the far end is there, and has not spoken */
     TY_HOST_ATTACHING,
+    TY_HOST_LOOKING,   /* which folders of datastores does it see? */
+    TY_HOST_WAITING,   /* for the hashes of what has to be brought */
     TY_HOST_ASKING,    /* what is missing? */
     TY_HOST_SENDING,
     TY_HOST_READY,     /* START can be given, or RESUME where `here` */
@@ -44,6 +51,12 @@ enum ty_host_state {
     TY_HOST_RUNNING,
     TY_HOST_CLEANING,
     TY_HOST_CLEAN,     /* nothing of the job is left there; no connection */
+};
+
+/* An item that a host lacks. */
+struct ty_missing {
+    int list;
+    size_t item;
 };
 
 struct ty_courier;
@@ -66,11 +79,37 @@ struct ty_courier_host {
     int resumes;          /* times that its runner was started again */
 
     /* bringing content */
-    size_t asked, answers_due; /* items of c->content; ASKs that are not answered */
-    size_t *missing, nmissing, missing_cap, sent;
+    bool *brings;              /* malloc'ed; by data reference: its folder is not seen there; NULL: there are none */
+    bool waits_for_data;
+    int list;                  /* whose items are asked for: 0 c->content, from 1 on those of the data references */
+    size_t asked, answers_due; /* items of that list; ASKs that are not answered */
+    struct ty_missing *missing;
+    size_t nmissing, missing_cap, sent;
     int sending;          /* descriptor of missing[sent]; -1 */
     uint64_t sending_left;
     uint64_t sent_bytes;
+};
+
+/* A data reference whose datastore is a folder of this machine. */
+struct ty_far_data {
+    char *root;                  /* owned; the datastore's folder; NULL: it is none */
+    char token[TY_MARKER_TOKEN]; /* ""; nobody else can see it */
+    bool wanted, listed;         /* its files have to be brought somewhere; what they are is known */
+    bool file;                   /* it is a file */
+    char *folder;                /* owned; where its files lie */
+    json_t *left;                /* owned; what is left out, for people */
+    struct ty_content content;   /* with the listing */
+    struct ty_listing_known *known; /* the listing by path, once it is asked */
+};
+enum ty_data_state { TY_DATA_IDLE, TY_DATA_GATHERING, TY_DATA_GATHERED, TY_DATA_COMPARING, TY_DATA_COMPARED };
+struct ty_courier_data {
+    struct ty_far_data *refs; /* owned; one for each of spec->data */
+    bool any;
+    enum ty_data_state state;
+    struct ty_child child;    /* lists, or compares */
+    char *failure;            /* malloc'ed; why the data cannot be listed */
+    int compare;              /* the reference that is compared; -1: none */
+    char *changes;            /* malloc'ed; what is different; NULL: nothing */
 };
 
 /* A blob that is on its way here. */
@@ -87,8 +126,10 @@ struct ty_relay {
     int64_t passed_us;     /* when something went to the daemon last */
     struct ty_wanted *wanted;
     struct ty_blob_put *put;
+    struct ty_data_landing *landing; /* in its place: a file of a data reference */
     uint64_t put_left;
     char put_sha[TY_SHA256_HEX + 1];
+    uint64_t landed_seq;   /* the last record `data` whose file is where it belongs */
 };
 
 struct ty_voice {
@@ -126,6 +167,7 @@ struct ty_courier {
     int nhosts;
     struct ty_relay relay;
     struct ty_voice voice;
+    struct ty_courier_data data;
 };
 
 /* host.c */
@@ -149,6 +191,30 @@ int ty_slurm_places(struct ty_courier *c, struct ty_error *err); /* hosts for th
 int ty_slurm_start(struct ty_courier_host *h, struct ty_error *err);
 int ty_slurm_allocated(struct ty_courier *c); /* the channel stands: learn which nodes these are */
 bool ty_slurm_over(struct ty_courier_host *h); /* its allocation is over, and with it the job */
+
+/* data.c */
+int ty_data_open(struct ty_courier *c); /* 0 or -ENOMEM */
+void ty_data_done(struct ty_courier *c);
+void ty_data_turn(struct ty_courier *c);
+int ty_data_poll(const struct ty_courier *c, struct pollfd *p); /* at most 1 */
+json_t *ty_data_look(const struct ty_courier *c);               /* the payload of LOOK */
+int ty_data_seen(struct ty_courier_host *h, const json_t *answer);
+bool ty_data_ready(const struct ty_courier_host *h);            /* all that it is brought is listed, or cannot be */
+json_t *ty_data_sent(const struct ty_courier_host *h);          /* `data_sent` of its job.json */
+char *ty_data_why(const struct ty_courier *c, int ref, size_t item, int r); /* malloc'ed: why an item cannot be sent */
+void ty_data_start(struct ty_courier *c, int (*fn)(int out, void *ctx), enum ty_data_state state);
+
+/* data_back.c: records `data` of the runner */
+struct ty_data_landing;
+/* What is to be done about one before it goes on: 0 nothing more; 1 it has to wait; 2 its file has to be fetched.  *warning
+ * (malloc'ed, or NULL): the sentence that takes its place. */
+int ty_data_pass(struct ty_courier *c, const json_t *record, char **warning);
+/* Its file comes.  NULL and *why (malloc'ed): it cannot land. */
+struct ty_data_landing *ty_data_land(struct ty_courier *c, const json_t *record, char **why);
+int ty_data_land_write(struct ty_data_landing *l, const void *bytes, size_t n, char **why);
+/* Whole: under its name, if the content is what was said.  Frees l. */
+int ty_data_land_end(struct ty_data_landing *l, char **why);
+void ty_data_land_abort(struct ty_data_landing *l); /* NULL is fine */
 
 /* way.c */
 void ty_way(struct ty_courier *c); /* do what is next */

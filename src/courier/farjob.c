@@ -228,7 +228,7 @@ static bool is_there(const char *path)
     return stat(path, &st) == 0;
 }
 
-/* Nothing brings data to hosts: what a run refers to has to lie there under the same path. */
+/* What the courier does not bring lies here: the folder is the same one. */
 static int check_data(const json_t *job, struct ty_error *err)
 {
     const json_t *dirs = json_object_get(job, "data_dirs");
@@ -241,6 +241,9 @@ static int check_data(const json_t *job, struct ty_error *err)
         CLEANUP_FREE char *parent =
             slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : NULL;
 
+        if (json_is_object(json_array_get(json_object_get(job, "data_sent"), (size_t)i)) ||
+            json_is_object(json_array_get(json_object_get(job, "data_access"), (size_t)i)))
+            continue;
         /* What is written may be new; where it goes has to be there. */
         if (!slash || is_there(path) ||
             (spec->data[i].mode == TY_DATA_UPLOAD && parent && is_there(parent)))

@@ -36,6 +36,8 @@ static void forget(struct ty_courier_host *h)
         close(h->sending);
     h->sending = -1;
     h->asked = h->answers_due = h->nmissing = h->sent = 0;
+    h->waits_for_data = false;
+    h->list = 0;
     h->sending_left = 0;
     ty_ssh_end(&h->ssh);
 }
@@ -44,6 +46,7 @@ void ty_host_done(struct ty_courier_host *h)
 {
     forget(h);
     free(h->missing);
+    free(h->brings);
 }
 
 const char *ty_host_job(const struct ty_courier_host *h, char *buf, size_t n)
@@ -140,11 +143,32 @@ static void greet(struct ty_courier_host *h)
 
 /* --- bringing content --- */
 
-static void ask(struct ty_courier_host *h)
+static const struct ty_content *list_of(const struct ty_courier_host *h, int list)
 {
-    const struct ty_content *content = &h->c->content;
+    return list == 0 ? &h->c->content : &h->c->data.refs[list - 1].content;
+}
+
+/* The next list that has something for this host, from `list` on; -1: none. */
+static int next_list(const struct ty_courier_host *h, int list)
+{
+    for (; list <= h->c->spec->ndata; list++)
+        if (list_of(h, list)->n > 0 && (list == 0 || (h->brings && h->brings[list - 1])))
+            return list;
+    return -1;
+}
+
+static void ask(struct ty_courier_host *h, int from)
+{
+    const struct ty_content *content;
 
     h->state = TY_HOST_ASKING;
+    h->list = next_list(h, from);
+    h->asked = 0;
+    if (h->list < 0) {
+        h->state = TY_HOST_SENDING; /* what is missing, be it nothing */
+        return;
+    }
+    content = list_of(h, h->list);
     while (h->asked < content->n) {
         struct ty_str hashes = { 0 };
 
@@ -155,36 +179,52 @@ static void ask(struct ty_courier_host *h)
         ty_str_done(&hashes);
         h->answers_due++;
     }
-    if (h->answers_due == 0)
-        h->state = TY_HOST_READY;
+}
+
+static int add_missing(struct ty_courier_host *h, size_t item)
+{
+    if (h->nmissing == h->missing_cap) {
+        size_t cap = h->missing_cap ? 2 * h->missing_cap : 64;
+        struct ty_missing *more = realloc(h->missing, cap * sizeof *more);
+
+        if (!more)
+            return -ENOMEM;
+        h->missing = more;
+        h->missing_cap = cap;
+    }
+    h->missing[h->nmissing++] = (struct ty_missing){ .list = h->list, .item = item };
+    return 0;
 }
 
 static int learn_missing(struct ty_courier_host *h, const struct ty_channel_frame *f)
 {
-    const struct ty_content *content = &h->c->content;
+    const struct ty_content *content;
 
     if (h->answers_due == 0)
         return -EBADMSG;
+    content = list_of(h, h->list);
     for (size_t i = 0; i + TY_CHANNEL_SHA <= f->n; i += TY_CHANNEL_SHA) {
         size_t item = ty_content_find(content, (const unsigned char *)f->body + i, 0);
+        int r = item == content->n ? -EBADMSG : add_missing(h, item);
 
-        if (item == content->n)
-            return -EBADMSG;
-        if (h->nmissing == h->missing_cap) {
-            size_t cap = h->missing_cap ? 2 * h->missing_cap : 64;
-            size_t *more = realloc(h->missing, cap * sizeof *more);
-
-            if (!more)
-                return -ENOMEM;
-            h->missing = more;
-            h->missing_cap = cap;
-        }
-        h->missing[h->nmissing++] = item;
+        if (r < 0)
+            return r;
     }
     /* The end of the job may have overtaken the answer. */
     if (--h->answers_due == 0 && h->state == TY_HOST_ASKING)
-        h->state = TY_HOST_SENDING;
+        ask(h, h->list + 1);
     return 0;
+}
+
+/* The hashes of what has to be brought are there, or cannot be had. */
+static void stop_waiting(struct ty_courier_host *h)
+{
+    struct ty_courier *c = h->c;
+
+    if (c->data.failure)
+        ty_way_failed(h, c->data.failure);
+    else if (ty_data_ready(h))
+        ask(h, 0);
 }
 
 /* It ends the job, and nothing more is sent; CLEAN may come in the middle of a blob. */
@@ -198,27 +238,49 @@ static void cannot_send(struct ty_courier_host *h, const char *why)
     ty_way_failed(h, why);
 }
 
+static void cannot_read(struct ty_courier_host *h, const struct ty_missing *m, int r)
+{
+    CLEANUP_FREE char *text = NULL, *name = NULL;
+
+    if (m->list > 0)
+        text = ty_data_why(h->c, m->list - 1, m->item, r);
+    else if ((name = ty_content_name(&h->c->content, m->item)))
+        text = ty_strf("cannot read %s of the job's files: %s", name, strerror(-r));
+    cannot_send(h, text ? text : strerror(-r));
+}
+
 static void begin_item(struct ty_courier_host *h)
 {
     struct ty_courier *c = h->c;
-    size_t item = h->missing[h->sent];
+    const struct ty_missing *m = &h->missing[h->sent];
+    const struct ty_content *content = list_of(h, m->list);
     uint64_t bytes = 0;
-    char hex[TY_SHA256_HEX + 1], text[256];
+    char hex[TY_SHA256_HEX + 1];
 
-    ty_sha_to_hex(c->content.items[item].sha, hex);
-    h->sending = ty_content_read(&c->content, c->blobs, item, &bytes);
+    ty_sha_to_hex(content->items[m->item].sha, hex);
+    h->sending = ty_content_read(content, c->blobs, m->item, &bytes);
     if (h->sending < 0) {
-        const char *path = c->content.items[item].path;
-
-        snprintf(text, sizeof text, "cannot read %s of the job's files: %s", path ? path : hex,
-                 strerror(-h->sending));
-        cannot_send(h, text);
+        cannot_read(h, m, h->sending);
         return;
     }
     h->sending_left = bytes;
     h->sent_bytes += bytes;
     ty_channel_send_json(&h->ssh.flow, TY_CHANNEL_BLOB,
                          json_pack("{s:s, s:I}", "sha256", hex, "bytes", (json_int_t)bytes));
+}
+
+/* All of it was read: was it what it should be? */
+static void end_item(struct ty_courier_host *h)
+{
+    const struct ty_missing *m = &h->missing[h->sent];
+
+    if (ty_content_check(list_of(h, m->list), m->item, h->sending) < 0) {
+        cannot_read(h, m, -ESTALE);
+        return;
+    }
+    close(h->sending);
+    h->sending = -1;
+    h->sent++;
 }
 
 static void send_content(struct ty_courier_host *h)
@@ -242,17 +304,14 @@ static void send_content(struct ty_courier_host *h)
         }
         got = n ? read(h->sending, buf, n) : 0;
         if (n > 0 && got <= 0) {
-            cannot_send(h, "a file of the job became shorter while it was sent; submit again");
+            cannot_read(h, &h->missing[h->sent], -ESTALE);
             return;
         }
         if (got > 0)
             ty_channel_send(&h->ssh.flow, TY_CHANNEL_CHUNK, buf, (size_t)got);
         h->sending_left -= (uint64_t)got;
-        if (h->sending_left == 0) {
-            close(h->sending);
-            h->sending = -1;
-            h->sent++;
-        }
+        if (h->sending_left == 0)
+            end_item(h);
     }
 }
 
@@ -283,6 +342,8 @@ static json_t *job_of(const struct ty_courier_host *h)
     json_object_set_new(job, "node", json_integer(h->index));
     json_object_set_new(job, "role", json_string(h->index == 0 ? "leader" : "node"));
     json_object_set_new(job, "local_nodes", json_integer(1));
+    if (c->data.any)
+        json_object_set_new(job, "data_sent", ty_data_sent(h));
     if (link)
         json_object_set_new(job, "link", link);
     return job;
@@ -345,11 +406,32 @@ static int state(struct ty_courier_host *h, const struct ty_channel_frame *f)
     openmpi = json_string_value(json_object_get(o, "openmpi"));
     snprintf(h->openmpi, sizeof h->openmpi, "%s", openmpi ? openmpi : "");
     h->here = strcmp(job, "here") == 0;
-    if (h->here)
+    if (h->here) {
         h->state = TY_HOST_READY;
-    else
-        ask(h);
+    } else if (h->c->data.any) {
+        ty_channel_send_json(&h->ssh.flow, TY_CHANNEL_LOOK, ty_data_look(h->c));
+        h->state = TY_HOST_LOOKING;
+    } else {
+        ask(h, 0);
+    }
     return 0;
+}
+
+static int seen(struct ty_courier_host *h, const struct ty_channel_frame *f)
+{
+    CLEANUP_JSON json_t *o = NULL;
+    int r;
+
+    if (ty_channel_json(f, &o) < 0)
+        return -EBADMSG;
+    if (h->state != TY_HOST_LOOKING) /* the end of the job has overtaken it */
+        return 0;
+    r = ty_data_seen(h, o);
+    if (r == 0 && h->waits_for_data)
+        h->state = TY_HOST_WAITING;
+    else if (r == 0)
+        ask(h, 0);
+    return r;
 }
 
 static int failed(struct ty_courier_host *h, const struct ty_channel_frame *f)
@@ -415,6 +497,8 @@ static int frame(struct ty_courier_host *h, struct ty_channel_frame *f)
         return hello(h, f);
     case TY_CHANNEL_STATE:
         return state(h, f);
+    case TY_CHANNEL_SEEN:
+        return seen(h, f);
     case TY_CHANNEL_MISSING:
         return learn_missing(h, f);
     case TY_CHANNEL_STARTED:
@@ -473,6 +557,8 @@ static void talk(struct ty_courier_host *h)
     }
     if (!h->ssh.pid)
         return;
+    if (h->state == TY_HOST_WAITING)
+        stop_waiting(h);
     if (h->state == TY_HOST_SENDING)
         send_content(h);
     if (!h->ssh.pid)
@@ -534,6 +620,8 @@ int64_t ty_host_due(const struct ty_courier_host *h)
     if (h->state == TY_HOST_GREETING)
         return greeted_by(h);
     if (h->state == TY_HOST_SENDING && ty_flow_unsent(&h->ssh.flow) < TY_CHANNEL_UNSENT_MAX)
+        return 0;
+    if (h->state == TY_HOST_WAITING && ty_data_ready(h))
         return 0;
     return h->spoken_us + TY_CHANNEL_PING_US;
 }

@@ -24,6 +24,10 @@
 struct ty_wanted {
     unsigned char sha[TY_CHANNEL_SHA];
     bool gone;
+    json_t *data; /* owned; the record of a file of a data reference; NULL: a file of the run */
+    uint64_t seq; /* of that record */
+    bool landed;  /* its file has come, */
+    char *why;    /* or could not be put where it belongs: malloc'ed */
     UT_hash_handle hh;
 };
 
@@ -43,6 +47,8 @@ static struct ty_wanted *wanted_find(const struct ty_relay *r, const unsigned ch
 static void wanted_drop(struct ty_relay *r, struct ty_wanted *w)
 {
     HASH_DEL(r->wanted, w);
+    json_decref(w->data);
+    free(w->why);
     free(w);
 }
 
@@ -63,6 +69,7 @@ void ty_relay_close(struct ty_courier *c, bool tell)
         if (r->put)
             ty_blob_abort(r->put);
         r->put = NULL;
+        ty_data_land_abort(TAKE(r->landing));
         r->put_left = 0;
         HASH_ITER (hh, r->wanted, w, next)
             wanted_drop(r, w);
@@ -133,14 +140,42 @@ static int blob_begins(struct ty_courier *c, const struct ty_channel_frame *f)
     return 0;
 }
 
-static void blob_ended(struct ty_relay *r)
+static struct ty_wanted *wanted_now(const struct ty_relay *r)
 {
     unsigned char key[TY_CHANNEL_SHA];
-    struct ty_wanted *w;
 
+    return ty_sha_to_bytes(r->put_sha, key) == 0 ? wanted_find(r, key) : NULL;
+}
+
+static void blob_ended(struct ty_relay *r)
+{
+    struct ty_wanted *w = wanted_now(r);
+
+    if (w && w->data) {
+        w->landed = true;
+        return;
+    }
     r->unsynced = true;
-    if (ty_sha_to_bytes(r->put_sha, key) == 0 && (w = wanted_find(r, key)))
+    if (w)
         wanted_drop(r, w);
+}
+
+/* A piece of a file of a data reference goes straight to where it belongs.  What cannot be put there is skipped; its record says why. */
+static void land(struct ty_courier *c, struct ty_wanted *w, const struct ty_channel_frame *f)
+{
+    struct ty_relay *r = &c->relay;
+    int got = 0;
+
+    if (f->type == TY_CHANNEL_BLOB)
+        r->landing = ty_data_land(c, w->data, &w->why);
+    else if (r->landing)
+        got = ty_data_land_write(r->landing, f->body, f->n, &w->why);
+    if (got < 0)
+        ty_data_land_abort(TAKE(r->landing));
+    if (r->put_left == 0 && r->landing)
+        (void)ty_data_land_end(TAKE(r->landing), &w->why);
+    if (r->put_left == 0)
+        blob_ended(r);
 }
 
 int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
@@ -148,21 +183,27 @@ int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
     struct ty_relay *r = &c->relay;
     struct ty_error err = { 0 };
     char sha[TY_SHA256_HEX + 1];
+    struct ty_wanted *w;
     int got = 0;
 
     if (f->type == TY_CHANNEL_GONE)
         return blob_gone(r, f);
-    if (f->type == TY_CHANNEL_BLOB) {
-        if (blob_begins(c, f) < 0)
-            return -EBADMSG;
-        got = ty_blob_begin(c->blobs, &r->put, &err);
-    } else {
+    if (f->type == TY_CHANNEL_BLOB && blob_begins(c, f) < 0)
+        return -EBADMSG;
+    if (f->type == TY_CHANNEL_CHUNK) {
         if (f->n == 0 || f->n > r->put_left)
             return -EBADMSG;
         r->put_left -= f->n;
-        if (r->put)
-            got = ty_blob_write(r->put, f->body, f->n, &err);
     }
+    w = wanted_now(r);
+    if (w && w->data) {
+        land(c, w, f);
+        return 0;
+    }
+    if (f->type == TY_CHANNEL_BLOB)
+        got = ty_blob_begin(c->blobs, &r->put, &err);
+    else if (r->put)
+        got = ty_blob_write(r->put, f->body, f->n, &err);
     if (got == 0 && r->put && r->put_left == 0)
         got = ty_blob_finish(TAKE(r->put), r->put_sha, sha, &err);
     if (r->put_left == 0)
@@ -177,25 +218,39 @@ int ty_relay_blob(struct ty_courier *c, const struct ty_channel_frame *f)
     return 0;
 }
 
-/* Is this a record of a file?  Then its hash. */
-static bool names_file(const struct ty_frame *f, char sha[TY_SHA256_HEX + 1])
+/* A record of that kind?  Then it (json_decref), else NULL. */
+static json_t *record_of(const struct ty_frame *f, const char *kind)
 {
     CLEANUP_JSON json_t *o = NULL;
-    const char *kind, *hex;
+    const char *its;
 
-    if (f->type != TY_FRAME_RECORD || !memmem(f->body, f->body_len, "\"artifact\"", 10) ||
+    if (f->type != TY_FRAME_RECORD || !memmem(f->body, f->body_len, kind, strlen(kind)) ||
         ty_json_parse(f->body, f->body_len, &o, NULL) < 0)
-        return false;
-    kind = json_string_value(json_object_get(o, "kind"));
-    hex = json_string_value(json_object_get(o, "sha256"));
-    if (!kind || strcmp(kind, "artifact") != 0 || !hex || strlen(hex) != TY_SHA256_HEX)
+        return NULL;
+    its = json_string_value(json_object_get(o, "kind"));
+    return its && strcmp(its, kind) == 0 ? TAKE(o) : NULL;
+}
+
+static bool hash_of(const json_t *o, char sha[TY_SHA256_HEX + 1])
+{
+    const char *hex = json_string_value(json_object_get(o, "sha256"));
+
+    if (!hex || strlen(hex) != TY_SHA256_HEX)
         return false;
     memcpy(sha, hex, TY_SHA256_HEX + 1);
     return true;
 }
 
-/* Ask for a blob that is not here, once.  False: it is nowhere. */
-static bool fetch(struct ty_courier *c, const char *sha)
+/* Is this a record of a file of the run?  Then its hash. */
+static bool names_file(const struct ty_frame *f, char sha[TY_SHA256_HEX + 1])
+{
+    CLEANUP_JSON json_t *o = record_of(f, "artifact");
+
+    return o && hash_of(o, sha);
+}
+
+/* Ask for a blob that is not here, once.  False: it is nowhere.  `data`, `seq`: of a file of a data reference. */
+static bool fetch(struct ty_courier *c, const char *sha, json_t *data, uint64_t seq)
 {
     unsigned char key[TY_CHANNEL_SHA];
     struct ty_wanted *w;
@@ -209,6 +264,8 @@ static bool fetch(struct ty_courier *c, const char *sha)
     if (!w)
         return true;
     memcpy(w->sha, key, sizeof key);
+    w->data = json_incref(data);
+    w->seq = seq;
     HASH_ADD(hh, c->relay.wanted, sha, TY_CHANNEL_SHA, w);
     ty_channel_send(&leader(c)->ssh.flow, TY_CHANNEL_FETCH, key, sizeof key);
     return true;
@@ -226,8 +283,15 @@ static void look_ahead(struct ty_courier *c)
         r->seen_at = r->up_at;
     while (r->seen_at < r->up.len &&
            (n = ty_frame_decode(r->up.text + r->seen_at, r->up.len - r->seen_at, &f)) > 0) {
-        if (names_file(&f, sha) && !ty_blob_has(c->blobs, sha))
-            fetch(c, sha);
+        CLEANUP_JSON json_t *data = record_of(&f, "data");
+        char *why = NULL;
+
+        if (data && f.seq > r->landed_seq && !json_object_get(data, "end") && hash_of(data, sha) &&
+            ty_data_pass(c, data, &why) == 2)
+            fetch(c, sha, data, f.seq);
+        else if (!data && names_file(&f, sha) && !ty_blob_has(c->blobs, sha))
+            fetch(c, sha, NULL, 0);
+        free(why);
         r->seen_at += (size_t)n;
     }
 }
@@ -235,17 +299,18 @@ static void look_ahead(struct ty_courier *c)
 /* --- from the runner to the daemon --- */
 
 /* The record of a file that could not be had becomes a warning of the same number. */
-static void pass_warning(struct ty_relay *r, const struct ty_frame *f)
+static void pass_warning(struct ty_relay *r, const struct ty_frame *f, const char *why)
 {
     CLEANUP_JSON json_t *o = NULL, *warning = NULL;
-    CLEANUP_FREE char *text = NULL, *body = NULL;
+    CLEANUP_FREE char *text = why ? strdup(why) : NULL, *body = NULL;
     struct ty_frame instead = *f;
     const char *path;
 
     if (ty_json_parse(f->body, f->body_len, &o, NULL) == 0 &&
-        (path = json_string_value(json_object_get(o, "path"))) &&
-        (text =
-             ty_strf("'%s' could not be brought from its host: it is not there any more", path)) &&
+        (text ||
+         ((path = json_string_value(json_object_get(o, "path"))) &&
+          (text = ty_strf("'%s' could not be brought from its host: it is not there any more",
+                          path)))) &&
         (warning =
              json_pack("{s:s s:O? s:o}", "kind", "warning", "at_us", json_object_get(o, "at_us"),
                        "text", ty_lossy_text(text, strlen(text)))))
@@ -256,17 +321,60 @@ static void pass_warning(struct ty_relay *r, const struct ty_frame *f)
         r->daemon.unsent.failed = true;
 }
 
+/* A record of a data reference: 1 it goes on, 0 it has to wait, -1 *why goes on in its place. */
+static int pass_data(struct ty_courier *c, const struct ty_frame *f, json_t *o, char **why)
+{
+    struct ty_relay *r = &c->relay;
+    unsigned char key[TY_CHANNEL_SHA];
+    char sha[TY_SHA256_HEX + 1];
+    struct ty_wanted *w = NULL;
+    int got;
+
+    if (f->seq <= r->landed_seq)
+        return 1;
+    if (hash_of(o, sha) && ty_sha_to_bytes(sha, key) == 0)
+        w = wanted_find(r, key);
+    if (w && w->data && w->seq == f->seq) {
+        if (!w->landed && !w->gone && !w->why)
+            return 0;
+        *why = w->gone ? strdup("a file of a data reference could not be brought back: it is not "
+                                "there any more")
+                       : TAKE(w->why);
+        wanted_drop(r, w);
+        r->landed_seq = f->seq;
+        return *why ? -1 : 1;
+    }
+    if (w)
+        return 0; /* the same content for somebody else, who comes first */
+    got = ty_data_pass(c, o, why);
+    if (got == 2 && !fetch(c, sha, o, f->seq))
+        got = 0;
+    if (got == 0)
+        r->landed_seq = f->seq;
+    return got != 0 ? 0 : *why ? -1 : 1;
+}
+
 /* One frame.  False: it has to wait. */
 static bool pass(struct ty_courier *c, const struct ty_frame *f, size_t n)
 {
     struct ty_relay *r = &c->relay;
+    CLEANUP_JSON json_t *data = record_of(f, "data");
+    CLEANUP_FREE char *why = NULL;
     char sha[TY_SHA256_HEX + 1];
+    int got = data ? pass_data(c, f, data, &why) : 1;
+
+    if (got == 0)
+        return false;
+    if (got < 0) {
+        pass_warning(r, f, why);
+        return true;
+    }
 
     if (names_file(f, sha)) {
         if (!ty_blob_has(c->blobs, sha)) {
-            if (fetch(c, sha))
+            if (fetch(c, sha, NULL, 0))
                 return false;
-            pass_warning(r, f);
+            pass_warning(r, f, NULL);
             return true;
         }
         if (r->unsynced && ty_blobs_sync(c->blobs) < 0)

@@ -17,6 +17,7 @@
 #include "courier/channel.h"
 #include "courier/facts.h"
 #include "courier/farjob.h"
+#include "data/marker.h"
 #include "runner/child.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -93,6 +94,28 @@ static void ask(struct remote *r, const struct ty_channel_frame *f)
     r->ch.unsent.failed |= missing.failed;
     ty_channel_send(&r->ch, TY_CHANNEL_MISSING, missing.text, missing.len);
     ty_str_done(&missing);
+}
+
+/* Which of these folders are the courier's own, by their words? */
+static int look(struct remote *r, const struct ty_channel_frame *f)
+{
+    CLEANUP_JSON json_t *o = NULL;
+    json_t *seen = json_array(), *folder;
+    size_t i;
+
+    if (ty_channel_json(f, &o) < 0) {
+        json_decref(seen);
+        return -EBADMSG;
+    }
+    json_array_foreach (json_object_get(o, "folders"), i, folder) {
+        const char *path = json_string_value(json_object_get(folder, "path")),
+                   *token = json_string_value(json_object_get(folder, "token"));
+
+        json_array_append_new(seen, json_boolean(path && token && path[0] == '/' && *token &&
+                                                 ty_marker_fits(path, token)));
+    }
+    ty_channel_send_json(&r->ch, TY_CHANNEL_SEEN, json_pack("{s:o}", "seen", seen));
+    return 0;
 }
 
 static void put_failed(struct remote *r, const struct ty_error *err)
@@ -482,6 +505,8 @@ static int frame(struct remote *r, struct ty_channel_frame *f)
     case TY_CHANNEL_ASK:
         ask(r, f);
         return 0;
+    case TY_CHANNEL_LOOK:
+        return look(r, f);
     case TY_CHANNEL_BLOB:
         return blob(r, f);
     case TY_CHANNEL_CHUNK:

@@ -323,6 +323,15 @@ static bool good_artifact(const json_t *o)
            (ty_starts_with(path, "outputs/") || ty_starts_with(path, "logs/"));
 }
 
+/* A file of a data reference: its content comes here like an artifact's, and the leader tells it as its own. */
+static bool good_data(const json_t *o)
+{
+    const char *path = json_string_value(json_object_get(o, "path")),
+               *sha = json_string_value(json_object_get(o, "sha256"));
+
+    return path && sha && ty_path_is_inside(path) && ty_fetch_is_sha(sha, strlen(sha));
+}
+
 static void state_of(struct ty_node *n, const char *kind)
 {
     if (strcmp(kind, "ready") == 0)
@@ -341,7 +350,7 @@ static bool tell(struct ty_node *n, struct ty_told *t)
 
     if (t->sha && (!l->take || t->sync_no == 0 || t->sync_no > l->synced))
         return false;
-    if (t->sha)
+    if (t->sha && strcmp(kind, "data") != 0)
         name_and_keep(n, t->o, t->sha);
     else if (strcmp(kind, "artifact") != 0 && strcmp(kind, "collected") != 0)
         l->hooks->told(l->ctx, n->index, t->o);
@@ -409,7 +418,8 @@ static int take_record(struct ty_node *n, const struct ty_frame *f)
         return r;
     n->record_next++;
     t = &n->told[n->ntold - 1];
-    if (strcmp(kind_of(o), "artifact") == 0 && good_artifact(o)) {
+    if ((strcmp(kind_of(o), "artifact") == 0 && good_artifact(o)) ||
+        (strcmp(kind_of(o), "data") == 0 && good_data(o))) {
         t->sha = json_string_value(json_object_get(o, "sha256"));
         r = ty_fetch_add(n->fetch, t->sha);
         if (r == 0)

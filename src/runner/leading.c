@@ -208,6 +208,8 @@ static void on_told(void *ctx, int node, const json_t *o)
         ty_environment_there(r, node, record);
     } else if (strcmp(kind, "stalled") == 0) {
         ty_hang_told(r, node, o);
+    } else if (strcmp(kind, "data") == 0 && !r->collected_seq) {
+        ty_runner_record(r, json_copy((json_t *)o));
     } else if (strcmp(kind, "exited") == 0) {
         node_exited(r, node, o);
     }

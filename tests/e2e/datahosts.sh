@@ -1,0 +1,109 @@
+#!/bin/bash
+# Data references of runs on hosts: folders that a host sees are used as they are, the files of others travel.
+. "$(dirname "$0")/hosts.lib.sh"
+lab_enter "data of runs on hosts" "$@"
+. "$(dirname "$0")/lib.sh"
+trap 'code=$?; trainyard down > /dev/null 2>&1; lab_down; (exit $code); at_end' EXIT
+
+mkdir -p "$T/shared" && chmod 777 "$T/shared"
+export LAB_SHARED=$T/shared
+lab_up h1 h2 || { echo "not ok - the hosts are up"; exit 1; }
+put_target() { printf '%s' "$2" > target.json; trainyard api -X PUT "targets/$1" -d @target.json; }
+error_of() { trainyard show "$1" --json | field error; }
+warnings_of() { trainyard why "$1" 2>&1; trainyard show "$1" 2>&1; trainyard api "runs/$1" 2>&1; trainyard logs "$1" --all 2>&1; trainyard api "runs/$1/events" 2>&1; }
+host_sh() { lab_s=$1; shift; host_run "$lab_s" sh -c "$*"; }
+far=$LAB_HOME/.cache/trainyard
+blobs_there() { host_sh "$1" "find $far/blobs -type f -not -path '*/tmp/*' | wc -l"; }
+check "a target of one host is made" put_target one '{"kind": "hosts", "hosts": [{"host": "h1"}]}'
+check "...and one of two" put_target two '{"kind": "hosts", "hosts": [{"host": "h1"}, {"host": "h2"}]}'
+store=$TRAINYARD_HOME/data/workspaceblobstore
+
+# ---- what a host does not see travels ----
+mkdir -p set/sub "set/with blank"
+for i in $(seq 30); do echo "file $i" > "set/sub/f$i"; done
+head -c 5000000 /dev/urandom > set/big
+printf '' > set/empty
+echo x > "set/with blank/ü%.txt"
+chmod 755 set/sub/f1
+trainyard data put set workspaceblobstore:set > /dev/null || not_ok "data are put"
+want=$(cd "$store/set" && find . -type f -not -name '.trainyard-*' | sort | xargs -d '\n' sha256sum | sha256sum)
+cat > look.sh <<'C'
+cd "$1" && find . -type f | sort | xargs -d '\n' sha256sum | sha256sum
+[ -w big ] && echo writable
+C
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/set:download -- sh -c 'sh look.sh "$AZUREML_DATAREFERENCE_d"; hostname')
+trainyard wait "$run" > /dev/null 2>&1
+equal "a download reaches a host that does not see the folder" Completed "$(state_of "$run")"
+has "...whole" "$(trainyard logs "$run")" "^$want"
+has "...as the job's own" "$(trainyard logs "$run")" "^writable$"
+before=$(blobs_there h1)
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/set:download -- sh -c 'sh look.sh "$AZUREML_DATAREFERENCE_d"; echo spoilt > "$AZUREML_DATAREFERENCE_d/big"')
+trainyard wait "$run" > /dev/null 2>&1
+equal "...a second time nothing is sent" "$before" "$(blobs_there h1)"
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/set:download -- sh -c 'sh look.sh "$AZUREML_DATAREFERENCE_d"')
+trainyard wait "$run" > /dev/null 2>&1
+has "...and what one job writes into its copy no other sees" "$(trainyard logs "$run")" "^$want"
+equal "the daemon's store has not taken the data in" 0 "$(find "$TRAINYARD_HOME/blobs" -type f -size +4M | wc -l)"
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/set/big:download -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d"')
+trainyard wait "$run" > /dev/null 2>&1
+equal "a single file is downloaded" "$(sha256sum < set/big)" "$(trainyard logs "$run")"
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:download -- true)
+trainyard wait "$run" > /dev/null 2>&1
+equal "data that are nowhere end the run" Failed "$(state_of "$run")"
+has "...and are named" "$(error_of "$run")" "data reference 'd': cannot read 'nothing-there' of datastore 'workspaceblobstore': No such file"
+
+# ---- and comes back ----
+run=$(trainyard submit -q --target one --data o=workspaceblobstore/back:upload -- sh -c 'cd "$AZUREML_DATAREFERENCE_o" && mkdir -p deep && echo one > a && echo one > deep/same && printf "" > empty && head -c 3000000 /dev/zero > deep/zeros && mkfifo pipe')
+trainyard wait "$run" > /dev/null 2>&1
+equal "an upload from a host ends well" Completed "$(state_of "$run")"
+equal "...and is in the datastore" "one one 0 3000000" "$(cat "$store/back/a") $(cat "$store/back/deep/same") $(stat -c %s "$store/back/empty") $(stat -c %s "$store/back/deep/zeros")"
+has "...what is no file is named" "$(warnings_of "$run")" "'pipe' is not sent back to datastore 'workspaceblobstore': it is not a regular file"
+run=$(trainyard submit -q --target one --data o=workspaceblobstore/back:upload -- sh -c 'cd "$AZUREML_DATAREFERENCE_o" && echo two > a && echo new > b')
+trainyard wait "$run" > /dev/null 2>&1
+equal "nothing is replaced" one "$(cat "$store/back/a")"
+equal "...what is new comes all the same" new "$(cat "$store/back/b")"
+has "...and what is kept out is named" "$(warnings_of "$run")" "data reference 'o': 'a' was not brought back to datastore 'workspaceblobstore': there is another file of that name"
+run=$(trainyard submit -q --target two --nodes 2 --backend gloo --data o=workspaceblobstore/both:upload -- sh -c 'echo "of $(hostname)" > "$AZUREML_DATAREFERENCE_o/$(hostname)"')
+trainyard wait "$run" > /dev/null 2>&1
+equal "an upload from two hosts has the files of both" "of h1 of h2" "$(cat "$store/both/h1") $(cat "$store/both/h2")"
+
+# ---- mounts ----
+run=$(trainyard submit -q --target one --data m=workspaceblobstore/set:mount -- sh -c 'cd "$AZUREML_DATAREFERENCE_m" && cat sub/f7 && echo changed > sub/f7 && echo new > sub/new')
+trainyard wait "$run" > /dev/null 2>&1
+equal "a mount reaches a host that does not see the folder" "file 7" "$(trainyard logs "$run")"
+equal "...what the job changed there comes back, and what it made" "changed new" "$(cat "$store/set/sub/f7") $(cat "$store/set/sub/new")"
+equal "...and nothing else was touched" "file 8" "$(cat "$store/set/sub/f8")"
+cat > slow.sh <<'C'
+cd "$AZUREML_DATAREFERENCE_m" && echo begun
+while ! [ -e "$AZUREML_DATAREFERENCE_s/go" ]; do sleep 0.05; done
+echo mine > sub/f9
+C
+saw() { trainyard logs "$1" 2> /dev/null | grep -qx "$2"; }
+
+# ---- a folder that is the same there ----
+mkdir "$T/shared/sets" && echo here > "$T/shared/sets/x"
+printf '{"kind": "file", "config": {"root": "%s"}}' "$T/shared" > store.json
+check "a datastore in a folder that the hosts share is registered" trainyard api -X PUT datastores/shared -d @store.json
+run=$(trainyard submit -q --target one --data m=shared/sets:mount -- sh -c 'echo "$AZUREML_DATAREFERENCE_m"; cat "$AZUREML_DATAREFERENCE_m/x"; echo direct > "$AZUREML_DATAREFERENCE_m/y"')
+trainyard wait "$run" > /dev/null 2>&1
+equal "a folder that is the same there is used as it is" "$T/shared/sets here" "$(trainyard logs "$run" | tr '\n' ' ' | sed 's/ $//')"
+equal "...and written to" direct "$(cat "$T/shared/sets/y")"
+
+# ---- data that change ----
+run=$(trainyard submit -q --target one --data m=workspaceblobstore/set:mount --data s=shared/sets:mount -- sh slow.sh)
+check "a run with a mount begins" until_true 20 saw "$run" begun
+echo theirs > "$store/set/sub/f9"; rm "$store/set/sub/f10"
+: > "$T/shared/sets/go"
+trainyard wait "$run" > /dev/null 2>&1
+equal "a file that somebody else changed meanwhile is not replaced" theirs "$(cat "$store/set/sub/f9")"
+has "...and named" "$(warnings_of "$run")" "data reference 'm': 'sub/f9' was not brought back .*it was changed there while the run was running"
+has "...as are all that changed" "$(warnings_of "$run")" "data reference 'm': 2 files of datastore 'workspaceblobstore' changed while the run was running .*sub/f9, sub/f10"
+
+# ---- a host that leaves the network ----
+run=$(trainyard submit -q --target one --data o=workspaceblobstore/cut:upload -- sh -c 'cd "$AZUREML_DATAREFERENCE_o" && echo begun; for i in $(seq 300); do head -c 20000 /dev/urandom > f$i; done')
+check "a run with an upload begins" until_true 20 saw "$run" begun
+ssh_cut h1
+trainyard wait "$run" > /dev/null 2>&1
+equal "a channel that breaks costs no file" "Completed 300" "$(state_of "$run") $(ls "$store/cut" | wc -l)"
+equal "...and leaves nothing half" "" "$(find "$store" -name '.trainyard-put*')"
+rm -rf "$store/set/sub"
