@@ -274,8 +274,8 @@ static int bring_sent(struct bringing *b)
     if (r < 0 || at_once)
         return r;
     r = ty_stage_in(&s, b->err);
-    if (r == 0 && s.ref->mode == TY_DATA_DOWNLOAD)
-        ty_rm_rf(parent);
+    if (r == 0 && s.ref->mode == TY_DATA_DOWNLOAD && (file ? truncate(dir, 0) : ty_rm_rf(parent)) < 0)
+        ty_child_tell(b->out, "note", "a copy of the data could not be removed"); /* the empty file says that it was one */
     return r;
 }
 

@@ -10,7 +10,7 @@ export LAB_SHARED=$T/shared
 lab_up h1 h2 || { echo "not ok - the hosts are up"; exit 1; }
 put_target() { printf '%s' "$2" > target.json; trainyard api -X PUT "targets/$1" -d @target.json; }
 error_of() { trainyard show "$1" --json | field error; }
-warnings_of() { trainyard why "$1" 2>&1; trainyard show "$1" 2>&1; trainyard api "runs/$1" 2>&1; trainyard logs "$1" --all 2>&1; trainyard api "runs/$1/events" 2>&1; }
+warnings_of() { trainyard api "runs/$1/events" 2>&1; }
 host_sh() { lab_s=$1; shift; host_run "$lab_s" sh -c "$*"; }
 far=$LAB_HOME/.cache/trainyard
 blobs_there() { host_sh "$1" "find $far/blobs -type f -not -path '*/tmp/*' | wc -l"; }
@@ -19,13 +19,14 @@ check "...and one of two" put_target two '{"kind": "hosts", "hosts": [{"host": "
 store=$TRAINYARD_HOME/data/workspaceblobstore
 
 # ---- what a host does not see travels ----
-mkdir -p set/sub "set/with blank"
+cd "$T" && mkdir -p set/sub "set/with blank"
 for i in $(seq 30); do echo "file $i" > "set/sub/f$i"; done
 head -c 5000000 /dev/urandom > set/big
 printf '' > set/empty
 echo x > "set/with blank/ü%.txt"
 chmod 755 set/sub/f1
 trainyard data put set workspaceblobstore:set > /dev/null || not_ok "data are put"
+cd "$T/project" || exit 1
 want=$(cd "$store/set" && find . -type f -not -name '.trainyard-*' | sort | xargs -d '\n' sha256sum | sha256sum)
 cat > look.sh <<'C'
 cd "$1" && find . -type f | sort | xargs -d '\n' sha256sum | sha256sum
@@ -46,7 +47,7 @@ has "...and what one job writes into its copy no other sees" "$(trainyard logs "
 equal "the daemon's store has not taken the data in" 0 "$(find "$TRAINYARD_HOME/blobs" -type f -size +4M | wc -l)"
 run=$(trainyard submit -q --target one --data d=workspaceblobstore/set/big:download -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d"')
 trainyard wait "$run" > /dev/null 2>&1
-equal "a single file is downloaded" "$(sha256sum < set/big)" "$(trainyard logs "$run")"
+equal "a single file is downloaded" "$(sha256sum < ../set/big)" "$(trainyard logs "$run")"
 run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:download -- true)
 trainyard wait "$run" > /dev/null 2>&1
 equal "data that are nowhere end the run" Failed "$(state_of "$run")"
@@ -65,7 +66,7 @@ equal "...what is new comes all the same" new "$(cat "$store/back/b")"
 has "...and what is kept out is named" "$(warnings_of "$run")" "data reference 'o': 'a' was not brought back to datastore 'workspaceblobstore': there is another file of that name"
 run=$(trainyard submit -q --target two --nodes 2 --backend gloo --data o=workspaceblobstore/both:upload -- sh -c 'echo "of $(hostname)" > "$AZUREML_DATAREFERENCE_o/$(hostname)"')
 trainyard wait "$run" > /dev/null 2>&1
-equal "an upload from two hosts has the files of both" "of h1 of h2" "$(cat "$store/both/h1") $(cat "$store/both/h2")"
+equal "an upload from two hosts has the files of both" "of h1 of h2 " "$(cat "$store/both/h1") $(cat "$store/both/h2") $(warnings_of "$run" | grep -o '"text".*')"
 
 # ---- mounts ----
 run=$(trainyard submit -q --target one --data m=workspaceblobstore/set:mount -- sh -c 'cd "$AZUREML_DATAREFERENCE_m" && cat sub/f7 && echo changed > sub/f7 && echo new > sub/new')

@@ -263,9 +263,9 @@ fi
 exits "more nodes than the target has hosts are refused" 1 trainyard submit -q --target two --nodes 3 --backend gloo -- true
 
 # ---- data, and interpreters ----
-run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:mount -- true)
-check "data that a host does not have end the run" until_true 20 in_state "$run" Failed
-has "...and are named" "$(error_of "$run")" "host 'h1': data reference 'd': .*does not exist"
+run=$(trainyard submit -q --target one --data d=workspaceblobstore/nothing-there:download -- true)
+check "data that are nowhere end the run" until_true 20 in_state "$run" Failed
+has "...and are named" "$(error_of "$run")" "host 'h1': data reference 'd': cannot read 'nothing-there' of datastore 'workspaceblobstore': No such file"
 
 # ---- a host that is lost ----
 trainyard down 2> /dev/null
