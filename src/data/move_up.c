@@ -26,8 +26,7 @@ enum phase {
     PARTS,
     FINISH,
     VERIFY, /* the end's answer was lost, or somebody was quicker: what is there now? */
-    VERIFYING,
-    WAIT, /* for the answer to what was asked */
+    WAIT,   /* for the answer to what was asked */
     END
 };
 
@@ -123,9 +122,30 @@ static int decide(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
     return 0;
 }
 
+/* Nothing of ours is there: what the end said counts. */
+static int not_ours(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
+{
+    if (w->code == 0)
+        return fail_there(v, w, "it came while this one was sent", err);
+    return ty_error_set(err, w->code, "%s", w->why ? w->why : "");
+}
+
+static int ours(struct ty_moving *w)
+{
+    w->code = 0;
+    w->what = TY_MOVE_MOVED;
+    w->counted = w->bytes;
+    w->phase = END;
+    return 0;
+}
+
 static int compared(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
 {
-    if (ty_moving_is(w, &w->known.o)) {
+    bool same = ty_moving_is(w, &w->known.o);
+
+    if (w->verifying)
+        return same ? ours(w) : not_ours(v, w, err);
+    if (same) {
         w->what = TY_MOVE_WAS_THERE;
         w->phase = END;
         return 0;
@@ -248,10 +268,8 @@ static int up_next(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s, s
     case FINISH:
         return ask(w, s, OP_FINISH);
     case VERIFY:
-        r = ask(w, s, OP_HEAD);
-        if (r == 1)
-            w->phase = VERIFYING;
-        return r;
+        w->verifying = true;
+        return ask(w, s, OP_HEAD);
     case END:
         return 2;
     default:
@@ -353,15 +371,24 @@ static int landed(struct ty_mover *v, struct ty_moving *w, const struct ty_http_
     return ty_known_set(&w->known, &o, KNOWN_ASKED);
 }
 
+static int verify(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
+{
+    if (ty_moving_is(w, &w->known.o))
+        return ours(w);
+    if (!w->known.o.has_md5 || w->want_whole || w->nparts == 1)
+        return not_ours(v, w, err);
+    w->want_whole = true; /* a store that knows the sum of the whole */
+    w->phase = COMPARE;
+    return ty_moving_cut(v, w, w->part_bytes, err);
+}
+
 static int heard_head(struct ty_mover *v, struct ty_slot *s, int code, struct ty_error *err)
 {
     struct ty_moving *w = s->w;
-    bool verify = w->phase == VERIFYING;
     struct ty_object o;
-    int r;
 
-    if (code < 0 && verify)
-        return code;
+    if (code < 0 && w->verifying)
+        return w->code < 0 ? not_ours(v, w, err) : code;
     if (code == -ENOENT ||
         code == -EACCES) { /* or we may not know: If-None-Match guards what is there */
         w->known.how = KNOWN_ABSENT;
@@ -371,16 +398,9 @@ static int heard_head(struct ty_mover *v, struct ty_slot *s, int code, struct ty
     if (code < 0)
         return code;
     v->kind->about(v->store, &s->r, &o);
-    r = ty_known_set(&w->known, &o, KNOWN_ASKED);
-    if (r < 0)
+    if (ty_known_set(&w->known, &o, KNOWN_ASKED) < 0)
         return ty_error_oom(err);
-    if (!verify)
-        return decide(v, w, err);
-    if (!ty_moving_is(w, &w->known.o))
-        return fail_there(v, w, "it came while this one was sent", err);
-    w->counted = w->bytes;
-    w->phase = END;
-    return 0;
+    return w->verifying ? verify(v, w, err) : decide(v, w, err);
 }
 
 /* The store says that what came is not what was meant: is it because the file has changed? */
@@ -518,7 +538,13 @@ static int heard_finish(struct ty_mover *v, struct ty_slot *s, int code, struct 
 {
     struct ty_moving *w = s->w;
 
-    if (code == -EEXIST || (code == -ENOENT && s->tries > 1)) {
+    if (code == -EEXIST ||
+        (code < 0 && s->tries > 1)) { /* the answer to the first try may have been lost */
+        if (code != -EEXIST) {
+            w->code = code;
+            free(w->why);
+            w->why = strdup(err->text);
+        }
         w->phase = VERIFY;
         return 0;
     }

@@ -194,6 +194,11 @@ static int say_rule(const struct ty_s3_store *s, const struct ty_http_req *r, co
     }
 }
 
+static bool is_list(const struct ty_http_req *r)
+{
+    return strcmp(r->method, "GET") == 0 && strstr(r->url, "?list-type=2&");
+}
+
 int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const char *doing,
                 const char *path, int *again_ms, struct ty_error *err)
 {
@@ -205,6 +210,9 @@ int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const
     *again_ms = -1;
     if (r->result < 0)
         return ty_object_judge_result(base, r, doing, path, again_ms, err);
+    if (good && is_list(r) && !strstr(text, "<ListBucketResult"))
+        return ty_object_say(base, doing, path, -EPROTO, err,
+                             "what answers there is no S3: check the endpoint");
     /* The end of an upload in parts may say 200 first, and then that it failed. */
     if (good && (strcmp(r->method, "POST") != 0 || !strstr(text, "<Error>")))
         return 0;

@@ -97,16 +97,23 @@ class S3rver(Server):
                     "-d", self.files, "--configure-bucket", bucket], folder)
 
 
+def moto_python():
+    """An interpreter that has moto and botocore."""
+    place = fetch("moto-" + MOTO, "bin/moto_server",
+                  [[sys.executable, "-m", "venv", "."],
+                   [os.path.join("bin", "pip"), "install", "-q", "--retries", "1", "--timeout", "20", "moto[server,s3]==" + MOTO]])
+    return os.path.join(place, "bin", "python")
+
+
 class Moto(Server):
-    """Checks signatures: the key is one that it has made for us."""
+    """Checks signatures: the key is one that it has made for us.  With odd names in a request it computes another one than
+    botocore does, so that boto3 fails there, too."""
 
     def __init__(self, folder):
-        place = fetch("moto-" + MOTO, "bin/moto_server",
-                      [[sys.executable, "-m", "venv", "."],
-                       [os.path.join("bin", "pip"), "install", "-q", "--retries", "1", "--timeout", "20", "moto[server,s3]==" + MOTO]])
+        python = moto_python()
         self.port = free_port()
         env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-        self.start([os.path.join(place, "bin", "python"), os.path.join(place, "bin", "moto_server"), "-H", "127.0.0.1", "-p",
+        self.start([python, os.path.join(os.path.dirname(python), "moto_server"), "-H", "127.0.0.1", "-p",
                     str(self.port)], folder, dict(env, INITIAL_NO_AUTH_ACTION_COUNT="3"))
         self.ask("Action=CreateUser&UserName=ty")
         made = self.ask("Action=CreateAccessKey&UserName=ty")
