@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #define PART_BYTES (8ull << 20)
@@ -486,7 +487,7 @@ static int blob_element(struct listing *l, const char *path, const char *text)
     } else if (strcmp(path, "Properties/ResourceType") == 0) {
         l->folder |=
             strcmp(text, "directory") == 0; /* accounts with a hierarchical namespace list them */
-    } else if (strcmp(path, "Metadata/hdi_isfolder") == 0) {
+    } else if (strcasecmp(path, "Metadata/hdi_isfolder") == 0) {
         l->folder |= strcmp(text, "true") == 0; /* and some tools make an empty blob for each */
     }
     return 0;

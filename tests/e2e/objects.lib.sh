@@ -10,6 +10,7 @@
 # After azurite_start: AZ_PORT, AZ_ACCOUNT, AZ_KEY (base64), AZ_ENDPOINT (127.0.0.1:PORT), AZ_URL (http://127.0.0.1:PORT/ACCOUNT).
 # azure METHOD PATH ...   a signed request by Python, which is no code of ours: see objects_azure.py
 
+AZ_PID= FRONT_PID=
 OBJECTS_HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 OBJECTS_CACHE=${TRAINYARD_TEST_SERVERS:-$(cd "$OBJECTS_HERE/../.." && pwd)/build/test-servers}
 AZURITE_VERSION=3.35.0      # the last one that runs on Node 18 too
@@ -80,6 +81,33 @@ azurite_stop() {
 # azure METHOD /CONTAINER[/BLOB] [QUERY] [HEADER: VALUE]...   body on standard input of a PUT; prints the answer's body; fails over status 299
 # azure sas CONTAINER [sp=rcwdl] [st=...] [se=...] [...]      a SAS of the container, without '?'
 azure() { /usr/bin/python3 "$OBJECTS_HERE/objects_azure.py" "$@"; }
+
+# front_start FOLDER HOST:PORT RULE...: a faulty server before that one (objects_front.py); FRONT is its HOST:PORT, FOLDER/front what it has done
+front_start() {
+    local dir=$1 n=100 port
+    shift
+    front_stop
+    rm -f "$dir/front.in" && mkfifo "$dir/front.in" && : >"$dir/front" || return 1
+    /usr/bin/python3 "$OBJECTS_HERE/objects_front.py" "$@" <"$dir/front.in" >"$dir/front" 2>"$dir/front.err" &
+    FRONT_PID=$!
+    exec 7>"$dir/front.in"
+    while [ $n -gt 0 ] && ! objects_gone $FRONT_PID; do
+        port=$(sed -n 1p "$dir/front")
+        [ -n "$port" ] && break
+        sleep 0.05
+        n=$((n - 1))
+    done
+    FRONT=127.0.0.1:$port
+    [ -n "$port" ]
+}
+
+front_stop() {
+    [ -n "$FRONT_PID" ] || return 0
+    exec 7>&-
+    kill "$FRONT_PID" 2>/dev/null
+    wait "$FRONT_PID" 2>/dev/null
+    FRONT_PID=
+}
 
 if [ "${BASH_SOURCE[0]}" = "$0" ]; then
     waiter=
