@@ -268,6 +268,28 @@ class Client:
         """DATASTORE of one datastore."""
         return self._json("datastore_get", name)
 
+    def put_datastore(self, name: str, kind: str, config: Mapping[str, Any], overwrite: bool = False, create_if_not_exists: bool = False,
+                      skip_validation: bool = False) -> Record:
+        """Register a datastore; DATASTORE. config: docs/spec/data-helper.md, credentials included, which are kept sealed.
+
+        errors.Conflict: it is there with another description, and overwrite is False. errors.Refused: it cannot be reached so.
+        """
+        return self._json("datastore_put", name, body={
+            "kind": kind, "config": {k: v for k, v in config.items() if v is not None}, "overwrite": overwrite,
+            "create_if_not_exists": create_if_not_exists, "skip_validation": skip_validation})
+
+    def delete_datastore(self, name: str) -> None:
+        """Forget a datastore; its data stays. errors.Conflict while runs use it, and for the default one."""
+        self._call("datastore_delete", name)
+
+    def set_default_datastore(self, name: str) -> Record:
+        """Make a datastore the default one; DATASTORE."""
+        return self._json("datastore_default", name)
+
+    def access(self, datastore: str) -> Record:
+        """ACCESS: how a datastore is reached, with its credentials."""
+        return self._json("datastore_access", datastore)
+
     def data(self, datastore: str, prefix: Optional[str] = None) -> List[Record]:
         """FILES of a datastore whose path begins with `prefix`."""
         return self._json("data_list", datastore, query={"prefix": prefix})["files"]

@@ -107,11 +107,6 @@ def test_how_a_run_gets_a_data_path(ds):
     assert str(whole) == "$AZUREML_DATAREFERENCE_train" and whole.path_on_datastore == "ck"
 
 
-def test_cloud_storage_is_refused_by_name(workspace):
-    with pytest.raises(UserErrorException, match="later release"):
-        Datastore.register_azure_blob_container(workspace, "x", "container", "account")
-
-
 def test_what_notebooks_read(workspace, project):
     """Attributes that cells show or compare, and the older way to the default datastore."""
     assert Datastore.get_default(workspace).name == workspace.get_default_datastore().name

@@ -131,8 +131,6 @@ def test_methods_of_a_run(submit):
         run.experiment.nonsense
     with pytest.raises(UserErrorException, match="pipeline_parameters: a pipeline comes with a later release"):
         run.experiment.submit(ScriptRunConfig("src"), pipeline_parameters={"a": 1})
-    with pytest.raises(UserErrorException, match="Datastore.unregister .'workspaceblobstore'. comes with a later release"):
-        run.experiment.workspace.get_default_datastore().unregister()
     run.wait_for_completion()
 
 

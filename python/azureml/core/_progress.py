@@ -10,7 +10,9 @@ DRAW_SECONDS = 0.1
 class Progress:
     """`total` steps of `what`; drawn on standard error when that is a terminal and `show` is true."""
 
-    def __init__(self, what: str, total: int, show: bool = True) -> None:
+    def __init__(self, what: str, total: int, show: bool = True, scale: int = 1, unit: str = "") -> None:
+        """scale, unit: a number is shown divided by scale, followed by unit."""
+        self._scale, self._unit = scale, unit
         self._what, self._total, self._done, self._drawn = what, total, 0, 0.0
         self._on = bool(show) and total > 0 and sys.stderr is not None and sys.stderr.isatty()
 
@@ -33,5 +35,6 @@ class Progress:
             return
         self._drawn = time.monotonic()
         filled = WIDTH * min(done, total) // total
-        sys.stderr.write("\r%s [%s%s] %d/%d\033[K" % (self._what, "#" * filled, "." * (WIDTH - filled), done, total))
+        sys.stderr.write("\r%s [%s%s] %d/%d%s\033[K" % (self._what, "#" * filled, "." * (WIDTH - filled), done // self._scale,
+                                                        total // self._scale, self._unit))
         sys.stderr.flush()

@@ -183,11 +183,10 @@ class Workspace:
         return _NothingYet("a linked service", "leave it out")
 
     def set_default_datastore(self, name: str) -> None:
-        """Make a datastore the default one. Another than the present one comes with a later release: UserErrorException."""
+        """Make a datastore the default one. UserErrorException when there is none of that name."""
         from azureml.core.datastore import Datastore
 
-        if not Datastore(self, name).is_default:
-            raise later("another default datastore ('%s')" % name, "name it in your script: Datastore(ws, '%s')" % name)
+        Datastore(self, getattr(name, "name", name)).set_as_default()
 
     def get_default_keyvault(self) -> "Keyvault":
         """The secrets of the workspace."""
@@ -201,7 +200,7 @@ class Workspace:
                     "log with Run.get_context().log(), or set MLFLOW_TRACKING_URI to a server of yours")
 
     def get_default_datastore(self) -> "Datastore":
-        """The datastore that scripts use when they name none: ``workspaceblobstore``."""
+        """The datastore that scripts use when they name none: ``workspaceblobstore``, until another is made it."""
         from azureml.core.datastore import Datastore
 
         return Datastore.get_default(self)

@@ -1,13 +1,50 @@
 """Datastores by the cloud's names of their kinds."""
+from typing import Any, Dict, Type
+
 from azureml.core.datastore import Datastore
+
+__all__ = ["AzureBlobDatastore", "AzureFileDatastore", "S3Datastore"]
 
 
 class AzureBlobDatastore(Datastore):
-    """What ``Datastore(...)`` gives: here a folder of the installation."""
+    """A container of Azure Blob Storage, or a folder."""
 
 
 class AzureFileDatastore(Datastore):
-    """The same under the name of another kind of the cloud; ``Datastore(...)`` never gives it."""
+    """A file share of the cloud; here the folder that is made for what notebooks keep in one."""
+
+    @property
+    def datastore_type(self) -> str:
+        """'AzureFile'."""
+        return "AzureFile"
 
 
-__all__ = ["AzureBlobDatastore", "AzureFileDatastore"]
+class S3Datastore(Datastore):
+    """A bucket of S3, or of what speaks like it (Trainyard's own)."""
+
+    @property
+    def datastore_type(self) -> str:
+        """'S3'."""
+        return "S3"
+
+    @property
+    def account_name(self) -> str:
+        """'': a bucket has none."""
+        return ""
+
+    @property
+    def bucket_name(self) -> str:
+        """The bucket."""
+        return self.container_name
+
+    @property
+    def region(self) -> str:
+        """Its region."""
+        return self._config.get("region") or ""
+
+
+def kind_of(record: Dict[str, Any]) -> Type[Datastore]:
+    """The class for DATASTORE."""
+    if record["kind"] == "s3":
+        return S3Datastore
+    return AzureFileDatastore if record["name"] == "workspacefilestore" else AzureBlobDatastore
