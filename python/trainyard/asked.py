@@ -6,7 +6,8 @@ question: {"pip": [specification], "conda": [specification], "python": specifica
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
            "python_matches": bool}
-FOLDER is where Trainyard's own packages lie; it does not count as one of the interpreter's. As a program it uses the module beside
+FOLDER is where Trainyard's own packages lie. What they provide (horovod) satisfies a specification whatever its version: a job finds
+them before all others. They do not count as the interpreter's. As a program it uses the module beside
 it and nothing compiled: the interpreter may be one that the extensions do not know.
 """
 import importlib.metadata
@@ -73,9 +74,9 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
     """See the module."""
     mine = {os.path.realpath(ours), os.path.dirname(os.path.realpath(__file__))}
     sites = [p for p in sys.path if p and os.path.isdir(p) and os.path.realpath(p) not in mine]
-    have = distributions(sites)
+    have, provided = distributions(sites), distributions([ours])
     pip, conda = list(question.get("pip") or []), list(question.get("conda") or [])
-    missing, conda_missing = lacking(pip, have), lacking(conda, have)
+    missing, conda_missing = ([m for m in lacking(specs, have) if m["name"] not in provided] for specs in (pip, conda))
     lost = {m["spec"] for m in missing + conda_missing}
     satisfied = []
     for spec in pip + conda:
@@ -84,7 +85,9 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
         except packages.SpecError:
             name = ""
         if name and name != "python" and (name in have or name not in packages.IGNORED):
-            satisfied.append({"name": name, "version": have.get(name, ""), "from": "interpreter" if name in have else "trainyard"})
+            from_us = name in provided or name not in have
+            satisfied.append({"name": name, "version": (provided if from_us else have).get(name, ""),
+                              "from": "trainyard" if from_us else "interpreter"})
     python = question.get("python")
     spec = python if not python or re.match(r"[<>=!~]", python) else "=" + python
     return {"version": "%d.%d.%d" % sys.version_info[:3], "platform": sysconfig.get_platform(), "prefix": sys.prefix,

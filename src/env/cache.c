@@ -90,6 +90,15 @@ int env_lock_use(const char *cache, const char *key)
     }
 }
 
+int env_lock_wheels(const char *cache, int how)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/wheels/.lock", cache);
+    CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    int r = fd < 0 ? (path ? -errno : -ENOMEM) : lock(fd, how);
+
+    return r < 0 ? r : TAKE_FD(fd);
+}
+
 int ty_env_hold(const char *prefix)
 {
     const char *slash = strrchr(prefix, '/');

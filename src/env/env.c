@@ -258,9 +258,12 @@ static int fill(struct env_build *b, struct ty_error *err)
 /* What a killed builder has left is of no use; what is whole gets its name at once, on disk before. */
 static int build(struct env_build *b, struct ty_error *err)
 {
-    CLEANUP_CLOSE int dir = -1;
+    CLEANUP_CLOSE int dir = -1, wheels = env_lock_wheels(b->q->cache, LOCK_SH);
     int r;
 
+    if (wheels < 0)
+        return ty_error_set(err, wheels, "cannot lock the packages of '%s': %s", b->q->cache,
+                            strerror(-wheels));
     ty_rm_rf(b->building);
     env_log(b, "building environment %.12s for %s (Python %s)", b->key, b->interpreter,
             json_string_value(json_object_get(b->asked, "version")));

@@ -6,6 +6,7 @@
  *   venv.c     a prefix for pip's packages
  *   wheels.c   the packages that prefixes share
  *   cache.c    names and locks of the cache folder
+ *   collect.c  what the cache holds, and what of it goes
  */
 #ifndef TY_ENV_INTERNAL_H
 #define TY_ENV_INTERNAL_H
@@ -63,6 +64,9 @@ int env_cache_make(const char *cache, struct ty_error *err);
 int env_lock_build(struct env_build *b, struct ty_error *err);
 /* Shared; a descriptor, or -EWOULDBLOCK when a builder or remover has it. */
 int env_lock_use(const char *cache, const char *key);
+/* Packages stay in wheels/ while a builder holds this shared (LOCK_SH); who removes some holds it exclusively.  `how` as for
+ * flock(2).  A descriptor, or a negative errno. */
+int env_lock_wheels(const char *cache, int how);
 /* "<cache>/<a>/<b><suffix>": malloc'ed */
 char *env_path(const char *cache, const char *a, const char *b, const char *suffix);
 

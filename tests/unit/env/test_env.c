@@ -1,0 +1,292 @@
+/* test_env.c - from a specification to an interpreter, with a real pip and an index of the test's own */
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "box.h"
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ALPHA "{\"pip\":{\"packages\":[\"ty-alpha==1.0\"],\"index_url\":\"%I\"}}"
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    const char *text = json_string_value(json_object_get(o, key));
+
+    return text ? text : "";
+}
+
+static void get(struct box *b, const char *spec, struct ty_env *e)
+{
+    struct ask a = { .spec = spec };
+
+    if (box_get(b, &a, e) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text ? b->log.text : "");
+}
+
+static void prints(const char *interpreter, const char *code, const char *wanted)
+{
+    int status;
+    CLEANUP_FREE char *said = box_python(interpreter, code, &status);
+
+    assert_string_equal(said, wanted);
+    assert_int_equal(status, 0);
+}
+
+static void says(const struct box *b, const char *words)
+{
+    if (!strstr(b->err.text, words))
+        fail_msg("'%s' is not in: %s", words, b->err.text);
+}
+
+/* ---- nothing to do ---- */
+
+static void nothing_asked_for_is_the_interpreter_itself(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    get(b, "{}", &e);
+    assert_string_equal(e.interpreter, "/usr/bin/python3");
+    assert_null(e.prefix);
+    assert_int_equal(e.hold, -1);
+    ty_env_done(&e);
+    assert_int_equal(access(b->cache, F_OK), -1); /* not even a folder */
+}
+
+static void what_is_there_is_used(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    get(b,
+        "{\"pip\":{\"packages\":[\"pip>=1\",\"horovod>=0.19\",\"azureml-defaults\"],\"index_url\":\"%I\"}}",
+        &e);
+    assert_string_equal(e.interpreter, "/usr/bin/python3");
+    assert_null(e.prefix);
+    ty_env_done(&e);
+    assert_int_equal(box_requests(b, "GET"), 0);
+}
+
+/* ---- building ---- */
+
+static void a_package_is_built_into_a_prefix_once(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e, again;
+    int status;
+
+    get(b, ALPHA, &e);
+    assert_non_null(e.prefix);
+    assert_true(ty_starts_with(e.prefix, b->cache));
+    assert_true(json_is_true(json_object_get(e.record, "built")));
+    prints(e.interpreter, "import ty_alpha, ty_beta; print(ty_alpha.VERSION, ty_beta.VERSION)",
+           "1.0 1.1");
+    CLEANUP_FREE char *script = ty_strf("%s/bin/ty-alpha-say", e.prefix);
+    CLEANUP_FREE char *wanted = ty_strf("1.0 %s/bin/python3", e.prefix);
+    const char *argv[] = { script, NULL };
+    CLEANUP_FREE char *said = box_run(argv, &status);
+    assert_string_equal(said, wanted);
+    CLEANUP_FREE char *note = ty_strf("%s/share/ty-alpha/note", e.prefix);
+    assert_int_equal(access(note, R_OK), 0);
+
+    const json_t *pip = json_object_get(json_object_get(e.record, "lock"), "pip");
+    assert_int_equal(json_array_size(pip), 2);
+    assert_int_equal(strlen(text_of(json_array_get(pip, 0), "sha256")), 64);
+
+    int before = box_requests(b, "GET");
+    b->log.len = 0;
+    get(b, ALPHA, &again);
+    assert_string_equal(again.prefix, e.prefix);
+    assert_true(json_is_false(json_object_get(again.record, "built")));
+    assert_true(
+        json_equal(json_object_get(e.record, "lock"), json_object_get(again.record, "lock")));
+    assert_int_equal(box_requests(b, "GET"), before);
+    assert_int_equal(b->log.len, 0);
+    assert_true(again.hold >= 0);
+    ty_env_done(&e);
+    ty_env_done(&again);
+}
+
+/* The modules of Python's own packages stay visible, and the prefix wins over them. */
+static void the_interpreters_packages_are_seen(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    get(b, ALPHA, &e);
+    prints(e.interpreter, "import pip, sys; print(pip.__file__.startswith(sys.prefix))", "False");
+    ty_env_done(&e);
+}
+
+static void what_we_provide_is_never_fetched(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    get(b, "{\"pip\":{\"packages\":[\"ty-needs-ours\"],\"index_url\":\"%I\"}}", &e);
+    assert_int_equal(box_requests(b, "horovod"), 0);
+    assert_int_equal(box_requests(b, "azureml"), 0);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(e.record, "lock"), "pip")), 2);
+    ty_env_done(&e);
+}
+
+static ino_t inode(const char *prefix, const char *code_path)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/lib/python3.11/site-packages/%s", prefix, code_path);
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        fail_msg("%s: %s", path, strerror(errno));
+    return st.st_ino;
+}
+
+static void a_second_environment_shares_files(void **state)
+{
+    struct box *b = *state;
+    struct ty_env one, two;
+
+    get(b, ALPHA, &one);
+    get(b, "{\"pip\":{\"packages\":[\"ty-alpha==1.0\",\"ty-bulky\"],\"index_url\":\"%I\"}}", &two);
+    assert_string_not_equal(one.prefix, two.prefix);
+    assert_true(inode(one.prefix, "ty_alpha/table.txt") == inode(two.prefix, "ty_alpha/table.txt"));
+    assert_true(inode(one.prefix, "ty_alpha/__pycache__/__init__.cpython-311.pyc") ==
+                inode(two.prefix, "ty_alpha/__pycache__/__init__.cpython-311.pyc"));
+    assert_int_equal(box_requests(b, "ty_alpha-1.0-py3-none-any.whl"), 1);
+    ty_env_done(&one);
+    ty_env_done(&two);
+}
+
+static void folders_and_files_are_places_of_packages(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e, f;
+
+    get(b,
+        "{\"pip\":{\"packages\":[\"ty-alpha\"],\"find_links\":[\"%F\"],\"index_url\":\"%I\",\"constraints\":[\"ty-alpha<2\"]}}",
+        &e);
+    prints(e.interpreter, "import ty_alpha; print(ty_alpha.VERSION)", "1.0");
+    get(b, "{\"pip\":{\"packages\":[\"%F/ty_beta-1.1-py3-none-any.whl\"],\"index_url\":\"%I\"}}",
+        &f);
+    prints(f.interpreter, "import ty_beta; print(ty_beta.VERSION)", "1.1");
+    ty_env_done(&e);
+    ty_env_done(&f);
+}
+
+static void source_packages_are_built(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    get(b, "{\"pip\":{\"packages\":[\"ty-source\"],\"index_url\":\"%I\"}}", &e);
+    prints(e.interpreter, "import ty_source; print(ty_source.VERSION)", "0.5");
+    ty_env_done(&e);
+}
+
+/* ---- exactly as before ---- */
+
+static void a_lock_gives_the_same_again(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e, f;
+
+    get(b, "{\"pip\":{\"packages\":[\"ty-alpha<2\"],\"index_url\":\"%I\"}}", &e);
+    CLEANUP_JSON json_t *spec =
+        json_pack("{s:{s:[s], s:s}, s:O}", "pip", "packages", "ty-alpha", "index_url", b->index,
+                  "lock", json_object_get(e.record, "lock"));
+    CLEANUP_FREE char *text = json_dumps(spec, 0);
+    CLEANUP_FREE char *other = box_path(b, "other");
+    struct ask a = { .spec = text, .cache = other }; /* nothing is there yet */
+
+    if (box_get(b, &a, &f) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text);
+    prints(f.interpreter, "import ty_alpha, ty_beta; print(ty_alpha.VERSION, ty_beta.VERSION)",
+           "1.0 1.1");
+    assert_true(json_equal(json_object_get(e.record, "lock"), json_object_get(f.record, "lock")));
+    ty_env_done(&f);
+
+    /* Other bytes under the same name are refused. */
+    json_t *item = json_array_get(json_object_get(json_object_get(spec, "lock"), "pip"), 0);
+    json_object_set_new(
+        item, "sha256",
+        json_string("00000000000000000000000000000000000000000000000000000000000000aa"));
+    json_object_set_new(
+        item, "id",
+        json_string("00000000000000000000000000000000000000000000000000000000000000aa"));
+    CLEANUP_FREE char *wrong = json_dumps(spec, 0);
+    CLEANUP_FREE char *third = box_path(b, "third");
+    a = (struct ask){ .spec = wrong, .cache = third };
+    assert_true(box_get(b, &a, &f) < 0);
+    says(b, "hash");
+
+    /* And so is another Python. */
+    json_object_set_new(json_object_get(spec, "lock"), "python", json_string("3.7.1"));
+    CLEANUP_FREE char *old = json_dumps(spec, 0);
+    a = (struct ask){ .spec = old };
+    assert_int_equal(box_get(b, &a, &f), -EINVAL);
+    says(b, "3.7.1");
+    ty_env_done(&e);
+}
+
+/* ---- what cannot be ---- */
+
+static void refused(struct box *b, const char *spec, int code, const char *words)
+{
+    struct ask a = { .spec = spec };
+    struct ty_env e;
+    int r = box_get(b, &a, &e);
+
+    if (r == 0)
+        fail_msg("%s was built", spec);
+    says(b, words);
+    assert_int_equal(r, code);
+    CLEANUP_FREE char *envs =
+        ty_strf("ls %s/envs 2>/dev/null | grep -v -e known -e lock", b->cache);
+    const char *argv[] = { "/bin/sh", "-c", envs, NULL };
+    int status;
+    CLEANUP_FREE char *left = box_run(argv, &status);
+    assert_string_equal(left, "");
+}
+
+static void the_resolvers_words_are_told(void **state)
+{
+    struct box *b = *state;
+
+    refused(b, "{\"pip\":{\"packages\":[\"ty-nowhere\"],\"index_url\":\"%I\"}}", -ENOENT,
+            "No matching distribution found for ty-nowhere");
+    refused(b, "{\"pip\":{\"packages\":[\"ty-alpha==9\"],\"index_url\":\"%I\"}}", -ENOENT,
+            "(from versions: 1.0, 2.0)");
+    refused(b, "{\"pip\":{\"packages\":[\"ty-impossible\"],\"index_url\":\"%I\"}}", -ENOENT,
+            "ty-beta>=7");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nothing_asked_for_is_the_interpreter_itself, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(what_is_there_is_used, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(a_package_is_built_into_a_prefix_once, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(the_interpreters_packages_are_seen, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(what_we_provide_is_never_fetched, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(a_second_environment_shares_files, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(folders_and_files_are_places_of_packages, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(source_packages_are_built, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_gives_the_same_again, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(the_resolvers_words_are_told, box_set_up, box_tear_down),
+    };
+
+    return cmocka_run_group_tests_name("env", tests, NULL, NULL);
+}
