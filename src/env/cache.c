@@ -56,16 +56,17 @@ static int lock(int fd, int how)
     return 0;
 }
 
-int env_lock_build(struct env_build *b, struct ty_error *err)
+int env_lock(struct env_build *b, int how, struct ty_error *err)
 {
+    if (b->lock >= 0)
+        close(TAKE_FD(b->lock));
     for (;;) {
         CLEANUP_CLOSE int fd = open_lock(b->q->cache, b->key);
-        int r = fd < 0 ? fd : lock(fd, LOCK_EX | LOCK_NB), shared = r == -EWOULDBLOCK;
+        int r = fd < 0 ? fd : lock(fd, how | LOCK_NB);
 
-        if (shared) {
-            env_log(b, "somebody else is building or using this environment; waiting for it");
-            /* Users hold it shared and need it whole: a shared lock that can be had means that it is there. */
-            r = lock(fd, LOCK_SH);
+        if (r == -EWOULDBLOCK) {
+            env_log(b, "another process is building this environment; waiting for it");
+            r = lock(fd, how);
         }
         if (r < 0)
             return ty_error_set(err, r, "cannot lock the environment %.12s in '%s': %s", b->key,
@@ -73,7 +74,7 @@ int env_lock_build(struct env_build *b, struct ty_error *err)
         if (!still_there(fd, b->q->cache, b->key))
             continue;
         b->lock = TAKE_FD(fd);
-        return shared;
+        return 0;
     }
 }
 

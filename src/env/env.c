@@ -313,48 +313,72 @@ static json_t *record_there(const struct env_build *b)
     return json_incref(record);
 }
 
+/* b->lock is held exclusively.  The prefix is built, and says what it is. */
+static int make_prefix(struct env_build *b, json_t **ret, struct ty_error *err)
+{
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", b->final);
+    int64_t begun = ty_mono_us();
+    CLEANUP_JSON json_t *record = NULL;
+    int r;
+
+    ty_rm_rf(b->final); /* what is there does not say what it is */
+    r = python ? build(b, err) : ty_error_oom(err);
+    if (r < 0)
+        return r;
+    record = record_of(b, python, b->final, true, (double)(ty_mono_us() - begun) / 1e6);
+    r = record ? write_about(b, record, err) : ty_error_oom(err);
+    if (r == 0)
+        *ret = TAKE(record);
+    return r;
+}
+
+static json_t *there(const struct env_build *b)
+{
+    return access(b->final, F_OK) == 0 ? record_there(b) : NULL;
+}
+
 /* The prefix, held shared, and its record. */
 static int get_prefix(struct env_build *b, json_t **ret, struct ty_error *err)
 {
-    CLEANUP_FREE char *python = NULL;
-    int64_t begun = ty_mono_us();
     int r;
 
     for (;;) {
-        r = env_lock_build(b, err);
+        r = env_lock(b, LOCK_SH, err);
         if (r < 0)
             return r;
-        *ret = access(b->final, F_OK) == 0 ? record_there(b) : NULL;
-        if (!*ret && r == 1) { /* whoever had it has failed */
-            close(b->lock);
-            b->lock = -1;
-            continue;
-        }
+        *ret = there(b);
         if (!*ret) {
-            ty_rm_rf(b->final); /* it does not say what it is */
-            r = build(b, err);
+            r = env_lock(b, LOCK_EX, err);
             if (r < 0)
                 return r;
-            python = ty_strf("%s/bin/python3", b->final);
-            *ret = python
-                       ? record_of(b, python, b->final, true, (double)(ty_mono_us() - begun) / 1e6)
-                       : NULL;
-            if (!*ret)
-                return ty_error_oom(err);
-            r = write_about(b, *ret, err);
-            if (r < 0)
+            *ret = there(b);
+            if (!*ret && (r = make_prefix(b, ret, err)) < 0)
                 return r;
+            flock(b->lock, LOCK_SH); /* no single step: who collects may come between */
         }
-        /* From exclusive to shared is no single step: whoever collects may have come between. */
-        flock(b->lock, LOCK_SH);
         futimens(b->lock, NULL);
         if (access(b->final, F_OK) == 0)
             return 0;
-        json_decref(*ret);
-        *ret = NULL;
-        close(b->lock);
-        b->lock = -1;
+        json_decref(TAKE(*ret));
     }
+}
+
+/* What the cache may hold is exceeded by what others have left, not by what is used now. */
+static void keep_limit(struct env_build *b)
+{
+    struct ty_env_gc gc = { .max_bytes = b->q->cache_bytes_max, .unused_us = -1 };
+    struct ty_error err;
+    char size[16];
+
+    if (gc.max_bytes <= 0)
+        return;
+    if (ty_env_collect(b->q->cache, &gc, &err) < 0)
+        env_log(b, "%s", err.text);
+    else if (gc.freed_bytes > 0)
+        env_log(
+            b,
+            "the cache was over its limit: %d environments that were not used for long are gone, %s",
+            gc.removed, ty_show_bytes((uint64_t)gc.freed_bytes, size));
 }
 
 /* ---- together ---- */
@@ -417,6 +441,8 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
     if (r < 0)
         return r;
     remember(&b, known, record);
+    if (json_is_true(json_object_get(record, "built")))
+        keep_limit(&b);
     r = give(&b, record, b.lock, ret, err);
     if (r == 0)
         b.lock = -1;

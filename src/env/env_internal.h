@@ -59,9 +59,8 @@ int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct t
 /* ---- cache.c ---- */
 /* Make the folders of the cache. */
 int env_cache_make(const char *cache, struct ty_error *err);
-/* envs/<key>.lock, in b->lock.  0: it is held exclusively; 1: it is held shared, after somebody else had it, who has built the
- * prefix or failed to. */
-int env_lock_build(struct env_build *b, struct ty_error *err);
+/* envs/<key>.lock, in b->lock instead of what is there: LOCK_SH to use the prefix, LOCK_EX to make it.  Waits, and says so. */
+int env_lock(struct env_build *b, int how, struct ty_error *err);
 /* Shared; a descriptor, or -EWOULDBLOCK when a builder or remover has it. */
 int env_lock_use(const char *cache, const char *key);
 /* Packages stay in wheels/ while a builder holds this shared (LOCK_SH); who removes some holds it exclusively.  `how` as for
