@@ -190,8 +190,10 @@ int box_tear_down(void **state)
     struct box *b = *state;
     int status;
 
-    close(b->server_in);
-    waitpid(b->server, &status, 0);
+    if (b->server_in >= 0) {
+        close(b->server_in);
+        waitpid(b->server, &status, 0);
+    }
     ty_rm_rf(b->dir);
     free(b->cache);
     free(b->index);
