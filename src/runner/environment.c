@@ -66,10 +66,9 @@ void ty_environment_building(struct ty_runner *r, int node, const json_t *told)
     const char *doing = text_of(told, "doing");
 
     if (doing)
-        ty_runner_record(
-            r, json_pack("{s:s, s:O?, s:s, s:s}", "kind", "building", "percent",
-                         json_object_get(told, "percent"), "doing", doing, "node",
-                         r->job->nodes[node].name));
+        ty_runner_record(r, json_pack("{s:s, s:O?, s:s, s:s}", "kind", "building", "percent",
+                                      json_object_get(told, "percent"), "doing", doing, "node",
+                                      r->job->nodes[node].name));
 }
 
 /* ---- it is there, or it will not be ---- */
@@ -141,9 +140,10 @@ static void there(struct ty_runner *r, const json_t *line)
     if (got < 0) {
         free(r->failure);
         fail(r);
-        r->failure = ty_strf("the environment '%s' was there and cannot be used: %s; submit the run "
-                             "again, and it is built anew",
-                             r->env.prefix ? r->env.prefix : "(none)", strerror(-got));
+        r->failure =
+            ty_strf("the environment '%s' was there and cannot be used: %s; submit the run "
+                    "again, and it is built anew",
+                    r->env.prefix ? r->env.prefix : "(none)", strerror(-got));
         return;
     }
     note(r, record);

@@ -1,0 +1,95 @@
+#!/bin/bash
+# Environments of jobs of this machine: built once, used again, broken off, repeated to the file.
+. "$(dirname "$0")/lib.sh"
+. "$SOURCE/tests/e2e/env.lib.sh"
+trap 'index_stop; at_end' EXIT
+index_start
+wheel tyone 1.0
+wheel tytwo 1.0 tyone
+wheel tythree 1.0
+wheel tyfour 1.0
+SAY='import sys, os, tyone; print(tyone.__version__, sys.prefix == os.environ["AZUREML_CONDA_ENVIRONMENT_PATH"], sys.prefix)'
+
+# ---- built once ----
+wants r.txt tyone
+out=$(trainyard run --requirements r.txt -- $PY -c "$SAY" 2>err.txt)
+has "a package of the index is there" "$out" "^1.0 True $TRAINYARD_HOME/cache/envs/"
+first=$(trainyard ps -a -q | head -1)
+equal "the record says that it was built" True "$(of "$first" built)"
+equal "...and which version of what" "tyone 1.0" "$(of "$first" lock.pip.0.name) $(of "$first" lock.pip.0.version)"
+has "...with its hash" "$(of "$first" lock.pip.0.sha256)" "^[0-9a-f]{64}$"
+has "the build log is a log of the run" "$(trainyard artifacts ls "$first"; cat "$(build_log "$first")")" "[Dd]ownloading"
+has "show tells of it" "$(trainyard show "$first")" "^environment +python 3.*1 package, built in"
+has "the event log has it" "$(trainyard api "/api/v1/runs/$first/events")" '"kind": ?"environment"'
+has "its environments can be asked for" "$(trainyard api "/api/v1/runs/$first/environments")" '"node": ?0'
+asked=$(requests)
+out=$(trainyard run --requirements r.txt -- sh -c "exec python3 -c '$SAY'" 2>/dev/null)
+has "what PATH leads to has it too, the second time from the cache" "$out" "^1.0 True"
+equal "...which asks the index nothing" "$asked" "$(requests)"
+equal "...and builds nothing" False "$(of @last built)"
+check "...and so has no build log" test ! -e "$(build_log "$(trainyard ps -a -q | head -1)")"
+out=$(trainyard run --no-snapshot -- $PY -c 'import tyone' 2>&1)
+has "a run that asks for nothing has nothing of it" "$out" "No module named 'tyone'"
+equal "...and no record" "" "$(of @last built)"
+
+# ---- two that need the same ----
+gate tytwo
+wants two.txt tytwo
+a=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
+check "a run that waits for its packages says so" until_true 30 is_building "$a"
+has "...and how far it is" "$(why_of "$a")" "building its environment \([0-9]+ %, "
+b=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
+check "the build log is there while it is built" until_true 30 grep -q "tytwo" "$(build_log "$a")"
+equal "...and the run is not running" Queued "$(state_of "$a")"
+open_gate tytwo
+check "both come to their end" trainyard wait "$a" "$b"
+equal "one of them has built it" "False True" "$(printf '%s\n' "$(of "$a" built)" "$(of "$b" built)" | sort | xargs)"
+equal "...and both have it" "$(of "$a" prefix)" "$(of "$b" prefix)"
+
+# ---- what breaks ----
+wants bad.txt tynosuch
+exits "a package that nobody has is no failure of the job" 125 trainyard run --requirements bad.txt -- $PY -c 1
+has "...and the sentence is the resolver's own, with the log" "$out" "No matching distribution found for tynosuch.*20_image_build_log.txt"
+equal "...and the error has its code" EnvironmentBuildFailed "$(trainyard show @last --json | $PY -c 'import json,sys; print(json.load(sys.stdin)["error"]["code"])')"
+printf '%s\n' "-i http://127.0.0.1:1/simple" tynosuch > away.txt
+exits "an index that does not answer is told of" 125 trainyard run --requirements away.txt -- $PY -c 1
+has "...with the cache as the way out" "$out" "trainyard env ls"
+
+gate tythree
+wants three.txt tythree
+c=$(trainyard submit -q --requirements three.txt -- $PY -c 'import tythree')
+check "a build waits" until_true 30 is_building "$c"
+check "a run is canceled while its environment is built" trainyard cancel "$c"
+check "...and ends" until_true 10 in_state "$c" Canceled
+check "...with all that built it" until_true 10 no_strays
+d=$(trainyard submit -q --requirements three.txt -- $PY -c 'import tythree')
+check "another one builds" until_true 30 is_building "$d"
+check "...its runner is known" until_true 10 test -n "$(runner_pid "$d")"
+kill -9 "$(runner_pid "$d")"
+check "a runner that is killed leaves no pip behind" until_true 10 no_strays
+exits "...and its run fails" 1 trainyard wait "$d"
+open_gate tythree
+exits "what was broken off is built by the next" 0 trainyard run --requirements three.txt -- $PY -c 'import tythree'
+
+# ---- to the file ----
+wheel tyone 2.0
+rm -rf "$TRAINYARD_HOME/cache"
+equal "without the cache the newest is taken" 2.0 "$(trainyard run --requirements r.txt -- $PY -c 'import tyone; print(tyone.__version__)' 2>/dev/null)"
+out=$(trainyard rerun --exact "$first" 2>/dev/null)
+has "rerun --exact gives the version of then" "$out" "^1.0 True"
+equal "...whose record says so" 1.0 "$(of @last lock.pip.0.version)"
+equal "...and rerun alone what is newest" 2.0 "$(trainyard rerun "$first" 2>/dev/null | cut -d' ' -f1)"
+
+# ---- other ways to ask ----
+cat > conda.yml <<X
+name: mine
+dependencies:
+- python>=3
+- pip:
+  - -i $INDEX_URL
+  - tyfour
+X
+exits "a conda file with pip packages alone needs no conda" 0 trainyard run --conda-file conda.yml -- $PY -c 'import tyfour'
+exits "a wrong conda file is refused" 125 trainyard run --conda-file r.txt -- true
+exits "a missing requirements file is refused" 125 trainyard run --requirements none.txt -- true
+has "...by name" "$out" "none.txt"
