@@ -3,6 +3,12 @@
 # $INDEX is its folder, $INDEX_URL its address. A test may close a gate: `gate NAME` keeps whoever asks for NAME waiting, `open NAME`
 # lets them go.
 INDEX=$T/index
+# A build with sanitizers has no Python packages beside it, and an interpreter is asked with one of them.
+if [ ! -d "$BUILD/python/trainyard" ]; then
+    mkdir "$T/bin"
+    cp "$BUILD/trainyard" "$BUILD/trainyardd" "$BUILD/trainyard-agent" "$T/bin/" && cp -r "$SOURCE/build/python" "$T/bin/python"
+    BUILD=$T/bin PATH=$T/bin:$PATH
+fi
 index_pid=
 
 wheel() { $PY "$SOURCE/tests/e2e/env_index.py" wheel "$INDEX" "$@"; }

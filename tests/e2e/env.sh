@@ -73,7 +73,23 @@ exits "what was broken off is built by the next" 0 trainyard run --requirements 
 
 # ---- to the file ----
 wheel tyone 2.0
-rm -rf "$TRAINYARD_HOME/cache"
+has "env ls lists what was built" "$(trainyard env ls)" "^[0-9a-f]{12} +3.* tytwo"
+key=$(of "$a" key)
+has "env show tells what one holds" "$(trainyard env show "$(echo "$key" | cut -c1-10)")" "^pip +tytwo 1.0"
+has "...as JSON, too" "$(trainyard env show "$key" --json)" "\"key\":\"$key\""
+exits "a key that nobody has is not found" 3 trainyard env show 0000000000
+sleeper=$(trainyard submit -q --requirements r.txt -- $PY -c 'import time, sys; print("ready", flush=True); time.sleep(600)')
+check "a run uses an environment" until_true 30 in_state "$sleeper" Running
+has "env gc would remove the others" "$(trainyard env gc --all --dry-run)" "^would remove [1-9]"
+has "...and does" "$(trainyard env gc --all)" "^removed [1-9]"
+equal "...but for what is used" 1 "$(trainyard env ls -q | wc -l)"
+trainyard cancel "$sleeper" > /dev/null 2>&1
+trainyard wait "$sleeper" > /dev/null 2>&1
+all_collected() { trainyard env gc --all > /dev/null && [ -z "$(trainyard env ls -q)" ]; }
+check "...until it is not any more" until_true 20 all_collected
+equal "env build makes one beforehand" "$TRAINYARD_HOME/cache/envs" "$(trainyard env build -q --interpreter $PY --requirements two.txt | xargs dirname | xargs dirname | xargs dirname)"
+equal "...which a run finds" False "$(trainyard run --requirements two.txt -- $PY -c 'import tytwo' > /dev/null 2>&1; of @last built)"
+trainyard env gc --all > /dev/null
 equal "without the cache the newest is taken" 2.0 "$(trainyard run --requirements r.txt -- $PY -c 'import tyone; print(tyone.__version__)' 2>/dev/null)"
 out=$(trainyard rerun --exact "$first" 2>/dev/null)
 has "rerun --exact gives the version of then" "$out" "^1.0 True"
