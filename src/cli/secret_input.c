@@ -17,12 +17,13 @@ static int ask(const char *what, struct ty_str *value)
     char line[16384];
     bool quiet = tcgetattr(0, &shown) == 0;
 
-    fprintf(stderr, "%c%s: ", toupper((unsigned char)what[0]), what + 1);
+    /* Quiet first: who answers the question at once is not shown either. */
     if (quiet) {
         hidden = shown;
         hidden.c_lflag &= ~(tcflag_t)ECHO;
         tcsetattr(0, TCSAFLUSH, &hidden);
     }
+    fprintf(stderr, "%c%s: ", toupper((unsigned char)what[0]), what + 1);
     if (fgets(line, sizeof line, stdin))
         ty_str_add(value, line);
     if (quiet)
