@@ -83,7 +83,7 @@ int kit_open(void **state)
     signal(SIGPIPE, SIG_IGN);
     snprintf(k->dir, sizeof k->dir, "/tmp/ty-http-XXXXXX");
     assert_non_null(mkdtemp(k->dir));
-    snprintf(k->agent, sizeof k->agent, "%.*s/agent", (int)sizeof k->dir, k->dir);
+    k->agent = ty_path_join(k->dir, "agent");
     setenv("XDG_CONFIG_HOME", k->dir, 1);
     blobs = ty_path_join(k->dir, "blobs");
     uv_loop_init(&k->loop);
@@ -138,6 +138,7 @@ int kit_close(void **state)
     ty_conf_free(k->conf);
     assert_int_equal(uv_loop_close(&k->loop), 0);
     ty_rm_rf(k->dir);
+    free(k->agent);
     free(k);
     return 0;
 }

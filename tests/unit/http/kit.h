@@ -41,7 +41,8 @@ struct ty_sched {
 void fake_release(struct ty_sched *s);
 
 struct kit {
-    char dir[64], agent[80]; /* agent: the program that is asked of object stores; a test may write one there */
+    char dir[64];
+    char *agent; /* the program that is asked of object stores; a test may write one there */
     uv_loop_t loop;
     uv_async_t wake;
     uv_timer_t bound;
