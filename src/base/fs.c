@@ -201,6 +201,15 @@ static int open_folder(int dirfd, const char *name)
     return fd;
 }
 
+/* What is mounted there is somebody else's, a whole store of data perhaps: its content is no part of what is removed. */
+static bool is_mount(int fd)
+{
+    struct statx s;
+
+    return statx(fd, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, STATX_TYPE, &s) == 0 &&
+           (s.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 static int remove_entry(struct removal *job, int dirfd, const char *name, int depth)
 {
     char other[32];
@@ -223,6 +232,10 @@ static int remove_entry(struct removal *job, int dirfd, const char *name, int de
         return errno == ENOENT ? 0 : -errno;
     if (depth == 0)
         job->top = fd;
+    else if (is_mount(fd)) {
+        close(fd);
+        return -EBUSY;
+    }
     r = remove_content(job, fd, depth + 1);
     if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
         return 0;

@@ -21,7 +21,7 @@ int ty_path_clean(const char *path, char **ret);
 int ty_mkdir_p(const char *path, mode_t mode);
 /* mkdir -p of the folder that `path` lies in. */
 int ty_mkdir_parent(const char *path, mode_t mode);
-/* Remove a file or a whole folder, following no link; 0 when there was nothing. */
+/* Remove a file or a whole folder, following no link; 0 when there was nothing.  What is mounted below it is not touched: -EBUSY. */
 int ty_rm_rf(const char *path);
 /* May this thread list and enter the folder `name` of `dirfd`, with the rights that it opens files with?  (access(2) asks for the
  * real user instead.)  0 or a negative errno; a link is no folder. */

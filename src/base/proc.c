@@ -218,6 +218,39 @@ static int procs_scan(struct procs *all)
     return 0;
 }
 
+/* ---- ending trees ---- */
+
+static pid_t spared[TY_TREE_SPARED_MAX];
+static size_t nspared;
+
+int ty_tree_spare(pid_t pid)
+{
+    if (nspared == TY_TREE_SPARED_MAX)
+        return -ENOSPC;
+    spared[nspared++] = pid;
+    return 0;
+}
+
+void ty_tree_spare_none(void)
+{
+    nspared = 0;
+}
+
+static bool is_spared(pid_t pid)
+{
+    for (size_t i = 0; i < nspared; i++)
+        if (spared[i] == pid)
+            return true;
+    return false;
+}
+
+static void forget_spared(pid_t pid)
+{
+    for (size_t i = 0; i < nspared; i++)
+        if (spared[i] == pid)
+            spared[i--] = spared[--nspared];
+}
+
 /* Mark those that descend from this process.  A child's pid may be lower than its parent's, so go round until
  * nothing changes: at most once for each generation. */
 static void mark_descendants(struct procs *all)
@@ -229,7 +262,7 @@ static void mark_descendants(struct procs *all)
         for (size_t i = 0; i < all->n; i++) {
             struct proc *p = &all->list[i], key = { .pid = p->parent }, *parent;
 
-            if (p->ours)
+            if (p->ours || is_spared(p->pid))
                 continue;
             parent = bsearch(&key, all->list, all->n, sizeof key, by_pid);
             p->ours = p->parent == getpid() || (parent && parent->ours);
@@ -237,8 +270,6 @@ static void mark_descendants(struct procs *all)
         }
     }
 }
-
-/* ---- ending trees ---- */
 
 int ty_tree_signal(int sig)
 {
@@ -270,6 +301,7 @@ static bool reap(void (*fn)(pid_t pid, int status, void *ctx), void *ctx)
     for (;;) {
         pid = waitpid(-1, &status, WNOHANG);
         if (pid > 0) {
+            forget_spared(pid);
             if (fn)
                 fn(pid, status, ctx);
         } else if (pid == 0) {
@@ -293,7 +325,10 @@ int ty_tree_kill(int timeout_ms, void (*fn)(pid_t pid, int status, void *ctx), v
     while (reap(fn, ctx)) {
         if (ty_mono_us() >= deadline)
             return -ETIMEDOUT;
-        (void)ty_tree_signal(SIGKILL);
+        if (ty_tree_signal(SIGKILL) == 0 && nspared > 0) {
+            reap(fn, ctx);
+            return 0;
+        }
         /* Nothing tells of the death of a grandchild that has another parent. */
         pause_us(wait);
         wait = wait * 2 < PAUSE_MAX_US ? wait * 2 : PAUSE_MAX_US;

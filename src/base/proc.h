@@ -41,6 +41,11 @@ int ty_tree_signal(int sig);
 /* Kill every descendant with SIGKILL and reap until none is left or `timeout_ms` have passed.
  * 0, or -ETIMEDOUT.  fn (may be NULL) is told of each one reaped. */
 int ty_tree_kill(int timeout_ms, void (*fn)(pid_t pid, int status, void *ctx), void *ctx);
+/* That child is no part of the tree for the two above: a process that serves the others, and is ended when they are.  At most
+ * TY_TREE_SPARED_MAX; -ENOSPC. */
+#define TY_TREE_SPARED_MAX 64
+int ty_tree_spare(pid_t pid);
+void ty_tree_spare_none(void);
 /* How many processes there are whose environment holds "name=value" and whose /proc/PID/comm is `comm`; or a
  * negative errno. */
 int ty_marked_count(const char *name, const char *value, const char *comm);

@@ -85,9 +85,9 @@ json_t *ty_data_look(const struct ty_courier *c)
     json_t *folders = json_array();
 
     for (int i = 0; i < c->spec->ndata; i++)
-        json_array_append_new(
-            folders, json_pack("{s:s s:s}", "path", c->data.refs[i].root ? c->data.refs[i].root : "",
-                               "token", c->data.refs[i].token));
+        json_array_append_new(folders, json_pack("{s:s s:s}", "path",
+                                                 c->data.refs[i].root ? c->data.refs[i].root : "",
+                                                 "token", c->data.refs[i].token));
     return json_pack("{s:o}", "folders", folders);
 }
 
@@ -198,7 +198,7 @@ static int leave_out(const char *path, int why, void *ctx)
     if (g->left++ >= LEFT_MAX)
         return 0;
     text = ty_strf("'%s' is left out: %s", path,
-                   why == -ELOOP   ? "it is a link to a folder"
+                   why == -ELOOP    ? "it is a link to a folder"
                    : why == -EILSEQ ? "its name has control characters"
                                     : "it is not a regular file");
     o = text ? json_pack("{s:s s:i s:o}", "kind", "left", "ref", g->i, "text",
@@ -257,9 +257,8 @@ static int gather(int out, void *ctx)
 
         if (!c->data.refs[i].wanted || c->data.refs[i].listed)
             continue;
-        g.progress = (struct ty_progress){ .name = c->spec->data[i].name,
-                                           .note = tell_progress,
-                                           .ctx = &g };
+        g.progress =
+            (struct ty_progress){ .name = c->spec->data[i].name, .note = tell_progress, .ctx = &g };
         g.known = ty_statcache_load(file);
         r = g.known ? list_ref(&g) : -ENOMEM;
         if (g.known && file)
@@ -375,10 +374,9 @@ json_t *ty_data_sent(const struct ty_courier_host *h)
         if (!h->brings || !h->brings[i])
             json_array_append_new(list, json_null());
         else
-            json_array_append_new(list,
-                                  json_pack("{s:s? s:b s:O}", "list",
-                                            d->content.n ? d->content.manifest : NULL, "file",
-                                            (int)d->file, "left", d->left));
+            json_array_append_new(list, json_pack("{s:s? s:b s:O}", "list",
+                                                  d->content.n ? d->content.manifest : NULL, "file",
+                                                  (int)d->file, "left", d->left));
     }
     return list;
 }

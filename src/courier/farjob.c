@@ -9,6 +9,8 @@
 #include "blob/snapshot.h"
 #include "core/run_spec.h"
 #include "courier/channel.h"
+#include "data/cache.h"
+#include "data/rclone.h"
 #include "runner/rank.h"
 #include <dirent.h>
 #include <errno.h>
@@ -396,7 +398,7 @@ static void end_marked(const char *dir)
 
 int ty_far_clean(struct ty_far *f, int64_t wait_us, struct ty_error *err)
 {
-    CLEANUP_FREE char *job = ty_path_join(f->dir, "job.json");
+    CLEANUP_FREE char *job = ty_path_join(f->dir, "job.json"), *data = ty_path_join(f->dir, "data");
     int64_t end = ty_mono_us() + wait_us;
     struct ty_proc_id id;
     int r;
@@ -406,6 +408,8 @@ int ty_far_clean(struct ty_far *f, int64_t wait_us, struct ty_error *err)
     if (ty_far_running(f, &id) == 0)
         ty_proc_signal(&id, SIGKILL);
     end_marked(f->dir);
+    if (data && ty_unmount_below(data) < 0)
+        ty_log(TY_LOG_WARN, "a mount below '%s' cannot be taken away", data);
     if (job)
         unlink(job);
     r = ty_rm_rf(f->dir);
@@ -496,10 +500,14 @@ static void keep(const struct ty_far *f)
     time_t now = time(NULL), before = now - KEEP_S;
     struct ty_gc_report report;
     struct ty_error err = { 0 };
+    uint64_t freed;
 
     each(f->folder, "jobs", consider_job, &before);
     each(f->folder, "agents", consider_old, &before);
     each(f->folder, "packages", consider_old, &before);
+    if (ty_data_cache_collect(f->folder, UINT64_MAX, (int64_t)(now - before) * 1000000, false,
+                              &freed, &err) < 0)
+        ty_log(TY_LOG_WARN, "%s", err.text);
     ty_gc(f->blobs, now - before, nothing_is_live, NULL, &report, &err);
 }
 

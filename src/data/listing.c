@@ -299,26 +299,24 @@ static int judge(const struct ty_listed *f, void *ctx)
     if (!k)
         return 0;
     k->seen = true;
-    if (k->f.bytes != f->bytes || k->f.mtime_us != f->mtime_us) {
+    if (*f->mark ? strcmp(f->mark, k->f.mark) != 0
+                 : k->f.bytes != f->bytes || k->f.mtime_us != f->mtime_us) {
         c->out->changed++;
         name(c, f->path);
     }
     return 0;
 }
 
-int ty_listing_compare(const char *file, const char *dir, bool added, struct ty_changes *ret,
-                       struct ty_error *err)
+int ty_listing_compare_with(const char *file, int (*each)(ty_listed_fn fn, void *to, void *from),
+                            void *from, bool added, struct ty_changes *ret)
 {
     struct comparing c = { .out = ret, .added = added };
-    struct ty_error why = { 0 };
     int r;
 
     *ret = (struct ty_changes){ 0 };
     r = ty_listing_load(file, &c.before);
     if (r == 0)
-        r = ty_listing_walk(dir, judge, NULL, &c, &why);
-    if (c.before && (r == -ENOENT || r == -ENOTDIR))
-        r = 0; /* all of it is gone */
+        r = each(judge, &c, from);
     for (const struct known *k = c.before ? c.before->files : NULL; r == 0 && k; k = k->hh.next) {
         if (k->seen)
             continue;
@@ -330,8 +328,30 @@ int ty_listing_compare(const char *file, const char *dir, bool added, struct ty_
         ty_str_addf(&ret->names, " and %" PRIu64 " more", c.named - NAMED_MAX);
     if (r < 0)
         ty_str_done(&ret->names);
+    return r;
+}
+
+struct folder {
+    const char *dir;
+    struct ty_error why;
+};
+
+static int each_of_folder(ty_listed_fn fn, void *to, void *from)
+{
+    struct folder *f = from;
+    int r = ty_listing_walk(f->dir, fn, NULL, to, &f->why);
+
+    return r == -ENOENT || r == -ENOTDIR ? 0 : r; /* all of it is gone */
+}
+
+int ty_listing_compare(const char *file, const char *dir, bool added, struct ty_changes *ret,
+                       struct ty_error *err)
+{
+    struct folder f = { .dir = dir };
+    int r = ty_listing_compare_with(file, each_of_folder, &f, added, ret);
+
     return r < 0 ? ty_error_set(err, r, "cannot look for changes in '%s': %s", dir,
-                                why.code ? why.text : strerror(-r))
+                                f.why.code ? f.why.text : strerror(-r))
                  : 0;
 }
 

@@ -61,6 +61,9 @@ struct ty_changes {
     struct ty_str names; /* of the first few: "a, b, c and 4 more"; ty_str_done() */
 };
 int ty_listing_compare(const char *file, const char *dir, bool added, struct ty_changes *ret, struct ty_error *err);
+/* The same with what `each` tells of in place of a folder: a file with another mark is another one. */
+int ty_listing_compare_with(const char *file, int (*each)(ty_listed_fn fn, void *to, void *from), void *from, bool added,
+                            struct ty_changes *ret);
 /* "3 files of datastore 'd' changed while the run was running: a, b, c" (malloc'ed), or NULL: nothing is different (or out of memory). */
 char *ty_changes_text(const struct ty_changes *c, const char *datastore);
 /* One of our own files in a datastore? (".trainyard-..." as the last part) */

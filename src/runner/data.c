@@ -8,8 +8,8 @@
 #include "blob/blob.h"
 #include "data/listing.h"
 #include "data/progress.h"
-#include "data/stage.h"
 #include "runner/child.h"
+#include "runner/data_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -27,7 +27,7 @@ static const json_t *sent_of(const struct ty_jobfile *j, int i)
     return json_is_object(o) ? o : NULL;
 }
 
-static const char *leaf(const struct ty_data_ref *ref)
+const char *ty_data_leaf(const struct ty_data_ref *ref)
 {
     const char *slash = strrchr(ref->path, '/');
 
@@ -36,11 +36,12 @@ static const char *leaf(const struct ty_data_ref *ref)
 
 char *ty_data_dir(const struct ty_jobfile *j, int i)
 {
-    return sent_of(j, i) ? ty_strf("%s/data/%d/%s", j->dir, i, leaf(&j->spec->data[i]))
-                         : strdup(j->data_dirs[i]);
+    return sent_of(j, i) || !j->data_dirs[i]
+               ? ty_strf("%s/data/%d/%s", j->dir, i, ty_data_leaf(&j->spec->data[i]))
+               : strdup(j->data_dirs[i]);
 }
 
-static char *listing_path(const struct ty_jobfile *j, int i)
+char *ty_data_listing(const struct ty_jobfile *j, int i)
 {
     return ty_strf("%s/data/%d.list", j->dir, i);
 }
@@ -115,7 +116,7 @@ static int count(const struct ty_listed *f, void *ctx)
 /* What is there when the job begins: later it is compared.  Nothing of this can fail the job. */
 static void remember(struct bringing *b, const char *dir)
 {
-    CLEANUP_FREE char *path = listing_path(b->j, b->i);
+    CLEANUP_FREE char *path = ty_data_listing(b->j, b->i);
     CLEANUP_CLOSE int fd = -1;
     int r;
 
@@ -213,7 +214,7 @@ static int sum_up(const struct ty_listed *f, void *ctx)
 /* The listing lies in the blob store; a copy beside the data is for comparing later. */
 static int unpack_listed(struct bringing *b, const char *sha)
 {
-    CLEANUP_FREE char *path = listing_path(b->j, b->i);
+    CLEANUP_FREE char *path = ty_data_listing(b->j, b->i);
     CLEANUP_CLOSE int from = ty_blob_open(b->blobs, sha);
     CLEANUP_CLOSE int to =
         path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
@@ -229,16 +230,27 @@ static int unpack_listed(struct bringing *b, const char *sha)
     return ty_listing_read(path, unpack, b);
 }
 
-/* A download without anything in its way is unpacked in its place at once. */
-static bool straight(const struct bringing *b, const struct ty_stage *s, char **place)
+bool ty_data_straight(const struct ty_stage *s, char **place)
 {
     struct stat st;
 
-    if (s->ref->mode != TY_DATA_DOWNLOAD ||
-        json_is_true(json_object_get(sent_of(b->j, b->i), "file")) ||
-        ty_stage_place(s, place, NULL) < 0)
+    if (s->ref->mode != TY_DATA_DOWNLOAD || ty_stage_place(s, place, NULL) < 0)
         return false;
     return lstat(*place, &st) < 0 && errno == ENOENT && ty_mkdir_parent(*place, 0777) == 0;
+}
+
+static void tell_left(struct bringing *b)
+{
+    const json_t *list = json_object_get(sent_of(b->j, b->i), "left"), *item;
+    size_t k;
+
+    json_array_foreach (list, k, item) {
+        CLEANUP_FREE char *text = ty_strf("data reference '%s': %s", ref_of(b)->name,
+                                          json_is_string(item) ? json_string_value(item) : "?");
+
+        if (text && b->j->leads)
+            warn(text, b);
+    }
 }
 
 /* What came from the daemon's machine. */
@@ -257,6 +269,7 @@ static int bring_sent(struct bringing *b)
     parent = ty_strf("%s/data/%d", j->dir, b->i);
     if (!dir || !parent)
         return ty_error_oom(b->err);
+    tell_left(b);
     if (s.ref->mode == TY_DATA_UPLOAD)
         return ty_stage_in(&s, b->err);
     if (!sha) /* a mount of what is not there yet */
@@ -267,15 +280,18 @@ static int bring_sent(struct bringing *b)
         return b->err->code
                    ? r
                    : ty_error_set(b->err, r, "cannot make the folder '%s': %s", dir, strerror(-r));
-    at_once = sha && straight(b, &s, &place);
+    at_once = sha && !file && ty_data_straight(&s, &place);
     b->to = at_once ? place : file ? parent : dir;
     r = sha ? unpack_listed(b, sha) : 0;
     ty_blobs_free(b->blobs);
     if (r < 0 || at_once)
         return r;
     r = ty_stage_in(&s, b->err);
-    if (r == 0 && s.ref->mode == TY_DATA_DOWNLOAD && (file ? truncate(dir, 0) : ty_rm_rf(parent)) < 0)
-        ty_child_tell(b->out, "note", "a copy of the data could not be removed"); /* the empty file says that it was one */
+    if (r == 0 && s.ref->mode == TY_DATA_DOWNLOAD &&
+        (file ? truncate(dir, 0) : ty_rm_rf(parent)) < 0)
+        ty_child_tell(
+            b->out, "note",
+            "a copy of the data could not be removed"); /* the empty file says that it was one */
     return r;
 }
 
@@ -287,7 +303,9 @@ int ty_data_in(const struct ty_jobfile *j, int out, struct ty_error *err)
         struct bringing b = { .j = j, .i = i, .out = out, .err = err };
 
         b.progress = (struct ty_progress){ .name = ref_of(&b)->name, .note = note, .ctx = &b };
-        r = sent_of(j, i) ? bring_sent(&b) : bring_seen(&b);
+        r = !j->data_dirs[i] ? ty_data_object_in(j, i, out, err)
+            : sent_of(j, i)  ? bring_sent(&b)
+                             : bring_seen(&b);
     }
     return r;
 }
@@ -350,7 +368,7 @@ static int send_back(const struct ty_listed *f, void *ctx)
 static int return_sent(struct returning *b)
 {
     const struct ty_data_ref *ref = &b->j->spec->data[b->i];
-    CLEANUP_FREE char *dir = ty_data_dir(b->j, b->i), *list = listing_path(b->j, b->i),
+    CLEANUP_FREE char *dir = ty_data_dir(b->j, b->i), *list = ty_data_listing(b->j, b->i),
                       *place = NULL;
     struct ty_stage s = { .ref = ref, .dir = dir, .work = b->j->work, .tmp = b->j->tmp };
     struct ty_error err = { 0 };
@@ -391,7 +409,7 @@ static int end_sent(const struct returning *b)
 static void compare(struct returning *b)
 {
     const struct ty_data_ref *ref = &b->j->spec->data[b->i];
-    CLEANUP_FREE char *list = listing_path(b->j, b->i), *text = NULL, *whole = NULL;
+    CLEANUP_FREE char *list = ty_data_listing(b->j, b->i), *text = NULL, *whole = NULL;
     struct ty_changes c = { 0 };
 
     if (!list || !b->j->leads || access(list, F_OK) < 0)
@@ -431,6 +449,10 @@ int ty_data_out(const struct ty_jobfile *j, const struct ty_data_back *back)
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
         struct returning b = { .j = j, .i = i, .back = back };
 
+        if (!j->data_dirs[i]) {
+            ty_data_object_out(j, i, back->out);
+            continue;
+        }
         if (!sent_of(j, i)) {
             r = return_seen(&b);
             continue;

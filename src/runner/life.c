@@ -17,6 +17,7 @@
 #include "base/proc.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
+#include "data/rclone.h"
 #include "runner/allocation.h"
 #include "runner/collect.h"
 #include "runner/prepare.h"
@@ -217,6 +218,9 @@ static void told(json_t *line, void *ctx)
     else if (strcmp(kind, "artifact") == 0) {
         ty_runner_record(r, json_incref(line));
         ty_leading_artifact(r, line);
+    } else if (strcmp(kind, "mount") == 0) {
+        /* It serves the job, and is ended when what was written there is sent. */
+        (void)ty_tree_spare((pid_t)json_integer_value(json_object_get(line, "pid")));
     } else if (strcmp(kind, "data") == 0) {
         ty_runner_record(r, json_incref(line));
     }
@@ -369,7 +373,12 @@ int64_t ty_life_due(const struct ty_runner *r)
 
 void ty_life_stop(struct ty_runner *r)
 {
+    CLEANUP_FREE char *data = ty_path_join(r->job->dir, "data");
+
     ty_child_kill(&r->child);
+    if (data && r->job->spec->ndata > 0 && ty_unmount_below(data) < 0)
+        ty_log(TY_LOG_ERROR, "a mount below '%s' cannot be taken away", data);
+    ty_tree_spare_none();
     ty_helpers_stop(r);
     ty_ranks_done(&r->ranks);
     ty_life_kill_all(r);

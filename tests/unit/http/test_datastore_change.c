@@ -29,9 +29,10 @@ static int open_with_datastores(void **state)
 /* The program that is asked of object stores: keeps what it is asked, and says this. */
 static void agent_says(struct kit *k, const char *shell)
 {
-    CLEANUP_FREE char *text = ty_strf("#!/bin/sh\ncd %s\ncat > asked.new\necho \"$*\" > argv\n"
-                                      "tr '\\0' '\\n' < /proc/$$/environ > env\nmv asked.new asked\n%s\n",
-                                      k->dir, shell);
+    CLEANUP_FREE char *text =
+        ty_strf("#!/bin/sh\ncd %s\ncat > asked.new\necho \"$*\" > argv\n"
+                "tr '\\0' '\\n' < /proc/$$/environ > env\nmv asked.new asked\n%s\n",
+                k->dir, shell);
 
     assert_int_equal(ty_write_file(k->agent, text, strlen(text), 0700), 0);
 }
@@ -58,8 +59,7 @@ static void has_no_key(struct kit *k, const char *path)
 static void test_life(void **state)
 {
     struct kit *k = *state;
-    CLEANUP_JSON json_t *made =
-        expect_json(k, "PUT", AT "sets", S3(UNSEEN), 201, "datastore");
+    CLEANUP_JSON json_t *made = expect_json(k, "PUT", AT "sets", S3(UNSEEN), 201, "datastore");
     CLEANUP_JSON json_t *access = expect_json(k, "GET", AT "sets/access", NULL, 200, "access");
     CLEANUP_JSON json_t *got = NULL;
     CLEANUP_JSON json_t *first = NULL;
@@ -67,9 +67,9 @@ static void test_life(void **state)
     assert_string_equal(json_string_value(json_object_get(made, "credentials")), "access_key");
     assert_false(json_is_true(json_object_get(made, "default")));
     assert_true(json_is_true(json_object_get(json_object_get(made, "config"), "path_style")));
-    assert_string_equal(json_string_value(json_object_get(json_object_get(access, "config"),
-                                                          "secret_access_key")),
-                        "hush-hush");
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(access, "config"), "secret_access_key")),
+        "hush-hush");
     has_no_key(k, AT "sets");
     has_no_key(k, "/api/v1/datastores");
     got = expect_json(k, "GET", AT "sets", NULL, 200, "datastore");
@@ -155,9 +155,9 @@ static void test_limit(void **state)
 static void test_folders(void **state)
 {
     struct kit *k = *state;
-    CLEANUP_FREE char *body =
-        ty_strf("{\"kind\":\"file\",\"config\":{\"root\":\"%s/new/deep\"},\"create_if_not_exists\":true}",
-                k->dir);
+    CLEANUP_FREE char *body = ty_strf(
+        "{\"kind\":\"file\",\"config\":{\"root\":\"%s/new/deep\"},\"create_if_not_exists\":true}",
+        k->dir);
     CLEANUP_FREE char *root = ty_path_join(k->dir, "new/deep");
     CLEANUP_FREE char *share = ty_strf(
         "{\"kind\":\"azurefile\",\"config\":{\"root\":\"%s\",\"account_name\":\"acc\",\"file_share_name\":\"sss\","
@@ -182,7 +182,8 @@ static void test_asked(void **state)
     struct kit *k = *state;
     CLEANUP_FREE char *asked = NULL, *argv = NULL, *env = NULL;
 
-    agent_says(k, "echo '{\"error\":{\"code\":\"forbidden\",\"message\":\"the key is wrong\"}}'; exit 1");
+    agent_says(
+        k, "echo '{\"error\":{\"code\":\"forbidden\",\"message\":\"the key is wrong\"}}'; exit 1");
     expect(k, "PUT", AT "sets", S3(), 400, "datastore 'sets' cannot be used: the key is wrong");
     expect(k, "GET", AT "sets", NULL, 404, "sets");
     agent_says(k, "exit 3");
@@ -211,7 +212,9 @@ static void test_stop_while_asking(void **state)
     CLEANUP_FREE char *path = ty_path_join(k->dir, "asked");
 
     agent_says(k, "exec sleep 600");
-    client_sendf(c, "PUT " AT "sets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
+    client_sendf(c,
+                 "PUT " AT
+                 "sets HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n\r\n%s",
                  strlen(body), body);
     while (access(path, F_OK) < 0) {
         uv_run(&k->loop, UV_RUN_NOWAIT);
@@ -288,9 +291,16 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_with_datastores, kit_close)
     const struct CMUnitTest tests[] = {
-        T(test_life),   T(test_the_services_own_stay), T(test_refused), T(test_limit),
-        T(test_folders), T(test_asked), T(test_stop_while_asking), T(test_gone_while_asking),
-        T(test_files_of_object_stores), T(test_sealed),
+        T(test_life),
+        T(test_the_services_own_stay),
+        T(test_refused),
+        T(test_limit),
+        T(test_folders),
+        T(test_asked),
+        T(test_stop_while_asking),
+        T(test_gone_while_asking),
+        T(test_files_of_object_stores),
+        T(test_sealed),
     };
 
     return cmocka_run_group_tests_name("datastore_change", tests, NULL, NULL);

@@ -1,0 +1,360 @@
+/* bring_down.c - from an object store through the cache to a job
+ *
+ * A listing is gone through in batches: what the cache lacks of one is fetched, then each of its files is cloned (where the file system can),
+ * linked (a job that may not write to it, as another user than root), or copied to its place.
+ */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/fault.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "blob/blob.h"
+#include "data/bring_internal.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BATCH 4096
+#define TRIES 3 /* a file that is collected or spoilt between its fetching and its use */
+
+/* One file of a batch. */
+struct piece {
+    char *rel, *mark, *path, *cached; /* owned; path: of the object */
+    uint64_t bytes;
+    int64_t mtime_us;
+    struct ty_object object;
+};
+struct batch {
+    struct ty_bring *b;
+    const char *to;
+    bool own;
+    struct piece *at;
+    size_t n;
+    struct ty_move_file *files; /* that have to be fetched */
+    size_t nfiles;
+    char *dir; /* <cache>/data/<store> */
+    struct ty_error *err;
+};
+
+/* --- names in the cache --- */
+
+static char *cached_path(const struct batch *s, const struct piece *p)
+{
+    CLEANUP_STR struct ty_str key = { 0 };
+    char sha[TY_SHA256_HEX + 1];
+
+    ty_str_addf(&key, "%s\n%s\n%llu\n%lld", p->path, p->object.etag, (unsigned long long)p->bytes,
+                *p->object.etag ? 0LL : (long long)p->mtime_us);
+    if (key.failed)
+        return NULL;
+    ty_sha256_hex(key.text, key.len, sha);
+    return ty_strf("%s/%.2s/%.40s", s->dir, sha, sha + 2);
+}
+
+static struct timespec time_of(int64_t us)
+{
+    return (struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+}
+
+/* As it was put there?  Then it is marked as used; what is not goes. */
+static bool is_good(const struct piece *p)
+{
+    struct timespec now[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
+    struct stat st;
+
+    if (lstat(p->cached, &st) < 0)
+        return false;
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes && (st.st_mode & 0777) == 0444 &&
+        (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000 == p->mtime_us)
+        return utimensat(AT_FDCWD, p->cached, now, 0) == 0 || errno == EPERM;
+    unlink(p->cached);
+    return false;
+}
+
+static int settle(const struct piece *p)
+{
+    struct timespec t[2] = { { .tv_nsec = UTIME_NOW }, time_of(p->mtime_us) };
+
+    return chmod(p->cached, 0444) < 0 || utimensat(AT_FDCWD, p->cached, t, 0) < 0 ? -errno : 0;
+}
+
+/* --- fetching --- */
+
+static int on_progress(uint64_t bytes, uint64_t total, uint64_t files, uint64_t files_total,
+                       void *ctx)
+{
+    struct ty_bring *b = ((struct batch *)ctx)->b;
+
+    (void)total, (void)files_total;
+    ty_progress_tell(&b->progress, b->bytes + bytes, b->bytes_all, b->files + files, b->files_all);
+    return 0;
+}
+
+static int fetch_failed(const struct batch *s, int r)
+{
+    char all[16], done[16], room[16];
+
+    if (r != -ENOSPC && r != -EDQUOT)
+        return ty_error_prefix(s->err, "data reference '%s'", s->b->o.ref->name);
+    return ty_error_set(s->err, r,
+                        "data reference '%s': %s; the data are %s, of which %s were there, and %s "
+                        "are free in '%s'",
+                        s->b->o.ref->name, strerror(-r), ty_show_bytes(s->b->bytes_all, all),
+                        ty_show_bytes(s->b->bytes, done),
+                        ty_show_bytes(ty_fs_free_bytes(s->b->o.cache), room), s->b->o.cache);
+}
+
+/* Collect what the cache lacks.  A file that is listed twice is fetched once. */
+static int look(struct batch *s)
+{
+    s->nfiles = 0;
+    for (size_t i = 0; i < s->n; i++)
+        if (!is_good(&s->at[i]))
+            s->files[s->nfiles++] = (struct ty_move_file){ .local = s->at[i].cached,
+                                                           .path = s->at[i].path,
+                                                           .object = &s->at[i].object };
+    return s->nfiles > 0;
+}
+
+static int fetch(struct batch *s)
+{
+    struct ty_move m = { .store = s->b->store,
+                         .http = s->b->http,
+                         .overwrite = true,
+                         .progress = on_progress,
+                         .ctx = s };
+    int r;
+
+    if (!look(s))
+        return 0;
+    r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
+    if (r < 0)
+        return fetch_failed(s, r);
+    for (size_t i = 0; r == 0 && i < s->nfiles; i++)
+        for (size_t k = 0; k < s->n; k++)
+            if (s->at[k].cached == s->files[i].local)
+                r = settle(&s->at[k]);
+    return r < 0 ? ty_error_set(s->err, r, "cannot write to the cache '%s': %s", s->dir,
+                                strerror(-r))
+                 : 0;
+}
+
+/* --- to the job --- */
+
+/* -EOPNOTSUPP and its like: this way is none here. */
+static int clone_file(const char *from, const char *to)
+{
+    CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP_CLOSE int out =
+        in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int r;
+
+    if (in < 0 || out < 0)
+        return -errno;
+    if (ioctl(out, FICLONE, in) == 0)
+        return 0;
+    r = -errno;
+    unlink(to);
+    return r;
+}
+
+static int copy_file(const char *from, const char *to)
+{
+    CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP_CLOSE int out =
+        in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int r = in < 0 || out < 0 ? -errno : ty_copy_fd(in, out);
+
+    return r < 0 ? r : 0;
+}
+
+static int place(const struct batch *s, const struct piece *p, const char *to)
+{
+    struct timespec t[2] = { { .tv_nsec = UTIME_OMIT }, time_of(p->mtime_us) };
+    int r = clone_file(p->cached, to);
+
+    if (r == -EEXIST || r == -ENOENT || r == -ENOSPC)
+        return r;
+    if (r < 0 && !s->own && geteuid() != 0 && link(p->cached, to) == 0)
+        return 0;
+    if (r < 0)
+        r = copy_file(p->cached, to);
+    if (r == 0 && utimensat(AT_FDCWD, to, t, 0) < 0)
+        r = -errno;
+    return r;
+}
+
+static int place_failed(const struct batch *s, const struct piece *p, int r)
+{
+    char left[16], room[16];
+
+    if (r == -ENOSPC || r == -EDQUOT)
+        return ty_error_set(s->err, r,
+                            "data reference '%s': cannot write '%s' into '%s': %s; %s are still to "
+                            "be written, and %s are free",
+                            s->b->o.ref->name, p->rel, s->to, strerror(-r),
+                            ty_show_bytes(s->b->bytes_all - s->b->bytes, left),
+                            ty_show_bytes(ty_fs_free_bytes(s->to), room));
+    return ty_error_set(s->err, r, "data reference '%s': cannot write '%s' into '%s': %s",
+                        s->b->o.ref->name, p->rel, s->to,
+                        r == -EEXIST || r == -ENOTDIR ? "another file is in its way"
+                                                      : strerror(-r));
+}
+
+/* 0, -ESTALE: something of the batch has gone from the cache meanwhile. */
+static int place_all(struct batch *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct piece *p = &s->at[i];
+        CLEANUP_FREE char *to = ty_path_join(s->to, p->rel);
+        int r = to ? ty_mkdir_parent(to, 0777) : -ENOMEM;
+
+        if (r == 0)
+            r = place(s, p, to);
+        if (r == -ENOENT && access(p->cached, F_OK) < 0)
+            return -ESTALE;
+        if (r == -EEXIST && i < s->n && s->b->files > 0) { /* of a try before */
+            struct stat st;
+
+            r = lstat(to, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes
+                    ? 0
+                    : r;
+        }
+        if (r < 0)
+            return place_failed(s, p, r);
+    }
+    return 0;
+}
+
+static void clear(struct batch *s)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        free(s->at[i].rel);
+        free(s->at[i].mark);
+        free(s->at[i].path);
+        free(s->at[i].cached);
+    }
+    s->n = 0;
+}
+
+static int do_batch(struct batch *s)
+{
+    int r = -ESTALE;
+
+    for (int try = 0; r == -ESTALE && try < TRIES; try++) {
+        r = fetch(s);
+        if (r == 0)
+            r = place_all(s);
+    }
+    if (r == -ESTALE && !s->err->code)
+        ty_error_set(s->err, r, "data reference '%s': files of the cache '%s' vanish while they are used",
+                     s->b->o.ref->name, s->dir);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < s->n; i++)
+        s->b->bytes += s->at[i].bytes;
+    s->b->files += s->n;
+    ty_progress_tell(&s->b->progress, s->b->bytes, s->b->bytes_all, s->b->files, s->b->files_all);
+    clear(s);
+    return 0;
+}
+
+static int take(const struct ty_listed *f, void *ctx)
+{
+    struct batch *s = ctx;
+    const char *base = s->b->o.ref->path;
+    struct piece *p = &s->at[s->n];
+
+    *p = (struct piece){ .rel = strdup(f->path),
+                         .mark = strdup(f->mark),
+                         .bytes = f->bytes,
+                         .mtime_us = f->mtime_us };
+    p->path = s->b->file || !*base ? strdup(s->b->file ? base : f->path)
+                                   : ty_path_join(base, f->path);
+    s->n++;
+    if (!p->rel || !p->mark || !p->path)
+        return -ENOMEM;
+    ty_bring_object(&(struct ty_listed){ .path = p->path,
+                                         .mark = p->mark,
+                                         .bytes = p->bytes,
+                                         .mtime_us = p->mtime_us },
+                    &p->object);
+    p->cached = cached_path(s, p);
+    if (!p->cached)
+        return -ENOMEM;
+    return s->n == BATCH ? do_batch(s) : 0;
+}
+
+/* Two runs that want the same at once fetch it once: the second finds it there. */
+static int lock(const struct batch *s)
+{
+    char sha[TY_SHA256_HEX + 1];
+    CLEANUP_FREE char *path = NULL, *note = NULL;
+    int fd;
+
+    ty_sha256_hex(s->b->o.ref->path, strlen(s->b->o.ref->path), sha);
+    path = ty_strf("%s/lock-%.16s", s->dir, sha);
+    fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    if (fd < 0)
+        return path ? -errno : -ENOMEM;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    note = ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
+                   s->b->o.ref->name);
+    if (note && s->b->o.note)
+        s->b->o.note(note, s->b->o.ctx);
+    while (flock(fd, LOCK_EX) < 0)
+        if (errno != EINTR) {
+            int r = -errno;
+
+            close(fd);
+            return r;
+        }
+    return fd;
+}
+
+static int run(struct batch *s)
+{
+    CLEANUP_CLOSE int held = -1;
+    int r = ty_mkdir_p(s->dir, 0700);
+
+    if (r == 0) {
+        held = lock(s);
+        r = held < 0 ? held : 0;
+    }
+    if (r < 0)
+        return ty_error_set(s->err, r, "cannot use the cache '%s': %s", s->dir, strerror(-r));
+    r = ty_mkdir_p(s->to, 0777);
+    if (r == 0)
+        r = ty_listing_read(s->b->o.listing, take, s);
+    if (r == 0 && s->n > 0)
+        r = do_batch(s);
+    if (r < 0 && !s->err->code)
+        ty_error_set(s->err, r, "data reference '%s': %s", s->b->o.ref->name, strerror(-r));
+    return r;
+}
+
+int ty_bring_down(struct ty_bring *b, const char *to, bool own, struct ty_error *err)
+{
+    struct batch s = { .b = b, .to = to, .own = own, .err = err };
+    int r;
+
+    s.dir = ty_strf("%s/data/%s", b->o.cache, b->id);
+    s.at = calloc(BATCH, sizeof *s.at);
+    s.files = calloc(BATCH, sizeof *s.files);
+    b->files = b->bytes = 0;
+    err->code = 0;
+    r = s.dir && s.at && s.files ? run(&s) : ty_error_oom(err);
+    if (s.at)
+        clear(&s);
+    free(s.dir);
+    free(s.at);
+    free(s.files);
+    return r;
+}
