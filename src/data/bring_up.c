@@ -106,6 +106,34 @@ static char *target(const struct sending *s, const char *rel)
     return ty_path_join(base, rel);
 }
 
+struct same {
+    const char *etag;
+    uint64_t bytes;
+    bool is;
+};
+
+static int compare(const struct ty_object *o, void *ctx)
+{
+    struct same *c = ctx;
+
+    c->is = c->etag[0] && o->etag[0] ? strcmp(c->etag, o->etag) == 0 : c->bytes == o->bytes;
+    return 0;
+}
+
+/* Before a file of a mount replaces an object: is that still the one which the job was given?  One that is gone may come again. */
+static bool is_as_given(const struct sending *s, const struct ty_listed *was, const char *path)
+{
+    struct ty_object given;
+    struct same c = { .is = false };
+    int r;
+
+    ty_bring_object(was, &given);
+    c.etag = given.etag;
+    c.bytes = was->bytes;
+    r = ty_object_head(s->b->store, s->b->http, path, compare, &c, NULL);
+    return r == -ENOENT || (r == 0 && c.is);
+}
+
 static int take(const struct ty_listed *f, void *ctx)
 {
     struct sending *s = ctx;
@@ -122,6 +150,12 @@ static int take(const struct ty_listed *f, void *ctx)
         free(p->local);
         free(p->path);
         return -ENOMEM;
+    }
+    if (was && !s->b->o.ref->overwrite && !is_as_given(s, was, p->path)) {
+        failed(s, p->path, "it was changed there while the run was running");
+        free(p->local);
+        free(p->path);
+        return 0;
     }
     s->files[s->n++] = (struct ty_move_file){ .local = p->local, .path = p->path };
     return s->n == BATCH ? flush(s) : 0;

@@ -110,7 +110,16 @@ a_mount() {
     : > "$TRAINYARD_HOME/jobs/$run/work/go"
     trainyard wait "$run" > /dev/null 2>&1
     has "$n: a file that somebody else changed is named" "$(warnings_of "$run")" "data reference 'm': 1 file of datastore '$n' changed while the run was running: sub/f9"
-    echo "file 9" > ../set/sub/f9
+    if [ "$3" = filled ]; then
+        run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; while ! [ -e go ]; do sleep 0.05; done; echo mine > "$AZUREML_DATAREFERENCE_m/sub/f8"')
+        check "$n: a run that writes begins" until_true 20 saw "$run" begun
+        echo theirs > ../set/sub/f8 && trainyard data put ../set/sub/f8 "$n:set/sub/f8" --overwrite > /dev/null
+        : > "$TRAINYARD_HOME/jobs/$run/work/go"
+        trainyard wait "$run" > /dev/null 2>&1
+        has "$n: what somebody else changed is not replaced" "$(warnings_of "$run")" "data reference 'm': 'set/sub/f8' was not put into datastore '$n': it was changed there while the run was running"
+        rm -rf ../got && trainyard data get "$n:set" ../got > /dev/null
+        equal "$n: ...and is what they wrote" theirs "$(cat ../got/set/sub/f8)"
+    fi
     run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
     check "$n: a run with a mount begins" until_true 20 saw "$run" begun
     trainyard cancel "$run" > /dev/null
@@ -127,6 +136,7 @@ a_mount() {
     check "$n: ...its folder is gone" until_true 10 sh -c "! [ -e '$TRAINYARD_HOME/jobs/$run' ]"
     rm -rf ../got && trainyard data get "$n:set" ../got > /dev/null
     equal "$n: ...and the store has all it had" "44 theirs" "$(find ../got/set -type f | wc -l | tr -d ' ') $(cat ../got/set/sub/f9)"
+    for i in 8 9; do echo "file $i" > "../set/sub/f$i"; done
 }
 
 fuse=1
@@ -136,7 +146,7 @@ if azurite_start "$T/azurite"; then
     azure PUT /con restype=container > /dev/null < /dev/null
     check "a container is registered" trainyard data add az --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "$AZ_URL" --protocol http --key-env AZ_KEY
     the_store az
-    a_mount az "it is not mounted, but brought before the script"
+    a_mount az "it is not mounted, but brought before the script" filled
 else
     skip "data in Azure Blob" "$objects_why"
 fi
