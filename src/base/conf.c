@@ -33,6 +33,7 @@ static const struct ty_conf_option options[] = {
     { "limits.writers",          "1000",    "count",   "most processes outside of a run's job that log to it; 0: no limit" },
     { "limits.secrets",          "1000",    "count",   "most secrets; 0: no limit" },
     { "limits.datastores",       "1000",    "count",   "most datastores; 0: no limit" },
+    { "limits.registered",       "10000",   "count",   "most versions of registered environments, and of datasets; 0: no limit" },
     { "limits.targets",          "1000",    "count",   "most compute targets; 0: no limit" },
     { "limits.artifacts",        "100000",  "count",   "most files that one run may keep; 0: no limit" },
     { "limits.artifact_bytes",   "100GB",   "bytes",   "bytes of files that one run may keep; 0: no limit" },

@@ -56,6 +56,16 @@
     X(GET,    "/api/v1/secrets/{secret}",                    SUBMITTER, secret_get,      NONE,        SECRET,      "Read a secret") \
     X(PUT,    "/api/v1/secrets/{secret}",                    SUBMITTER, secret_put,      SECRET_VALUE, NONE,       "Set a secret") \
     X(DELETE, "/api/v1/secrets/{secret}",                    SUBMITTER, secret_delete,   NONE,        NONE,        "Remove a secret") \
+    X(GET,    "/api/v1/environments",                     READER,    environment_list, NONE, REGISTERED_ENVIRONMENTS, "List the latest versions of registered environments") \
+    X(GET,    "/api/v1/environments/{environment}", READER, environment_versions, NONE, REGISTERED_ENVIRONMENTS, "List the versions of a registered environment, the latest first") \
+    X(PUT,    "/api/v1/environments/{environment}", SUBMITTER, environment_put, REGISTRATION, REGISTERED, "Register an environment, as a new version if it says something new") \
+    X(DELETE, "/api/v1/environments/{environment}", SUBMITTER, environment_delete, NONE, NONE, "Forget all versions of a registered environment") \
+    X(GET,    "/api/v1/environments/{environment}/versions/{version}", READER, environment_get, NONE, REGISTERED, "Show one version of a registered environment") \
+    X(GET,    "/api/v1/datasets",                         READER,    dataset_list, NONE, DATASETS, "List the latest versions of registered datasets") \
+    X(GET,    "/api/v1/datasets/{dataset}", READER, dataset_versions, NONE, DATASETS, "List the versions of a registered dataset, the latest first") \
+    X(PUT,    "/api/v1/datasets/{dataset}", SUBMITTER, dataset_put, REGISTRATION, REGISTERED, "Register a dataset, as a new version if it says something new") \
+    X(DELETE, "/api/v1/datasets/{dataset}", SUBMITTER, dataset_delete, NONE, NONE, "Forget all versions of a registered dataset") \
+    X(GET,    "/api/v1/datasets/{dataset}/versions/{version}", READER, dataset_get, NONE, REGISTERED, "Show one version of a registered dataset") \
     X(GET,    "/api/v1/datastores",                          READER,    datastore_list,  NONE,        DATASTORES,  "List datastores") \
     X(GET,    "/api/v1/datastores/{datastore}",              READER,    datastore_get,   NONE,        DATASTORE,   "Show one datastore") \
     X(PUT,    "/api/v1/datastores/{datastore}",              OWNER,     datastore_put,   DATASTORE_SPEC, DATASTORE, "Register or change a datastore") \
@@ -77,6 +87,7 @@ enum ty_role { TY_ROLE_READER, TY_ROLE_SUBMITTER, TY_ROLE_OWNER };
     X(FILES, "files") X(FILE, "file") X(BYTES, "bytes") X(HASHES, "hashes") X(MANIFEST, "manifest") \
     X(TARGETS, "targets") X(TARGET, "target") X(TARGET_SPEC, "target_spec") X(DRAIN, "drain") X(NODES, "nodes") X(DATASTORES, "datastores") \
     X(DATASTORE, "datastore") X(DATASTORE_SPEC, "datastore_spec") X(ACCESS, "access") X(QUEUE, "queue") X(QUEUE_CHANGE, "queue_change") \
+    X(REGISTERED_ENVIRONMENTS, "registered_environments") X(DATASETS, "datasets") X(REGISTERED, "registered") X(REGISTRATION, "registration") \
     X(SECRETS, "secrets") X(SECRET, "secret") X(SECRET_VALUE, "secret_value")
 #define X(name, word) TY_SCHEMA_##name,
 enum ty_schema { TY_SCHEMAS(X) TY_SCHEMA_COUNT };

@@ -87,6 +87,11 @@ int ty_unit_datastore_put_sealed(struct ty_unit *u, struct ty_store *st, const c
 void ty_unit_datastore_delete(struct ty_unit *u, const char *name);
 #define TY_STORE_DEFAULT_DATASTORE "datastore.default" /* the setting that names the default one; none: the first one */
 void ty_unit_setting(struct ty_unit *u, const char *name, const char *value);
+/* Environments and datasets (kind "environment", "dataset"): the content (an object) becomes a new version of `name`, unless a version
+ * has it already but for its "about", which is replaced then.  only_first: nothing is added when there is a version. */
+void ty_unit_registered_put(struct ty_unit *u, const char *kind, const char *name, const json_t *content, bool only_first,
+                            int64_t at_us);
+void ty_unit_registered_delete(struct ty_unit *u, const char *kind, const char *name); /* all versions */
 /* Seals the value (a text) with the key in <home>/secret.key, which the first secret makes.  0, or the key cannot be used. */
 int ty_unit_secret_put(struct ty_unit *u, struct ty_store *st, const char *name, const char *value, struct ty_error *err);
 void ty_unit_secret_delete(struct ty_unit *u, const char *name);
@@ -155,6 +160,13 @@ int ty_store_datastores(struct ty_store *st, json_t **ret);
 int ty_store_datastore(struct ty_store *st, const char *name, json_t **ret);
 /* ACCESS, with the credentials; -EIO and a sentence when they cannot be opened. */
 int ty_store_datastore_access(struct ty_store *st, const char *name, json_t **ret, struct ty_error *err);
+/* REGISTERED: {"name","version","content","created"}.  The latest version of each name; all of one name, latest first; one (0:
+ * the latest); the one with that content but for its "about".  -ENOENT of the last two. */
+int ty_store_registered_list(struct ty_store *st, const char *kind, json_t **ret);
+int ty_store_registered_versions(struct ty_store *st, const char *kind, const char *name, json_t **ret);
+int ty_store_registered(struct ty_store *st, const char *kind, const char *name, int64_t version, json_t **ret);
+int ty_store_registered_same(struct ty_store *st, const char *kind, const char *name, const json_t *content, json_t **ret);
+int ty_store_registered_count(struct ty_store *st, const char *kind, int64_t *ret); /* versions of all names */
 int ty_store_setting(struct ty_store *st, const char *name, char **ret); /* malloc'ed */
 int ty_store_secrets(struct ty_store *st, json_t **ret); /* [{"name","created","changed"}] */
 int ty_store_secret(struct ty_store *st, const char *name, char **ret, struct ty_error *err); /* malloc'ed; with a sentence */

@@ -12,6 +12,7 @@
  *   metric_shape.c   from rows to the shapes of get_metrics; pure
  *   store_artifact.c files, snapshots, blobs
  *   store_target.c   compute targets, datastores, settings
+ *   store_registered.c  environments and datasets by name and version
  *   store_secret.c   secrets, and the key they are sealed with
  *
  * An operation is composed on the loop (ty_unit_*) and applied on the writer thread: both halves

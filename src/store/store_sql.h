@@ -23,6 +23,7 @@
 #define SQL_METRIC_COLUMNS "SELECT m.key, m.writer, m.seq, m.kind, m.step, m.at_us, m.value "
 
 /* The default one is the one that was made first, unless the setting names another. */
+#define SQL_REGISTERED "SELECT name, version, content, created_us FROM registered r WHERE kind = ?1"
 #define SQL_DATASTORE \
     "SELECT name, kind, config, created_us, name = coalesce((SELECT value FROM setting s WHERE s.name = '" TY_STORE_DEFAULT_DATASTORE "'), " \
     "(SELECT d.name FROM datastore d ORDER BY d.id LIMIT 1)), sealed FROM datastore"
@@ -100,6 +101,11 @@
     W(secret_put, "INSERT INTO secret(name, sealed, created_us, changed_us) VALUES (?1, ?2, ?3, ?3) " \
         "ON CONFLICT(name) DO UPDATE SET sealed = ?2, changed_us = ?3") \
     W(secret_delete, "DELETE FROM secret WHERE name = ?1") \
+    W(registered_add, "INSERT INTO registered(kind, name, version, content, hash, created_us) " \
+        "SELECT ?1, ?2, 1 + coalesce((SELECT max(version) FROM registered WHERE kind = ?1 AND name = ?2), 0), ?3, ?4, ?5 " \
+        "WHERE NOT EXISTS (SELECT 1 FROM registered WHERE kind = ?1 AND name = ?2 AND (?6 OR hash = ?4))") \
+    W(registered_about, "UPDATE registered SET content = ?3 WHERE kind = ?1 AND name = ?2 AND hash = ?4") \
+    W(registered_delete, "DELETE FROM registered WHERE kind = ?1 AND name = ?2") \
     W(snapshot_put, "INSERT INTO snapshot(id, files, bytes, created_us, touched_us) VALUES (?1, ?2, ?3, ?4, ?4) " \
         "ON CONFLICT(id) DO UPDATE SET touched_us = max(touched_us, ?4)") \
     W(snapshots_prune, "DELETE FROM snapshot WHERE touched_us < ?1 " \
@@ -160,6 +166,12 @@
     R(setting_get, "SELECT value FROM setting WHERE name = ?1") \
     R(secrets, "SELECT name, created_us, changed_us FROM secret ORDER BY name") \
     R(secret_get, "SELECT sealed FROM secret WHERE name = ?1") \
+    R(registered_latest, SQL_REGISTERED " AND version = (SELECT max(version) FROM registered WHERE kind = r.kind AND name = r.name) " \
+        "ORDER BY name") \
+    R(registered_versions, SQL_REGISTERED " AND name = ?2 ORDER BY version DESC") \
+    R(registered_one, SQL_REGISTERED " AND name = ?2 AND (version = ?3 OR ?3 = 0) ORDER BY version DESC LIMIT 1") \
+    R(registered_same, SQL_REGISTERED " AND name = ?2 AND hash = ?3") \
+    R(registered_count, "SELECT count(*) FROM registered WHERE kind = ?1") \
     R(snapshot_has, "SELECT 1 FROM snapshot WHERE id = ?1") \
     R(blobs, "SELECT id, 1 FROM snapshot UNION SELECT snapshot, 1 FROM run WHERE snapshot IS NOT NULL " \
         "UNION SELECT sha256, 0 FROM artifact") \

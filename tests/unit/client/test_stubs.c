@@ -35,7 +35,11 @@ static void test_every_stub(void **state)
 
         assert_int_equal(stubs[i](c, &call, NULL, NULL), 0);
         snprintf(got, sizeof got, "%.*s", (int)strcspn(fake_head(f, i), "\r"), fake_head(f, i));
-        if (strstr(rest, "/{path+}"))
+        if (strchr(rest, '{') && !strstr(rest, "/{path+}"))
+            snprintf(expect, sizeof expect, "%s %.*sone%.*stwo%%2F2 HTTP/1.1", ty_routes[i].method,
+                     (int)(brace - ty_routes[i].path), ty_routes[i].path,
+                     (int)(strchr(rest, '{') - rest), rest);
+        else if (strstr(rest, "/{path+}"))
             snprintf(expect, sizeof expect, "%s %.*sone%.*stwo/2 HTTP/1.1", ty_routes[i].method,
                      (int)(brace - ty_routes[i].path), ty_routes[i].path,
                      (int)(strchr(rest, '{') - rest), rest);
