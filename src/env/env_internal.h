@@ -4,6 +4,8 @@
  *   ask.c      what an interpreter has (one Python start), and what of a specification it lacks
  *   program.c  running pip and its like, their output to the log
  *   venv.c     a prefix for pip's packages
+ *   pip.c      what is put into a prefix, by pip
+ *   pip_failed.c  what pip says when it cannot
  *   wheels.c   the packages that prefixes share
  *   cache.c    names and locks of the cache folder
  *   collect.c  what the cache holds, and what of it goes
@@ -36,12 +38,14 @@ struct env_program {
     const char *input;           /* its stdin; NULL: empty */
     bool quiet;                  /* stdout is an answer, and not for the log */
     int limit_seconds;           /* 0: one day */
+    bool (*hopeless)(const char *line); /* true: nothing good will come after this line of its output, it is ended; or NULL */
     const char *doing;           /* for error texts: "resolving packages" */
 };
 struct env_said {
     struct ty_str out; /* stdout of a quiet program, at most 64 MiB */
     struct ty_str end; /* the last 8 KiB of what went to the log */
     int status;        /* exit status, 128 + signal */
+    bool hopeless;     /* it was ended since it had said so */
 };
 /* 0 when it ended, whatever its status; it ends with this process.  -ETIMEDOUT. */
 int env_run(struct env_build *b, const struct env_program *p, struct env_said *said, struct ty_error *err);
@@ -72,8 +76,18 @@ char *env_path(const char *cache, const char *a, const char *b, const char *suff
 /* ---- venv.c ---- */
 /* Make b->building a venv of the base, and put `specs` (array of texts) into it, or exactly what `lock` (array) says. */
 int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock, struct ty_error *err);
-/* The same into a prefix that has a Python of its own already (conda): `python` is its interpreter. */
+/* lib/python3.11/site-packages of the prefix that is being built: malloc'ed. */
+int env_find_site(const struct env_build *b, char **ret, struct ty_error *err);
+
+/* ---- pip.c ---- */
+/* Put `specs`, or what `lock` says, into b->building; `python` is its interpreter.  Fills b->lock_pip. */
 int env_pip_into(struct env_build *b, const char *python, const json_t *specs, const json_t *lock, struct ty_error *err);
+
+/* ---- pip_failed.c ---- */
+/* Why pip, or a venv's making, has failed: its own words, or which index does not answer, or that there is no space. */
+int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing, struct ty_error *err);
+/* A line of pip's after which an index that does not answer would be asked again and again (--retries 2). */
+bool env_pip_hopeless(const char *line);
 
 /* ---- wheels.c ---- */
 /* Is the package with that SHA-256 unpacked in wheels/? */

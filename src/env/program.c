@@ -162,7 +162,8 @@ static void keep_end(struct ty_str *end, const char *line)
 }
 
 /* Whole lines go to the log; what redraws itself with a carriage return is a line, too. */
-static void log_lines(struct env_build *b, struct ty_str *buf, struct env_said *said, bool all)
+static void log_lines(struct env_build *b, const struct env_program *prog, struct ty_str *buf,
+                      struct env_said *said, bool all)
 {
     char *p = buf->text;
     size_t left = buf->len;
@@ -185,6 +186,8 @@ static void log_lines(struct env_build *b, struct ty_str *buf, struct env_said *
         keep_end(&said->end, masked);
         if (b->q->log)
             b->q->log(masked, b->q->ctx);
+        if (prog->hopeless && prog->hopeless(masked))
+            said->hopeless = true;
     }
     if (buf->text) {
         memmove(buf->text, p, left);
@@ -219,7 +222,7 @@ static void write_some(int *fd, const char **input)
     }
 }
 
-/* Until it has closed both of its outputs.  -ETIMEDOUT. */
+/* Until it has closed both of its outputs, or has said that it is hopeless.  -ETIMEDOUT. */
 static int follow(struct env_build *b, const struct env_program *p, struct pipes *io,
                   struct env_said *said)
 {
@@ -227,7 +230,7 @@ static int follow(struct env_build *b, const struct env_program *p, struct pipes
     CLEANUP_STR struct ty_str lines = { 0 };
     const char *input = p->input ? p->input : "";
 
-    while (io->out >= 0 || io->log >= 0) {
+    while ((io->out >= 0 || io->log >= 0) && !said->hopeless) {
         struct pollfd fds[] = { { .fd = io->out, .events = POLLIN },
                                 { .fd = io->log, .events = POLLIN },
                                 { .fd = io->in, .events = POLLOUT } };
@@ -244,9 +247,9 @@ static int follow(struct env_build *b, const struct env_program *p, struct pipes
             read_some(&io->out, p->quiet ? &said->out : &lines);
         if (fds[1].revents)
             read_some(&io->log, &lines);
-        log_lines(b, &lines, said, false);
+        log_lines(b, p, &lines, said, false);
     }
-    log_lines(b, &lines, said, true);
+    log_lines(b, p, &lines, said, true);
     return 0;
 }
 
@@ -290,7 +293,7 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
     io = (struct pipes){ .in = fds[1], .out = fds[2], .log = fds[4] };
     signal(SIGPIPE, SIG_IGN);
     r = follow(b, p, &io, said);
-    if (r < 0)
+    if (r < 0 || said->hopeless)
         kill(-pid, SIGKILL);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;

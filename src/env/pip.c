@@ -1,0 +1,384 @@
+/* pip.c - packages into a prefix
+ *
+ * pip decides twice: once what is to be installed (a dry run, whose report is the lock), and once how a package is
+ * unpacked, for those that no prefix has had yet. Everything else is linking (wheels.c).
+ */
+#include "base/cleanup.h"
+#include "base/fs.h"
+#include "blob/blob.h"
+#include "env/env_internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REPORT_MAX (256u << 20)
+#define RESOLVE_SECONDS 3600
+
+/* ---- pip's words ---- */
+
+struct words {
+    const char **v;
+    size_t n, cap;
+    bool failed;
+};
+
+static void add(struct words *w, const char *word)
+{
+    if (w->n + 1 >= w->cap && !w->failed) {
+        size_t cap = w->cap ? 2 * w->cap : 64;
+        const char **v = reallocarray(w->v, cap, sizeof *v);
+
+        w->failed = v == NULL;
+        if (v) {
+            w->v = v;
+            w->cap = cap;
+        }
+    }
+    if (w->failed)
+        return;
+    w->v[w->n++] = word;
+    w->v[w->n] = NULL;
+}
+
+static void words_done(struct words *w)
+{
+    free(w->v);
+}
+
+static void add_each(struct words *w, const char *option, const char **values)
+{
+    for (; *values; values++) {
+        add(w, option);
+        add(w, *values);
+    }
+}
+
+/* Where packages come from. */
+static void add_sources(struct words *w, const struct env_build *b)
+{
+    const struct ty_env_spec *s = b->q->spec;
+
+    if (b->q->offline)
+        add(w, "--no-index");
+    if (s->index_url) {
+        add(w, "--index-url");
+        add(w, s->index_url);
+    }
+    add_each(w, "--extra-index-url", s->extra_index_urls);
+    add_each(w, "--find-links", s->find_links);
+    if (s->pre)
+        add(w, "--pre");
+}
+
+/* Which program is pip for `python`: its own module, or that of a venv of ours. */
+static void add_pip(struct words *w, const char *python, const char *tool)
+{
+    if (tool) {
+        add(w, tool);
+        add(w, "-m");
+        add(w, "pip");
+        add(w, "--python");
+        add(w, python);
+    } else {
+        add(w, python);
+        add(w, "-m");
+        add(w, "pip");
+    }
+}
+
+/* ---- the report of a dry run ---- */
+
+static const char *sha_of(const json_t *download)
+{
+    const json_t *archive = json_object_get(download, "archive_info");
+    const char *sha =
+        json_string_value(json_object_get(json_object_get(archive, "hashes"), "sha256"));
+    const char *hash = json_string_value(json_object_get(archive, "hash"));
+
+    if (!sha && hash && ty_starts_with(hash, "sha256="))
+        sha = hash + strlen("sha256=");
+    return sha;
+}
+
+/* What has no hash (a folder, a repository) is known by its address, and by this prefix alone. */
+static char *id_of(const struct env_build *b, const char *sha, const char *url)
+{
+    CLEANUP_FREE char *text = NULL;
+    char hex[TY_ENV_HASH + 1];
+
+    if (sha && strlen(sha) == TY_ENV_HASH && strspn(sha, "0123456789abcdef") == TY_ENV_HASH)
+        return strdup(sha);
+    text = ty_strf("%s\n%s", b->key, url);
+    if (!text)
+        return NULL;
+    ty_sha256_hex(text, strlen(text), hex);
+    return strdup(hex);
+}
+
+static int take_item(struct env_build *b, const json_t *item, struct ty_error *err)
+{
+    const json_t *download = json_object_get(item, "download_info"),
+                 *metadata = json_object_get(item, "metadata");
+    const char *name = json_string_value(json_object_get(metadata, "name"));
+    const char *version = json_string_value(json_object_get(metadata, "version"));
+    const char *url = json_string_value(json_object_get(download, "url")), *sha = sha_of(download);
+    CLEANUP_FREE char *id = url ? id_of(b, sha, url) : NULL;
+    json_t *one;
+
+    if (!name || !version || !url)
+        return ty_error_set(err, -EBADMSG,
+                            "pip's report has an entry without a name, version or address");
+    if (!id)
+        return ty_error_oom(err);
+    one = json_pack("{s:s, s:s, s:s, s:s?, s:s}", "name", name, "version", version, "url", url,
+                    "sha256", sha, "id", id);
+    return json_array_append_new(b->lock_pip, one) < 0 ? ty_error_oom(err) : 0;
+}
+
+static int read_report(struct env_build *b, const char *path, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *report = NULL;
+    CLEANUP_FREE char *text = NULL;
+    const json_t *item;
+    size_t n, i;
+    int r = ty_read_file(path, REPORT_MAX, &text, &n);
+
+    if (r < 0)
+        return ty_error_set(err, r, "cannot read pip's report '%s': %s", path, strerror(-r));
+    r = ty_json_parse(text, n, &report, err);
+    if (r < 0)
+        return ty_error_prefix(err, "pip's report");
+    json_array_foreach (json_object_get(report, "install"), i, item) {
+        r = take_item(b, item, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- pip itself ---- */
+
+/* What it leaves in a temporary folder goes with the prefix, whichever way both end.  `impatient`: an index that does not answer
+ * twice is dead, and so is a name server (RES_OPTIONS is glibc's). */
+static int run_pip(struct env_build *b, struct words *w, bool impatient, const char *doing,
+                   struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_strf("PYTHONPATH=%s", b->q->python_path ? b->q->python_path : "");
+    CLEANUP_FREE char *tmp = ty_strf("TMPDIR=%s/tmp", b->building);
+    const char *env[] = { path,
+                          tmp,
+                          "PIP_DISABLE_PIP_VERSION_CHECK=1",
+                          "PIP_NO_INPUT=1",
+                          "PIP_PROGRESS_BAR=off",
+                          impatient ? "RES_OPTIONS=timeout:2 attempts:1" : NULL,
+                          NULL };
+    struct env_program p = { .argv = w->v,
+                             .more_env = env,
+                             .limit_seconds = RESOLVE_SECONDS,
+                             .hopeless = impatient ? env_pip_hopeless : NULL,
+                             .doing = doing };
+    struct env_said said;
+    int r;
+
+    if (w->failed || !path || !tmp)
+        return ty_error_oom(err);
+    r = ty_mkdir_p(tmp + strlen("TMPDIR="), 0700);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot make '%s': %s", tmp + strlen("TMPDIR="), strerror(-r));
+    r = env_run(b, &p, &said, err);
+    if (r == 0 && (said.status != 0 || said.hopeless))
+        r = env_pip_failed(b, &said, doing, err);
+    env_said_done(&said);
+    ty_rm_rf(tmp + strlen("TMPDIR="));
+    return r;
+}
+
+/* A venv of ours with a pip in it, for interpreters that have none: made by ensurepip, once. */
+static int tool_pip(struct env_build *b, char **ret, struct ty_error *err)
+{
+    const char *version = json_string_value(json_object_get(b->asked, "version"));
+    CLEANUP_FREE char *folder = ty_strf("%s/tools/pip-%s", b->q->cache, version);
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", folder ? folder : "");
+    CLEANUP_FREE char *mine = ty_strf("%s.%d", folder ? folder : "", (int)getpid());
+    const char *argv[] = { b->interpreter, "-m", "venv", mine, NULL };
+    struct env_program p = { .argv = argv,
+                             .limit_seconds = 300,
+                             .doing = "making a venv with pip" };
+    struct env_said said;
+    int r;
+
+    if (!folder || !python || !mine)
+        return ty_error_oom(err);
+    if (access(python, X_OK) == 0) {
+        *ret = TAKE(python);
+        return 0;
+    }
+    if (!json_is_true(json_object_get(b->asked, "ensurepip")))
+        return ty_error_set(
+            err, -ENOTSUP,
+            "cannot build the environment: '%s' has neither pip nor ensurepip; install them "
+            "('apt install python3-pip python3-venv'), or name an interpreter that has pip",
+            b->interpreter);
+    r = env_run(b, &p, &said, err);
+    if (r == 0 && said.status != 0)
+        r = env_pip_failed(b, &said, "making a venv with pip", err);
+    env_said_done(&said);
+    if (r == 0 && rename(mine, folder) < 0 && errno != EEXIST && errno != ENOTEMPTY)
+        r = ty_error_set(err, -errno, "cannot rename '%s' to '%s': %m", mine, folder);
+    ty_rm_rf(mine);
+    if (r == 0)
+        *ret = TAKE(python);
+    return r;
+}
+
+static int resolve(struct env_build *b, const char *python, const char *tool, const json_t *specs,
+                   struct ty_error *err)
+{
+    CLEANUP_FREE char *report = ty_strf("%s/report.json", b->building);
+    CLEANUP_FREE char *constraints = ty_strf("%s/constraints.txt", b->building);
+    CLEANUP_STR struct ty_str lines = { 0 };
+    CLEANUP(words_done) struct words w = { 0 };
+    const json_t *spec;
+    size_t i;
+    int r;
+
+    if (!report || !constraints)
+        return ty_error_oom(err);
+    add_pip(&w, python, tool);
+    add(&w, "install");
+    add(&w, "--dry-run");
+    add(&w, "--report");
+    add(&w, report);
+    /* An index that is dead is to be known in seconds; what is large comes later, and with more patience. */
+    add(&w, "--retries");
+    add(&w, "2"); /* before the third try it is given up: env_pip_hopeless */
+    add(&w, "--timeout");
+    add(&w, "4");
+    add_sources(&w, b);
+    if (b->q->spec->constraints[0]) {
+        for (const char **c = b->q->spec->constraints; *c; c++)
+            ty_str_addf(&lines, "%s\n", *c);
+        r = lines.failed ? -ENOMEM : ty_write_file(constraints, lines.text, lines.len, 0600);
+        if (r < 0)
+            return ty_error_set(err, r, "cannot write '%s': %s", constraints, strerror(-r));
+        add(&w, "--constraint");
+        add(&w, constraints);
+    }
+    json_array_foreach (specs, i, spec)
+        add(&w, json_string_value(spec));
+    r = run_pip(b, &w, true, "resolving the packages", err);
+    if (r == 0)
+        r = read_report(b, report, err);
+    unlink(report);
+    unlink(constraints);
+    return r;
+}
+
+/* One line of a requirements file per package: its address, and its hash where there is one. */
+static char *requirement(const json_t *item)
+{
+    const char *url = json_string_value(json_object_get(item, "url"));
+    const char *sha = json_string_value(json_object_get(item, "sha256"));
+    const char *name = json_string_value(json_object_get(item, "name"));
+
+    if (!url || !name)
+        return NULL;
+    return sha ? ty_strf("%s @ %s#sha256=%s\n", name, url, sha) : ty_strf("%s @ %s\n", name, url);
+}
+
+static int fetch(struct env_build *b, const char *python, const char *tool, const json_t *items,
+                 struct ty_error *err)
+{
+    CLEANUP_FREE char *list = ty_strf("%s/requirements.txt", b->building);
+    CLEANUP_FREE char *staging = ty_strf("%s/staging", b->building), *uv = env_find("uv");
+    CLEANUP_STR struct ty_str lines = { 0 };
+    CLEANUP(words_done) struct words w = { 0 };
+    const json_t *item;
+    size_t i;
+    int r;
+
+    if (!list || !staging)
+        return ty_error_oom(err);
+    json_array_foreach (items, i, item) {
+        CLEANUP_FREE char *line = requirement(item);
+
+        ty_str_add(&lines, line ? line : "");
+    }
+    r = lines.failed ? -ENOMEM : ty_write_file(list, lines.text, lines.len, 0600);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot write '%s': %s", list, strerror(-r));
+    if (uv) {
+        add(&w, uv);
+        add(&w, "pip");
+        add(&w, "install");
+        add(&w, "--python");
+        add(&w, python);
+        add(&w, "--compile-bytecode");
+        free(b->tool);
+        b->tool = strdup("uv");
+    } else {
+        add_pip(&w, python, tool);
+        add(&w, "install");
+        add(&w, "--ignore-installed");
+        add(&w, "--no-warn-script-location");
+    }
+    add(&w, "--no-deps");
+    add(&w, "--prefix");
+    add(&w, staging);
+    add_sources(&w, b);
+    add(&w, "-r");
+    add(&w, list);
+    r = run_pip(b, &w, false, "installing the packages", err);
+    if (r == 0)
+        r = env_wheels_split(b, staging, items, err);
+    ty_rm_rf(staging);
+    unlink(list);
+    return r;
+}
+
+/* ---- together ---- */
+
+int env_pip_into(struct env_build *b, const char *python, const json_t *specs, const json_t *lock,
+                 struct ty_error *err)
+{
+    const char *version = json_string_value(json_object_get(b->asked, "pip"));
+    CLEANUP_FREE char *tool = NULL, *site = NULL;
+    CLEANUP_JSON json_t *lacking = json_array();
+    const json_t *item;
+    size_t i;
+    int r = 0;
+
+    if (json_array_size(specs) == 0 && json_array_size(lock) == 0)
+        return 0;
+    if (!version)
+        r = tool_pip(b, &tool, err);
+    if (r < 0)
+        return r;
+    free(b->tool);
+    b->tool = version ? ty_strf("pip %s", version) : strdup("pip");
+    json_decref(b->lock_pip);
+    b->lock_pip = lock ? json_deep_copy(lock) : json_array();
+    if (!b->lock_pip || !lacking || !b->tool)
+        return ty_error_oom(err);
+    env_progress(b, 10, "resolving");
+    if (!lock)
+        r = resolve(b, python, tool, specs, err);
+    json_array_foreach (b->lock_pip, i, item)
+        if (!env_wheel_has(b->q->cache, json_string_value(json_object_get(item, "id"))))
+            json_array_append(lacking, (json_t *)item);
+    if (r == 0 && json_array_size(lacking) > 0) {
+        env_progress(b, 40, "downloading");
+        env_log(b, "%zu packages are to be had, %zu are here already", json_array_size(lacking),
+                json_array_size(b->lock_pip) - json_array_size(lacking));
+        r = fetch(b, python, tool, lacking, err);
+    }
+    if (r == 0)
+        r = env_find_site(b, &site, err);
+    if (r == 0)
+        env_progress(b, 90, "linking");
+    json_array_foreach (b->lock_pip, i, item)
+        if (r == 0)
+            r = env_wheel_link(b, json_string_value(json_object_get(item, "id")), site, err);
+    return r;
+}

@@ -1,0 +1,180 @@
+/* pip_failed.c - what pip says when it cannot, in one sentence that helps
+ *
+ * Its "ERROR:" lines are the resolver's own words.  That an index does not answer stands in warnings alone, without the index's
+ * name, and pip then goes on as if that index had nothing: it is found here, and is an error, for what comes from another index
+ * may be another package of the same name.
+ */
+#include "base/cleanup.h"
+#include "env/env_internal.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORDS_MAX 2000
+#define PYPI "https://pypi.org/simple"
+
+bool env_pip_hopeless(const char *line)
+{
+    return strstr(line, "Retrying (Retry(total=0") != NULL;
+}
+
+/* A line of `text` that holds `word`: its beginning, and its length in *n. */
+static const char *line_with(const char *text, const char *word, size_t *n)
+{
+    const char *at = strstr(text, word);
+
+    if (!at)
+        return NULL;
+    while (at > text && at[-1] != '\n')
+        at--;
+    *n = strcspn(at, "\n");
+    return at;
+}
+
+static void add_line(struct ty_str *s, const char *line, size_t n)
+{
+    if (s->len >= WORDS_MAX)
+        return;
+    ty_str_add(s, s->len ? " " : "");
+    ty_str_addn(s, line, n);
+}
+
+static void add_last_line(struct ty_str *s, const char *text)
+{
+    size_t end = strlen(text), begin;
+
+    while (end > 0 && text[end - 1] == '\n')
+        end--;
+    for (begin = end; begin > 0 && text[begin - 1] != '\n'; begin--)
+        ;
+    ty_str_addn(s, text + begin, end - begin);
+}
+
+/* pip's own "ERROR: ..." lines, and those warnings without which they mislead; else what it said last. */
+static char *own_words(const char *text)
+{
+    static const struct {
+        const char *begin;
+        size_t skip;
+    } lines[] = { { "ERROR: ", 7 },
+                  { "error: ", 7 }, /* uv, compilers */
+                  { "  \xc3\x97 ", 5 },
+                  { "WARNING: The repository located at", 9 } };
+    CLEANUP_STR struct ty_str s = { 0 };
+
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, "\n");
+
+        for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+            if (ty_starts_with(p, lines[i].begin)) {
+                add_line(&s, p + lines[i].skip, n - lines[i].skip);
+                break;
+            }
+        p += n + (p[n] == '\n');
+    }
+    if (s.len == 0)
+        add_last_line(&s, text);
+    return ty_str_take(&s);
+}
+
+/* ---- which index ---- */
+
+/* The host of an address: its beginning, and its length in *n. */
+static const char *host_of(const char *url, size_t *n)
+{
+    const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : url, *at;
+    size_t authority = strcspn(host, "/?#");
+
+    for (at = host; at < host + authority; at++)
+        if (*at == '@')
+            host = at + 1;
+    *n = strcspn(host, ":/?#");
+    return host;
+}
+
+static bool is_named(const char *line, const char *url)
+{
+    CLEANUP_FREE char *host = NULL;
+    size_t n;
+    const char *begin = host_of(url, &n);
+
+    host = strndup(begin, n);
+    return host && *host && strstr(line, host);
+}
+
+/* The index that `line` is about, its password masked; where the line does not say, all that it may be. */
+static char *index_of(const struct ty_env_spec *s, const char *line)
+{
+    const char *usual = getenv("PIP_INDEX_URL");
+    const char *first = s->index_url ? s->index_url : usual && *usual ? usual : PYPI;
+    CLEANUP_STR struct ty_str all = { 0 };
+
+    if (is_named(line, first))
+        return env_mask(first);
+    for (const char **u = s->extra_index_urls; *u; u++)
+        if (is_named(line, *u))
+            return env_mask(*u);
+    ty_str_add(&all, first);
+    for (const char **u = s->extra_index_urls; *u; u++)
+        ty_str_addf(&all, " or %s", *u);
+    return all.failed ? NULL : env_mask(all.text);
+}
+
+/* What was lost on the way: ": [Errno 111] Connection refused" of a warning is all that a person wants of it. */
+static char *cause_of(const char *line, size_t n)
+{
+    static const char *const words[] = { "Connection refused",
+                                         "Name or service not known",
+                                         "Temporary failure in name resolution",
+                                         "Network is unreachable",
+                                         "No route to host",
+                                         "timed out",
+                                         "Remote end closed connection",
+                                         "Connection reset",
+                                         "certificate",
+                                         "proxy",
+                                         NULL };
+    CLEANUP_FREE char *text = strndup(line, n);
+
+    for (const char *const *w = words; text && *w; w++)
+        if (strcasestr(text, *w))
+            return strdup(*w);
+    return TAKE(text);
+}
+
+static int unreachable(const struct env_build *b, const char *line, size_t n, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = strndup(line, n);
+    CLEANUP_FREE char *index = text ? index_of(b->q->spec, text) : NULL, *cause = cause_of(line, n);
+
+    return ty_error_set(
+        err, -ENETUNREACH,
+        "cannot build the environment: the package index %s does not answer (%.200s). Environments that are in "
+        "the cache need no index ('trainyard env ls' lists them), and a folder with wheels can be "
+        "named in find_links",
+        index ? index : "", cause ? cause : "");
+}
+
+int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing,
+                   struct ty_error *err)
+{
+    static const char *const lost[] = { "Could not fetch URL", "Max retries exceeded",
+                                        "Retrying (Retry(total=0", "error sending request for url",
+                                        NULL };
+    const char *text = said->end.text ? said->end.text : "", *line;
+    CLEANUP_FREE char *words = own_words(text);
+    size_t n;
+
+    if (strstr(text, "No space left on device") || strstr(text, "os error 28") ||
+        strstr(text, "Disk quota exceeded"))
+        return ty_error_set(
+            err, -ENOSPC,
+            "cannot build the environment: the disk of '%s' is full; 'trainyard env gc' frees what "
+            "no run uses",
+            b->q->cache);
+    for (const char *const *w = lost; *w; w++)
+        if ((line = line_with(text, *w, &n)))
+            return unreachable(b, line, n, err);
+    return ty_error_set(err, -ENOENT, "cannot build the environment: %s failed: %s", doing,
+                        words ? words : text);
+}
