@@ -407,6 +407,27 @@ static bool lacks_nothing(const struct env_build *b)
            json_array_size(json_object_get(b->asked, "conda_missing")) == 0;
 }
 
+static bool locks_nothing(const json_t *lock)
+{
+    return json_array_size(json_object_get(lock, "pip")) == 0 &&
+           json_array_size(json_object_get(lock, "conda")) == 0;
+}
+
+/* The locked environment had nothing installed: all was there, and here it is not. */
+static int lacks_locked(const struct env_build *b, struct ty_error *err)
+{
+    const json_t *missing = json_object_get(b->asked, "missing");
+    const json_t *first = json_array_get(
+        json_array_size(missing) ? missing : json_object_get(b->asked, "conda_missing"), 0);
+
+    return ty_error_set(
+        err, -ENOENT,
+        "the environment is locked to packages of the interpreter itself, and '%s' does not "
+        "satisfy '%s': %s; install it there, or run without the lock",
+        b->interpreter, json_string_value(json_object_get(first, "spec")),
+        json_string_value(json_object_get(first, "why")));
+}
+
 int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err)
 {
     CLEANUP(build_done) struct env_build b = { .q = q, .lock = -1 };
@@ -429,7 +450,9 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
         r = choose_interpreter(&b, err);
     if (r < 0)
         return r;
-    if (lacks_nothing(&b) && !q->spec->lock) {
+    if (q->spec->lock ? locks_nothing(q->spec->lock) : lacks_nothing(&b)) {
+        if (!lacks_nothing(&b))
+            return lacks_locked(&b, err);
         record = record_of(&b, b.interpreter, NULL, false, 0);
     } else {
         r = name_prefix(&b, err);

@@ -101,39 +101,83 @@ static const char *sha_of(const json_t *download)
     return sha;
 }
 
-/* What has no hash (a folder, a repository) is known by its address, and by this prefix alone. */
+static bool is_sha(const char *sha)
+{
+    return sha && strlen(sha) == TY_ENV_HASH && strspn(sha, "0123456789abcdef") == TY_ENV_HASH;
+}
+
+/* The name of the package's folder in wheels/.  A wheel is named by its SHA-256.  What is built here from source is of one Python
+ * and machine; what has no hash (a folder, a repository) is of this prefix alone. */
 static char *id_of(const struct env_build *b, const char *sha, const char *url)
 {
-    CLEANUP_FREE char *text = NULL;
+    const char *version = json_string_value(json_object_get(b->asked, "version"));
+    const char *platform = json_string_value(json_object_get(b->asked, "platform"));
+    CLEANUP_FREE char *path = strndup(url, strcspn(url, "#?")), *text = NULL;
     char hex[TY_ENV_HASH + 1];
 
-    if (sha && strlen(sha) == TY_ENV_HASH && strspn(sha, "0123456789abcdef") == TY_ENV_HASH)
+    if (path && is_sha(sha) && ty_ends_with(path, ".whl"))
         return strdup(sha);
-    text = ty_strf("%s\n%s", b->key, url);
-    if (!text)
+    text = is_sha(sha) ? ty_strf("%s\n%s\n%s", sha, version, platform)
+                       : ty_strf("%s\n%s", b->key, url);
+    if (!text || !path)
         return NULL;
     ty_sha256_hex(text, strlen(text), hex);
     return strdup(hex);
+}
+
+/* One line of a requirements file is made of them. */
+static bool is_word(const char *text)
+{
+    if (!text || !*text || *text == '-')
+        return false;
+    for (const char *p = text; *p; p++)
+        if ((unsigned char)*p <= ' ' || *p == 0x7f)
+            return false;
+    return true;
+}
+
+static int add_package(struct env_build *b, const char *whose, const char *name,
+                       const char *version, const char *url, const char *sha, struct ty_error *err)
+{
+    CLEANUP_FREE char *id = url ? id_of(b, sha, url) : NULL;
+
+    if (!is_word(name) || !is_word(version) || !is_word(url) || (sha && !is_sha(sha)))
+        return ty_error_set(
+            err, -EBADMSG,
+            "%s has an entry ('%.80s') whose name, version, address or hash is not one", whose,
+            name ? name : "");
+    if (!id || json_array_append_new(b->lock_pip, json_pack("{s:s, s:s, s:s, s:s?, s:s}", "name",
+                                                            name, "version", version, "url", url,
+                                                            "sha256", sha, "id", id)) < 0)
+        return ty_error_oom(err);
+    return 0;
 }
 
 static int take_item(struct env_build *b, const json_t *item, struct ty_error *err)
 {
     const json_t *download = json_object_get(item, "download_info"),
                  *metadata = json_object_get(item, "metadata");
-    const char *name = json_string_value(json_object_get(metadata, "name"));
-    const char *version = json_string_value(json_object_get(metadata, "version"));
-    const char *url = json_string_value(json_object_get(download, "url")), *sha = sha_of(download);
-    CLEANUP_FREE char *id = url ? id_of(b, sha, url) : NULL;
-    json_t *one;
 
-    if (!name || !version || !url)
-        return ty_error_set(err, -EBADMSG,
-                            "pip's report has an entry without a name, version or address");
-    if (!id)
-        return ty_error_oom(err);
-    one = json_pack("{s:s, s:s, s:s, s:s?, s:s}", "name", name, "version", version, "url", url,
-                    "sha256", sha, "id", id);
-    return json_array_append_new(b->lock_pip, one) < 0 ? ty_error_oom(err) : 0;
+    return add_package(b, "pip's report", json_string_value(json_object_get(metadata, "name")),
+                       json_string_value(json_object_get(metadata, "version")),
+                       json_string_value(json_object_get(download, "url")), sha_of(download), err);
+}
+
+/* What an earlier run was given; its folders in wheels/ are named anew, for a lock comes from outside. */
+static int take_lock(struct env_build *b, const json_t *lock, struct ty_error *err)
+{
+    const json_t *one;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach (lock, i, one)
+        if (r == 0)
+            r = add_package(b, "the environment's lock",
+                            json_string_value(json_object_get(one, "name")),
+                            json_string_value(json_object_get(one, "version")),
+                            json_string_value(json_object_get(one, "url")),
+                            json_string_value(json_object_get(one, "sha256")), err);
+    return r;
 }
 
 static int read_report(struct env_build *b, const char *path, struct ty_error *err)
@@ -275,20 +319,49 @@ static int resolve(struct env_build *b, const char *python, const char *tool, co
     return r;
 }
 
-/* One line of a requirements file per package: its address, and its hash where there is one. */
-static char *requirement(const json_t *item)
+/* A line of a requirements file: the address and its hash; or, what an index has by that name, version and hash, whichever
+ * address it has now. */
+static void add_requirement(struct ty_str *s, const json_t *item, bool by_name)
 {
+    const char *name = json_string_value(json_object_get(item, "name"));
+    const char *version = json_string_value(json_object_get(item, "version"));
     const char *url = json_string_value(json_object_get(item, "url"));
     const char *sha = json_string_value(json_object_get(item, "sha256"));
-    const char *name = json_string_value(json_object_get(item, "name"));
 
-    if (!url || !name)
-        return NULL;
-    return sha ? ty_strf("%s @ %s#sha256=%s\n", name, url, sha) : ty_strf("%s @ %s\n", name, url);
+    if (by_name)
+        ty_str_addf(s, "%s==%s --hash=sha256:%s\n", name, version, sha);
+    else if (sha)
+        ty_str_addf(s, "%s @ %s#sha256=%s\n", name, url, sha);
+    else
+        ty_str_addf(s, "%s @ %s\n", name, url);
 }
 
-static int fetch(struct env_build *b, const char *python, const char *tool, const json_t *items,
-                 struct ty_error *err)
+static void add_installer(struct env_build *b, struct words *w, const char *uv, const char *python,
+                          const char *tool)
+{
+    if (uv) { /* it has a cache of its own, whose files are not to be those of wheels/ */
+        add(w, uv);
+        add(w, "pip");
+        add(w, "install");
+        add(w, "--python");
+        add(w, python);
+        add(w, "--compile-bytecode");
+        add(w, "--link-mode");
+        add(w, "copy");
+        free(b->tool);
+        b->tool = strdup("uv");
+    } else {
+        add_pip(w, python, tool);
+        add(w, "install");
+        add(w, "--ignore-installed");
+        add(w, "--no-warn-script-location");
+        add(w, "--retries");
+        add(w, "3");
+    }
+}
+
+static int fetch_once(struct env_build *b, const char *python, const char *tool,
+                      const json_t *items, bool by_name, struct ty_error *err)
 {
     CLEANUP_FREE char *list = ty_strf("%s/requirements.txt", b->building);
     CLEANUP_FREE char *staging = ty_strf("%s/staging", b->building), *uv = env_find("uv");
@@ -300,30 +373,15 @@ static int fetch(struct env_build *b, const char *python, const char *tool, cons
 
     if (!list || !staging)
         return ty_error_oom(err);
-    json_array_foreach (items, i, item) {
-        CLEANUP_FREE char *line = requirement(item);
-
-        ty_str_add(&lines, line ? line : "");
-    }
+    json_array_foreach (items, i, item)
+        add_requirement(&lines, item, by_name);
     r = lines.failed ? -ENOMEM : ty_write_file(list, lines.text, lines.len, 0600);
     if (r < 0)
         return ty_error_set(err, r, "cannot write '%s': %s", list, strerror(-r));
-    if (uv) {
-        add(&w, uv);
-        add(&w, "pip");
-        add(&w, "install");
-        add(&w, "--python");
-        add(&w, python);
-        add(&w, "--compile-bytecode");
-        free(b->tool);
-        b->tool = strdup("uv");
-    } else {
-        add_pip(&w, python, tool);
-        add(&w, "install");
-        add(&w, "--ignore-installed");
-        add(&w, "--no-warn-script-location");
-    }
+    add_installer(b, &w, uv, python, tool);
     add(&w, "--no-deps");
+    if (by_name)
+        add(&w, "--require-hashes");
     add(&w, "--prefix");
     add(&w, staging);
     add_sources(&w, b);
@@ -335,6 +393,29 @@ static int fetch(struct env_build *b, const char *python, const char *tool, cons
     ty_rm_rf(staging);
     unlink(list);
     return r;
+}
+
+static bool have_hashes(const json_t *items)
+{
+    const json_t *item;
+    size_t i;
+
+    json_array_foreach (items, i, item)
+        if (!json_is_string(json_object_get(item, "sha256")))
+            return false;
+    return true;
+}
+
+/* Addresses change, those of private indexes are of no use without a password, which no lock has: then the index is asked. */
+static int fetch(struct env_build *b, const char *python, const char *tool, const json_t *items,
+                 struct ty_error *err)
+{
+    int r = fetch_once(b, python, tool, items, false, err);
+
+    if (r != -ENOENT || !have_hashes(items))
+        return r;
+    env_log(b, "not to be had from where they were; asking the index for the same files");
+    return fetch_once(b, python, tool, items, true, err);
 }
 
 /* ---- together ---- */
@@ -358,12 +439,11 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
     free(b->tool);
     b->tool = version ? ty_strf("pip %s", version) : strdup("pip");
     json_decref(b->lock_pip);
-    b->lock_pip = lock ? json_deep_copy(lock) : json_array();
+    b->lock_pip = json_array();
     if (!b->lock_pip || !lacking || !b->tool)
         return ty_error_oom(err);
     env_progress(b, 10, "resolving");
-    if (!lock)
-        r = resolve(b, python, tool, specs, err);
+    r = lock ? take_lock(b, lock, err) : resolve(b, python, tool, specs, err);
     json_array_foreach (b->lock_pip, i, item)
         if (!env_wheel_has(b->q->cache, json_string_value(json_object_get(item, "id"))))
             json_array_append(lacking, (json_t *)item);

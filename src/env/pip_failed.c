@@ -120,32 +120,35 @@ static char *index_of(const struct ty_env_spec *s, const char *line)
     return all.failed ? NULL : env_mask(all.text);
 }
 
-/* What was lost on the way: ": [Errno 111] Connection refused" of a warning is all that a person wants of it. */
-static char *cause_of(const char *line, size_t n)
+/* What a person wants of a warning that is full of a library's objects; else all of it. */
+static char *cause_of(const char *line)
 {
-    static const char *const words[] = { "Connection refused",
-                                         "Name or service not known",
-                                         "Temporary failure in name resolution",
-                                         "Network is unreachable",
-                                         "No route to host",
-                                         "timed out",
-                                         "Remote end closed connection",
-                                         "Connection reset",
-                                         "certificate",
-                                         "proxy",
-                                         NULL };
-    CLEANUP_FREE char *text = strndup(line, n);
+    static const struct {
+        const char *holds, *means;
+    } causes[] = {
+        { "Connection refused", "connection refused" },
+        { "Name or service not known", "its name is not known" },
+        { "Temporary failure in name", "no name server answers" },
+        { "Network is unreachable", "the network cannot be reached" },
+        { "No route to host", "there is no route to it" },
+        { "timed out", "it said nothing for seconds" },
+        { "Remote end closed", "it closed the connection" },
+        { "Connection reset", "it closed the connection" },
+        { "certificate", "its certificate is not one of a known authority for that name" },
+        { "ProxyError", "the proxy of http_proxy or https_proxy does not let us through" },
+    };
 
-    for (const char *const *w = words; text && *w; w++)
-        if (strcasestr(text, *w))
-            return strdup(*w);
-    return TAKE(text);
+    for (size_t i = 0; i < sizeof causes / sizeof *causes; i++)
+        if (strcasestr(line, causes[i].holds))
+            return strdup(causes[i].means);
+    return strdup(line);
 }
 
 static int unreachable(const struct env_build *b, const char *line, size_t n, struct ty_error *err)
 {
     CLEANUP_FREE char *text = strndup(line, n);
-    CLEANUP_FREE char *index = text ? index_of(b->q->spec, text) : NULL, *cause = cause_of(line, n);
+    CLEANUP_FREE char *index = text ? index_of(b->q->spec, text) : NULL,
+                      *cause = text ? cause_of(text) : NULL;
 
     return ty_error_set(
         err, -ENETUNREACH,

@@ -6,6 +6,7 @@
  * read-only, since every prefix that links it has the same file.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "env/env_internal.h"
 #include <ctype.h>
@@ -124,13 +125,29 @@ static int move_file(const struct split *s, const char *path, const char *into,
                  : 0;
 }
 
+/* Where the byte code of a module is, which not every installer writes into RECORD: "a/__pycache__/b.cpython-311.pyc" of "a/b.py". */
+static char *compiled_of(const struct env_build *b, const char *path)
+{
+    const char *version = json_string_value(json_object_get(b->asked, "version"));
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t major = version ? strcspn(version, ".") : 0, minor;
+
+    if (!version || !version[major] || !ty_ends_with(path, ".py"))
+        return NULL;
+    minor = strcspn(version + major + 1, ".");
+    return ty_strf("%.*s__pycache__/%.*s.cpython-%.*s%.*s.pyc", (int)(name - path), path,
+                   (int)(strlen(name) - strlen(".py")), name, (int)major, version, (int)minor,
+                   version + major + 1);
+}
+
 static int split_one(const struct split *s, const char *dist_info, const char *id,
                      struct ty_error *err)
 {
     CLEANUP_FREE char *record = ty_strf("%s/%s/%s/RECORD", s->staging, s->site, dist_info),
                       *text = NULL;
     CLEANUP_FREE char *final = env_path(s->b->q->cache, "wheels", id, "");
-    CLEANUP_FREE char *made = ty_strf("%s.%d", final ? final : "", (int)getpid());
+    CLEANUP_FREE char *made =
+        ty_strf("%s.%lld%d", final ? final : "", (long long)ty_wall_us(), (int)getpid());
     int r;
 
     if (!record || !final || !made)
@@ -145,8 +162,11 @@ static int split_one(const struct split *s, const char *dist_info, const char *i
         return ty_error_set(err, r, "cannot make '%s': %s", made, strerror(-r));
     for (const char *p = text; *p && r == 0;) {
         CLEANUP_FREE char *path = record_path(&p);
+        CLEANUP_FREE char *compiled = path ? compiled_of(s->b, path) : NULL;
 
         r = path ? (*path ? move_file(s, path, made, err) : 0) : ty_error_oom(err);
+        if (r == 0 && compiled)
+            r = move_file(s, compiled, made, err);
     }
     /* Somebody else may have been quicker with the same wheel. */
     if (r == 0 && rename(made, final) < 0 && errno != EEXIST && errno != ENOTEMPTY)
