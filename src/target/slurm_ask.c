@@ -9,6 +9,7 @@
 #define DEFAULT_SECONDS (30 * 24 * 3600)
 /* Of a time limit: for preparing before the script, and for collecting after it. */
 #define SPARE_SECONDS 600
+#define BUILD_SECONDS 3600   /* the same for building an environment */
 #define SCRIPT_MAX (4 << 20) /* Slurm's own limit, unless its administrator changed it */
 
 /* ---- the shape ---- */
@@ -30,13 +31,22 @@ static const char *or_size(const char *said, const json_t *size, const char *key
     return said ? said : json_string_value(json_object_get(size, key));
 }
 
+/* It may have to build an environment first: its own limit counts from when its processes begin. */
+static bool builds(const struct ty_run_spec *run)
+{
+    const struct ty_env_spec *e = run->env;
+
+    return e && (e->pip[0] || e->conda[0] || e->torch || e->torchvision || e->lock);
+}
+
 static int64_t minutes_of(const struct ty_target_spec *target, const struct ty_run_spec *run,
                           bool lasting)
 {
-    int64_t limit = target->slurm.time_minutes, own = 0;
+    int64_t limit = target->slurm.time_minutes, own = 0,
+            spare = SPARE_SECONDS + (builds(run) ? BUILD_SECONDS : 0);
 
     if (!lasting && run->max_run_seconds > 0 && run->max_run_seconds < DEFAULT_SECONDS)
-        own = (run->max_run_seconds + SPARE_SECONDS + 59) / 60;
+        own = (run->max_run_seconds + spare + 59) / 60;
     return own > 0 && (limit == 0 || own < limit) ? own : limit;
 }
 

@@ -123,8 +123,12 @@ static void test_limits(void **state)
                                         RUN(", \"max_run_duration_seconds\": 3600"), false);
     CLEANUP_FREE char *lasting = line_of(TARGET(", \"time_minutes\": 300"),
                                          RUN(", \"max_run_duration_seconds\": 3600"), true);
+    CLEANUP_FREE char *builds = line_of(
+        TARGET(", \"time_minutes\": 300"),
+        RUN(", \"max_run_duration_seconds\": 3600, \"environment\": {\"torch\": \"\"}"), false);
 
     (void)state;
+    has(builds, "--time=130 "); /* building counts for nothing */
     has(shorter, "--time=30 ");
     has(longer, "--time=70 ");
     has(lasting, "--time=300 ");
