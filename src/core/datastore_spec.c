@@ -237,13 +237,13 @@ static int only_known(const struct kind *k, const char *what, const json_t *conf
 static char *tidy(const struct key *key, const char *value)
 {
     bool path = key->rule == rule_prefix || key->rule == rule_url ||
-                key->rule == rule_azure_endpoint || (key->rule == rule_root && value[1]);
+                key->rule == rule_azure_endpoint || key->rule == rule_root;
     size_t n;
 
     if (key->rule == rule_sas && *value == '?')
         value++;
     n = strlen(value);
-    if (path && n > 1 && value[n - 1] == '/')
+    while (path && n > 1 && value[n - 1] == '/')
         n--;
     return strndup(value, n);
 }

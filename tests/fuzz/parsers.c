@@ -812,6 +812,7 @@ const struct parser parsers[] = {
     { "row", seed_row, parse_row },
     { "run_spec", seed_run_spec, parse_run_spec },
     { "target_spec", seed_target_spec, parse_target_spec },
+    { "datastore", seed_datastore, parse_datastore },
     { "events", seed_events, parse_events },
     { "route", seed_route, parse_route },
     { "http_reply", seed_http, parse_http },
