@@ -21,6 +21,7 @@ LARGE, SMALL, SMALL_BYTES = 1 << 30, 10000, 4096
 
 sys.path.insert(0, os.path.join(TOP, "tests", "e2e"))
 import s3_servers  # noqa: E402
+import transfer_azure  # noqa: E402
 
 KEY, SECRET = "BENCHKEY", "benchsecret"
 
@@ -145,3 +146,4 @@ def rows(row, more):
             setting.server.stdin.close()
             setting.server.wait()
         shutil.rmtree(top, ignore_errors=True)
+    transfer_azure.rows(row, more, Run)
