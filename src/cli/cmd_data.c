@@ -168,9 +168,6 @@ static int plan_source(struct plan *p, const char *from, const char *to)
         return ty_error_set(p->err, -errno, "cannot read '%s': %m", from);
     if (S_ISREG(st.st_mode))
         return plan_add(p, from, to, (uint64_t)st.st_size);
-    if (!S_ISDIR(st.st_mode))
-        return ty_error_set(p->err, -EINVAL, "cannot store '%s': it is neither a file nor a folder",
-                            from);
     p->from = from;
     p->to = to;
     return ty_walk(from, on_entry, p, p->err);
@@ -216,29 +213,64 @@ static int send_all(struct ty_cli *cli, const char *store, const json_t *files,
     return r;
 }
 
+/* [{"from", "to"}] of each SRC, which has to be a file or a folder. */
+static int sources_of(const struct ty_cli *cli, const char *path, json_t *ret, struct ty_error *err)
+{
+    int n = cli->nargs - 1;
+
+    for (int i = 0; i < n; i++) {
+        CLEANUP_FREE char *to = put_name(path, cli->args[i], n == 1);
+        struct stat st;
+
+        if (!to)
+            return ty_error_oom(err);
+        if (stat(cli->args[i], &st) < 0)
+            return ty_error_set(err, -errno, "cannot read '%s': %m", cli->args[i]);
+        if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+            return ty_error_set(
+                err, -EINVAL, "cannot store '%s': it is neither a file nor a folder", cli->args[i]);
+        if (json_array_append_new(ret, json_pack("{s:s s:s}", "from", cli->args[i], "to", to)) < 0)
+            return ty_error_set(err, -EINVAL, "cannot store '%s': its name is not valid UTF-8",
+                                cli->args[i]);
+    }
+    return 0;
+}
+
+static int put_files(struct ty_cli *cli, const char *store, const json_t *sources,
+                     struct ty_error *err)
+{
+    struct plan plan = { .files = json_array(), .err = err };
+    CLEANUP_JSON json_t *files = plan.files;
+    const json_t *one;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach (sources, i, one)
+        if ((r = plan_source(&plan, ty_out_str(one, "from"), ty_out_str(one, "to"))) < 0)
+            return r;
+    return send_all(cli, store, files, err);
+}
+
 static int put(struct ty_cli *cli)
 {
     struct ty_error err = { 0 };
     CLEANUP(where_done) struct where w = { 0 };
-    struct plan plan = { .files = json_array(), .err = &err };
-    CLEANUP_JSON json_t *files = plan.files;
+    CLEANUP_JSON json_t *sources = json_array();
     CLEANUP_JSON json_t *access = NULL;
-    int i, n = cli->nargs - 1, r = parse_where(cli->args[n], &w, &err);
+    int r = parse_where(cli->args[cli->nargs - 1], &w, &err);
 
     if (r == -EINVAL)
         return ty_cli_usage(cli, "%s", err.text);
-    for (i = 0; i < n && r == 0; i++) {
-        CLEANUP_FREE char *to = put_name(w.path, cli->args[i], n == 1);
-
-        r = to ? plan_source(&plan, cli->args[i], to) : ty_error_oom(&err);
-    }
+    if (r == 0)
+        r = sources_of(cli, w.path, sources, &err);
     if (r == 0)
         r = ty_cli_client(cli, true, &err);
     if (r == 0)
         r = ty_objects_access(cli, w.store, &access, &err);
     ty_cli_catch_signals();
     if (r == 0)
-        r = access ? ty_objects_put(cli, access, files, &err) : send_all(cli, w.store, files, &err);
+        r = access ? ty_objects_put(cli, access, sources, &err)
+                   : put_files(cli, w.store, sources, &err);
     return r < 0 ? ty_cli_fail(cli, &err) : TY_EXIT_OK;
 }
 

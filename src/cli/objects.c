@@ -272,10 +272,8 @@ static int move(struct moving *m, const json_t *access, json_t *asked, json_t **
     return r;
 }
 
-static void say_done(const json_t *done, const char *verb, const char *where)
+static void say_done(uint64_t files, uint64_t there, const char *verb, const char *where)
 {
-    uint64_t files = number(done, "files"), there = number(done, "there");
-
     fprintf(stderr, "%s%llu file%s in '%s'", verb, (unsigned long long)files, files == 1 ? "" : "s",
             where);
     if (there)
@@ -283,32 +281,41 @@ static void say_done(const json_t *done, const char *verb, const char *where)
     fputc('\n', stderr);
 }
 
-int ty_objects_put(struct ty_cli *cli, const json_t *access, const json_t *files,
+static int put_one(struct moving *m, const json_t *access, const json_t *source, json_t **done,
                    struct ty_error *err)
 {
-    CLEANUP_JSON json_t *list = json_array();
+    const char *from = ty_out_str(source, "from");
+    CLEANUP_FREE char *whole = realpath(from, NULL);
     CLEANUP_JSON json_t *asked = NULL;
-    CLEANUP_JSON json_t *done = NULL;
+
+    if (!whole)
+        return ty_error_set(err, -errno, "cannot read '%s': %m", from);
+    asked = json_pack("{s:s s:s s:O}", "do", "put", "local", whole, "path",
+                      json_object_get(source, "to"));
+    if (!asked)
+        return ty_error_set(err, -EINVAL, "cannot store '%s': its name is not valid UTF-8", whole);
+    return move(m, access, asked, done, err);
+}
+
+int ty_objects_put(struct ty_cli *cli, const json_t *access, const json_t *sources,
+                   struct ty_error *err)
+{
     struct moving m = { .cli = cli, .what = "upload" };
-    const json_t *file;
+    uint64_t files = 0, there = 0;
+    const json_t *source;
     size_t i;
-    int r;
 
-    json_array_foreach (files, i, file) {
-        CLEANUP_FREE char *whole = realpath(ty_out_str(file, "from"), NULL);
+    json_array_foreach (sources, i, source) {
+        CLEANUP_JSON json_t *done = NULL;
+        int r = put_one(&m, access, source, &done, err);
 
-        if (!whole)
-            return ty_error_set(err, -errno, "cannot read '%s': %m", ty_out_str(file, "from"));
-        if (json_array_append_new(list, json_pack("{s:s s:O}", "local", whole, "path",
-                                                  json_object_get(file, "path"))) < 0)
-            return ty_error_set(err, -EINVAL, "cannot store '%s': its name is not valid UTF-8",
-                                whole);
+        if (r < 0)
+            return r;
+        files += number(done, "files");
+        there += number(done, "there");
     }
-    asked = json_pack("{s:s s:O}", "do", "put", "files", list);
-    r = move(&m, access, asked, &done, err);
-    if (r == 0)
-        say_done(done, "stored ", ty_out_str(access, "name"));
-    return r;
+    say_done(files, there, "stored ", ty_out_str(access, "name"));
+    return 0;
 }
 
 static int on_stat(const char *word, const json_t *value, void *ctx)
@@ -361,6 +368,6 @@ int ty_objects_get(struct ty_cli *cli, const json_t *access, const char *named, 
     asked = json_pack("{s:s s:s s:s}", "do", "get", "path", named, "local", place);
     r = move(&m, access, asked, &done, err);
     if (r == 0)
-        say_done(done, "", dest);
+        say_done(number(done, "files"), number(done, "there"), "", dest);
     return r;
 }

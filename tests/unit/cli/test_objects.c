@@ -107,8 +107,11 @@ static void test_ls(void **state)
 static void test_put(void **state)
 {
     CLEANUP_FREE char *up = ty_path_join(fake_home(f), "up"), *one = ty_path_join(up, "one");
-    CLEANUP_FREE char *whole =
-        ty_strf("\"files\":[{\"local\":\"%s\",\"path\":\"in/one\"}],\"overwrite\":true", one);
+    CLEANUP_FREE char *folder =
+        ty_strf("\"do\":\"put\",\"local\":\"%s\",\"path\":\"in\",\"overwrite\":true", up);
+    CLEANUP_FREE char *first =
+        ty_strf("\"local\":\"%s\",\"path\":\"in/one\",\"overwrite\":false", one);
+    CLEANUP_FREE char *second = ty_strf("\"local\":\"%s\",\"path\":\"in/up\",", up);
 
     (void)state;
     assert_int_equal(ty_mkdir_p(up, 0700), 0);
@@ -119,13 +122,19 @@ static void test_put(void **state)
         "{\"done\": {\"files\": 3, \"bytes\": 1, \"there\": 2, \"failed\": 0}}\n");
     is(TRY("data", "put", "--overwrite", up, "sets:in"), 0, "",
        "stored 3 files in 'sets', 2 of them there already\n");
-    asked(1, whole);
+    asked(1, folder);
     put("says-2",
         "{\"file\": {\"path\": \"a\", \"state\": \"failed\", \"error\": {\"code\": \"conflict\", \"message\": \"first\"}}}\n"
         "{\"file\": {\"path\": \"b\", \"state\": \"failed\", \"error\": {\"code\": \"conflict\", \"message\": \"second\"}}}\n"
         "{\"error\": {\"code\": \"conflict\", \"message\": \"first, and 1 other\"}}\n");
     is(TRY("data", "put", up, "sets:in"), 5, "",
        "trainyard: second\ntrainyard: first, and 1 other\n");
+    put("says-3", "{\"done\": {\"files\": 1, \"there\": 1}}\n");
+    put("says-4", "{\"done\": {\"files\": 2, \"there\": 0}}\n");
+    is(TRY("data", "put", one, up, "sets:in"), 0, "",
+       "stored 3 files in 'sets', 1 of them there already\n");
+    asked(3, first);
+    asked(4, second);
 }
 
 static void test_get(void **state)
