@@ -289,6 +289,17 @@ static int find_owner(struct ty_jobfile *j, struct ty_error *err)
     return 0;
 }
 
+/* Has the user a home to keep things in?  Accounts of services have none, or somebody else's. */
+static bool has_home(const struct ty_owner *o)
+{
+    bool has;
+
+    ty_owner_enter(o);
+    has = faccessat(AT_FDCWD, o->home, W_OK | X_OK, AT_EACCESS) == 0;
+    ty_owner_leave(o);
+    return has;
+}
+
 static int find_cache(struct ty_jobfile *j, struct ty_error *err)
 {
     const char *given = NULL;
@@ -298,9 +309,10 @@ static int find_cache(struct ty_jobfile *j, struct ty_error *err)
         return r;
     if (given && *given != '/')
         return ty_error_set(err, -EINVAL, "job.json: 'cache' must be an absolute path");
-    j->cache = given      ? strdup(given)
-               : j->owner ? ty_path_join(j->owner->home, ".cache/trainyard")
-                          : ty_path_join(j->home, "cache");
+    j->cache = given                ? strdup(given)
+               : !j->owner          ? ty_path_join(j->home, "cache")
+               : has_home(j->owner) ? ty_path_join(j->owner->home, ".cache/trainyard")
+                                    : ty_strf("%s/cache/%u", j->home, (unsigned)j->owner->uid);
     return j->cache ? 0 : ty_error_oom(err);
 }
 

@@ -110,6 +110,23 @@ static int give(const char *rel, const struct stat *st, void *ctx)
     return lchown(path, j->owner->uid, j->owner->gid) < 0 ? -errno : 0;
 }
 
+/* The cache of a user without a home lies in the state folder, where root alone can make it.  Another place is the user's to make. */
+static int give_cache(const struct ty_jobfile *j)
+{
+    CLEANUP_FREE char *all = ty_path_join(j->home, "cache");
+    size_t n = all ? strlen(all) : 0;
+
+    if (!all)
+        return -ENOMEM;
+    if (strncmp(j->cache, all, n) != 0 || j->cache[n] != '/')
+        return 0;
+    if ((mkdir(all, 0711) < 0 && errno != EEXIST) || chmod(all, 0711) < 0)
+        return -errno;
+    if (mkdir(j->cache, 0700) < 0)
+        return errno == EEXIST ? 0 : -errno;
+    return lchown(j->cache, j->owner->uid, j->owner->gid) < 0 ? -errno : 0;
+}
+
 /* Until here the working directory is root's own; from here on it is the user's, and so is this process. */
 static int hand_over(struct ty_jobfile *j, struct ty_error *err)
 {
@@ -121,6 +138,8 @@ static int hand_over(struct ty_jobfile *j, struct ty_error *err)
         r = ty_walk(j->work, give, j, err);
     if (r == 0 && lchown(j->work, j->owner->uid, j->owner->gid) < 0)
         r = -errno;
+    if (r == 0)
+        r = give_cache(j);
     if (r == 0)
         r = ty_owner_become(j->owner);
     return r < 0 ? ty_error_set(err, r, "cannot give the working directory to user '%s': %s",

@@ -227,6 +227,7 @@ def azure():
         bad("Azure: one that has been removed since is told", 3, "container 'gone'", "data", "put", "file", "gone:file")
         bad("names that cannot be are refused before anybody is asked", 1, "cannot be its 'container_name'", "data", "add", "x", "--container",
             "a/../b", *place, "--no-key")
+        jobs()
 
 
 def wait_for(fd, text, said):
@@ -288,15 +289,55 @@ def without_curl():
     bad("a machine without libcurl is told what it lacks", 1, "apt install libcurl4", "data", "ls", "again:", env={"LD_LIBRARY_PATH": folder})
 
 
-# ---- what is seen of keys ----
+# ---- a job, and what is seen of keys ----
+
+JOB = """import json, os, stat
+folder = os.environ["TRAINYARD_JOB"]
+job = json.load(open(folder + "/job.json"))
+print("mode", oct(stat.S_IMODE(os.stat(folder + "/job.json").st_mode)), oct(stat.S_IMODE(os.stat(folder).st_mode)))
+print("dirs", job["data_dirs"], "access", [a and sorted(a) for a in job["data_access"]])
+print("in", sorted(os.listdir(os.environ["AZUREML_DATAREFERENCE_d"])))
+keys = [v for a in job["data_access"] if a for k, v in a["config"].items() if k in ("account_key", "sas_token")]
+print("environment", [k for k, v in os.environ.items() if any(s in v for s in keys)])
+open(os.environ["AZUREML_DATAREFERENCE_u"] + "/made", "w").write("by the job")
+"""
+
+
+def jobs():
+    """Azurite is up: a job brings data from it, and sends some back."""
+    with open("job.py", "w") as f:
+        f.write(JOB)
+    code, out, err = trainyard("submit", "-q", "--data", "d=azsets/in:download", "--data", "u=bysas/results:upload", "--data",
+                               "f=workspaceblobstore/x", "--", "/usr/bin/python3", "job.py")
+    run = out.strip()
+    if code != 0:
+        return tell("a job names object stores", out + err)
+    good("a job brings data from an object store", "wait", run)
+    log = trainyard("logs", run)[1]
+    tell("...whose keys are in a file of its owner alone", "mode 0o600 0o700" not in log and (log or "no log"))
+    tell("...that says of each reference where it is", "access [['config', 'kind', 'name'], ['config', 'kind', 'name'], None]" not in log and (log or "no log"))
+    tell("...and in no environment", "environment []" not in log and (log or "no log"))
+    tell("...which it can read", "in ['a.txt', 'sub']" not in log and (log or "no log"))
+    good("...and sends data back", "data", "ls", "bysas:results/", says="^results/made")
+    trainyard("data", "add", "held", "--container", "sets", "--account", os.environ["AZ_ACCOUNT"], "--endpoint", os.environ["AZ_URL"], "--key-env",
+              "AZ_KEY")
+    held = trainyard("submit", "-q", "--data", "d=held/in:upload", "--", "sleep", "600")[1].strip()
+    bad("a datastore that a run uses stays", 5, "'%s' for one" % held, "data", "rm", "held")
+    trainyard("cancel", held)
+    trainyard("wait", held)
+    good("...until that has ended", "data", "rm", "held")
+    for args in (("show", run, "--json"), ("show", run), ("api", "/api/v1/runs/" + run), ("api", "/api/v1/runs/%s/events" % run), ("why", run),
+                 ("api", "/api/v1/datastores"), ("data", "show", "azsets"), ("data", "show", "bysas", "--json"), ("api", "/api/v1/status")):
+        trainyard(*args)
+
 
 def keys_are_nowhere():
     trainyard("backup", os.path.join(T, "backup.tar.zst"))
     os.makedirs(os.path.join(T, "backup"))
     subprocess.run(["tar", "-C", os.path.join(T, "backup"), "-xf", os.path.join(T, "backup.tar.zst")], check=True)
     seen = []
-    for root in (HOME, os.path.join(T, "backup"), os.path.join(T, "cache"), os.path.join(T, "config")):
-        for path in (os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names):
+    for root in (HOME, os.path.join(T, "system"), os.path.join(T, "backup"), os.path.join(T, "cache"), os.path.join(T, "config")):
+        for path in [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names] + [os.path.join(T, "system.log")]:
             if os.path.isfile(path):
                 with open(path, "rb") as f:
                     content = f.read()
@@ -308,6 +349,16 @@ def keys_are_nowhere():
 
 # ---- one daemon for all users ----
 
+USERS_JOB = """import os
+path = os.environ["AZUREML_DATAREFERENCE_d"]
+print("read", open(path if os.path.isfile(path) else path + "/one").read())
+try:
+    open(os.environ["TRAINYARD_JOB"] + "/job.json")
+    print("open")
+except PermissionError:
+    print("closed")
+"""
+
 def users():
     """Root registers, everybody uses: on a daemon of its own."""
     what = "datastores of the whole machine"
@@ -317,7 +368,7 @@ def users():
     shutil.copytree(os.environ["PATH"].split(":")[0], programs, ignore=lambda d, names: [n for n in names if not n.startswith("trainyard") or
                                                                                          os.path.isdir(os.path.join(d, n))])
     os.chmod(T, 0o755)
-    env = {"PATH": programs + ":/usr/bin:/bin", "TRAINYARD_HOME": home, "NO_COLOR": "1", "TMPDIR": "/tmp"}
+    env = {"PATH": programs + ":/usr/bin:/bin", "TRAINYARD_HOME": home, "NO_COLOR": "1", "TMPDIR": "/tmp", "TRAINYARD_LOG": "debug"}
     server = s3_servers.S3rver(T)
     daemon = subprocess.Popen([os.path.join(programs, "trainyardd"), "--system", "--home", home, "--foreground"], env=env,
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(os.path.join(T, "system.log"), "wb"))
@@ -355,6 +406,15 @@ def users():
         check("a user does not change what is the default", 4, "only an administrator", "games", "data", "default", "shared")
         check("...nor removes one", 4, "only an administrator", "games", "data", "rm", "shared")
         check("root makes it the default", 0, "the default datastore is 'shared'", "root", "data", "default", "shared")
+        secrets.add("everybodys-key")
+        check("a key is registered", 0, "registered", "root", "data", "add", "keyed", "--bucket", "users", "--endpoint", server.url, "--key-id", "S3RVER",
+              "--key-env", "K", "--skip-validation", K="everybodys-key")
+        with open(os.path.join(T, "as-games", "job.py"), "w") as f:
+            f.write(USERS_JOB)
+        run = ask("games", "submit", "-q", "--data", "d=keyed/one:download", "--", "/usr/bin/python3", "job.py")[1].strip()
+        check("a job of a user reads from it", 0, "", "games", "wait", run)
+        check("...what another has put there", 0, "^read one$", "games", "logs", run)
+        check("...but not root's file with the key", 0, "^closed$", "games", "logs", run)
         folder = os.path.join(T, "for-all")
         check("a folder is made for all", 0, "registered", "root", "data", "add", "folder", "--root", folder, "--create")
         check("...to which each writes", 0, "stored 1 file", "games", "data", "put", "one", "folder:one")
