@@ -142,6 +142,100 @@ static void test_a_full_queue(void **state)
     kit_until(k, kit_ended, a);
 }
 
+/* A datastore that is named is used until the run has ended. */
+static void test_datastores_in_use(void **state)
+{
+    struct kit *k = *state;
+    char run[128];
+
+    assert_null(ty_sched_uses_datastore(k->sched, "workspacefilestore"));
+    kit_submit(
+        k,
+        "\"data_references\": {\"d\": {\"datastore\": \"workspacefilestore\", \"mode\": \"upload\"}}, ",
+        "sleep 100", run);
+    assert_string_equal(ty_sched_uses_datastore(k->sched, "workspacefilestore"), run);
+    assert_null(ty_sched_uses_datastore(k->sched, "workspaceblobstore"));
+    assert_int_equal(kit_cancel(k, run), 0);
+    kit_until(k, kit_ended, run);
+    assert_null(ty_sched_uses_datastore(k->sched, "workspacefilestore"));
+}
+
+static bool has_store(struct kit *k, const char *name)
+{
+    CLEANUP_JSON json_t *j = NULL;
+
+    return ty_store_datastore(k->store, name, &j) == 0;
+}
+
+static void put_s3(struct kit *k)
+{
+    struct ty_unit *u = ty_unit_new();
+    CLEANUP_JSON json_t *config = json_pack("{s:s s:s s:s s:b}", "bucket", "sets", "region", "r",
+                                            "endpoint", "http://127.0.0.1:1", "path_style", 1);
+    CLEANUP_JSON json_t *secrets =
+        json_pack("{s:s s:s}", "access_key_id", "id", "secret_access_key", "hush");
+    struct ty_error err = { 0 };
+
+    assert_int_equal(ty_unit_datastore_put_sealed(u, k->store, "sets", "s3", config, "access_key",
+                                                  secrets, 1, &err),
+                     0);
+    ty_store_commit(k->store, u, NULL, NULL);
+    kit_until(k, has_store, "sets");
+}
+
+static json_t *job_of(struct kit *k, const char *run)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/jobs/%s/job.json", k->home, run);
+    CLEANUP_FREE char *text = NULL;
+    json_t *job = NULL;
+    size_t n;
+
+    return ty_read_file(path, 1 << 20, &text, &n) == 0 && ty_json_parse(text, n, &job, NULL) == 0
+               ? job
+               : NULL;
+}
+
+static bool has_job(struct kit *k, const char *run)
+{
+    CLEANUP_JSON json_t *job = job_of(k, run);
+
+    return job != NULL;
+}
+
+/* What a job is told of an object store, key included, stands in its job.json alone. */
+static void test_object_stores(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *job = NULL;
+    CLEANUP_JSON json_t *shown = NULL;
+    CLEANUP_FREE char *text = NULL;
+    const json_t *access;
+    char run[128];
+
+    put_s3(k);
+    kit_submit(
+        k,
+        "\"data_references\": {\"a\": {\"datastore\": \"workspaceblobstore\", \"path\": \"x\"}, "
+        "\"b\": {\"datastore\": \"sets\", \"mode\": \"download\"}}, ",
+        "sleep 100", run);
+    kit_until(k, has_job, run);
+    job = job_of(k, run);
+    access = json_object_get(job, "data_access");
+    assert_int_equal(json_array_size(access), 2);
+    assert_true(json_is_string(json_array_get(json_object_get(job, "data_dirs"), 0)));
+    assert_true(json_is_null(json_array_get(json_object_get(job, "data_dirs"), 1)));
+    assert_true(json_is_null(json_array_get(access, 0)));
+    assert_string_equal(
+        json_string_value(json_object_get(json_object_get(json_array_get(access, 1), "config"),
+                                          "secret_access_key")),
+        "hush");
+    assert_int_equal(kit_cancel(k, run), 0);
+    kit_until(k, kit_ended, run);
+    shown = kit_run(k, run);
+    text = ty_json_text(shown);
+    assert_null(strstr(text, "hush"));
+}
+
 #ifdef TY_FAULTS
 /* A submission that cannot be stored is refused, leaves nothing, and the next one works. */
 static void test_a_store_that_fails(void **state)
@@ -173,7 +267,8 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
         T(test_refusals),           T(test_what_a_run_begins_with), T(test_gpu),
-        T(test_several_processes),  T(test_a_full_queue),
+        T(test_several_processes),  T(test_a_full_queue),           T(test_datastores_in_use),
+        T(test_object_stores),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails),
 #endif
