@@ -138,4 +138,23 @@ for pair in "h $gloo" "p $far"; do
     equal "torch.distributed with gloo (${h}1 and ${h}2)" "on ${h}1 rank 0 of 4 sum 10.0,on ${h}1 rank 1 of 4 sum 10.0,on ${h}2 rank 2 of 4 sum 10.0,on ${h}2 rank 3 of 4 sum 10.0," \
         "$(lines "$run" on)"
 done
+# ---- data: seen where the home folder is everybody's, brought where it is not ----
+mkdir -p "$T/set/sub" && echo "of the store" > "$T/set/sub/a" && head -c 3000000 /dev/urandom > "$T/set/big"
+trainyard data put "$T/set" workspaceblobstore:set > /dev/null
+cat > data.sh <<'C'
+[ -e "$AZUREML_DATAREFERENCE_d/.." ] && sha256sum < "$AZUREML_DATAREFERENCE_d/big"
+echo "of $(hostname)" > "$AZUREML_DATAREFERENCE_o/$(hostname)"
+C
+far=$(submit alone --nodes 2 --backend gloo --data d=workspaceblobstore/set:download --data o=workspaceblobstore/back:upload -- sh data.sh)
+trainyard wait "$far" > /dev/null 2>&1
+sum=$(sha256sum < "$T/set/big")
+equal "data reach machines that do not see their folder" "Completed $sum" "$(state_of "$far") $(trainyard logs "$far" --rank 1)"
+equal "...and come back from both" "of p1 of p2" "$(cat "$TRAINYARD_HOME/data/workspaceblobstore/back/p1") $(cat "$TRAINYARD_HOME/data/workspaceblobstore/back/p2")"
+mkdir ~/sets && cp "$T/set/big" ~/sets/big
+printf '{"kind": "file", "config": {"root": "%s"}}' ~/sets > store.json
+check "a datastore in the home folder is registered" trainyard api -X PUT datastores/home -d @store.json
+near=$(submit gpucluster --nodes 2 --backend gloo --data d=home:mount --data o=workspaceblobstore/near:upload -- sh -c 'echo "$AZUREML_DATAREFERENCE_d"; exec sh data.sh')
+trainyard wait "$near" > /dev/null 2>&1
+equal "a folder that everybody sees is used as it is" "$HOME/sets $sum" "$(trainyard logs "$near" --rank 1 | tr '\n' ' ' | sed 's/ $//')"
+
 check "what serves no run is kept where its target says so" test "$(squeue -h -p private | wc -l)" = 1
