@@ -302,6 +302,31 @@ class Client:
         """Write one file of a datastore to a local file; its bytes."""
         return self._download("data_get", (datastore, path), destination)
 
+    # Registered environments and datasets (`kind`: 'environment', 'dataset')
+
+    def registered_names(self, kind: str) -> List[Record]:
+        """REGISTERED of the latest version of each name."""
+        return self._json("%s_list" % kind)["%ss" % kind]
+
+    def registered_versions(self, kind: str, name: str) -> List[Record]:
+        """REGISTERED of all versions of one name, the latest first; errors.NotFound."""
+        return self._json("%s_versions" % kind, name)["%ss" % kind]
+
+    def registered(self, kind: str, name: str, version: str = "latest") -> Record:
+        """REGISTERED of one version; errors.NotFound."""
+        return self._json("%s_get" % kind, name, version)
+
+    def register(self, kind: str, name: str, content: Mapping[str, Any], create_new_version: bool = True) -> Record:
+        """Register, and return REGISTERED: a new version, or the one that says the same.
+
+        errors.Conflict: there are versions, none says the same, and create_new_version is False.
+        """
+        return self._json("%s_put" % kind, name, body={"content": content, "create_new_version": create_new_version})
+
+    def forget(self, kind: str, name: str) -> None:
+        """Remove all versions of a name; errors.NotFound."""
+        self._call("%s_delete" % kind, name)
+
     # Secrets
 
     def secrets(self) -> List[Record]:

@@ -128,11 +128,6 @@ class DatabricksSection(Section):
         self.egg_libraries: List[Any] = []
 
 
-# Images of the cloud that scripts ask for by name; here each is the interpreter that has torch.
-CURATED_PREFIX = "AzureML-"
-CURATED = ("AzureML-Minimal", "AzureML-Tutorial", "AzureML-PyTorch-1.6-GPU")
-
-
 class Environment(Section):
     """A named environment: `python`, `docker`, `spark`, `databricks`, `environment_variables`. Give the object itself to a run.
 
@@ -204,8 +199,8 @@ class Environment(Section):
     def from_existing_conda_environment(name: str, conda_environment_name: str) -> "Environment":
         """Always UserErrorException, which says how to name the interpreter of a conda environment."""
         raise UserErrorException(
-            "Environment.from_existing_conda_environment: '%s' cannot be read, because Trainyard does not use conda. Name its "
-            "interpreter instead: env = Environment('%s'); env.python.user_managed_dependencies = True; env.python.interpreter_path = "
+            "Environment.from_existing_conda_environment: '%s' is not asked which packages it has. Name its interpreter, which has "
+            "them, instead: env = Environment('%s'); env.python.user_managed_dependencies = True; env.python.interpreter_path = "
             "'<where conda is>/envs/%s/bin/python'" % (conda_environment_name, name, conda_environment_name))
 
     def save_to_directory(self, path: str, overwrite: bool = False) -> None:
@@ -252,33 +247,43 @@ class Environment(Section):
         return made
 
     def register(self, workspace: Any) -> "Environment":
-        """Comes with a later release: UserErrorException."""
-        raise later("Environment.register", "give the Environment object itself to ScriptRunConfig or the estimator, or keep it with "
-                                            "save_to_directory()")
+        """Keep it under its name, as a new version ('1', '2', ...) unless some version says the same; a copy that has the version.
+
+        Names that begin with AzureML or Microsoft are those of curated environments. UserErrorException for them, and for an index
+        with a password in its address. The password of an image's registry becomes a secret.
+        """
+        from azureml.core import _registry
+
+        return _registry.register(self)
 
     @staticmethod
     def get(workspace: Any, name: str, version: Optional[str] = None, **_: Any) -> "Environment":
-        """A curated environment ('AzureML-...'): without packages of its own, so that a run uses the interpreter that has torch.
+        """The environment that is registered under that name (version: default the latest), or a curated one ('AzureML-...').
 
-        Others, which somebody would have to register, come with a later release: UserErrorException.
+        Curated ones stand for what a machine has: 'AzureML-PyTorch-1.6-GPU' asks for torch 1.6, which is what this machine has of
+        torch where nothing nearer can be had. UserErrorException for what is neither.
         """
-        if not name.startswith(CURATED_PREFIX):
-            raise later("Environment.get", "make Environment('%s') and set its python section; without packages the run uses the "
-                                           "interpreter that has torch" % name)
-        made = Environment(name)
-        made.version = version or "1"
-        return made
+        from azureml.core import _registry
+
+        return _registry.get(name, version)
 
     @staticmethod
     def list(workspace: Any) -> Dict[str, "Environment"]:
-        """The curated environments by name."""
-        return {name: Environment.get(workspace, name) for name in CURATED}
+        """The latest versions of registered environments, and the curated ones, by name."""
+        from azureml.core import _registry
 
-    def build(self, workspace: Any, **_: Any) -> Any:
-        """Comes with a later release: UserErrorException."""
-        raise later("Environment.build", "nothing has to be built: packages are checked when a run is submitted")
+        return _registry.everyone()
 
-    build_local = build
+    def build(self, workspace: Any, image_build_compute: Optional[str] = None, **_: Any) -> Any:
+        """Build it on this machine, ahead of the runs that use it. What it gives has ``wait_for_completion(show_output=True)``, `status`
+        and `log`. An interpreter that has all packages is used as it is, and nothing is built."""
+        from azureml.core import _registry
+
+        return _registry.build(workspace, self)
+
+    def build_local(self, workspace: Any, platform: Any = None, **_: Any) -> Any:
+        """`build`, and wait until it is built."""
+        return self.build(workspace).wait_for_completion(show_output=True)
 
     def _as_dict(self) -> Dict[str, Any]:
         values = super()._as_dict()

@@ -152,10 +152,10 @@ class Workspace:
 
     @property
     def environments(self) -> CallableDict:
-        """name -> Environment, of the curated ones; others are not registered in this release."""
+        """name -> Environment: the latest versions of registered ones, and the curated ones."""
         from azureml.core.environment import Environment
 
-        return _NothingYet("a registered environment", "make an Environment, and give the object itself to a run", Environment.list(self))
+        return CallableDict(Environment.list(self))
 
     @property
     def datasets(self) -> CallableDict:
