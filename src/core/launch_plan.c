@@ -332,6 +332,21 @@ static void set_identity(struct vec *v, const struct ty_launch *l)
     }
 }
 
+/* Values of the user's variables that name others: with all that is known of the rank. */
+static void expand_user(struct vec *v, const struct ty_launch *l)
+{
+    for (const char **name = l->spec->expand_variables; name && *name && !v->failed; name++) {
+        CLEANUP_FREE char *value = NULL;
+
+        /* One that grows too long stays as it is. */
+        if (ty_expand(json_string_value(json_object_get(l->spec->environment, *name)), v->at,
+                      &value) == -ENOMEM)
+            v->failed = true;
+        else if (value)
+            set(v, *name, value);
+    }
+}
+
 int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
 {
     struct vec v = { 0 };
@@ -342,6 +357,7 @@ int ty_launch_env(const struct ty_launch *l, char ***ret, struct ty_error *err)
     set_user(&v, l);
     set_identity(&v, l);
     set_coll(&v, l);
+    expand_user(&v, l);
     return take(&v, ret, err);
 }
 

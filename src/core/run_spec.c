@@ -528,6 +528,20 @@ static int check_warnings(const json_t *warnings, struct ty_error *err)
     return 0;
 }
 
+static int get_expanded(struct ty_run_spec *s, struct ty_error *err)
+{
+    int r = text_list(s->json, "expand_variables", &s->expand_variables, err);
+
+    for (const char **name = s->expand_variables; r == 0 && *name; name++)
+        if (!json_object_get(s->environment, *name))
+            r = ty_error_set(err, -EINVAL,
+                             WHAT
+                             ": 'expand_variables' names '%.80s', which 'environment_variables' "
+                             "does not have",
+                             *name);
+    return r;
+}
+
 static int get_maps(struct ty_run_spec *s, struct ty_error *err)
 {
     json_t *o = s->json;
@@ -535,6 +549,8 @@ static int get_maps(struct ty_run_spec *s, struct ty_error *err)
 
     if (r == 0)
         r = check_environment(s->environment, err);
+    if (r == 0)
+        r = get_expanded(s, err);
     if (r == 0)
         r = check_tags(o, "tags", true, err);
     if (r == 0)
@@ -679,6 +695,7 @@ int ty_run_spec_parse(const json_t *json, struct ty_run_spec **ret, struct ty_er
                                          "expand",
                                          "environment",
                                          "environment_variables",
+                                         "expand_variables",
                                          "data_references",
                                          "node_count",
                                          "process_count_per_node",
@@ -744,6 +761,7 @@ struct ty_run_spec *ty_run_spec_free(struct ty_run_spec *s)
         json_decref(s->json);
         free(s->command);
         free(s->arguments);
+        free(s->expand_variables);
         free(s->data);
         ty_env_spec_free(s->env);
         free(s);

@@ -58,6 +58,8 @@ struct ty_run_spec {
     const char **arguments;                 /* NULL-terminated, may be empty */
     bool expand;                            /* $NAME in command and arguments, on the worker */
     json_t *environment;                    /* object of texts, may be empty */
+    const char **expand_variables;          /* NULL-terminated, may be empty: names in `environment` whose values have $NAME
+                                             * replaced on the worker, last */
     struct ty_env_spec *env;                /* packages, image: `environment`; never NULL */
     struct ty_data_ref *data;
     int ndata;

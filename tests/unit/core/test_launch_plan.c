@@ -168,6 +168,27 @@ static void test_users_wishes(void **state)
     ty_run_spec_free(spec);
 }
 
+/* A variable that names others: a dataset under the name that the script gave it. */
+static void test_expanded_variables(void **state)
+{
+    static const char *const dirs[] = { "/data/a" };
+    struct ty_run_spec *spec = script(
+        json_pack("{s:{s:s s:s s:s} s:[ss] s:{s:{s:s}}}", "environment_variables", "mnist",
+                  "${AZUREML_DATAREFERENCE_m}/x", "again", "$mnist/$nothing", "plain", "$HOME",
+                  "expand_variables", "mnist", "again", "data_references", "m", "datastore", "s"));
+    struct ty_launch l = launch(spec);
+    char **env;
+
+    (void)state;
+    l.data_dirs = dirs;
+    env = env_of(&l);
+    assert_string_equal(value(env, "mnist"), "/data/a/x");
+    assert_string_equal(value(env, "again"), "/data/a/x/$nothing");
+    assert_string_equal(value(env, "plain"), "$HOME");
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+}
+
 /* Of what the environment came to the user's own variables alone are stronger. */
 static void test_built_environment(void **state)
 {
@@ -580,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_users_wishes),
         cmocka_unit_test(test_built_environment),
+        cmocka_unit_test(test_expanded_variables),
         cmocka_unit_test(test_commands_that_begin_with_python),
         cmocka_unit_test(test_build_log),
         cmocka_unit_test(test_without_much),

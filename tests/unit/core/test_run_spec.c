@@ -390,6 +390,9 @@ static void test_refused(void **state)
     assert_refused(command, "{'command': ['']}", "must begin with an absolute path");
     assert_refused(command, "{'command': ['../x']}", "'../x'");
     assert_refused(command, "{'command': 'ls'}", "'command' is not a list");
+    assert_refused(command, "{'expand_variables': ['A'], 'environment_variables': {'B': ''}}",
+                   "'expand_variables' names 'A', which 'environment_variables' does not have");
+    assert_refused(command, "{'expand_variables': 'A'}", "'expand_variables' is not a list");
     assert_refused(command, "{'command': ['/bin/ls', 5]}", "entry 2 of 'command'");
     assert_refused(command, "{'command': ['go.sh']}",
                    "'go.sh', a relative path, which needs a 'snapshot'");
