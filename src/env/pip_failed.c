@@ -57,8 +57,10 @@ static char *own_words(const char *text)
         const char *begin;
         size_t skip;
     } lines[] = { { "ERROR: ", 7 },
-                  { "error: ", 7 }, /* uv, compilers */
-                  { "  \xc3\x97 ", 5 },
+                  { "error: ", 7 },     /* uv, compilers */
+                  { "  \xc3\x97 ", 5 }, /* uv: a cross, and arrows to its causes */
+                  { "  \xe2\x95\xb0\xe2\x94\x80\xe2\x96\xb6 ", 12 },
+                  { "  \xe2\x94\x9c\xe2\x94\x80\xe2\x96\xb6 ", 12 },
                   { "WARNING: The repository located at", 9 } };
     CLEANUP_STR struct ty_str s = { 0 };
 

@@ -175,6 +175,8 @@ int box_set_up(void **state)
     b->cache = box_path(b, "cache");
     setenv("PIP_CACHE_DIR", b->dir,
            1); /* neither the user's packages nor those of the test before */
+    setenv("TY_TEST_PATH", getenv("PATH"), 0);
+    setenv("PATH", "/usr/bin:/bin", 1); /* without uv */
     setenv("PIP_CONFIG_FILE", "/dev/null", 1);
     setenv("PIP_TRUSTED_HOST", "127.0.0.1",
            1); /* as one with a certificate is: what it sends is cached */

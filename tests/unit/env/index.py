@@ -99,6 +99,20 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             self.send_header("Cache-Control", "max-age=365000000, immutable, public")
         super().end_headers()
 
+    def translate_path(self, path):
+        """What lies below /private/ is the same, for who knows the password."""
+        return super().translate_path(path[len("/private"):] if path.startswith("/private/") else path)
+
+    def do_GET(self):
+        word = "Basic " + base64.b64encode(b"me:geheim").decode()
+        if self.path.startswith("/private/") and self.headers.get("Authorization") != word:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="index"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        super().do_GET()
+
     def log_message(self, format, *args):
         with open(os.path.join(self.directory, "requests"), "a") as f:
             f.write(self.requestline + "\n")

@@ -235,6 +235,103 @@ static void a_lock_gives_the_same_again(void **state)
     ty_env_done(&e);
 }
 
+/* ---- other tools ---- */
+
+/* A folder with uv: of whoever runs the tests, or from the public index, once, beside the build.  NULL: neither. */
+static char *uv_folder(void)
+{
+    const char *tools = getenv("TY_TEST_TOOLS"), *path = getenv("TY_TEST_PATH");
+    CLEANUP_FREE char *found = ty_strf("PATH='%s'; command -v uv", path ? path : "");
+    CLEANUP_FREE char *fetch = ty_strf(
+        "[ -x '%s/uv/bin/uv' ] || timeout 60 /usr/bin/python3 -m pip install -q --retries 0 --target '%s/uv' uv",
+        tools, tools);
+    const char *look[] = { "/bin/sh", "-c", found, NULL },
+               *get[] = { "/bin/sh", "-c", fetch, NULL };
+    int status;
+    char *where = box_run(look, &status);
+
+    if (status == 0) {
+        *strrchr(where, '/') = '\0';
+        return where;
+    }
+    free(where);
+    free(box_run(get, &status));
+    return status == 0 ? ty_strf("%s/uv/bin", tools) : NULL;
+}
+
+static void uv_installs_where_it_is(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *folder = uv_folder(),
+                      *path = ty_strf("%s:/usr/bin:/bin", folder ? folder : ""),
+                      *uv_cache = box_path(b, "uv");
+    struct ty_env e, two;
+
+    if (!folder)
+        skip();
+    setenv("PATH", path, 1);
+    setenv("UV_CACHE_DIR", uv_cache, 1);
+    get(b, ALPHA, &e);
+    assert_string_equal(text_of(e.record, "tool"), "uv");
+    prints(e.interpreter, "import ty_alpha, ty_beta; print(ty_alpha.VERSION, ty_beta.VERSION)",
+           "1.0 1.1");
+    get(b, "{\"pip\":{\"packages\":[\"ty-alpha==1.0\",\"ty-source\"],\"index_url\":\"%I\"}}", &two);
+    assert_true(inode(e.prefix, "ty_alpha/table.txt") == inode(two.prefix, "ty_alpha/table.txt"));
+    assert_true(inode(e.prefix, "ty_alpha/__pycache__/__init__.cpython-311.pyc") > 0);
+    ty_env_done(&e);
+    ty_env_done(&two);
+}
+
+/* A venv made without pip, whose own package is seen, though the prefix is a venv of what that was made of. */
+static void an_interpreter_without_pip_gets_one(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *venv = box_path(b, "base"), *python = ty_strf("%s/bin/python3", venv);
+    CLEANUP_FREE char *own = ty_strf("%s/lib/python3.11/site-packages/ty_own.py", venv);
+    const char *make[] = { "/usr/bin/python3", "-m", "venv", "--without-pip", venv, NULL };
+    struct ask a = { .spec = ALPHA, .interpreter = python };
+    struct ty_env e;
+    int status;
+
+    free(box_run(make, &status));
+    assert_int_equal(status, 0);
+    assert_int_equal(ty_write_file(own, "X = 5\n", 6, 0600), 0);
+    if (box_get(b, &a, &e) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text);
+    prints(e.interpreter, "import ty_own, ty_alpha; print(ty_own.X, ty_alpha.VERSION)", "5 1.0");
+    ty_env_done(&e);
+}
+
+static void a_password_is_used_and_shown_to_nobody(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *url =
+        ty_strf("http://me:geheim@%sprivate/simple/", b->index + strlen("http://"));
+    CLEANUP_FREE char *spec = NULL, *lock = NULL, *record = NULL, *other = box_path(b, "other");
+    struct ask a = { 0 };
+    struct ty_env e, f;
+    char *simple = strstr(url, "simple/private");
+
+    memmove(simple, simple + strlen("simple/"), strlen(simple + strlen("simple/")) + 1);
+    spec = ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0\"],\"index_url\":\"%s\"}}", url);
+    get(b, spec, &e);
+    record = json_dumps(e.record, 0);
+    assert_null(strstr(b->log.text, "geheim"));
+    assert_null(strstr(record, "geheim"));
+
+    /* A lock has no password; the specification beside it has. */
+    CLEANUP_JSON json_t *j = json_loads(spec, 0, NULL);
+    json_object_set(j, "lock", json_object_get(e.record, "lock"));
+    lock = json_dumps(j, 0);
+    a = (struct ask){ .spec = lock, .cache = other };
+    if (box_get(b, &a, &f) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text);
+    prints(f.interpreter, "import ty_alpha; print(ty_alpha.VERSION)", "1.0");
+    assert_null(strstr(b->log.text, "geheim"));
+    ty_env_done(&e);
+    ty_env_done(&f);
+}
+
 /* ---- what cannot be ---- */
 
 static void refused(struct box *b, const char *spec, int code, const char *words)
@@ -285,6 +382,11 @@ int main(void)
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(source_packages_are_built, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(a_lock_gives_the_same_again, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(uv_installs_where_it_is, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(an_interpreter_without_pip_gets_one, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(a_password_is_used_and_shown_to_nobody, box_set_up,
+                                        box_tear_down),
         cmocka_unit_test_setup_teardown(the_resolvers_words_are_told, box_set_up, box_tear_down),
     };
 
