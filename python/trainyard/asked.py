@@ -5,7 +5,9 @@
 question: {"pip": [specification], "conda": [specification], "python": specification or null}
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
-           "python_matches": bool}
+           "system": [{"name", "version"}], "python_matches": bool}
+           system: what the specifications, and what they need in turn, are given by folders outside of the interpreter's prefix or,
+           where it is no venv, by its own
 FOLDER is where Trainyard's own packages lie. What they provide (horovod) satisfies a specification whatever its version: a job finds
 them before all others. They do not count as the interpreter's. As a program it uses the module beside
 it and nothing compiled: the interpreter may be one that the extensions do not know.
@@ -28,13 +30,13 @@ _ADDRESS = re.compile(r"://|@|^[./]|/")
 _MARKER = re.compile(r";(.*)$", re.S)
 
 
-def distributions(sites: List[str]) -> Dict[str, str]:
-    """Normalised name -> version of what lies in `sites`; the first one counts, as for an import."""
-    found: Dict[str, str] = {}
+def distributions(sites: List[str]) -> Dict[str, importlib.metadata.Distribution]:
+    """What lies in `sites` by normalised name; the first one counts, as for an import."""
+    found: Dict[str, importlib.metadata.Distribution] = {}
     for one in importlib.metadata.distributions(path=sites):
         name = one.metadata["Name"]
         if name and one.version:
-            found.setdefault(packages.normal(name), one.version)
+            found.setdefault(packages.normal(name), one)
     return found
 
 
@@ -42,7 +44,7 @@ def holds(marker: str) -> bool:
     """Does an environment marker hold here? One that cannot be judged does."""
     for place in ("packaging.markers", "pip._vendor.packaging.markers"):
         try:
-            return bool(importlib.import_module(place).Marker(marker).evaluate())
+            return bool(importlib.import_module(place).Marker(marker).evaluate({"extra": ""}))
         except ImportError:
             continue
         except Exception:
@@ -70,11 +72,28 @@ def lacking(specs: List[str], have: Mapping[str, str]) -> List[Dict[str, str]]:
     return found
 
 
+def needed(specs: List[str], found: Mapping[str, importlib.metadata.Distribution]) -> List[str]:
+    """Names of the distributions in `found` that `specs` name, and all that those require."""
+    seen: List[str] = []
+    waiting = list(specs)
+    while waiting:
+        spec, _, marker = waiting.pop().partition(";")
+        match = re.match(r"\s*(?:[\w.-]+::)?([A-Za-z0-9][\w.-]*)", spec)
+        name = packages.normal(match.group(1)) if match else ""
+        name = packages.SAME.get(name, name)
+        if name in found and name not in seen and (not marker or holds(marker.strip())):
+            seen.append(name)
+            waiting += found[name].requires or []
+    return sorted(seen)
+
+
 def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
     """See the module."""
     mine = {os.path.realpath(ours), os.path.dirname(os.path.realpath(__file__))}
     sites = [p for p in sys.path if p and os.path.isdir(p) and os.path.realpath(p) not in mine]
-    have, provided = distributions(sites), distributions([ours])
+    found = distributions(sites)
+    have = {name: one.version for name, one in found.items()}
+    provided = {name: one.version for name, one in distributions([ours]).items()}
     pip, conda = list(question.get("pip") or []), list(question.get("conda") or [])
     missing, conda_missing = ([m for m in lacking(specs, have) if m["name"] not in provided] for specs in (pip, conda))
     lost = {m["spec"] for m in missing + conda_missing}
@@ -88,12 +107,15 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
             from_us = name in provided or name not in have
             satisfied.append({"name": name, "version": (provided if from_us else have).get(name, ""),
                               "from": "trainyard" if from_us else "interpreter"})
+    own = os.path.join(sys.prefix, "") if sys.prefix != sys.base_prefix else None
+    system = [{"name": name, "version": have[name]} for name in needed(pip + conda, found)
+              if not own or not str(found[name].locate_file("")).startswith(own)]
     python = question.get("python")
     spec = python if not python or re.match(r"[<>=!~]", python) else "=" + python
     return {"version": "%d.%d.%d" % sys.version_info[:3], "platform": sysconfig.get_platform(), "prefix": sys.prefix,
             "base_prefix": sys.base_prefix, "sites": sites, "pip": have.get("pip"),
             "venv": importlib.util.find_spec("venv") is not None, "ensurepip": importlib.util.find_spec("ensurepip") is not None,
-            "packages": have, "missing": missing, "conda_missing": conda_missing, "satisfied": satisfied,
+            "packages": have, "missing": missing, "conda_missing": conda_missing, "satisfied": satisfied, "system": system,
             "python_matches": not spec or packages.python_matches("python" + spec, sys.version_info[:3])}
 
 

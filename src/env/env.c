@@ -30,6 +30,7 @@ static void build_done(struct env_build *b)
     json_decref(b->torch);
     json_decref(b->lock_pip);
     json_decref(b->lock_conda);
+    json_decref(b->system);
     free(b->final);
     free(b->building);
     free(b->tool);
@@ -164,9 +165,10 @@ static json_t *record_of(const struct env_build *b, const char *interpreter, con
 {
     const json_t *a = b->asked;
     json_t *lock =
-        json_pack("{s:i, s:O?, s:O?, s:O?, s:O?}", "version", RECORD_VERSION, "python",
+        json_pack("{s:i, s:O?, s:O?, s:O?, s:O?, s:O?}", "version", RECORD_VERSION, "python",
                   json_object_get(a, "version"), "platform", json_object_get(a, "platform"), "pip",
-                  b->lock_pip, "conda", b->lock_conda);
+                  b->lock_pip, "conda", b->lock_conda, "system",
+                  b->system || prefix ? b->system : json_object_get(a, "system"));
 
     return json_pack("{s:i, s:s, s:s?, s:b, s:f, s:s, s:O?, s:s?, s:O?, s:O?, s:o, s:s?}",
                      "version", RECORD_VERSION, "hash", b->hash, "key", *b->key ? b->key : NULL,
@@ -176,6 +178,15 @@ static json_t *record_of(const struct env_build *b, const char *interpreter, con
 }
 
 /* ---- which prefix ---- */
+
+static int place_prefix(struct env_build *b, struct ty_error *err)
+{
+    free(b->final);
+    free(b->building);
+    b->final = env_path(b->q->cache, "envs", b->key, "");
+    b->building = env_path(b->q->cache, "envs", b->key, ".building");
+    return b->final && b->building ? 0 : ty_error_oom(err);
+}
 
 static int name_prefix(struct env_build *b, struct ty_error *err)
 {
@@ -196,9 +207,7 @@ static int name_prefix(struct env_build *b, struct ty_error *err)
     if (!text)
         return ty_error_oom(err);
     ty_sha256_hex(text, strlen(text), b->key);
-    b->final = env_path(b->q->cache, "envs", b->key, "");
-    b->building = env_path(b->q->cache, "envs", b->key, ".building");
-    return b->final && b->building ? 0 : ty_error_oom(err);
+    return place_prefix(b, err);
 }
 
 static char *about_path(const struct env_build *b)
@@ -337,22 +346,80 @@ static json_t *there(const struct env_build *b)
     return access(b->final, F_OK) == 0 ? record_there(b) : NULL;
 }
 
+/* Does the interpreter still have what the prefix was resolved against?  1, 0, or -ENOMEM. *now gets what of it there is now, as a
+ * line each. */
+static int counts_on(struct env_build *b, const json_t *record, struct ty_str *now)
+{
+    const json_t *system = json_object_get(json_object_get(record, "lock"), "system"), *one;
+    const json_t *packages = json_object_get(b->asked, "packages");
+    bool same = true;
+    size_t i;
+
+    json_array_foreach (system, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const char *then = json_string_value(json_object_get(one, "version"));
+        const char *is = name ? json_string_value(json_object_get(packages, name)) : NULL;
+
+        ty_str_addf(now, "%s %s\n", name ? name : "", is ? is : "");
+        if (!name || !then || (is && strcmp(is, then) == 0))
+            continue;
+        env_log(b, "%s had %s %s when this environment was built, and has %s now", b->interpreter,
+                name, then, is ? is : "none");
+        same = false;
+    }
+    return now->failed ? -ENOMEM : same;
+}
+
+/* The prefix of the same name that was made for what the interpreter has now. */
+static int rename_prefix(struct env_build *b, const char *now, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = ty_strf("%s\n%s", b->key, now ? now : "");
+
+    if (!text)
+        return ty_error_oom(err);
+    ty_sha256_hex(text, strlen(text), b->key);
+    return place_prefix(b, err);
+}
+
+/* b->lock is held shared or exclusively: the record of what is there, if that is still true. */
+static int look_there(struct env_build *b, json_t **ret, bool *changed, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *record = there(b);
+    CLEANUP_STR struct ty_str now = { 0 };
+    int r = record ? counts_on(b, record, &now) : 1;
+
+    *changed = r == 0;
+    if (r < 0)
+        return ty_error_oom(err);
+    if (r == 0)
+        return rename_prefix(b, now.text, err);
+    *ret = TAKE(record);
+    return 0;
+}
+
 /* The prefix, held shared, and its record. */
 static int get_prefix(struct env_build *b, json_t **ret, struct ty_error *err)
 {
+    bool changed;
     int r;
 
     for (;;) {
         r = env_lock(b, LOCK_SH, err);
+        if (r == 0)
+            r = look_there(b, ret, &changed, err);
         if (r < 0)
             return r;
-        *ret = there(b);
+        if (changed)
+            continue;
         if (!*ret) {
             r = env_lock(b, LOCK_EX, err);
+            if (r == 0)
+                r = look_there(b, ret, &changed, err);
+            if (r == 0 && changed)
+                continue;
+            if (r == 0 && !*ret)
+                r = make_prefix(b, ret, err);
             if (r < 0)
-                return r;
-            *ret = there(b);
-            if (!*ret && (r = make_prefix(b, ret, err)) < 0)
                 return r;
             flock(b->lock, LOCK_SH); /* no single step: who collects may come between */
         }

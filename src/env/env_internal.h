@@ -22,9 +22,10 @@ struct env_build {
     char key[TY_ENV_HASH + 1];  /* of the prefix; "": not known yet */
     char *interpreter;          /* owned: the base that was chosen */
     json_t *asked;              /* owned: what ask.c found: {"version", "platform", "prefix", "sites": [..], "pip": text or null,
-                                 * "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing", "satisfied"} */
+                                 * "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing", "satisfied", "system"} */
     json_t *torch;              /* owned: for the record: {"version", "from", "reason"} */
     json_t *lock_pip, *lock_conda; /* owned: arrays of what was installed */
+    json_t *system;                /* owned: array of what the prefix takes from the interpreter it was made of; NULL: not known */
     char *final, *building;     /* owned: envs/<key>, and where it is made until it is whole */
     char *tool;                 /* owned: "pip 23.0.1"; NULL: none yet */
     int lock;                   /* of the prefix; -1: not held */

@@ -57,6 +57,19 @@ static int see_base(const struct env_build *b, struct ty_error *err)
                  : 0;
 }
 
+/* Which packages of the interpreter it was made of the prefix counts on: should they change, it is made anew (env.c). */
+static int ask_prefix(struct env_build *b, const char *python, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    int r = env_ask(b, python, &answer, err);
+
+    if (r == 0) {
+        json_decref(b->system);
+        b->system = json_incref(json_object_get(answer, "system"));
+    }
+    return r;
+}
+
 int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock,
                    struct ty_error *err)
 {
@@ -81,5 +94,7 @@ int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock,
     env_said_done(&said);
     if (r == 0)
         r = see_base(b, err);
-    return r == 0 ? env_pip_into(b, python, specs, lock, err) : r;
+    if (r == 0)
+        r = env_pip_into(b, python, specs, lock, err);
+    return r == 0 ? ask_prefix(b, python, err) : r;
 }

@@ -302,6 +302,44 @@ static void an_interpreter_without_pip_gets_one(void **state)
     ty_env_done(&e);
 }
 
+/* Packages of the interpreter that a prefix counts on are changed under it. */
+static void another_interpreter_gets_another_prefix(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *venv = box_path(b, "base"), *python = ty_strf("%s/bin/python3", venv);
+    CLEANUP_FREE char *info =
+        ty_strf("%s/lib/python3.11/site-packages/ty_beta-1.5.dist-info", venv);
+    CLEANUP_FREE char *metadata = ty_strf("%s/METADATA", info);
+    const char *make[] = { "/usr/bin/python3", "-m", "venv", "--without-pip", venv, NULL };
+    const char *text = "Metadata-Version: 2.1\nName: ty-beta\nVersion: 1.5\n";
+    struct ask a = { .spec = ALPHA, .interpreter = python };
+    struct ty_env one, two, three;
+    const json_t *lock;
+    int status;
+
+    free(box_run(make, &status));
+    assert_int_equal(status, 0);
+    assert_int_equal(ty_mkdir_p(info, 0700), 0);
+    assert_int_equal(ty_write_file(metadata, text, strlen(text), 0600), 0);
+    assert_int_equal(box_get(b, &a, &one), 0);
+    lock = json_object_get(one.record, "lock");
+    assert_int_equal(json_array_size(json_object_get(lock, "pip")), 1); /* alpha alone */
+    assert_int_equal(json_array_size(json_object_get(lock, "system")), 1);
+    assert_string_equal(text_of(json_array_get(json_object_get(lock, "system"), 0), "version"),
+                        "1.5");
+
+    ty_rm_rf(info);
+    assert_int_equal(box_get(b, &a, &two), 0);
+    assert_string_not_equal(one.prefix, two.prefix);
+    assert_int_equal(access(one.prefix, F_OK), 0); /* somebody runs in it */
+    prints(two.interpreter, "import ty_beta; print(ty_beta.VERSION)", "1.1");
+    assert_int_equal(box_get(b, &a, &three), 0);
+    assert_string_equal(two.prefix, three.prefix);
+    ty_env_done(&one);
+    ty_env_done(&two);
+    ty_env_done(&three);
+}
+
 static void a_password_is_used_and_shown_to_nobody(void **state)
 {
     struct box *b = *state;
@@ -384,6 +422,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_lock_gives_the_same_again, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(uv_installs_where_it_is, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(an_interpreter_without_pip_gets_one, box_set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(another_interpreter_gets_another_prefix, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_password_is_used_and_shown_to_nobody, box_set_up,
                                         box_tear_down),
