@@ -170,6 +170,7 @@ int box_set_up(void **state)
     };
     struct box *b = calloc(1, sizeof *b);
 
+    assert_non_null(b);
     snprintf(b->dir, sizeof b->dir, "/tmp/ty-env-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     b->cache = box_path(b, "cache");
