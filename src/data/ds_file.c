@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "data/datastore.h"
+#include "data/marker.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -82,6 +83,12 @@ static bool is_being_put(const char *path)
     return ty_starts_with(slash ? slash + 1 : path, PUT_PREFIX);
 }
 
+/* Also the mark by which other machines know the folder. */
+static bool is_ours(const char *path)
+{
+    return is_being_put(path) || strcmp(path, TY_MARKER_NAME) == 0;
+}
+
 static int on_entry(const char *rel, const struct stat *st, void *ctx)
 {
     struct listing *l = ctx;
@@ -94,7 +101,7 @@ static int on_entry(const char *rel, const struct stat *st, void *ctx)
         return ty_fs_can_enter(l->fd, rel) < 0;
     if (n >= (int)sizeof path || !ty_starts_with(path, l->prefix))
         return 0;
-    if (is_being_put(path) || !ty_utf8_valid(path, (size_t)n))
+    if (is_ours(path) || !ty_utf8_valid(path, (size_t)n))
         return 0;
     if (S_ISLNK(st->st_mode) ? !link_is_file(l->d, path, &bytes) : !S_ISREG(st->st_mode))
         return 0;

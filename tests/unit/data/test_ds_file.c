@@ -155,6 +155,10 @@ static void test_prefixes(void **state)
     place(b, "a/bc/2", "xx");
     place(b, "a/b.txt", "xxx");
     place(b, "b", "xxxx");
+    place(b, ".trainyard-datastore", "the service's own");
+    place(b, "c/.trainyard-datastore", "a user's");
+    check_list(b, ".", "");
+    check_list(b, "c", "c/.trainyard-datastore:8 ");
     check_list(b, "a/b", "a/b/1:1 a/b.txt:3 a/bc/2:2 ");
     check_list(b, "a/b/", "a/b/1:1 ");
     check_list(b, "a/b/12", "");
