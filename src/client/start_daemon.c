@@ -199,10 +199,18 @@ static bool env_passes(const char *entry)
 {
     static const char *const names[] = { "PATH=",   "HOME=",     "USER=", "LOGNAME=", "LANG=",
                                          "LC_ALL=", "LC_CTYPE=", "TZ=",   "TMPDIR=" };
+    /* The way to the network, by which it asks object stores; no job gets them from it. */
+    static const char *const network[] = { "http_proxy=",   "https_proxy=",   "no_proxy=",
+                                           "all_proxy=",    "HTTP_PROXY=",    "HTTPS_PROXY=",
+                                           "NO_PROXY=",     "ALL_PROXY=",     "SSL_CERT_FILE=",
+                                           "SSL_CERT_DIR=", "CURL_CA_BUNDLE=" };
     size_t i;
 
     for (i = 0; i < sizeof names / sizeof *names; i++)
         if (ty_starts_with(entry, names[i]))
+            return true;
+    for (i = 0; i < sizeof network / sizeof *network; i++)
+        if (ty_starts_with(entry, network[i]))
             return true;
 #ifdef TY_FAULTS
     if (ty_starts_with(entry, "TY_FAULT=") || ty_starts_with(entry, "ASAN_OPTIONS=") ||

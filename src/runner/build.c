@@ -61,6 +61,18 @@ static int set(const char *name, const char *value)
     return setenv(name, value, 1) < 0 ? -errno : 0;
 }
 
+int ty_build_variables(const struct ty_jobfile *j)
+{
+    const char *name;
+    json_t *value;
+    int r = 0;
+
+    json_object_foreach (j->spec->environment, name, value)
+        if (r == 0 && is_for_tools(name))
+            r = set(name, json_string_value(value));
+    return r;
+}
+
 /* Where users have their tools: conda and its like are rarely a distribution's. */
 static int set_path(const struct ty_jobfile *j, const char *python)
 {
@@ -87,8 +99,6 @@ static int set_environment(const struct ty_jobfile *j, const char *python)
     const char *fault = getenv("TY_FAULT"), *nvml = getenv("TRAINYARD_TEST_NVML");
     CLEANUP_FREE char *fault_text = fault ? strdup(fault) : NULL;
     CLEANUP_FREE char *nvml_text = nvml ? strdup(nvml) : NULL;
-    const char *name;
-    json_t *value;
     int r = clearenv() != 0 ? -ENOMEM : set_path(j, python);
 
     r = r < 0 ? r : set("HOME", j->user_home);
@@ -103,10 +113,7 @@ static int set_environment(const struct ty_jobfile *j, const char *python)
         r = set("TRAINYARD_TEST_NVML", nvml_text);
     if (r == 0 && j->torch_index)
         r = set("TRAINYARD_TORCH_INDEX", j->torch_index);
-    json_object_foreach (j->spec->environment, name, value)
-        if (r == 0 && is_for_tools(name))
-            r = set(name, json_string_value(value));
-    return r;
+    return r < 0 ? r : ty_build_variables(j);
 }
 
 struct builder {

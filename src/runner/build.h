@@ -9,4 +9,7 @@ bool ty_build_wanted(const struct ty_jobfile *j);
 /* Get it: tells "log", "building" and "environment" (environment.c).  `runner` is the process that this one was started by:
  * when that ends, whatever builds ends at once.  On an error "failed" is told. */
 int ty_build(const struct ty_jobfile *j, int out, pid_t runner);
+/* Put those variables of the job into this process's environment that tools understand as well: proxies, certificates, settings of pip, uv
+ * and conda.  0 or -ENOMEM. */
+int ty_build_variables(const struct ty_jobfile *j);
 #endif

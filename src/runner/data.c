@@ -8,6 +8,7 @@
 #include "blob/blob.h"
 #include "data/listing.h"
 #include "data/progress.h"
+#include "runner/build.h"
 #include "runner/child.h"
 #include "runner/data_internal.h"
 #include <errno.h>
@@ -295,9 +296,18 @@ static int bring_sent(struct bringing *b)
     return r;
 }
 
+/* The way to an object store may lead through a proxy, which the job's variables name. */
+static int know_the_way(const struct ty_jobfile *j)
+{
+    for (int i = 0; i < j->spec->ndata; i++)
+        if (!j->data_dirs[i])
+            return ty_build_variables(j);
+    return 0;
+}
+
 int ty_data_in(const struct ty_jobfile *j, int out, struct ty_error *err)
 {
-    int r = 0;
+    int r = know_the_way(j) < 0 ? ty_error_oom(err) : 0;
 
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
         struct bringing b = { .j = j, .i = i, .out = out, .err = err };
@@ -444,7 +454,7 @@ static int return_seen(struct returning *b)
 
 int ty_data_out(const struct ty_jobfile *j, const struct ty_data_back *back)
 {
-    int r = 0;
+    int r = know_the_way(j);
 
     for (int i = 0; r == 0 && i < j->spec->ndata; i++) {
         struct returning b = { .j = j, .i = i, .back = back };

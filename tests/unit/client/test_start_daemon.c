@@ -206,13 +206,16 @@ static void test_what_it_is_given(void **state)
     (void)state;
     setenv("SECRET_OF_THE_SHELL", "x", 1);
     setenv("TRAINYARD_LOG", "debug", 1);
+    setenv("no_proxy", "a,b", 1);
     assert_int_equal(ty_daemon_start(dir, path, &err), 0);
     unsetenv("TRAINYARD_LOG");
+    unsetenv("no_proxy");
     close(extra);
     snprintf(file, sizeof file, "%s/env", dir);
     assert_int_equal(ty_read_file(file, 65536, &text, &n), 0);
     assert_null(strstr(text, "SECRET_OF_THE_SHELL"));
     assert_non_null(strstr(text, "TRAINYARD_LOG=debug\n"));
+    assert_non_null(strstr(text, "no_proxy=a,b\n"));
     assert_non_null(strstr(text, "PATH="));
     free(text);
     snprintf(file, sizeof file, "%s/args", dir);
