@@ -21,7 +21,7 @@
 #define READY_US (20 * 1000 * 1000)
 #define STILL_US ((int64_t)60 * 1000000) /* nothing more is sent for so long: it is given up */
 #define PAUSE_MS 20
-#define ENV_MAX 16
+#define ENV_MAX 32
 #define META_MAX (1 << 20)
 
 static const char *find(const char *name, char path[64])
@@ -126,6 +126,16 @@ static void for_azure(struct env *e, const json_t *config)
     add(e, "RCLONE_CONFIG_TY_SAS_URL", url);
 }
 
+/* As this process reaches the store, so does rclone. */
+static void for_the_way(struct env *e)
+{
+    static const char *const names[] = { "http_proxy",  "https_proxy", "no_proxy",      "HTTP_PROXY",
+                                         "HTTPS_PROXY", "NO_PROXY",    "SSL_CERT_FILE", "SSL_CERT_DIR" };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        add(e, names[i], getenv(names[i]));
+}
+
 static char *remote_of(const struct ty_rclone *m)
 {
     const json_t *config = json_object_get(m->access, "config");
@@ -157,6 +167,7 @@ static int start(const struct ty_rclone *m, pid_t *pid, struct ty_error *err)
         for_s3(&e, config);
     add(&e, "PATH", "/usr/local/bin:/usr/bin:/bin");
     add(&e, "HOME", "/nonexistent");
+    for_the_way(&e);
     spawn.envp = (const char *const *)e.at;
     r = e.failed || !remote || log < 0 || !argv[0] ? ty_error_set(err, -ENOMEM, "rclone cannot be started")
                                                    : ty_spawn(&spawn, pid, err);

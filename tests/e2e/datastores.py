@@ -319,6 +319,11 @@ def jobs():
     tell("...and in no environment", "environment []" not in log and (log or "no log"))
     tell("...which it can read", "in ['a.txt', 'sub']" not in log and (log or "no log"))
     good("...and sends data back", "data", "ls", "bysas:results/", says="^results/made")
+    lost = trainyard("submit", "-q", "--env", "http_proxy=http://127.0.0.1:1", "--data", "d=azsets/in:download", "--", "true")[1].strip()
+    bad("a job goes by the proxy that its variables name", 1, "cannot be connected to", "wait", lost)
+    direct = trainyard("submit", "-q", "--env", "http_proxy=http://127.0.0.1:1", "--env", "no_proxy=127.0.0.1", "--data", "d=azsets/in:download",
+                       "--", "true")[1].strip()
+    good("...and not where they name none", "wait", direct)
     trainyard("data", "add", "held", "--container", "sets", "--account", os.environ["AZ_ACCOUNT"], "--endpoint", os.environ["AZ_URL"], "--key-env",
               "AZ_KEY")
     held = trainyard("submit", "-q", "--data", "d=held/in:upload", "--", "sleep", "600")[1].strip()
@@ -427,6 +432,7 @@ def users():
 
 
 def main():
+    os.environ["TRAINYARD_LOG"] = "debug"   # of the daemon, too: its log must have no key either
     for part, what in ((s3rver, "S3 by s3rver"), (moto, "S3 by moto"), (azure, "Azure Blob by Azurite"), (users, "datastores of the whole machine")):
         try:
             part()
