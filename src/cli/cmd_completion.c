@@ -142,6 +142,8 @@ static void offer_argument(struct ty_cli *cli, const struct ty_cli_command *c, c
         offer_runs(cli, prefix);
     else if (ty_starts_with(c->name, "target "))
         offer_from(cli, TY_ROUTE_target_list, NULL, "targets", "name", prefix);
+    else if (ty_starts_with(c->usage, "DATASTORE") || strcmp(c->name, "data ls") == 0)
+        offer_from(cli, TY_ROUTE_datastore_list, NULL, "datastores", "name", prefix);
     else if (ty_starts_with(c->name, "secret "))
         offer_from(cli, TY_ROUTE_secret_list, NULL, "secrets", "name", prefix);
     else if (ty_starts_with(c->name, "config "))

@@ -240,7 +240,7 @@ static const struct ty_cli_option show_options[] = { TY_OPT_JSON, TY_OPT_END };
 static const struct ty_cli_option no_options[] = { TY_OPT_END };
 static const struct ty_cli_option add_options[] = {
     { 0, "kind", "KIND", "file, s3, azureblob or azurefile (default: what the other options say)" },
-    { 0, "root", "FOLDER", "file: the folder; azurefile: where the share is mounted" },
+    { 0, "root", "DIR", "file: the folder; azurefile: where the share is mounted" },
     { 0, "bucket", "NAME", "s3: the bucket" },
     { 0, "region", "NAME", "s3: its region (default: us-east-1)" },
     { 0, "endpoint", "URL",

@@ -27,6 +27,8 @@ static void test_words(void **state)
         { .match = "GET /api/v1/runs?limit=200 ",
           .raw = fake_json(
               "{\"runs\": [{\"id\": \"first_2\"}, {\"id\": \"other_1\"}], \"next\": null}") },
+        { .match = "GET /api/v1/datastores ",
+          .raw = fake_json("{\"datastores\": [{\"name\": \"sets\"}, {\"name\": \"blobs\"}]}") },
         { .match = "GET /api/v1/targets ",
           .raw = fake_json("{\"targets\": [{\"name\": \"box\"}]}") },
         { .match = "GET /api/v1/secrets ",
@@ -51,6 +53,9 @@ static void test_words(void **state)
     offers(TRY("run", "python3", "tr"), "@files\n");
     offers(TRY("submit", "--dir", ""), "@files\n");
     offers(TRY("target", "show", "b"), "box\n");
+    offers(TRY("data", "rm", ""), "sets\nblobs\n");
+    offers(TRY("data", "ls", "s"), "sets\n");
+    offers(TRY("data", "add", "new", "--root", ""), "@files\n");
     offers(TRY("secret", "get", ""), "key\n");
     offers(TRY("ps", "--experiment", ""), ""); /* the service is in trouble */
     offers(TRY("nonsense", ""), "");
