@@ -27,6 +27,7 @@
 struct ty_owner;
 
 #define TY_NEVER INT64_MAX
+#define TY_CONTROL_LOG "azureml-logs/60_control_log.txt"
 
 enum ty_courier_phase {
     TY_COURIER_PREPARING, /* content is brought to every host */
@@ -88,6 +89,7 @@ struct ty_courier_host {
     int sending;          /* descriptor of missing[sent]; -1 */
     uint64_t sending_left;
     uint64_t sent_bytes;
+    int64_t note_us;           /* when its progress is told next; 0: not told yet */
 };
 
 /* A data reference whose datastore is a folder of this machine. */
@@ -136,6 +138,7 @@ struct ty_voice {
     struct ty_flow daemon;
     bool wanted, welcomed;
     int64_t retry_us, delay_us, spoken_us;
+    uint64_t log_sent, log_stored; /* bytes of the control log; the runner's begin behind them */
 };
 
 struct ty_courier {
@@ -247,6 +250,9 @@ int64_t ty_relay_due(const struct ty_courier *c);
 /* voice.c */
 void ty_voice_turn(struct ty_courier *c);
 void ty_voice_stop(struct ty_courier *c);
+/* A line in the control log, before there is a runner; lost when the daemon does not listen. */
+void ty_voice_note(struct ty_courier *c, const char *text);
+bool ty_voice_settled(const struct ty_courier *c); /* what was noted is stored, or nobody is there to store it */
 int ty_voice_poll(const struct ty_courier *c, struct pollfd *p);
 int64_t ty_voice_due(const struct ty_courier *c);
 int ty_voice_connect(const char *socket); /* to runner.sock: a descriptor, or a negative errno */

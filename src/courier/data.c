@@ -303,7 +303,7 @@ static void hear(json_t *line, void *ctx)
     else if (text && strcmp(kind, "left") == 0)
         json_array_append_new(c->data.refs[i].left, json_string(text));
     else if (text && strcmp(kind, "note") == 0)
-        ty_log(TY_LOG_INFO, "%s", text);
+        ty_voice_note(c, text);
     else if (text && strcmp(kind, "failed") == 0 && !c->data.failure)
         c->data.failure = strdup(text);
     else if (text && strcmp(kind, "changes") == 0 && !c->data.changes)

@@ -16,7 +16,9 @@
 #define DELAY_MIN_US (500 * 1000)
 #define DELAY_MAX_US (15 * 1000 * 1000)
 #define GREETING_US (30 * 1000 * 1000) /* for a shell to come on; ssh itself gives up sooner */
-#define ASK_MAX 16384                  /* hashes in one frame */
+#define NOTE_FIRST_US (3 * 1000 * 1000)
+#define NOTE_US (10 * 1000 * 1000)
+#define ASK_MAX 16384 /* hashes in one frame */
 
 void ty_host_init(struct ty_courier_host *h, struct ty_courier *c, const struct ty_host *spec,
                   int index)
@@ -283,6 +285,25 @@ static void end_item(struct ty_courier_host *h)
     h->sent++;
 }
 
+/* What takes long is told: first after 3 s, then every 10 s. */
+static void tell_progress(struct ty_courier_host *h)
+{
+    CLEANUP_FREE char *text = NULL;
+    int64_t now = h->c->now_us;
+    char size[16];
+
+    if (h->note_us == 0)
+        h->note_us = now + NOTE_FIRST_US;
+    if (now < h->note_us)
+        return;
+    h->note_us = now + NOTE_US;
+    text = ty_strf("bringing files to %s '%s': %s, %zu of %zu files",
+                   ty_courier_slurm(h->c) ? "node" : "host", h->spec->host,
+                   ty_show_bytes(h->sent_bytes - h->sending_left, size), h->sent, h->nmissing);
+    if (text)
+        ty_voice_note(h->c, text);
+}
+
 static void send_content(struct ty_courier_host *h)
 {
     char buf[TY_CHANNEL_PART];
@@ -330,6 +351,17 @@ static json_t *link_of(const struct ty_courier_host *h)
                      json_object_get(c->link, "port"));
 }
 
+/* The runner's lines of the control log come behind ours. */
+static json_t *log_base_of(const struct ty_courier *c)
+{
+    json_t *base = json_copy(json_object_get(c->job, "log_base"));
+
+    if (!base)
+        base = json_object();
+    json_object_set_new(base, TY_CONTROL_LOG, json_integer((json_int_t)c->voice.log_stored));
+    return base;
+}
+
 /* The job.json of this node.  What is different on its machine the far end sets itself. */
 static json_t *job_of(const struct ty_courier_host *h)
 {
@@ -344,6 +376,8 @@ static json_t *job_of(const struct ty_courier_host *h)
     json_object_set_new(job, "local_nodes", json_integer(1));
     if (c->data.any)
         json_object_set_new(job, "data_sent", ty_data_sent(h));
+    if (h->index == 0 && c->voice.log_stored > 0)
+        json_object_set_new(job, "log_base", log_base_of(c));
     if (link)
         json_object_set_new(job, "link", link);
     return job;
@@ -559,8 +593,10 @@ static void talk(struct ty_courier_host *h)
         return;
     if (h->state == TY_HOST_WAITING)
         stop_waiting(h);
-    if (h->state == TY_HOST_SENDING)
+    if (h->state == TY_HOST_SENDING) {
         send_content(h);
+        tell_progress(h);
+    }
     if (!h->ssh.pid)
         return;
     if (h->c->now_us >= h->spoken_us + TY_CHANNEL_PING_US && ty_flow_unsent(&h->ssh.flow) == 0)

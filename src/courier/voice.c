@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/str.h"
 #include "core/wire.h"
 #include "courier/courier_internal.h"
 #include <errno.h>
@@ -115,10 +116,41 @@ static void welcome(struct ty_courier *c, const struct ty_frame *f)
     v->welcomed = true;
     v->delay_us = DELAY_MIN_US;
     next = json_integer_value(json_object_get(o, "record_next"));
+    v->log_sent = v->log_stored =
+        (uint64_t)json_integer_value(json_object_get(json_object_get(o, "logs"), TY_CONTROL_LOG));
     if (json_is_true(json_object_get(o, "cancel")))
         c->cancel = true;
     if (c->verdict)
         tell(c, next > 0 ? (uint64_t)next : 1);
+}
+
+void ty_voice_note(struct ty_courier *c, const char *text)
+{
+    struct ty_voice *v = &c->voice;
+    CLEANUP_STR struct ty_str line = { 0 };
+    struct ty_frame f = { .type = TY_FRAME_LOG,
+                          .seq = v->log_sent,
+                          .name = TY_CONTROL_LOG,
+                          .name_len = strlen(TY_CONTROL_LOG) };
+    char time[32];
+
+    ty_log(TY_LOG_INFO, "%s", text);
+    if (!v->welcomed || !ty_flow_is_open(&v->daemon) || c->verdict)
+        return;
+    ty_str_addf(&line, "%s %s\n", ty_time_iso(ty_wall_us(), time), text);
+    if (line.failed)
+        return;
+    f.body = line.text;
+    f.body_len = line.len;
+    if (ty_frame_encode(&f, &v->daemon.unsent) == 0)
+        v->log_sent += line.len;
+}
+
+bool ty_voice_settled(const struct ty_courier *c)
+{
+    const struct ty_voice *v = &c->voice;
+
+    return !v->welcomed || !ty_flow_is_open(&v->daemon) || v->log_stored >= v->log_sent;
 }
 
 static void hear(struct ty_courier *c)
@@ -136,6 +168,8 @@ static void hear(struct ty_courier *c)
         }
         if (f.type == TY_FRAME_WELCOME)
             welcome(c, &f);
+        if (f.type == TY_FRAME_LOG_ACK)
+            v->log_stored = f.seq;
         if (f.type == TY_FRAME_CANCEL)
             c->cancel = true;
         if (f.type == TY_FRAME_REFUSED)

@@ -192,7 +192,7 @@ static void prepare(struct ty_courier *c)
     } else if (c->cancel) {
         ty_courier_end(c, "cancel", NULL, "the run was canceled before it started");
         return;
-    } else if (!all_ready(c) || !mpi_agrees(c)) {
+    } else if (!all_ready(c) || !ty_voice_settled(c) || !mpi_agrees(c)) {
         return;
     }
     set_mark(c, "started");

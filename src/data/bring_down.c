@@ -107,7 +107,7 @@ static int fetch_failed(const struct batch *s, int r)
                         "are free in '%s'",
                         s->b->o.ref->name, strerror(-r), ty_show_bytes(s->b->bytes_all, all),
                         ty_show_bytes(s->b->bytes, done),
-                        ty_show_bytes(ty_fs_free_bytes(s->b->o.cache), room), s->b->o.cache);
+                        ty_show_bytes(ty_fs_free_bytes(s->dir), room), s->dir);
 }
 
 /* Collect what the cache lacks.  A file that is listed twice is fetched once. */

@@ -1,9 +1,11 @@
 #!/bin/bash
 # Data references of runs on hosts: folders that a host sees are used as they are, the files of others travel.
 . "$(dirname "$0")/hosts.lib.sh"
+. "$(dirname "$0")/objects.lib.sh"
+[ "$TRAINYARD_TEST_LAB" ] || objects_need azurite "$AZURITE_VERSION" # there is no network in the lab
 lab_enter "data of runs on hosts" "$@"
 . "$(dirname "$0")/lib.sh"
-trap 'code=$?; trainyard down > /dev/null 2>&1; lab_down; (exit $code); at_end' EXIT
+trap 'code=$?; azurite_stop; trainyard down > /dev/null 2>&1; lab_down; (exit $code); at_end' EXIT
 
 mkdir -p "$T/shared" && chmod 777 "$T/shared"
 export LAB_SHARED=$T/shared
@@ -108,3 +110,35 @@ trainyard wait "$run" > /dev/null 2>&1
 equal "a channel that breaks costs no file" "Completed 300" "$(state_of "$run") $(ls "$store/cut" | wc -l)"
 equal "...and leaves nothing half" "" "$(find "$store" -name '.trainyard-put*')"
 rm -rf "$store/set/sub"
+
+# ---- object stores, which hosts talk to themselves ----
+if AZ_HOST=10.88.0.1 azurite_start "$T/azurite"; then
+    azure PUT /con restype=container > /dev/null < /dev/null
+    check "a container is registered" trainyard data add az --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "$AZ_URL" --protocol http --key-env AZ_KEY
+    trainyard data put ../set az:set > /dev/null
+    whole=$(cd ../set && find . -type f | sort | xargs -d '\n' sha256sum | sha256sum)
+    run=$(trainyard submit -q --target two --nodes 2 --backend gloo --data d=az/set:download --data m=az/set:mount --data o=az/out:upload -- sh -c 'sh look.sh "$AZUREML_DATAREFERENCE_d"; echo "of $(hostname)" > "$AZUREML_DATAREFERENCE_o/$(hostname)"; echo "mount of $(hostname)" > "$AZUREML_DATAREFERENCE_m/$(hostname)"')
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "two hosts fetch from an object store" "Completed $whole $whole" "$(state_of "$run") $(trainyard logs "$run" --rank 0 | grep -- -$) $(trainyard logs "$run" --rank 1 | grep -- -$)"
+    trainyard data get az:out ../got > /dev/null; trainyard data get az:set ../got > /dev/null
+    equal "...and what each leaves is there" "of h1 of h2 mount of h1 mount of h2" "$(cat ../got/out/h1) $(cat ../got/out/h2) $(cat ../got/set/h1) $(cat ../got/set/h2)"
+    check "...which each has in its own cache" host_sh h2 "test -n \"\$(find $far/data -type f -perm 444)\""
+    check "no key is left on the hosts" host_sh h1 "! grep -rqF '$AZ_KEY' $far"
+else
+    skip "two hosts fetch from an object store" "$objects_why"
+fi
+
+# ---- progress ----
+tc qdisc add dev lab0 root tbf rate 40mbit burst 32kb latency 400ms 2> /dev/null && shaped=1 || shaped=0
+if [ $shaped = 1 ]; then
+    head -c 30000000 /dev/urandom > "$store/large"
+    run=$(trainyard submit -q --target one --data d=workspaceblobstore/large:download -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d"')
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "a slow line brings the data, too" "$(sha256sum < "$store/large")" "$(trainyard logs "$run")"
+    log=$(trainyard artifacts get "$run" azureml-logs/60_control_log.txt -o -)
+    has "...and the control log says how far it was" "$log" "bringing files to host 'h1': [0-9.]+ MB, [0-9]+ of [0-9]+ files"
+    has "...before all that the runner says" "$(printf '%s\n' "$log" | grep -E 'bringing|preparing' | head -1)" "bringing"
+    tc qdisc del dev lab0 root
+else
+    skip "a slow line brings the data, too" "tc or its token bucket is not here"
+fi

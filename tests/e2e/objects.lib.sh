@@ -40,7 +40,7 @@ objects_need() {
 
 objects_gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f1)" = Z ]; }
 
-# azurite_start FOLDER [PORT]: its files lie in FOLDER; it can be started there again, with what it holds, at the same port.
+# azurite_start FOLDER [PORT]: at AZ_HOST (default: 127.0.0.1); its files lie in FOLDER; it can be started there again, with what it holds, at the same port.
 azurite_start() {
     local dir=$1 n=300
     objects_need azurite "$AZURITE_VERSION" || return 1
@@ -49,11 +49,11 @@ azurite_start() {
     AZ_KEY=${AZ_KEY:-$(head -c 64 /dev/urandom | base64 -w0)}
     : >"$dir/out"
     AZURITE_ACCOUNTS="$AZ_ACCOUNT:$AZ_KEY" node "$OBJECTS_CACHE/azurite-$AZURITE_VERSION/node_modules/azurite/dist/src/blob/main.js" \
-        --blobHost 127.0.0.1 --blobPort "${2:-0}" --location "$dir" --disableTelemetry --disableProductStyleUrl </dev/null >"$dir/out" 2>&1 9>&- &
+        --blobHost "${AZ_HOST:-127.0.0.1}" --blobPort "${2:-0}" --location "$dir" --disableTelemetry --disableProductStyleUrl </dev/null >"$dir/out" 2>&1 9>&- &
     AZ_PID=$!
     AZ_PORT=
     while [ $n -gt 0 ] && ! objects_gone $AZ_PID; do
-        AZ_PORT=$(sed -n 's,.*listens on http://127.0.0.1:\([0-9]*\).*,\1,p' "$dir/out" | tail -1)
+        AZ_PORT=$(sed -n 's,.*listens on http://[0-9.]*:\([0-9]*\).*,\1,p' "$dir/out" | tail -1)
         [ -n "$AZ_PORT" ] && break
         sleep 0.1
         n=$((n - 1))
@@ -63,7 +63,7 @@ azurite_start() {
         azurite_stop
         return 1
     fi
-    AZ_ENDPOINT=127.0.0.1:$AZ_PORT
+    AZ_ENDPOINT=${AZ_HOST:-127.0.0.1}:$AZ_PORT
     AZ_URL=http://$AZ_ENDPOINT/$AZ_ACCOUNT
     export AZ_PORT AZ_ACCOUNT AZ_KEY AZ_ENDPOINT AZ_URL
 }
