@@ -101,7 +101,7 @@ if mountpoint -q "$T/small" 2> /dev/null; then
     mkdir -p "$T/small/data" && mount --bind "$T/small/data" "$TRAINYARD_HOME/cache/data"
     run=$(trainyard submit -q --data d=az/set:download -- true)
     trainyard wait "$run" > /dev/null 2>&1
-    has "a full cache is named, with what is needed" "$(error_of "$run")" "PreparationFailed.*data reference 'd': No space left on device; the data are 19.* free in '"
+    has "a full cache is named, with what is needed" "$(error_of "$run")" "PreparationFailed.*data reference 'd': No space left on device; the data are 20.0 MB, of which 0 B were there, and 8.* free in '"
     umount "$TRAINYARD_HOME/cache/data"
 fi
 azurite_stop
