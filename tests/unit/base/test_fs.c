@@ -6,7 +6,10 @@
 #include "tests.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static bool exists(const char *path)
 {
@@ -360,6 +363,43 @@ static void test_walk_is_bounded(void **state)
     assert_non_null(strstr(err.text, "nested more than 200 deep"));
 }
 
+/* In a mount namespace of its own; 77: none can be had. */
+static int mounted_child(void)
+{
+    struct stat st;
+    int r;
+
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+        return 77;
+    if (ty_mkdir_p("holder/sub/store", 0755) < 0 ||
+        mount("tmpfs", "holder/sub/store", "tmpfs", 0, NULL) < 0)
+        return 77;
+    if (ty_write_file("holder/sub/store/file", "x", 1, 0600) < 0 ||
+        ty_write_file("holder/other", "x", 1, 0600) < 0)
+        return 1;
+    r = ty_rm_rf("holder");
+    if (r != -EBUSY || stat("holder/sub/store/file", &st) < 0 || stat("holder/other", &st) == 0)
+        return 2;
+    if (umount("holder/sub/store") < 0 || ty_rm_rf("holder") != 0)
+        return 3;
+    return 0;
+}
+
+/* What is mounted below a folder that is removed may be somebody's store of data. */
+static void test_mounted(void **state)
+{
+    int status;
+    pid_t pid = fork();
+
+    (void)state;
+    if (pid == 0)
+        _exit(mounted_child());
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_mkdir),
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_remove_deep),
+        cmocka_unit_test(test_mounted),
         cmocka_unit_test(test_read_file),
         cmocka_unit_test(test_read_foreign),
         cmocka_unit_test(test_write_file),

@@ -153,6 +153,33 @@ static void test_forking_tree(void **state)
     assert_ended(fd);
 }
 
+/* A child that serves the others outlives the end of the tree, and is none of it; its own children are. */
+static void test_tree_spares(void **state)
+{
+    static const char *const argv[] = { "/bin/sleep", "1000", NULL };
+    struct ty_spawn spec = { .argv = argv, .in = -1, .out = -1, .err = -1 };
+    struct ty_proc_id id;
+    int fd, status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(ty_spawn(&spec, &pid, NULL), 0);
+    assert_int_equal(ty_proc_identify(pid, &id), 0);
+    assert_int_equal(ty_tree_spare(pid), 0);
+    fd = watched("echo -n x; exec sleep 1000", NULL, 1);
+    assert_int_equal(ty_tree_kill(10000, NULL, NULL), 0);
+    assert_ended(fd);
+    assert_true(ty_proc_alive(&id));
+    assert_int_equal(ty_tree_signal(SIGKILL), 0);
+    assert_true(ty_proc_alive(&id));
+    ty_tree_spare_none();
+    assert_int_equal(ty_tree_signal(SIGKILL), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    for (int i = 0; i < TY_TREE_SPARED_MAX; i++)
+        assert_int_equal(ty_tree_spare(1), 0);
+    assert_int_equal(ty_tree_spare(1), -ENOSPC);
+    ty_tree_spare_none();
+}
 static void test_tree_timeout(void **state)
 {
     int fd = watched("echo -n x; exec sleep 1000", NULL, 1);
@@ -205,8 +232,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_identity),     cmocka_unit_test(test_reboot),
         cmocka_unit_test(test_tree),         cmocka_unit_test(test_stopped_tree),
-        cmocka_unit_test(test_forking_tree), cmocka_unit_test(test_tree_timeout),
-        cmocka_unit_test(test_marked),       cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_forking_tree), cmocka_unit_test(test_tree_spares),
+        cmocka_unit_test(test_tree_timeout), cmocka_unit_test(test_marked),
+        cmocka_unit_test(test_status_text),
     };
 
     return cmocka_run_group_tests_name("proc", tests, NULL, NULL);

@@ -5,7 +5,9 @@
 #include "blob/snapshot.h"
 #include "blob/statcache.h"
 #include "courier/content.h"
+#include "data/listing.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -185,10 +187,87 @@ static void test_packages_known(void **state)
     ty_content_done(&c);
 }
 
+static int add_with_hash(const struct ty_listed *f, void *ctx)
+{
+    struct ty_listed with = *f;
+    char path[256], sha[TY_SHA256_HEX + 1], *text;
+    size_t n;
+
+    snprintf(path, sizeof path, "%s/data/%s", dir, f->path);
+    assert_int_equal(ty_read_file(path, 1000, &text, &n), 0);
+    ty_sha256_hex(text, n, sha);
+    free(text);
+    with.mark = sha;
+    return ty_listing_add(ctx, &with);
+}
+
+static ssize_t read_listed_item(const struct ty_content *c, const char *text)
+{
+    unsigned char sha[TY_CHANNEL_SHA];
+    char hex[65], buf[64];
+    uint64_t bytes = 0;
+    ssize_t n;
+    size_t i;
+    int fd;
+
+    ty_sha256_hex(text, strlen(text), hex);
+    assert_int_equal(ty_sha_to_bytes(hex, sha), 0);
+    i = ty_content_find(c, sha, 0);
+    assert_true(i < c->n);
+    fd = ty_content_read(c, blobs, i, &bytes);
+    if (fd < 0)
+        return fd;
+    n = read(fd, buf, sizeof buf);
+    assert_int_equal(n, bytes);
+    assert_memory_equal(buf, text, (size_t)n);
+    assert_int_equal(ty_content_check(c, i, fd), 0);
+    close(fd);
+    return n;
+}
+
+/* Files of data are read from their place, as long as they are what they were. */
+static void test_listed(void **state)
+{
+    struct ty_listing_out out;
+    struct ty_content c = { 0 };
+    struct ty_error err = { 0 };
+    char folder[96], list[96], *name;
+    int fd;
+
+    (void)state;
+    put("data/one", "first");
+    put("data/sub/two", "second");
+    put("data/same", "first");
+    snprintf(folder, sizeof folder, "%s/data", dir);
+    snprintf(list, sizeof list, "%s/list", dir);
+    fd = open(list, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(ty_listing_begin(&out, fd), 0);
+    assert_int_equal(ty_listing_walk(folder, add_with_hash, NULL, &out, &err), 0);
+    assert_int_equal(ty_listing_finish(&out), 0);
+    close(fd);
+    assert_int_equal(ty_content_open_listing(&c, list, folder, NULL, &err), 0);
+    assert_int_equal(c.n, 3); /* two contents, and the listing */
+    assert_int_equal(strlen(c.manifest), 64);
+    assert_int_equal(read_listed_item(&c, "first"), 5);
+    assert_int_equal(read_listed_item(&c, "second"), 6);
+    put("data/sub/two", "another");
+    assert_int_equal(read_listed_item(&c, "second"), -ESTALE);
+    snprintf(list, sizeof list, "%s/data/sub/two", dir);
+    assert_int_equal(unlink(list), 0);
+    assert_int_equal(read_listed_item(&c, "second"), -ENOENT);
+    for (size_t i = 0; i < c.n; i++) {
+        name = ty_content_name(&c, i);
+        assert_non_null(name);
+        free(name);
+    }
+    ty_content_done(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_listed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_snapshot, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_packages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_packages_known, set_up, tear_down),
