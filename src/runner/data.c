@@ -305,6 +305,23 @@ static int know_the_way(const struct ty_jobfile *j)
     return 0;
 }
 
+static int mark_brought(const struct ty_jobfile *j, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_path_join(j->dir, "data/brought");
+    CLEANUP_CLOSE int fd =
+        path ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+    return fd < 0 ? ty_error_set(err, -errno, "cannot write to the job folder '%s': %m", j->dir)
+                  : 0;
+}
+
+bool ty_data_was_brought(const struct ty_jobfile *j)
+{
+    CLEANUP_FREE char *path = ty_path_join(j->dir, "data/brought");
+
+    return path && access(path, F_OK) == 0;
+}
+
 int ty_data_in(const struct ty_jobfile *j, int out, struct ty_error *err)
 {
     int r = know_the_way(j) < 0 ? ty_error_oom(err) : 0;
@@ -317,6 +334,8 @@ int ty_data_in(const struct ty_jobfile *j, int out, struct ty_error *err)
             : sent_of(j, i)  ? bring_sent(&b)
                              : bring_seen(&b);
     }
+    if (r == 0 && j->spec->ndata > 0)
+        r = mark_brought(j, err);
     return r;
 }
 
@@ -467,7 +486,7 @@ int ty_data_out(const struct ty_jobfile *j, const struct ty_data_back *back)
             r = return_seen(&b);
             continue;
         }
-        if (j->spec->data[i].mode != TY_DATA_DOWNLOAD)
+        if (j->spec->data[i].mode != TY_DATA_DOWNLOAD && ty_data_was_brought(j))
             r = return_sent(&b);
         if (r == 0)
             r = end_sent(&b);

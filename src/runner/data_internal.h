@@ -14,6 +14,9 @@ char *ty_data_listing(const struct ty_jobfile *j, int i); /* malloc'ed */
 /* A download whose place is free goes there at once: *place (malloc'ed). */
 bool ty_data_straight(const struct ty_stage *s, char **place);
 
+/* Did ty_data_in() come to its end? */
+bool ty_data_was_brought(const struct ty_jobfile *j);
+
 int ty_data_object_in(const struct ty_jobfile *j, int i, int out, struct ty_error *err);
 /* As the owner, in the collecting child; what fails is a warning. */
 void ty_data_object_out(const struct ty_jobfile *j, int i, int out);

@@ -11,13 +11,18 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "data/bring.h"
+#include "data/cache.h"
 #include "data/rclone.h"
 #include "runner/child.h"
 #include "runner/data_internal.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+#define KEEP_LOOK_S (24 * 3600)
+#define KEEP_US ((int64_t)30 * 24 * 3600 * 1000000)
 
 struct object {
     const struct ty_jobfile *j;
@@ -104,7 +109,10 @@ static int mount_by_rclone(struct object *x)
                            .at = x->dir,
                            .cache = x->cache,
                            .log = x->log };
-    const char *why = ty_rclone_why_not(m.access);
+    /* FUSE lets nobody of another user namespace in. */
+    const char *why = x->j->spec->env && x->j->spec->env->view != TY_VIEW_PLAIN
+                          ? "the job has a view of its own of the files"
+                          : ty_rclone_why_not(m.access);
     CLEANUP_FREE char *text = NULL;
     CLEANUP_JSON json_t *o = NULL;
     struct ty_error err = { 0 };
@@ -192,12 +200,32 @@ static void send_up(struct object *x)
         warn(err.text, x);
 }
 
+/* What no run has used for a month goes, looked for once a day. */
+static void keep_house(const struct ty_jobfile *j)
+{
+    CLEANUP_FREE char *mark = ty_path_join(j->cache, "data/lock-kept");
+    uint64_t freed;
+    struct stat st;
+
+    if (!mark || (stat(mark, &st) == 0 && st.st_mtime + KEEP_LOOK_S > time(NULL)) ||
+        ty_write_file(mark, "", 0, 0600) < 0)
+        return;
+    (void)ty_data_cache_collect(j->cache, UINT64_MAX, KEEP_US, false, &freed, NULL);
+}
+
 void ty_data_object_out(const struct ty_jobfile *j, int i, int out)
 {
     struct object x;
     struct ty_error err = { 0 };
     bool mounted, listed;
 
+    if (!ty_data_was_brought(j)) { /* the job has not begun: what stands half is taken away */
+        CLEANUP_FREE char *dir = ty_data_dir(j, i);
+
+        if (dir)
+            ty_unmount_below(dir);
+        return;
+    }
     if (open_object(&x, j, i, out, &err) < 0) {
         warn(err.text, &x);
         if (x.dir)
@@ -215,5 +243,6 @@ void ty_data_object_out(const struct ty_jobfile *j, int i, int out)
         warn(err.text, &x);
     if (x.ref->mode == TY_DATA_MOUNT && !mounted && listed && ty_bring_back(x.b, x.dir, &err) < 0)
         warn(err.text, &x);
+    keep_house(j);
     done(&x);
 }
