@@ -22,9 +22,10 @@ EXAMPLES = os.path.join(HERE, "..", "..", "examples")
 MODULES = ("core core.compute core.runconfig core.environment core.conda_dependencies core.container_registry core.resource_configuration "
            "core.authentication core.keyvault core.model core.webservice core.image core.dataset train.dnn train.estimator train.sklearn "
            "train.hyperdrive widgets telemetry tensorboard tensorboard.export data data.datapath data.data_reference "
-           "data.dataset_type_definitions data.azure_storage_datastore data.dataset_consumption_config monitoring pipeline.core "
+           "data.dataset_type_definitions data.file_dataset data.azure_storage_datastore data.dataset_consumption_config monitoring pipeline.core "
            "pipeline.steps contrib.tensorboard exceptions").split()
 ALSO = {"DatasetConsumption": "DatasetConsumptionConfig", "Estimator(PyTorch)": "PyTorch"}
+ON_A_DATASET = {"Dataset.to_path": "FileDataset.to_path", "Dataset.as_named_input": "FileDataset.as_named_input"}
 # They can be made, and every run that is given one refuses it by name.
 PARAMETER_SERVERS = {"ParameterServer", "TensorflowConfiguration"}
 KINDS = {"run": "Run", "child": "Run", "Run": "Run", "Workspace": "Workspace", "Experiment": "Experiment"}  # of names in scripts
@@ -242,6 +243,8 @@ def recorded_as(name):
     from azureml.core import Environment, RunConfiguration
 
     bare = name.rstrip("()").replace("Estimator(PyTorch)", "EstimatorBase").replace("DatasetConsumption.", "DatasetConsumptionConfig.")
+    bare = bare.replace("Dataset.File.", "FileDatasetFactory.")
+    bare = ON_A_DATASET.get(bare, bare)
     first, *middle = bare.split(".")
     last = middle.pop() if middle else first
     if middle and first in ("Environment", "RunConfiguration"):
@@ -303,8 +306,7 @@ def constants():
     from azureml.core import _definition
 
     rows = {"runDefinition." + key: value for key, value in _definition.CONSTANTS.items()}
-    rows.update({"runDefinition.environment.docker.enabled": False, "runDefinition.docker.useDocker": False,
-                 "runDefinition.docker.sharedVolumes": True, "runDefinition.docker.arguments": [], "inputDatasets": [], "outputDatasets": [],
+    rows.update({"runDefinition.docker.sharedVolumes": True, "outputDatasets": [],
                  "error.error.details": [], "warnings[].source": _definition.FINAL_WARNING_SOURCE})
     rows.update({"properties." + key: value for key, value in _definition.PROCESS_FILES.items()})
     return ["## Constants of `get_details()`", "",

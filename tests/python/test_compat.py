@@ -6,7 +6,7 @@ import compat
 
 def test_what_counts_as_use(request):
     calls = request.config.compat_recorder.calls
-    for name in ("DsvmCompute", "DsvmCompute.attach", "AksCompute.provisioning_configuration", "Environment.register"):
+    for name in ("DsvmCompute", "DsvmCompute.attach", "AksCompute.provisioning_configuration", "Environment.from_docker_build_context"):
         assert calls[name]["refused"] and not calls[name]["tests"], name  # a call that raises
     assert calls["ComputeTarget"]["tests"] and calls["DockerSection.base_image"]["tests"] and calls["Workspace.location"]["tests"]
     assert not any("" in one["tests"] for one in calls.values())  # what happens while tests are collected

@@ -86,7 +86,7 @@ def test_stars():
     ("from azureml.core.image import ContainerImage\nContainerImage.image_configuration(runtime='python')", "image_configuration "),
     ("from azureml.train.hyperdrive import *\nRandomParameterSampling({'--lr': loguniform(-6, -1)})", "loguniform .*one run per choice"),
     ("from azureml.train.hyperdrive import PrimaryMetricGoal as p\np.MAXIMIZE", "PrimaryMetricGoal.MAXIMIZE"),
-    ("from azureml.core import Dataset\nDataset.File.from_files('x')", "Dataset.File .*datastore"),
+    ("from azureml.core import Dataset\nDataset.Tabular.from_delimited_files('x')", "Tabular.from_delimited_files .*pandas"),
     ("from azureml.pipeline.steps import PythonScriptStep\nPythonScriptStep(script_name='a.py')", "PythonScriptStep .a pipeline"),
     ("from azureml.tensorboard import Tensorboard\nTensorboard([])", "Tensorboard .*prefix='logs'"),
     ("from azureml.contrib.tensorboard.export import export_to_tensorboard\nexport_to_tensorboard(1, 'logs')", "export_to_tensorboard"),

@@ -146,7 +146,7 @@ def test_script_and_command_of_the_two_places():
 
 @pytest.mark.parametrize("name, value, words", [
     ("mpi", 3, "run_config.mpi is of type int"), ("environment", "env", "environment is of type str; an Environment"),
-    ("docker", None, "run_config.docker is of type NoneType"), ("data", {"x": 1}, "run_config.data: a dataset"),
+    ("docker", None, "run_config.docker is of type NoneType"), ("data", {"x": 1}, "run_config.data: 'x' is of type int"), ("output_data", {"x": 1}, "run_config.output_data: a dataset"),
     ("framework", "PySpark", "framework is 'PySpark'"), ("max_run_duration_seconds", "1h", "max_run_duration_seconds"),
     ("data_references", ["x"], "run_config.data_references is of type list"), ("environment_variables", [1], "environment_variables")])
 def test_attributes_of_the_wrong_kind(name, value, words):

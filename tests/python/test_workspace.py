@@ -119,7 +119,7 @@ def test_environments_are_the_curated_ones(workspace):
         workspace.environments["nobodys"]
 
 
-@pytest.mark.parametrize("name", ["datasets", "models", "images", "webservices", "linked_services"])
+@pytest.mark.parametrize("name", ["models", "images", "webservices", "linked_services"])
 def test_dictionaries_of_a_later_release_are_empty(workspace, name):
     found = getattr(workspace, name)
     assert len(found) == 0 and list(found) == [] and found() == [] and found.get("x") is None and "x" not in found

@@ -6,9 +6,10 @@ from azureml.core._service import later
 from azureml.core.runconfig import DataReferenceConfiguration
 from azureml.data.datapath import DataPath
 from azureml.data.data_reference import DataReference
+from azureml.data.dataset_consumption_config import DatasetConsumptionConfig
 from azureml.exceptions import UserErrorException
 
-References = Dict[str, DataReferenceConfiguration]
+References = Dict[str, Any]  # DataReferenceConfiguration, and DatasetConsumptionConfig until take_datasets()
 
 
 def word(value: Any, what: str, references: References) -> str:
@@ -17,7 +18,13 @@ def word(value: Any, what: str, references: References) -> str:
     UserErrorException, naming `what`, for what is no single value.
     """
     from azureml.core.datastore import Datastore
+    from azureml.data.file_dataset import FileDataset
 
+    if isinstance(value, FileDataset):
+        value = value.as_mount()
+    if isinstance(value, DatasetConsumptionConfig):
+        add_reference(references, value, what)
+        return str(value)
     if isinstance(value, Datastore):
         value = value.as_mount()
     elif isinstance(value, DataPath):
@@ -61,41 +68,74 @@ def script_words(params: Any, references: References) -> List[str]:
     return found
 
 
-def add_reference(references: References, reference: DataReference, what: str) -> None:
-    """Add a data reference; one of the same name has to be the same."""
-    config, name = reference.to_config(), reference.data_reference_name
+def add_reference(references: References, reference: Any, what: str) -> None:
+    """Add a data reference or a dataset; one of the same name has to be the same."""
+    dataset = isinstance(reference, DatasetConsumptionConfig)
+    config, name = (reference, reference.name) if dataset else (reference.to_config(), reference.data_reference_name)
     there = references.get(name)
-    if there is not None and vars(there) != vars(config):
-        raise UserErrorException("%s: there are two different data references called '%s'; give one of them a "
-                                 "data_reference_name" % (what, name))
+    if there is not None and (type(there) is not type(config) or vars(there) != vars(config)):
+        raise UserErrorException("%s: there are two different %s called '%s'; give one of them %s" % (
+            what, *(("datasets", name, "another name") if dataset else ("data references", name, "a data_reference_name"))))
     references[name] = config
 
 
 def add_inputs(references: References, inputs: Any) -> None:
-    """``inputs`` of an estimator: data references that no argument names."""
+    """``inputs`` of an estimator: data references and datasets that no argument names."""
+    from azureml.data.file_dataset import FileDataset
+
     if inputs is None:
         return
     if isinstance(inputs, (str, bytes)) or not isinstance(inputs, Iterable):
-        raise UserErrorException("inputs is of type %s; a list of DataReference is needed" % type(inputs).__name__)
+        raise UserErrorException("inputs is of type %s; a list of DataReference or of datasets is needed" % type(inputs).__name__)
     for one in inputs:
-        if not isinstance(one, DataReference):
+        if isinstance(one, FileDataset):
+            raise UserErrorException("inputs: a FileDataset has no name; give dataset.as_named_input('name')")
+        if not isinstance(one, (DataReference, DatasetConsumptionConfig)):
             raise later("inputs: a %s" % type(one).__name__, "give a DataReference, for example datastore.path('x').as_mount()")
         add_reference(references, one, "inputs")
 
 
 def as_references(value: Any) -> References:
-    """``run_config.data_references``: name -> DataReferenceConfiguration (a DataReference is taken too)."""
+    """``run_config.data_references``: name -> DataReferenceConfiguration (a DataReference and a dataset are taken too)."""
     if not isinstance(value, Mapping):
         raise UserErrorException("run_config.data_references is of type %s; a dictionary of name -> DataReferenceConfiguration is "
                                  "needed" % type(value).__name__)
     found: References = {}
     for name, one in value.items():
         config = one.to_config() if isinstance(one, DataReference) else one
-        if not isinstance(config, DataReferenceConfiguration):
+        if not isinstance(config, (DataReferenceConfiguration, DatasetConsumptionConfig)):
             raise UserErrorException("run_config.data_references: '%s' is of type %s; a DataReferenceConfiguration is needed"
                                      % (name, type(one).__name__))
         found[str(name)] = config
     return found
+
+
+def add_data(references: References, data: Any) -> None:
+    """``run_config.data``: name -> dataset, with or without ``as_named_input``."""
+    from azureml.data.file_dataset import FileDataset
+
+    if not isinstance(data, Mapping):
+        raise UserErrorException("run_config.data is of type %s; a dictionary of name -> dataset is needed" % type(data).__name__)
+    for name, one in data.items():
+        one = one.as_named_input(name) if isinstance(one, FileDataset) else one
+        if not isinstance(one, DatasetConsumptionConfig):
+            raise UserErrorException("run_config.data: '%s' is of type %s; a dataset is needed, for example Dataset.File.from_files(...)"
+                                     ".as_named_input('%s').as_mount()" % (name, type(one).__name__, name))
+        add_reference(references, one, "run_config.data")
+
+
+def take_datasets(references: References) -> Tuple[Dict[str, Any], Dict[str, str]]:
+    """Put the data references of datasets in their place: (datasets by name, variables by name, which name others of the job)."""
+    datasets: Dict[str, Any] = {n: one for n, one in references.items() if isinstance(one, DatasetConsumptionConfig)}
+    variables: Dict[str, str] = {}
+    for name, one in datasets.items():
+        del references[name]
+        parts, variables[one.name] = one._parts()
+        for part in parts:
+            if part in references:
+                raise UserErrorException("the dataset '%s' and a data reference are both called '%s'; give one of them another name" % (name, part))
+        references.update(parts)
+    return datasets, variables
 
 
 def environment_variables(*sources: Tuple[str, Any]) -> Dict[str, str]:

@@ -12,7 +12,7 @@ from trainyard.errors import TrainyardError
 FINAL_WARNING_SOURCE = "Trainyard"
 # What scripts read in runDefinition and no run decides.
 CONSTANTS: Dict[str, Any] = {
-    "useAbsolutePath": False, "sourceDirectoryDataStore": None, "data": {},
+    "useAbsolutePath": False, "sourceDirectoryDataStore": None,
     "outputData": {}, "jobName": None, "tensorflow": {"workerCount": 1, "parameterServerCount": 1},
 }
 
@@ -80,10 +80,16 @@ def details(run: Dict[str, Any], files: List[Dict[str, Any]], home: str) -> Dict
     if run.get("warnings"):
         found["warnings"] = [{"source": FINAL_WARNING_SOURCE, "message": text} for text in run["warnings"]]
     found.update(
-        properties=dict(run["properties"]), inputDatasets=[], outputDatasets=[], runDefinition=_definition(run.get("spec") or {}),
+        properties=dict(run["properties"]), inputDatasets=_datasets(run.get("spec") or {}), outputDatasets=[], runDefinition=_definition(run.get("spec") or {}),
         logFiles={f["path"]: file_url(home, run["id"], f["path"]) for f in files if f["kind"] == "log"},
         submittedBy=run["user"])
     return found
+
+
+def _datasets(spec: Dict[str, Any]) -> List[Dict[str, Any]]:
+    data = ((spec.get("azureml") or {}).get("runDefinition") or {}).get("data") or {}
+    return [{"dataset": one["dataset"], "consumptionDetails": {
+        "type": "RunInput", "inputName": name, "mechanism": one["mechanism"], "pathOnCompute": one["pathOnCompute"]}} for name, one in data.items()]
 
 
 def _definition(spec: Dict[str, Any]) -> CaseInsensitiveDict:
@@ -93,7 +99,7 @@ def _definition(spec: Dict[str, Any]) -> CaseInsensitiveDict:
              "dataReferences": {name: _reference(one) for name, one in (spec.get("data_references") or {}).items()},
              "maxRunDurationSeconds": spec.get("max_run_duration_seconds"),
              "environmentVariables": dict(spec.get("environment_variables") or {}), **_processes(spec)}
-    return insensitive({"framework": "Python", "communicator": spec.get("communicator") or "None", **kept, **whole})
+    return insensitive({"framework": "Python", "data": {}, "communicator": spec.get("communicator") or "None", **kept, **whole})
 
 
 def _processes(spec: Dict[str, Any]) -> Dict[str, Any]:

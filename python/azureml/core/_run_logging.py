@@ -6,6 +6,7 @@ import warnings
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple
 
 from azureml.core._service import client
+from azureml.data import dataset_consumption_config
 from azureml.exceptions import RunEnvironmentException, UserErrorException
 from trainyard import remote
 from trainyard.context import LiveRun, plain
@@ -86,7 +87,7 @@ class _OfflineRun:
         self.status = "Running"
         self.parent: Optional[_OfflineRun] = None
         self._children: List[_OfflineRun] = []
-        self.input_datasets: Dict[str, Any] = {}
+        self.input_datasets: Dict[str, Any] = dataset_consumption_config.of_environment()
         self.tags: Dict[str, Any] = {}
         self.properties: Dict[str, Any] = {}
         self._metrics: Dict[str, Any] = {}

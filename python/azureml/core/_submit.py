@@ -24,6 +24,7 @@ from azureml.core.runconfig import (DEFAULT_MAX_RUN_SECONDS, AmlComputeConfigura
                                     SparkConfiguration, TensorflowConfiguration, positive)
 from azureml.core.script_run_config import ScriptRunConfig
 from azureml.data.datapath import DataPath
+from azureml.data.dataset_consumption_config import NAMES
 from azureml.exceptions import ComputeTargetException, ExperimentExecutionException, SnapshotException, UserErrorException
 from trainyard import errors, interpreter, packages
 
@@ -67,6 +68,7 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     check_tree(rc)
     processes = _processes.of(rc)
     references = _arguments.as_references(rc.data_references)
+    _arguments.add_data(references, rc.data)
     given = _arguments.words(config.arguments, references)
     if config.resume_from is not None:
         given += resume_words(config.resume_from, references)
@@ -100,11 +102,19 @@ def specification(config: ScriptRunConfig, tags: Optional[Mapping[str, Any]] = N
     else:
         del spec["interpreter"]  # a command names its program itself
         add_command(spec, command_line(config.command, None if _packages.asks(spec["environment"]) else chosen, references), chosen, given)
+    datasets, places = _arguments.take_datasets(references)
+    if places:
+        taken = [name for name in places if name in spec["environment_variables"]]
+        if taken:
+            raise UserErrorException("environment_variables has '%s', which is the name of a dataset; give one of them another name" % taken[0])
+        spec["environment_variables"].update(places, **{NAMES: ",".join(places)})
+        spec["expand_variables"] = list(places)
     spec["data_references"] = {name: {"datastore": one.datastore_name, "path": one.path_on_datastore or "", "mode": one.mode,
                                       "path_on_compute": one.path_on_compute, "overwrite": bool(one.overwrite)}
                                for name, one in references.items()}
     check_placeholders(spec)
     spec["azureml"] = {"runDefinition": run_definition(config, spec)}
+    spec["azureml"]["runDefinition"]["data"] = {name: one._as_dict() for name, one in datasets.items()}
     return spec
 
 
@@ -130,9 +140,8 @@ def check_tree(rc: RunConfiguration) -> None:
     for name, value in (("legacy_aliases", rc.legacy_aliases), ("environment.legacy_aliases", rc.environment.legacy_aliases)):
         if not isinstance(value, bool):
             raise UserErrorException("run_config.%s is %r; True or False is needed" % (name, value))
-    for name in ("data", "output_data"):
-        if getattr(rc, name):
-            raise later("run_config.%s: a dataset" % name, "give the run a DataReference, for example datastore.path('x').as_mount()")
+    if rc.output_data:
+        raise later("run_config.output_data: a dataset", "give the run a DataReference, for example datastore.path('x').as_upload()")
     cloud_only("run_config.source_directory_data_store", bool(rc.source_directory_data_store))
 
 

@@ -121,8 +121,17 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
 
     @property
     def input_datasets(self) -> Dict[str, Any]:
-        """{}: this release has no datasets."""
-        return {}
+        """name -> the directory of a dataset, inside of the run's own job; elsewhere the datasets themselves, those that are registered."""
+        from azureml.core.dataset import Dataset
+        from azureml.data import dataset_consumption_config as consumption
+
+        if self._live is not None and self._live.id == self.id and consumption.NAMES in os.environ:
+            return consumption.of_environment()
+        with sdk_errors():
+            spec = client().run(self.id).get("spec") or {}
+        data = ((spec.get("azureml") or {}).get("runDefinition") or {}).get("data") or {}
+        return consumption.InputDatasets((name, Dataset.get_by_name(self.experiment.workspace, one["dataset"]["name"], one["dataset"]["version"]))
+                                         for name, one in data.items() if one["dataset"]["name"])
 
     @property
     def tags(self) -> Dict[str, Any]:

@@ -159,8 +159,10 @@ class Workspace:
 
     @property
     def datasets(self) -> CallableDict:
-        """Empty: this release has no datasets."""
-        return _NothingYet("a dataset", "use a datastore: ws.get_default_datastore().path('x').as_mount()")
+        """name -> the latest version of each registered dataset."""
+        from azureml.core.dataset import Dataset
+
+        return CallableDict(Dataset.get_all(self))
 
     @property
     def models(self) -> CallableDict:
