@@ -60,7 +60,7 @@ soak: all
 
 bench: all
 	@meson configure build -Dtests=true
-	@ninja -C build bench/sim/sim bench/link/nodes bench/link/agent bench/data/mover bench/data/s3d
+	@ninja -C build bench/sim/sim bench/link/nodes bench/link/agent bench/data/mover bench/data/s3d bench/env/get
 	@bench/run
 
 install: all
