@@ -23,9 +23,8 @@ static const char *here(const char *variable)
 {
     const char *path = getenv(variable);
 
-    if (!path)
-        fail_msg("%s is not set; tests/unit/env/meson.build says what it is", variable);
-    return path;
+    assert_non_null(path); /* tests/unit/env/meson.build says what it is */
+    return path ? path : "";
 }
 
 char *box_path(const struct box *b, const char *rel)
@@ -170,7 +169,8 @@ int box_set_up(void **state)
     };
     struct box *b = calloc(1, sizeof *b);
 
-    assert_non_null(b);
+    if (!b)
+        return -1;
     snprintf(b->dir, sizeof b->dir, "/tmp/ty-env-XXXXXX");
     assert_non_null(mkdtemp(b->dir));
     b->cache = box_path(b, "cache");
