@@ -5,7 +5,7 @@
 question: {"pip": [specification], "conda": [specification], "python": specification or null}
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
-           "system": [{"name", "version"}], "python_matches": bool}
+           "system": [{"name", "version"}], "torch_cuda": version for which its torch was built, "" for none or null, "python_matches": bool}
            system: what the specifications, and what they need in turn, are given by folders outside of the interpreter's prefix or,
            where it is no venv, by its own
 FOLDER is where Trainyard's own packages lie. What they provide (horovod) satisfies a specification whatever its version: a job finds
@@ -19,7 +19,7 @@ import os
 import re
 import sys
 import sysconfig
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 if __package__:
     from trainyard import packages
@@ -28,6 +28,7 @@ else:
 
 _ADDRESS = re.compile(r"://|@|^[./]|/")
 _MARKER = re.compile(r";(.*)$", re.S)
+_CUDA = re.compile(r"^cuda(?:\s*:[^=\n]*)?\s*=\s*(?:None|['\"]([\d.]*)['\"])", re.M)
 
 
 def distributions(sites: List[str]) -> Dict[str, importlib.metadata.Distribution]:
@@ -87,6 +88,18 @@ def needed(specs: List[str], found: Mapping[str, importlib.metadata.Distribution
     return sorted(seen)
 
 
+def torch_cuda(sites: List[str]) -> Optional[str]:
+    """The CUDA version that the first torch of `sites` was built for, "" for none, None when that cannot be told. Nothing is imported."""
+    for site in sites:
+        try:
+            with open(os.path.join(site, "torch", "version.py"), encoding="utf-8", errors="replace") as file:
+                match = _CUDA.search(file.read())
+        except OSError:
+            continue
+        return (match.group(1) or "") if match else None
+    return None
+
+
 def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
     """See the module."""
     mine = {os.path.realpath(ours), os.path.dirname(os.path.realpath(__file__))}
@@ -116,7 +129,7 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
             "base_prefix": sys.base_prefix, "sites": sites, "pip": have.get("pip"),
             "venv": importlib.util.find_spec("venv") is not None, "ensurepip": importlib.util.find_spec("ensurepip") is not None,
             "packages": have, "missing": missing, "conda_missing": conda_missing, "satisfied": satisfied, "system": system,
-            "python_matches": not spec or packages.python_matches("python" + spec, sys.version_info[:3])}
+            "torch_cuda": torch_cuda(sites), "python_matches": not spec or packages.python_matches("python" + spec, sys.version_info[:3])}
 
 
 def main(ours: str) -> None:

@@ -28,6 +28,7 @@ static void build_done(struct env_build *b)
     free(b->interpreter);
     json_decref(b->asked);
     json_decref(b->torch);
+    free(b->torch_index);
     json_decref(b->lock_pip);
     json_decref(b->lock_conda);
     json_decref(b->system);
@@ -249,19 +250,55 @@ static int check_lock(const struct env_build *b, const json_t *lock, struct ty_e
     return 0;
 }
 
+/* From here on, what is asked of the interpreter is asked of the one that conda has installed. */
+static int move_in(struct env_build *b, struct ty_error *err)
+{
+    static const char *const of_base[] = { "sites", "satisfied", "prefix", "base_prefix", NULL };
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", b->building);
+    json_t *asked = NULL;
+    int r = python ? env_ask(b, python, &asked, err) : ty_error_oom(err);
+
+    if (r < 0)
+        return r;
+    for (const char *const *key = of_base; *key; key++)
+        json_object_set(asked, *key, json_object_get(b->asked, *key));
+    json_object_set(asked, "base_pip", json_object_get(b->asked, "pip"));
+    json_object_set(asked, "base_version", json_object_get(b->asked, "version"));
+    json_decref(b->asked);
+    b->asked = asked;
+    return b->q->spec->lock ? 0 : env_torch_choose(b, err);
+}
+
+static int fill_conda(struct env_build *b, const json_t *lock, const json_t *locked,
+                      struct ty_error *err)
+{
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", b->building);
+    CLEANUP_JSON json_t *specs = NULL;
+    int r = python ? env_conda_build(b, json_object_get(lock, "conda"), err) : ty_error_oom(err);
+
+    if (r == 0)
+        r = move_in(b, err);
+    if (r == 0 && !lock)
+        r = env_torch_reach(b, err);
+    if (r < 0)
+        return r;
+    specs = missing_specs(b, "missing");
+    return specs ? env_pip_into(b, python, specs, locked, err) : ty_error_oom(err);
+}
+
 static int fill(struct env_build *b, struct ty_error *err)
 {
     const json_t *lock = b->q->spec->lock, *locked = lock ? json_object_get(lock, "pip") : NULL;
-    CLEANUP_JSON json_t *specs = missing_specs(b, "missing");
-    int r = 0;
+    CLEANUP_JSON json_t *specs = NULL;
+    int r;
 
-    if (!specs)
-        return ty_error_oom(err);
-    if (lock)
-        r = check_lock(b, lock, err);
-    if (r == 0)
-        r = env_venv_build(b, specs, locked, err);
-    return r;
+    if (env_conda_needed(b))
+        return fill_conda(b, lock, locked, err);
+    r = lock ? check_lock(b, lock, err) : env_torch_reach(b, err);
+    if (r < 0)
+        return r;
+    specs = missing_specs(b, "missing");
+    return specs ? env_venv_build(b, specs, locked, err) : ty_error_oom(err);
 }
 
 /* What a killed builder has left is of no use; what is whole gets its name at once, on disk before. */
@@ -278,6 +315,7 @@ static int build(struct env_build *b, struct ty_error *err)
             json_string_value(json_object_get(b->asked, "version")));
     r = fill(b, err);
     if (r == 0) {
+        env_torch_settle(b);
         dir = open(b->q->cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (dir >= 0)
             syncfs(dir);
@@ -458,16 +496,6 @@ static int as_it_is(struct env_build *b, struct ty_env *ret, struct ty_error *er
     return record ? give(b, record, -1, ret, err) : ty_error_oom(err);
 }
 
-/* The interpreter, or another one that has all that is asked for, where the user has named none. */
-static int choose_interpreter(struct env_build *b, struct ty_error *err)
-{
-    int r;
-
-    b->interpreter = strdup(b->q->interpreter);
-    r = b->interpreter ? env_ask(b, b->interpreter, &b->asked, err) : ty_error_oom(err);
-    return r;
-}
-
 static bool lacks_nothing(const struct env_build *b)
 {
     return json_array_size(json_object_get(b->asked, "missing")) == 0 &&
@@ -495,6 +523,69 @@ static int lacks_locked(const struct env_build *b, struct ty_error *err)
         json_string_value(json_object_get(first, "why")));
 }
 
+static int look_at(struct env_build *b, const char *interpreter, struct ty_error *err)
+{
+    int r;
+
+    free(b->interpreter);
+    json_decref(b->asked);
+    json_decref(b->torch);
+    b->asked = b->torch = NULL;
+    b->interpreter = strdup(interpreter);
+    r = b->interpreter ? env_ask(b, b->interpreter, &b->asked, err) : ty_error_oom(err);
+    return r == 0 ? env_torch_choose(b, err) : r;
+}
+
+static bool has_all(struct env_build *b, const char *interpreter)
+{
+    struct ty_error err;
+
+    return interpreter && access(interpreter, X_OK) == 0 &&
+           strcmp(interpreter, b->q->interpreter) != 0 && look_at(b, interpreter, &err) == 0 &&
+           lacks_nothing(b);
+}
+
+/* The interpreter, or another one of this machine that has all that is asked for, where the user has named none. */
+static int choose_interpreter(struct env_build *b, struct ty_error *err)
+{
+    int r = look_at(b, b->q->interpreter, err);
+
+    if ((r == 0 && lacks_nothing(b)) || !b->q->interpreter_any || b->q->spec->lock)
+        return r;
+    CLEANUP_FREE char *of_path = env_find("python3");
+    return has_all(b, of_path) || has_all(b, "/usr/bin/python3")
+               ? 0
+               : look_at(b, b->q->interpreter, err);
+}
+
+/* What is missing, if anything, in a prefix. */
+static int find_or_build(struct env_build *b, json_t **ret, struct ty_error *err)
+{
+    const json_t *lock = b->q->spec->lock;
+    int r;
+
+    if (lock && locks_nothing(lock) && !lacks_nothing(b))
+        return lacks_locked(b, err);
+    if (lock ? locks_nothing(lock) : lacks_nothing(b)) {
+        *ret = record_of(b, b->interpreter, NULL, false, 0);
+        return *ret ? 0 : ty_error_oom(err);
+    }
+    r = name_prefix(b, err);
+    return r == 0 ? get_prefix(b, ret, err) : r;
+}
+
+/* As before any prefix was named. */
+static void start_again(struct env_build *b)
+{
+    free(b->final);
+    free(b->building);
+    b->final = b->building = NULL;
+    b->key[0] = '\0';
+    if (b->lock >= 0)
+        close(b->lock);
+    b->lock = -1;
+}
+
 int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err)
 {
     CLEANUP(build_done) struct env_build b = { .q = q, .lock = -1 };
@@ -517,17 +608,11 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
         r = choose_interpreter(&b, err);
     if (r < 0)
         return r;
-    if (q->spec->lock ? locks_nothing(q->spec->lock) : lacks_nothing(&b)) {
-        if (!lacks_nothing(&b))
-            return lacks_locked(&b, err);
-        record = record_of(&b, b.interpreter, NULL, false, 0);
-    } else {
-        r = name_prefix(&b, err);
-        if (r == 0)
-            r = get_prefix(&b, &record, err);
+    r = find_or_build(&b, &record, err);
+    if (r < 0 && env_torch_fall_back(&b, err)) {
+        start_again(&b);
+        r = find_or_build(&b, &record, err);
     }
-    if (r == 0 && !record)
-        r = ty_error_oom(err);
     if (r < 0)
         return r;
     remember(&b, known, record);

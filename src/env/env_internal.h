@@ -8,6 +8,8 @@
  *   pip_failed.c  what pip says when it cannot
  *   wheels.c   the packages that prefixes share
  *   cache.c    names and locks of the cache folder
+ *   torch_ask.c  which PyTorch; torch.c decides
+ *   conda.c    a prefix for conda's packages
  *   collect.c  what the cache holds, and what of it goes
  */
 #ifndef TY_ENV_INTERNAL_H
@@ -28,6 +30,8 @@ struct env_build {
     json_t *system;                /* owned: array of what the prefix takes from the interpreter it was made of; NULL: not known */
     char *final, *building;     /* owned: envs/<key>, and where it is made until it is whole */
     char *tool;                 /* owned: "pip 23.0.1"; NULL: none yet */
+    char *torch_index; /* owned: with the builds of PyTorch that the node needs; NULL: pip's own alone */
+    bool torch_by_pip; /* that index does not answer */
     int lock;                   /* of the prefix; -1: not held */
 };
 
@@ -84,6 +88,9 @@ int env_find_site(const struct env_build *b, char **ret, struct ty_error *err);
 /* Put `specs`, or what `lock` says, into b->building; `python` is its interpreter.  Fills b->lock_pip. */
 int env_pip_into(struct env_build *b, const char *python, const json_t *specs, const json_t *lock, struct ty_error *err);
 
+/* A Python with pip, for an interpreter that has none: malloc'ed path. */
+int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err);
+
 /* ---- pip_failed.c ---- */
 /* Why pip, or a venv's making, has failed: its own words, or which index does not answer, or that there is no space. */
 int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing, struct ty_error *err);
@@ -98,9 +105,22 @@ int env_wheels_split(struct env_build *b, const char *staging, const json_t *ite
 /* Link the package into the prefix that is being built. `site`: its site-packages, relative to b->building. */
 int env_wheel_link(struct env_build *b, const char *sha, const char *site, struct ty_error *err);
 
-/* ---- torch.c, conda.c (TORCH) ----
- * env.c calls, when they are there:
- *   env_torch_choose(b, err): before anything is built; fills b->torch, adds to the pip specifications and index options
- *   env_conda_build(b, err): makes b->building a conda prefix; fills b->lock_conda
- */
+/* ---- torch_ask.c ---- */
+/* Before anything is built: fills b->torch, b->torch_index, and adds to b->asked "missing" what is to be installed.  -ENOENT: a
+ * torch that is not to be had, and what to do. */
+int env_torch_choose(struct env_build *b, struct ty_error *err);
+/* When something is built: does the index of its builds answer?  If not, the choice is made again without it. */
+int env_torch_reach(struct env_build *b, struct ty_error *err);
+/* After a build has failed with `err`: true when the interpreter's own torch is taken instead; nothing of it is missing then. */
+int env_torch_fall_back(struct env_build *b, const struct ty_error *err);
+/* After it has been built: what was installed goes into b->torch. */
+void env_torch_settle(struct env_build *b);
+/* Which of the addresses answer (python/trainyard/reached.py): an object of null or why not, in at most 10 s. */
+int env_reached(struct env_build *b, const char *const *urls, json_t **ret, struct ty_error *err);
+
+/* ---- conda.c ---- */
+/* Does the environment need a prefix made by conda? */
+bool env_conda_needed(const struct env_build *b);
+/* Make b->building such a prefix; `lock` (array, may be NULL): exactly that.  Fills b->lock_conda and b->tool. */
+int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *err);
 #endif

@@ -66,6 +66,10 @@ static void add_sources(struct words *w, const struct env_build *b)
         add(w, s->index_url);
     }
     add_each(w, "--extra-index-url", s->extra_index_urls);
+    if (b->torch_index) {
+        add(w, "--extra-index-url");
+        add(w, b->torch_index);
+    }
     add_each(w, "--find-links", s->find_links);
     if (s->pre)
         add(w, "--pre");
@@ -239,9 +243,10 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
 }
 
 /* A venv of ours with a pip in it, for interpreters that have none: made by ensurepip, once. */
-static int tool_pip(struct env_build *b, char **ret, struct ty_error *err)
+int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
 {
-    const char *version = json_string_value(json_object_get(b->asked, "version"));
+    const json_t *base = json_object_get(b->asked, "base_version"); /* of b->interpreter */
+    const char *version = json_string_value(base ? base : json_object_get(b->asked, "version"));
     CLEANUP_FREE char *folder = ty_strf("%s/tools/pip-%s", b->q->cache, version);
     CLEANUP_FREE char *python = ty_strf("%s/bin/python3", folder ? folder : "");
     CLEANUP_FREE char *mine = ty_strf("%s.%d", folder ? folder : "", (int)getpid());
@@ -423,8 +428,9 @@ static int fetch(struct env_build *b, const char *python, const char *tool, cons
 int env_pip_into(struct env_build *b, const char *python, const json_t *specs, const json_t *lock,
                  struct ty_error *err)
 {
-    const char *version = json_string_value(json_object_get(b->asked, "pip"));
-    CLEANUP_FREE char *tool = NULL, *site = NULL;
+    const json_t *base = json_object_get(b->asked, "base_pip"); /* conda's prefix may have none */
+    const char *version = json_string_value(base ? base : json_object_get(b->asked, "pip"));
+    CLEANUP_FREE char *tool = version && base ? strdup(b->interpreter) : NULL, *site = NULL;
     CLEANUP_JSON json_t *lacking = json_array();
     const json_t *item;
     size_t i;
@@ -433,7 +439,7 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
     if (json_array_size(specs) == 0 && json_array_size(lock) == 0)
         return 0;
     if (!version)
-        r = tool_pip(b, &tool, err);
+        r = env_tool_pip(b, &tool, err);
     if (r < 0)
         return r;
     free(b->tool);

@@ -189,6 +189,7 @@ static int get(const struct ty_jobfile *j, struct builder *b, struct ty_error *e
                                 .cache = j->cache,
                                 .python_path = j->python_path,
                                 .use_gpu = j->spec->use_gpu,
+                                .torch_index = j->torch_index,
                                 .cache_bytes_max = j->env_cache_bytes,
                                 .log = on_log,
                                 .progress = on_progress,
