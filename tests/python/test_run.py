@@ -11,7 +11,7 @@ import pytest
 from conftest import BUILD, wait_until
 
 from azureml._restclient.constants import RunStatus
-from azureml.core import Environment, Experiment, Run, RunConfiguration, ScriptRunConfig, _git, get_run
+from azureml.core import Dataset, Environment, Experiment, Run, RunConfiguration, ScriptRunConfig, _git, get_run
 from azureml.core.environment import DEFAULT_GPU_IMAGE
 from azureml.core.run import RUNNING_STATES, _OfflineRun
 from azureml.core.runconfig import PyTorchConfiguration
@@ -170,11 +170,14 @@ def test_a_property_of_details_is_the_runs_or_a_constant(submit, project, worksp
         setattr(rc.amlcompute, name, 7 if name.endswith("count") else True if name.startswith("retain") else "x")
     rc.data_references = {"i": workspace.get_default_datastore().path("in", "i").as_upload(path_on_compute="o", overwrite=True)}
     project("src/c.yml", "dependencies: []\n")
+    workspace.get_default_datastore().upload("src", "dataset", show_progress=False)
+    rc.data = {"d": Dataset.File.from_files((workspace.get_default_datastore(), "dataset"))}
     other = submit("import sys\nsys.exit(1)\n", run_config=rc, arguments=["-v"]).wait_for_completion(raise_on_error=False)
     same = {k for k, v in leaves(plain).items() if leaves(other).get(k) == v}
     told = set(re.findall(r"\| `([^`]+)` \| `", "\n".join(compat.constants())))
     known = {"submittedBy", "target", "runDefinition.target", "runDefinition.script", "runDefinition.command",
              "properties._azureml.ComputeTargetType", "runDefinition.environment.python.interpreterPath"}  # the run's, and alike in these two
+    known |= {"runDefinition.docker.useDocker", "runDefinition.docker.arguments", "runDefinition.environment.docker.enabled"}  # of an image
     secret = {"runDefinition.environment.docker.baseImageRegistry.password"}
     assert "secret" not in repr(other)
     assert {k for k in same - known - secret if not any((k + ".").startswith(t + ".") for t in told)} == set()

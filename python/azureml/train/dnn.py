@@ -37,9 +37,10 @@ class ParameterServer:
 
 
 class PyTorch(EstimatorBase):
-    """An Estimator whose interpreter has torch; the parameters are those of azureml.train.estimator.Estimator, and
+    """An Estimator whose environment has torch; the parameters are those of azureml.train.estimator.Estimator, and
 
-    framework_version: the version of torch that is asked for. The run uses the one that is there, with a warning when it differs.
+    framework_version: the version of torch that is asked for: the one that the machine has, else one that is built there, for the GPU
+        with use_gpu, else the nearest that it has, with a warning.
     """
 
     _framework = "torch"
@@ -68,7 +69,7 @@ class TensorFlow(EstimatorBase):
     """An Estimator that asks for the package tensorflow; the parameters are those of azureml.train.estimator.Estimator, and
 
     framework_version: the version of tensorflow that is asked for; the run uses the one that is there, with a warning when it
-    differs. worker_count, parameter_server_count: parameter servers, and with them other counts than 1, are refused by name.
+    differs; where there is none, that version is installed for it. worker_count, parameter_server_count: parameter servers, and with them other counts than 1, are refused by name.
     """
 
     _framework = "tensorflow"
@@ -96,7 +97,8 @@ class TensorFlow(EstimatorBase):
 class Chainer(EstimatorBase):
     """An Estimator that asks for the package chainer; the parameters are those of azureml.train.estimator.Estimator, and
 
-    framework_version: the version of chainer that is asked for; the run uses the one that is there, with a warning when it differs.
+    framework_version: the version of chainer that is asked for; the run uses the one that is there, with a warning when it differs;
+        where there is none, that version is installed for it.
     """
 
     _framework = "chainer"

@@ -11,17 +11,20 @@ class Estimator(EstimatorBase):
 
     source_directory: folder whose snapshot becomes the working directory. compute_target: a target, its name, or 'local'
     (default). entry_script: path in source_directory. script_params: flag -> value, in order; '' gives a bare flag; a Datastore or
-    DataReference becomes a directory; ``$NAME`` is expanded on the worker. inputs: DataReferences that no argument names.
+    DataReference, or a dataset (``as_named_input``), becomes a directory; ``$NAME`` is expanded on the worker. inputs: DataReferences
+    and datasets that no argument names.
     use_gpu: the script wants a GPU; without one it runs on the CPU, with a warning. conda_packages, pip_packages, files of them
     (conda_dependencies_file[_path], pip_requirements_file[_path], in source_directory): what the run's interpreter has is
-    accepted, anything else is refused at submission. user_managed: check no packages. environment_variables: of the script.
+    used, anything else is installed for the run, once on each machine. user_managed: install and check nothing. environment_variables:
+    of the script. custom_docker_image (or custom_docker_base_image), image_registry_details, shm_size, use_docker: an image that holds
+    all that the script needs; Azure's own images stand for none.
     environment_definition: an Environment, given instead of the other environment parameters. resume_from: a DataPath, passed as
     ``--resume-from <directory>``. max_run_duration_seconds: the run is canceled after it.
 
     node_count, process_count_per_node: how many nodes, and processes on each; above 1 they need distributed_backend ('mpi', 'gloo' or
     'nccl') or distributed_training (an MpiConfiguration or PyTorchConfiguration, or one of Mpi, Gloo, Nccl of azureml.train.dnn, whose
-    own count wins). horovod.torch, mpi4py and torch.distributed work with each; parameter servers are refused by name. vm_size, vm_priority, use_docker, custom_docker_*, image_registry_details, source_directory_data_store,
-    shm_size mean something only in the cloud.
+    own count wins). horovod.torch, mpi4py and torch.distributed work with each; parameter servers are refused by name. vm_size, vm_priority
+    and source_directory_data_store mean something only in the cloud.
 
     UserErrorException for values of the wrong kind and for what contradicts itself.
     """
