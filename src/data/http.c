@@ -367,6 +367,8 @@ static int set_common(struct ty_http *h, struct ty_http_running *t)
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_PATH_AS_IS, 1L);
+    /* Before 7.85 it is unknown; URLs are ours, and begin with http anyway. */
+    h->curl->easy_setopt(t->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_USERAGENT, "trainyard/" TY_VERSION);
     SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
@@ -411,7 +413,8 @@ static int set_request(struct ty_http *h, struct ty_http_running *t)
     return 0;
 }
 
-static void give_back(struct ty_http *h, struct ty_http_running *t)
+/* A handle whose transfer did not come to its end is not used again: it may keep a buffer, and refuse another size. */
+static void give_back(struct ty_http *h, struct ty_http_running *t, bool good)
 {
     if (t->prev)
         t->prev->next = t->next;
@@ -419,6 +422,10 @@ static void give_back(struct ty_http *h, struct ty_http_running *t)
         h->busy = t->next;
     if (t->next)
         t->next->prev = t->prev;
+    if (!good) {
+        running_free(t);
+        return;
+    }
     h->curl->easy_reset(t->easy);
     forget_lines(t);
     t->r = NULL;
@@ -443,7 +450,7 @@ int ty_http_add(struct ty_http *h, struct ty_http_req *r, struct ty_error *err)
     if (w == 0 && h->curl->multi_add(h->multi, t->easy) != CURLM_OK)
         w = -EINVAL;
     if (w < 0) {
-        give_back(h, t);
+        give_back(h, t, false);
         return ty_error_set(err, w, "cannot start a %s request: %s", r->method,
                             w == -ENOMEM ? "out of memory" : "libcurl refuses it");
     }
@@ -554,7 +561,7 @@ static void finish(struct ty_http *h, struct ty_http_running *t, CURLcode code)
     /* An error answer counts also when the connection broke while the body was still being sent. */
     h->curl->multi_remove(h->multi, t->easy);
     h->nbusy--;
-    give_back(h, t);
+    give_back(h, t, code == CURLE_OK);
     r->running = NULL;
 }
 
@@ -619,7 +626,7 @@ void ty_http_cancel(struct ty_http *h, struct ty_http_req *r)
         return;
     h->curl->multi_remove(h->multi, t->easy);
     h->nbusy--;
-    give_back(h, t);
+    give_back(h, t, false);
     r->running = NULL;
     r->result = -ECANCELED;
     snprintf(r->why, sizeof r->why, "it was cancelled");

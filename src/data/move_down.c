@@ -63,10 +63,20 @@ static int name_parts(struct ty_moving *w)
     return w->state_path ? 0 : -ENOMEM;
 }
 
-/* Open and lock it; the lock counts only for the file that has the name still. */
+/* What an earlier process has left of it goes.  A new one is left alone: ext4 writes a file that was cut to nothing to the disk
+ * when it is closed, and waits for it. */
+static int empty(struct ty_moving *w)
+{
+    if (w->st.st_size > 0 && ftruncate(w->fd, 0) < 0)
+        return -errno;
+    w->st.st_size = 0;
+    return 0;
+}
+
+/* Open and lock it (w->st is what it was); the lock counts only for the file that has the name still. */
 static int open_part(struct ty_moving *w)
 {
-    struct stat a, b;
+    struct stat b;
     int r = name_parts(w);
 
     if (r < 0)
@@ -88,8 +98,8 @@ static int open_part(struct ty_moving *w)
             w->fd = -1;
             return r;
         }
-        if (fstat(w->fd, &a) == 0 && stat(w->part_path, &b) == 0 && a.st_ino == b.st_ino &&
-            a.st_dev == b.st_dev)
+        if (fstat(w->fd, &w->st) == 0 && stat(w->part_path, &b) == 0 && w->st.st_ino == b.st_ino &&
+            w->st.st_dev == b.st_dev)
             return 0;
         close(w->fd);
         w->fd = -1;
@@ -260,14 +270,16 @@ static int prepare(struct ty_mover *v, struct ty_moving *w, struct ty_error *err
     if (r == 0 && w->nparts > 1) {
         w->phase = PARTS;
         take_state(w);
-        if (!w->resumed && ftruncate(w->fd, 0) < 0)
+    }
+    if (r == 0 && !w->resumed)
+        r = empty(w);
+    if (r == 0 && w->bytes > 0 && !w->resumed &&
+        FAULT("move.allocate", -1, fallocate(w->fd, 0, 0, (off_t)w->bytes)) < 0) {
+        if (errno != EOPNOTSUPP)
+            r = -errno;
+        else if (ftruncate(w->fd, (off_t)w->bytes) < 0)
             r = -errno;
     }
-    if (r == 0 && w->bytes > 0 && fallocate(w->fd, 0, 0, (off_t)w->bytes) < 0 &&
-        errno != EOPNOTSUPP)
-        r = -errno;
-    if (r == 0 && ftruncate(w->fd, (off_t)w->bytes) < 0)
-        r = -errno;
     if (r == 0 && w->nparts > 1)
         r = open_state(w);
     if (r == -ENOSPC && !w->resumed)
@@ -292,8 +304,8 @@ static int write_small(struct ty_moving *w, const char *bytes)
 {
     int r = open_part(w);
 
-    if (r == 0 && ftruncate(w->fd, 0) < 0)
-        r = -errno;
+    if (r == 0)
+        r = empty(w);
     if (r == 0)
         r = FAULT("move.write", -errno, ty_pwrite_all(w->fd, bytes, w->bytes, 0));
     if (r == 0)

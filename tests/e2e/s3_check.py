@@ -407,6 +407,29 @@ def full_disk(access):
         subprocess.run(["umount", place])
 
 
+def over_tls(store):
+    pem = path("tls.pem")
+    done = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1", "-addext",
+                           "subjectAltName=IP:127.0.0.1", "-keyout", pem + ".key", "-out", pem + ".crt"], capture_output=True, text=True)
+    if done.returncode != 0:
+        check("a certificate can be made", False, done.stderr)
+        return
+    write(pem, read(pem + ".crt") + read(pem + ".key"))
+    proxy = s3_servers.Faulty(store.port, pem)
+    try:
+        access = s3_servers.write_access(path("tls.json"), proxy.url, "tbk", store.key, store.secret)
+        unset = {"CURL_CA_BUNDLE": "", "SSL_CERT_FILE": ""}
+        r = mover(access, "validate", **unset)
+        check("a certificate that nobody vouches for is refused", r.code == 1 and "is not one that this machine trusts" in r.err
+              and "CURL_CA_BUNDLE" in r.err, r)
+        r = mover(access, "up1", large_file(path("tls"), 20 << 20), "tls", **dict(unset, CURL_CA_BUNDLE=pem + ".crt"))
+        check("...and taken when CURL_CA_BUNDLE has it", r.code == 0 and r.count("moved") == 1, r)
+        r = mover(access, "validate", **dict(unset, SSL_CERT_FILE=path("no-such-file")))
+        check("...a list of authorities that is not there is told", r.code == 1 and "list of authorities" in r.err, r)
+    finally:
+        proxy.stop()
+
+
 def with_s3rver():
     store = s3_servers.S3rver(FOLDER)
     proxy = s3_servers.Faulty(store.port)
@@ -421,6 +444,7 @@ def with_s3rver():
         changes_while_fetched(proxy, store, through, direct)
         killed(proxy, through, False)
         full_disk(direct)
+        over_tls(store)
     finally:
         proxy.stop()
         store.stop()

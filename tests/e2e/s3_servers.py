@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -137,7 +138,12 @@ class Faulty:
     ("drop",): take the request's body to its end, pass it on, and close without an answer, ("deaf",): close before the body is taken.
     """
 
-    def __init__(self, port):
+    def __init__(self, port, certificate=None):
+        """`certificate`: a file with one and its key: TLS is spoken."""
+        self.tls = None
+        if certificate:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(certificate)
         self.target, self.rules, self.count, self.seen, self.lock = port, [], 0, [], threading.Lock()
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.socket.getsockname()[1]
@@ -146,7 +152,7 @@ class Faulty:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "http%s://127.0.0.1:%d" % ("s" if self.tls else "", self.port)
 
     def reset(self, *rules):
         with self.lock:
@@ -166,6 +172,8 @@ class Faulty:
 
     def serve(self, s):
         try:
+            if self.tls:
+                s = self.tls.wrap_socket(s, server_side=True)
             with s, s.makefile("rb", 1 << 16) as f:
                 while self.one(s, f):
                     pass
