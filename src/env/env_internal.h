@@ -32,6 +32,7 @@ struct env_build {
     char *tool;                 /* owned: "pip 23.0.1"; NULL: none yet */
     char *torch_index; /* owned: with the builds of PyTorch that the node needs; NULL: pip's own alone */
     bool torch_by_pip; /* that index does not answer */
+    int done, total;            /* packages that are being fetched */
     int lock;                   /* of the prefix; -1: not held */
 };
 
@@ -43,6 +44,7 @@ struct env_program {
     const char *input;           /* its stdin; NULL: empty */
     bool quiet;                  /* stdout is an answer, and not for the log */
     int limit_seconds;           /* 0: one day */
+    void (*seen)(struct env_build *b, const char *line); /* of its output, for progress; or NULL */
     bool (*hopeless)(const char *line); /* true: nothing good will come after this line of its output, it is ended; or NULL */
     const char *doing;           /* for error texts: "resolving packages" */
 };

@@ -207,6 +207,16 @@ static int read_report(struct env_build *b, const char *path, struct ty_error *e
 
 /* ---- pip itself ---- */
 
+/* pip names each package when it begins with it. */
+static void count(struct env_build *b, const char *line)
+{
+    if (b->total == 0 || !ty_starts_with(line, "Collecting ") || b->done >= b->total)
+        return;
+    if (b->q->progress)
+        b->q->progress(40 + 45 * b->done / b->total, "downloading", b->q->ctx);
+    b->done++;
+}
+
 /* What it leaves in a temporary folder goes with the prefix, whichever way both end.  `impatient`: an index that does not answer
  * twice is dead, and so is a name server (RES_OPTIONS is glibc's). */
 static int run_pip(struct env_build *b, struct words *w, bool impatient, const char *doing,
@@ -219,11 +229,13 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
                           "PIP_DISABLE_PIP_VERSION_CHECK=1",
                           "PIP_NO_INPUT=1",
                           "PIP_PROGRESS_BAR=off",
+                          "PIP_USER=0",
                           impatient ? "RES_OPTIONS=timeout:2 attempts:1" : NULL,
                           NULL };
     struct env_program p = { .argv = w->v,
                              .more_env = env,
                              .limit_seconds = RESOLVE_SECONDS,
+                             .seen = count,
                              .hopeless = impatient ? env_pip_hopeless : NULL,
                              .doing = doing };
     struct env_said said;
@@ -392,7 +404,10 @@ static int fetch_once(struct env_build *b, const char *python, const char *tool,
     add_sources(&w, b);
     add(&w, "-r");
     add(&w, list);
+    b->total = (int)json_array_size(items);
+    b->done = 0;
     r = run_pip(b, &w, false, "installing the packages", err);
+    b->total = 0;
     if (r == 0)
         r = env_wheels_split(b, staging, items, err);
     ty_rm_rf(staging);

@@ -97,7 +97,9 @@ void env_said_done(struct env_said *s)
 static bool passes(const char *var)
 {
     static const char *const without[] = {
-        "PYTHON", "VIRTUAL_ENV=", "CONDA_", "__PYVENV", "PIP_REQUIRE_VIRTUALENV=", NULL
+        "PYTHON",      "VIRTUAL_ENV=", "CONDA_",    "__PYVENV",     "PIP_REQUIRE_VIRTUALENV=",
+        "PIP_TARGET=", "PIP_PREFIX=",  "PIP_ROOT=", "PIP_DRY_RUN=", "PIP_REPORT=",
+        NULL
     };
 
     for (const char *const *w = without; *w; w++)
@@ -133,12 +135,13 @@ struct pipes {
     int in, out, log; /* our ends; -1: closed */
 };
 
-static void child(const struct env_program *p, const char *cwd, char **env, int in, int out,
-                  int log)
+static void child(const struct env_program *p, const char *cwd, char **env, pid_t parent, int in,
+                  int out, int log)
 {
     sigset_t none;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
+        _exit(126);
     setpgid(0, 0);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -186,6 +189,8 @@ static void log_lines(struct env_build *b, const struct env_program *prog, struc
         keep_end(&said->end, masked);
         if (b->q->log)
             b->q->log(masked, b->q->ctx);
+        if (prog->seen)
+            prog->seen(b, masked);
         if (prog->hopeless && prog->hopeless(masked))
             said->hopeless = true;
     }
@@ -273,15 +278,15 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
 {
     int fds[6] = { -1, -1, -1, -1, -1, -1 }, status = 0, r;
     char **env = environment(p->more_env);
+    pid_t pid = -1, self = getpid();
     struct pipes io;
-    pid_t pid = -1;
 
     *said = (struct env_said){ 0 };
     r = env ? open_pipes(fds, err) : ty_error_oom(err);
     if (r == 0 && (pid = fork()) < 0)
         r = ty_error_set(err, -errno, "cannot start '%s': %m", p->argv[0]);
     if (pid == 0)
-        child(p, p->cwd ? p->cwd : b->q->cache, env, fds[0], fds[3], fds[5]);
+        child(p, p->cwd ? p->cwd : b->q->cache, env, self, fds[0], fds[3], fds[5]);
     free(env);
     if (r < 0) {
         close_all(fds, 6);

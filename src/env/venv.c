@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SCRIPT_MAX (1u << 20)
+
 /* lib/python3.11/site-packages of the prefix. */
 int env_find_site(const struct env_build *b, char **ret, struct ty_error *err)
 {
@@ -57,6 +59,29 @@ static int see_base(const struct env_build *b, struct ty_error *err)
                  : 0;
 }
 
+/* What a person sources names the place where the prefix will be.  A venv without these files works as well. */
+static void name_place(const struct env_build *b)
+{
+    static const char *const files[] = { "bin/activate", "bin/activate.csh", "bin/activate.fish",
+                                         "pyvenv.cfg", NULL };
+
+    for (const char *const *f = files; *f; f++) {
+        CLEANUP_FREE char *path = ty_strf("%s/%s", b->building, *f), *text = NULL;
+        CLEANUP_STR struct ty_str s = { 0 };
+        const char *at;
+
+        if (!path || ty_read_file(path, SCRIPT_MAX, &text, NULL) < 0)
+            continue;
+        for (const char *p = text; *p; p = at ? at + strlen(b->building) : p + strlen(p)) {
+            at = strstr(p, b->building);
+            ty_str_addn(&s, p, at ? (size_t)(at - p) : strlen(p));
+            ty_str_add(&s, at ? b->final : "");
+        }
+        if (!s.failed)
+            ty_write_file(path, s.text, s.len, 0644);
+    }
+}
+
 /* Which packages of the interpreter it was made of the prefix counts on: should they change, it is made anew (env.c). */
 static int ask_prefix(struct env_build *b, const char *python, struct ty_error *err)
 {
@@ -92,6 +117,8 @@ int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock,
     if (r == 0 && said.status != 0)
         r = env_pip_failed(b, &said, "making a venv", err);
     env_said_done(&said);
+    if (r == 0)
+        name_place(b);
     if (r == 0)
         r = see_base(b, err);
     if (r == 0)

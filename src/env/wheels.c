@@ -249,6 +249,17 @@ static const char *script_body(const char *text)
     return NULL;
 }
 
+/* Without a sync for each file: the whole prefix is on disk before it gets its name. */
+static int write_new(const char *path, const char *text, size_t n, mode_t mode)
+{
+    CLEANUP_CLOSE int fd = -1;
+
+    if (unlink(path) < 0 && errno != ENOENT)
+        return -errno;
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    return fd < 0 ? -errno : ty_write_all(fd, text, n);
+}
+
 /* A script of bin/ names the interpreter of its prefix.  1: written; 0: it is no such script. */
 static int write_script(const struct linking *l, const char *from, const char *to, mode_t mode)
 {
@@ -272,7 +283,7 @@ static int write_script(const struct linking *l, const char *from, const char *t
                     l->b->final);
     }
     ty_str_add(&s, body);
-    r = s.failed ? -ENOMEM : ty_write_file(to, s.text, s.len, mode | 0600);
+    r = s.failed ? -ENOMEM : write_new(to, s.text, s.len, mode | 0600);
     return r < 0 ? r : 1;
 }
 

@@ -115,6 +115,22 @@ static void a_package_is_built_into_a_prefix_once(void **state)
     ty_env_done(&again);
 }
 
+static void a_prefix_can_be_activated(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+    int status;
+
+    get(b, ALPHA, &e);
+    CLEANUP_FREE char *command =
+        ty_strf(". %s/bin/activate; echo $VIRTUAL_ENV; command -v ty-alpha-say", e.prefix);
+    CLEANUP_FREE char *wanted = ty_strf("%s\n%s/bin/ty-alpha-say", e.prefix, e.prefix);
+    const char *argv[] = { "/bin/sh", "-c", command, NULL };
+    CLEANUP_FREE char *said = box_run(argv, &status);
+    assert_string_equal(said, wanted);
+    ty_env_done(&e);
+}
+
 /* The modules of Python's own packages stay visible, and the prefix wins over them. */
 static void the_interpreters_packages_are_seen(void **state)
 {
@@ -410,6 +426,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_there_is_used, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(a_package_is_built_into_a_prefix_once, box_set_up,
                                         box_tear_down),
+        cmocka_unit_test_setup_teardown(a_prefix_can_be_activated, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(the_interpreters_packages_are_seen, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(what_we_provide_is_never_fetched, box_set_up,
