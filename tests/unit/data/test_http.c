@@ -186,7 +186,8 @@ static void test_put(void **state)
     CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "PUT" };
     CLEANUP_CLOSE int fd = open_file(x, "body");
 
-    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+          "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_int_equal(ty_write_all(fd, "0123456789", 10), 0);
     r.url = url(x, "/p");
@@ -197,7 +198,9 @@ static void test_put(void **state)
     assert_int_equal(r.status, 200);
     assert_int_equal(r.sent, 4);
     ty_http_req_done(&r);
-    r = (struct ty_http_req){ .method = "POST", .url = url(x, "/p"), .body = strdup("text"), .body_bytes = 4 };
+    r = (struct ty_http_req){
+        .method = "POST", .url = url(x, "/p"), .body = strdup("text"), .body_bytes = 4
+    };
     assert_int_equal(ty_http_do(x->h, &r, &x->err), 0);
     ty_http_req_done(&r);
     r = (struct ty_http_req){ .method = "PUT", .url = url(x, "/p") };
@@ -213,11 +216,14 @@ static void test_put(void **state)
 static void test_into_a_file(void **state)
 {
     struct box *x = *state;
-    CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "GET", .to_file = true, .sink_offset = 2, .sink_max = 5 };
+    CLEANUP_HTTP_REQ struct ty_http_req r = {
+        .method = "GET", .to_file = true, .sink_offset = 2, .sink_max = 5
+    };
     CLEANUP_CLOSE int fd = open_file(x, "sink");
     char buf[16] = "";
 
-    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
+    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+          "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!",
           "HTTP/1.1 500 No\r\nContent-Length: 5\r\n\r\nworse");
     r.sink_fd = fd;
     r.url = url(x, "/");
@@ -247,7 +253,8 @@ static void test_what_breaks(void **state)
     CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "GET" };
     CLEANUP_CLOSE int fd = open_file(x, "short");
 
-    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhello", "", "nonsense close\r\n\r\n");
+    START(x, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\nConnection: close\r\n\r\nhello", "",
+          "nonsense close\r\n\r\n");
     r.url = url(x, "/secret?sig=secret");
     assert_int_equal(ty_http_do(x->h, &r, &x->err), 0);
     assert_int_equal(r.result, -ECONNRESET);
@@ -259,7 +266,9 @@ static void test_what_breaks(void **state)
     assert_int_equal(ty_http_do(x->h, &r, &x->err), 0);
     assert_int_equal(r.result, -ECONNRESET);
     ty_http_req_done(&r);
-    r = (struct ty_http_req){ .method = "PUT", .url = url(x, "/"), .body_fd = fd, .body_bytes = 10 };
+    r = (struct ty_http_req){
+        .method = "PUT", .url = url(x, "/"), .body_fd = fd, .body_bytes = 10
+    };
     assert_int_equal(ty_http_do(x->h, &r, &x->err), 0);
     assert_int_equal(r.result, -ENODATA); /* the file is empty */
     assert_non_null(strstr(r.why, "became shorter"));
@@ -278,7 +287,10 @@ static void test_what_breaks(void **state)
     assert_int_equal(r.result, -EINVAL);
 }
 
-static void count(struct ty_http_req *r) { ++*(int *)r->ctx; }
+static void count(struct ty_http_req *r)
+{
+    ++*(int *)r->ctx;
+}
 
 static void test_many_and_cancel(void **state)
 {
@@ -289,7 +301,8 @@ static void test_many_and_cancel(void **state)
     START(x, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\na",
           "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nb");
     for (int i = 0; i < 3; i++) {
-        r[i] = (struct ty_http_req){ .method = "GET", .url = url(x, "/"), .done = count, .ctx = &n };
+        r[i] =
+            (struct ty_http_req){ .method = "GET", .url = url(x, "/"), .done = count, .ctx = &n };
         assert_int_equal(ty_http_add(x->h, &r[i], &x->err), 0);
     }
     ty_http_cancel(x->h, &r[1]);
@@ -316,7 +329,8 @@ static void test_retry_after(void **state)
 
     assert_int_equal(ty_http_retry_after_ms(&r), -1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CLEANUP_FREE char *a = ty_strf("HTTP/1.1 503 No\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", cases[i].text);
+        CLEANUP_FREE char *a = ty_strf(
+            "HTTP/1.1 503 No\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", cases[i].text);
 
         START(x, a);
         ty_http_req_again(&r);

@@ -38,7 +38,11 @@ static int set_up(void **state)
         x->bytes[i] = (uint8_t)(i * 31 + i / 509);
     assert_int_equal(ty_pwrite_all(fileno(x->file), x->bytes, N * PART, 0), 0);
     for (unsigned i = 0; i < N; i++)
-        x->jobs[i] = (struct ty_hash_job){ .fd = fileno(x->file), .offset = (uint64_t)i * PART, .bytes = PART, .owner = x, .part = i };
+        x->jobs[i] = (struct ty_hash_job){ .fd = fileno(x->file),
+                                           .offset = (uint64_t)i * PART,
+                                           .bytes = PART,
+                                           .owner = x,
+                                           .part = i };
     *state = x;
     return 0;
 }

@@ -19,7 +19,8 @@ static struct ty_object_store store = { .kind = &ty_s3, .where = (char *)"bucket
 static void test_paths(void **state)
 {
     static const char *const good[] = { "a", "a/b", "a b", "..a", "\xe6\x97\xa5" };
-    static const char *const bad[] = { "", "/a", "a/", "a//b", ".", "..", "a/../b", "a\nb", "a\x7f", "\xff" };
+    static const char *const bad[] = { "",   "/a",     "a/",   "a//b",  ".",
+                                       "..", "a/../b", "a\nb", "a\x7f", "\xff" };
     struct ty_error err;
 
     (void)state;
@@ -33,9 +34,11 @@ static void test_paths(void **state)
 
 static void test_open(void **state)
 {
-    static const char *const bad[] = { "{}", "{\"name\":\"d\",\"kind\":\"tape\",\"config\":{}}", "{\"name\":\"d\",\"kind\":\"s3\"}",
+    static const char *const bad[] = { "{}", "{\"name\":\"d\",\"kind\":\"tape\",\"config\":{}}",
+                                       "{\"name\":\"d\",\"kind\":\"s3\"}",
                                        "{\"name\":\"d\",\"kind\":\"s3\",\"config\":{}}" };
-    static const char *const says[] = { "kind ''", "kind 'tape'", "no \"config\"", "datastore 'd': there is no \"bucket\"" };
+    static const char *const says[] = { "kind ''", "kind 'tape'", "no \"config\"",
+                                        "datastore 'd': there is no \"bucket\"" };
     struct ty_object_store *s = NULL;
     struct ty_error err;
 
@@ -85,7 +88,8 @@ static void test_clock(void **state)
     setenv("TRAINYARD_TEST_CLOCK_SHIFT", "-1200", 1);
     assert_int_equal(ty_object_judge_clock(&store, &r, "list", NULL, date, &err), -ETIME);
     assert_non_null(strstr(err.text, "cannot list bucket 'b': the clock of this machine says 20"));
-    assert_int_equal(ty_object_judge_clock(&store, &r, "upload", "x", "2013-05-24T00:00:00Z", &err), -ETIME);
+    assert_int_equal(ty_object_judge_clock(&store, &r, "upload", "x", "2013-05-24T00:00:00Z", &err),
+                     -ETIME);
     assert_non_null(strstr(err.text, "that of the store 2013-05-24T00:00:00Z"));
     assert_non_null(strstr(err.text, "cannot upload 'x' in bucket 'b'"));
     unsetenv("TRAINYARD_TEST_CLOCK_SHIFT");
@@ -95,7 +99,8 @@ static void test_results(void **state)
 {
     static const struct {
         int result, again;
-    } cases[] = { { -ECONNREFUSED, 0 }, { -ECONNRESET, 0 }, { -ETIMEDOUT, 0 }, { -EHOSTUNREACH, -1 }, { -EKEYREJECTED, -1 }, { -ENOSPC, -1 } };
+    } cases[] = { { -ECONNREFUSED, 0 },  { -ECONNRESET, 0 },    { -ETIMEDOUT, 0 },
+                  { -EHOSTUNREACH, -1 }, { -EKEYREJECTED, -1 }, { -ENOSPC, -1 } };
     struct ty_error err;
 
     (void)state;
@@ -103,7 +108,8 @@ static void test_results(void **state)
         struct ty_http_req r = { .result = cases[i].result, .why = "because" };
         int again = 7;
 
-        assert_int_equal(ty_object_judge_result(&store, &r, "upload", "x", &again, &err), cases[i].result);
+        assert_int_equal(ty_object_judge_result(&store, &r, "upload", "x", &again, &err),
+                         cases[i].result);
         assert_int_equal(again, cases[i].again);
         assert_string_equal(err.text, "cannot upload 'x' in bucket 'b': because");
     }

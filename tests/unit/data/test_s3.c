@@ -35,13 +35,19 @@ static void test_addresses(void **state)
 {
     static const char *const cases[][2] = {
         { "{\"bucket\":\"buck\"}", "https://buck.s3.us-east-1.amazonaws.com/a%20b" },
-        { "{\"bucket\":\"buck\",\"region\":\"eu-west-3\"}", "https://buck.s3.eu-west-3.amazonaws.com/a%20b" },
-        { "{\"bucket\":\"buck\",\"region\":\"cn-north-1\"}", "https://buck.s3.cn-north-1.amazonaws.com.cn/a%20b" },
-        { "{\"bucket\":\"bu.ck\"}", "https://s3.us-east-1.amazonaws.com/bu.ck/a%20b" }, /* no certificate has its name */
-        { "{\"bucket\":\"buck\",\"path_style\":true}", "https://s3.us-east-1.amazonaws.com/buck/a%20b" },
+        { "{\"bucket\":\"buck\",\"region\":\"eu-west-3\"}",
+          "https://buck.s3.eu-west-3.amazonaws.com/a%20b" },
+        { "{\"bucket\":\"buck\",\"region\":\"cn-north-1\"}",
+          "https://buck.s3.cn-north-1.amazonaws.com.cn/a%20b" },
+        { "{\"bucket\":\"bu.ck\"}",
+          "https://s3.us-east-1.amazonaws.com/bu.ck/a%20b" }, /* no certificate has its name */
+        { "{\"bucket\":\"buck\",\"path_style\":true}",
+          "https://s3.us-east-1.amazonaws.com/buck/a%20b" },
         { "{\"bucket\":\"buck\",\"endpoint\":\"http://h:9000/\"}", "http://h:9000/buck/a%20b" },
-        { "{\"bucket\":\"buck\",\"endpoint\":\"h:9000\",\"path_style\":false}", "https://buck.h:9000/a%20b" },
-        { "{\"bucket\":\"buck\",\"endpoint\":\"http://h\",\"prefix\":\"/p q/r/\"}", "http://h/buck/p%20q/r/a%20b" },
+        { "{\"bucket\":\"buck\",\"endpoint\":\"h:9000\",\"path_style\":false}",
+          "https://buck.h:9000/a%20b" },
+        { "{\"bucket\":\"buck\",\"endpoint\":\"http://h\",\"prefix\":\"/p q/r/\"}",
+          "http://h/buck/p%20q/r/a%20b" },
     };
 
     (void)state;
@@ -66,7 +72,8 @@ static void test_bad_configurations(void **state)
         { "{\"bucket\":\"buck\",\"endpoint\":\"http://u:p@h\"}", "without a user" },
         { "{\"bucket\":\"buck\",\"endpoint\":\"ftp://h\"}", "begins neither with https://" },
         { "{\"bucket\":\"buck\",\"prefix\":\"a/../b\"}", "\"a/../b\" cannot be the path" },
-        { "{\"bucket\":\"buck\",\"access_key_id\":\"a\\nb\",\"secret_access_key\":\"s\"}", "\"access_key_id\" has a line break" },
+        { "{\"bucket\":\"buck\",\"access_key_id\":\"a\\nb\",\"secret_access_key\":\"s\"}",
+          "\"access_key_id\" has a line break" },
         { "{\"bucket\":7}", "bucket" },
         { "{\"bucket\":\"buck\",\"path_style\":\"yes\"}", "path_style" },
     };
@@ -83,8 +90,9 @@ static void test_bad_configurations(void **state)
     }
 }
 
-static const char *const KEYED = "{\"bucket\":\"buck\",\"endpoint\":\"http://h\",\"prefix\":\"p\","
-                                 "\"access_key_id\":\"id\",\"secret_access_key\":\"hush\",\"session_token\":\"tok\"}";
+static const char *const KEYED =
+    "{\"bucket\":\"buck\",\"endpoint\":\"http://h\",\"prefix\":\"p\","
+    "\"access_key_id\":\"id\",\"secret_access_key\":\"hush\",\"session_token\":\"tok\"}";
 
 static void test_requests(void **state)
 {
@@ -145,21 +153,24 @@ static void test_listing(void **state)
     CLEANUP_FREE char *next = NULL;
 
     (void)state;
-    ty_str_add(&r.text,
-               "<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>"
-               "<Contents><Key>p/a+b%2Bc</Key><Size>5</Size><ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag></Contents>"
-               "<Contents><Key>p/folder/</Key><Size>0</Size></Contents>"
-               "<Contents><Key>p/parts</Key><Size>7</Size><ETag>\"900150983cd24fb0d6963f7d28e17f72-2\"</ETag></Contents>"
-               "<Contents><Key>pelican</Key><Size>1</Size></Contents>"
-               "<Contents><Key>p/..%2F..%2Fout</Key><Size>2</Size></Contents>"
-               "<NextContinuationToken>tok</NextContinuationToken></ListBucketResult>");
+    ty_str_add(
+        &r.text,
+        "<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>"
+        "<Contents><Key>p/a+b%2Bc</Key><Size>5</Size><ETag>&quot;900150983cd24fb0d6963f7d28e17f72&quot;</ETag></Contents>"
+        "<Contents><Key>p/folder/</Key><Size>0</Size></Contents>"
+        "<Contents><Key>p/parts</Key><Size>7</Size><ETag>\"900150983cd24fb0d6963f7d28e17f72-2\"</ETag></Contents>"
+        "<Contents><Key>pelican</Key><Size>1</Size></Contents>"
+        "<Contents><Key>p/..%2F..%2Fout</Key><Size>2</Size></Contents>"
+        "<NextContinuationToken>tok</NextContinuationToken></ListBucketResult>");
     assert_int_equal(s->kind->listed(s, &r, add_object, &got, &next, NULL), 0);
     assert_string_equal(got.text, "a b+c:5:1 parts:7:0 ../../out:2:0 ");
     assert_string_equal(next, "tok");
     ty_http_req_done(&r);
     free(next);
     next = NULL;
-    ty_str_add(&r.text, "<ListBucketResult><Contents><Key>p/a</Key><Size>-5</Size></Contents></ListBucketResult>");
+    ty_str_add(
+        &r.text,
+        "<ListBucketResult><Contents><Key>p/a</Key><Size>-5</Size></Contents></ListBucketResult>");
     assert_true(s->kind->listed(s, &r, add_object, &got, &next, NULL) < 0);
     ty_http_req_done(&r);
     s->kind->close(s);
@@ -199,7 +210,8 @@ static void test_about(void **state)
 
 static int add_part(const struct ty_object_part *p, void *ctx)
 {
-    ty_str_addf(ctx, "%u:%llu:%s:%d ", p->number, (unsigned long long)p->bytes, p->etag, p->has_md5);
+    ty_str_addf(ctx, "%u:%llu:%s:%d ", p->number, (unsigned long long)p->bytes, p->etag,
+                p->has_md5);
     return 0;
 }
 
@@ -209,28 +221,34 @@ static void test_uploads(void **state)
     CLEANUP_STR struct ty_str got = { 0 };
     struct ty_http_req r = { .method = "GET" };
     CLEANUP_FREE char *upload = NULL, *next = NULL;
-    struct ty_object_part parts[2] = { { .number = 1, .etag = "\"a&b\"" }, { .number = 2, .etag = "c" } };
+    struct ty_object_part parts[2] = { { .number = 1, .etag = "\"a&b\"" },
+                                       { .number = 2, .etag = "c" } };
     struct ty_object_content c = { .bytes = 9 };
     struct ty_error err;
 
     (void)state;
-    ty_str_add(&r.text, "<ListMultipartUploadsResult>"
-                        "<Upload><Key>p/x</Key><UploadId>old</UploadId><Initiated>2026-11-25T00:00:00Z</Initiated></Upload>"
-                        "<Upload><Key>p/x</Key><UploadId>new</UploadId><Initiated>2026-11-26T00:00:00Z</Initiated></Upload>"
-                        "<Upload><Key>p/xy</Key><UploadId>other</UploadId><Initiated>2026-11-27T00:00:00Z</Initiated></Upload>"
-                        "</ListMultipartUploadsResult>");
+    ty_str_add(
+        &r.text,
+        "<ListMultipartUploadsResult>"
+        "<Upload><Key>p/x</Key><UploadId>old</UploadId><Initiated>2026-11-25T00:00:00Z</Initiated></Upload>"
+        "<Upload><Key>p/x</Key><UploadId>new</UploadId><Initiated>2026-11-26T00:00:00Z</Initiated></Upload>"
+        "<Upload><Key>p/xy</Key><UploadId>other</UploadId><Initiated>2026-11-27T00:00:00Z</Initiated></Upload>"
+        "</ListMultipartUploadsResult>");
     assert_int_equal(s->kind->found(s, &r, "x", &upload, NULL), 0);
     assert_string_equal(upload, "new");
     ty_http_req_done(&r);
-    ty_str_add(&r.text, "<ListPartsResult><IsTruncated>false</IsTruncated><Part><PartNumber>2</PartNumber><Size>5</Size>"
-                        "<ETag>\"900150983cd24fb0d6963f7d28e17f72\"</ETag></Part><Part><PartNumber>0</PartNumber></Part></ListPartsResult>");
+    ty_str_add(
+        &r.text,
+        "<ListPartsResult><IsTruncated>false</IsTruncated><Part><PartNumber>2</PartNumber><Size>5</Size>"
+        "<ETag>\"900150983cd24fb0d6963f7d28e17f72\"</ETag></Part><Part><PartNumber>0</PartNumber></Part></ListPartsResult>");
     assert_int_equal(s->kind->parts_listed(s, &r, add_part, &got, &next, NULL), 0);
     assert_string_equal(got.text, "2:5:\"900150983cd24fb0d6963f7d28e17f72\":1 ");
     assert_null(next);
     ty_http_req_done(&r);
     assert_int_equal(s->kind->finish(s, &r, "x", "up id", parts, 2, &c, NULL), 0);
     assert_true(ty_ends_with(r.url, "/buck/p/x?uploadId=up%20id"));
-    assert_non_null(strstr(r.body, "<Part><PartNumber>1</PartNumber><ETag>&quot;a&amp;b&quot;</ETag></Part>"));
+    assert_non_null(
+        strstr(r.body, "<Part><PartNumber>1</PartNumber><ETag>&quot;a&amp;b&quot;</ETag></Part>"));
     ty_http_req_done(&r);
     ty_str_add(&r.text, "<html/>");
     free(upload);

@@ -15,8 +15,9 @@
 
 static struct ty_object_store *open_store(bool keyed)
 {
-    CLEANUP_JSON json_t *j = json_pack("{s:s, s:s, s:s*, s:s*}", "bucket", "buck", "endpoint", "http://h", "access_key_id",
-                                       keyed ? "AKID" : NULL, "secret_access_key", keyed ? "hush" : NULL);
+    CLEANUP_JSON json_t *j = json_pack("{s:s, s:s, s:s*, s:s*}", "bucket", "buck", "endpoint",
+                                       "http://h", "access_key_id", keyed ? "AKID" : NULL,
+                                       "secret_access_key", keyed ? "hush" : NULL);
     struct ty_object_store *s = NULL;
 
     assert_int_equal(ty_s3.open(j, &s, NULL), 0);
@@ -28,13 +29,15 @@ static const struct {
     int status, result, again;
     const char *says;
 } cases[] = {
-    { "SignatureDoesNotMatch", 403, -EACCES, -1, "the secret key is not the one of access key 'AKID'" },
+    { "SignatureDoesNotMatch", 403, -EACCES, -1,
+      "the secret key is not the one of access key 'AKID'" },
     { "InvalidAccessKeyId", 403, -EACCES, -1, "no access key 'AKID'" },
     { "AccessDenied", 403, -EACCES, -1, "'AKID' has no right" },
     { "ExpiredToken", 400, -EACCES, -1, "expired" },
     { "RequestTimeTooSkewed", 403, -ETIME, -1, "clock" },
     { "NoSuchBucket", 404, -ENODEV, -1, "no such bucket" },
-    { "NoSuchKey", 404, -ENOENT, -1, "cannot upload 'x' in bucket 'buck' at http://h: there is no such object" },
+    { "NoSuchKey", 404, -ENOENT, -1,
+      "cannot upload 'x' in bucket 'buck' at http://h: there is no such object" },
     { "NoSuchUpload", 404, -ENOENT, -1, "unfinished" },
     { "BadDigest", 400, -EBADMSG, -1, "not what was sent" },
     { "SlowDown", 503, -EAGAIN, 0, "slow down (SlowDown)" },
@@ -58,12 +61,15 @@ static void test_codes(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "PUT", .url = strdup("http://h/"), .status = cases[i].status };
+        CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "PUT",
+                                                  .url = strdup("http://h/"),
+                                                  .status = cases[i].status };
         struct ty_error err = { 0 };
         int again = 7;
 
         if (cases[i].code)
-            ty_str_addf(&r.text, "<Error><Code>%s</Code><Message>because</Message></Error>", cases[i].code);
+            ty_str_addf(&r.text, "<Error><Code>%s</Code><Message>because</Message></Error>",
+                        cases[i].code);
         assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), cases[i].result);
         assert_int_equal(again, cases[i].again);
         if (!strstr(err.text, cases[i].says))
@@ -76,12 +82,16 @@ static void test_codes(void **state)
 static void test_special(void **state)
 {
     struct ty_object_store *s = open_store(false);
-    struct ty_http_req r = { .method = "POST", .url = strdup("http://h/x?uploadId=1"), .status = 200 };
+    struct ty_http_req r = { .method = "POST",
+                             .url = strdup("http://h/x?uploadId=1"),
+                             .status = 200 };
     struct ty_error err;
     int again;
 
     (void)state;
-    ty_str_add(&r.text, "<?xml version=\"1.0\"?>\n<Error><Code>InternalError</Code></Error>"); /* 200 came first */
+    ty_str_add(
+        &r.text,
+        "<?xml version=\"1.0\"?>\n<Error><Code>InternalError</Code></Error>"); /* 200 came first */
     assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EAGAIN);
     assert_int_equal(again, 0);
     ty_http_req_done(&r);
@@ -94,12 +104,16 @@ static void test_special(void **state)
     assert_int_equal(s->kind->judge(s, &r, "list", NULL, &again, &err), -EACCES);
     assert_non_null(strstr(err.text, "cannot list bucket 'buck' at http://h: it needs a key"));
     ty_http_req_done(&r);
-    r = (struct ty_http_req){ .method = "GET", .url = strdup("http://h/buck/?list-type=2&max-keys=1"), .status = 200 };
+    r = (struct ty_http_req){ .method = "GET",
+                              .url = strdup("http://h/buck/?list-type=2&max-keys=1"),
+                              .status = 200 };
     ty_str_add(&r.text, "<html>log in</html>");
     assert_int_equal(s->kind->judge(s, &r, "list", NULL, &again, &err), -EPROTO);
     assert_non_null(strstr(err.text, "no S3"));
     ty_http_req_done(&r);
-    r = (struct ty_http_req){ .method = "GET", .result = -ECONNRESET, .why = "the connection broke" };
+    r = (struct ty_http_req){ .method = "GET",
+                              .result = -ECONNRESET,
+                              .why = "the connection broke" };
     assert_int_equal(s->kind->judge(s, &r, "list", NULL, &again, &err), -ECONNRESET);
     assert_int_equal(again, 0);
     s->kind->close(s);
@@ -107,6 +121,7 @@ static void test_special(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_codes), cmocka_unit_test(test_special) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_codes),
+                                        cmocka_unit_test(test_special) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
