@@ -243,7 +243,7 @@ static int exchange(struct ty_client *c, const char *method, struct ty_http_exch
             if (r < 0)
                 return r;
         }
-        r = ty_http_do(&c->conn, x);
+        r = ty_http_ask(&c->conn, x);
         if (r != -ECONNRESET || repeats == REPEATS || start < 0 || !may_repeat(method, x))
             break;
         if (x->body_fd > 0 && lseek(x->body_fd, start, SEEK_SET) < 0)

@@ -1,6 +1,6 @@
 /* http.c - one HTTP/1.1 connection, the asking side
  *
- * ty_http_do() sends head and body, then reads a head and a body.  A server may answer before it
+ * ty_http_ask() sends head and body, then reads a head and a body.  A server may answer before it
  * has read the whole request (413, 507): while the body is sent, the socket is watched for
  * reading too, and an early answer ends the sending; the connection is closed after it, because
  * what is left of the body would be taken for a request.
@@ -353,7 +353,7 @@ static int read_reply(struct ty_http_conn *c, struct ty_http_exchange *x, struct
     return r ? r : read_body(c, x, f);
 }
 
-int ty_http_do(struct ty_http_conn *c, struct ty_http_exchange *x)
+int ty_http_ask(struct ty_http_conn *c, struct ty_http_exchange *x)
 {
     struct framing f = { 0 };
     int sent, r;

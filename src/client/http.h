@@ -48,7 +48,7 @@ struct ty_http_exchange {
 /* 0, or: what on_data returned; -EINTR stopped; -ETIMEDOUT; -ECONNRESET the other side went away
  * (status says how far it got); -EBADMSG not HTTP; -EFBIG over body_max; -ENODATA
  * body_fd could not be read to body_len.  After a failure the connection is closed. */
-int ty_http_do(struct ty_http_conn *c, struct ty_http_exchange *x);
+int ty_http_ask(struct ty_http_conn *c, struct ty_http_exchange *x);
 void ty_http_close(struct ty_http_conn *c);
 /* True when an idle connection can still be used: open, and nothing unasked has come on it. */
 bool ty_http_idle_ok(const struct ty_http_conn *c);

@@ -1,6 +1,6 @@
 /* fuzz.h - the parsers of foreign bytes, and who feeds them
  *
- *   parsers.c  request.c  nodes.c  channel.c  datastore.c   the parsers: what each must do with any bytes, and good inputs to begin with
+ *   parsers.c  request.c  nodes.c  channel.c  datastore.c  objects.c   the parsers: what each must do with any bytes, and good inputs to begin with
  *   target.c               libFuzzer's entry; built once for each parser (make fuzz)
  *   inputs.c               feeds the good inputs and those in broken/, in every build (make test)
  */
@@ -37,6 +37,10 @@ bool parse_request(const char *bytes, size_t n);
 /* datastore.c */
 void seed_datastore(struct corpus *c);
 bool parse_datastore(const char *bytes, size_t n);
+
+/* objects.c */
+void seed_objects(struct corpus *c);
+bool parse_objects(const char *bytes, size_t n);
 
 /* nodes.c */
 void seed_link(struct corpus *c);

@@ -320,7 +320,7 @@ static bool parse_http(const char *bytes, size_t n)
     if (write(pair[1], bytes, n) == (ssize_t)n) {
         shutdown(pair[1], SHUT_WR);
         conn = (struct ty_http_conn){ .fd = pair[0] };
-        r = ty_http_do(&conn, &x);
+        r = ty_http_ask(&conn, &x);
         assert(r != -ETIMEDOUT && x.body_in.len <= x.body_max);
         ty_http_close(&conn);
     } else {
@@ -813,6 +813,7 @@ const struct parser parsers[] = {
     { "run_spec", seed_run_spec, parse_run_spec },
     { "target_spec", seed_target_spec, parse_target_spec },
     { "datastore", seed_datastore, parse_datastore },
+    { "objects", seed_objects, parse_objects },
     { "events", seed_events, parse_events },
     { "route", seed_route, parse_route },
     { "http_reply", seed_http, parse_http },

@@ -59,7 +59,7 @@ static int talk(const char *text, size_t piece, struct ty_http_exchange *x, bool
     *x = (struct ty_http_exchange){
         .head = "GET / HTTP/1.1\r\n\r\n", .head_len = 18, .body_max = 100, .silence_ms = 10000
     };
-    r = ty_http_do(&conn, x);
+    r = ty_http_ask(&conn, x);
     pthread_join(t, NULL);
     close(fds[1]);
     return r;
