@@ -6,7 +6,7 @@ INDEX=$T/index
 # A build with sanitizers has no Python packages beside it, and an interpreter is asked with one of them.
 if [ ! -d "$BUILD/python/trainyard" ]; then
     mkdir "$T/bin"
-    cp "$BUILD/trainyard" "$BUILD/trainyardd" "$BUILD/trainyard-agent" "$T/bin/" && cp -r "$SOURCE/build/python" "$T/bin/python"
+    cp "$BUILD/trainyard" "$BUILD/trainyardd" "$BUILD/trainyard-agent" "$T/bin/" && cp -rL "$SOURCE/build/python" "$T/bin/python"
     BUILD=$T/bin PATH=$T/bin:$PATH
 fi
 index_pid=

@@ -46,6 +46,7 @@ static int set_up(void **state)
                                   .tmp = in(b, "tmp"),
                                   .blobs = in(b, "blobs") };
     assert_int_equal(ty_blobs_open(b->job.blobs, &b->blobs, &err), 0);
+    assert_int_equal(ty_env_spec_parse(NULL, &b->spec.env, &err), 0);
     *state = b;
     return 0;
 }
@@ -55,6 +56,7 @@ static int tear_down(void **state)
     struct box *b = *state;
 
     ty_blobs_free(b->blobs);
+    ty_env_spec_free(b->spec.env);
     ty_rm_rf(b->dir);
     free(b->job.work);
     free(b->job.tmp);
