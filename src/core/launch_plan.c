@@ -146,7 +146,8 @@ static void set_environment(struct vec *v, const struct ty_launch *l, const char
     v->failed |= slash && !own;
     if (l->env_prefix || own)
         set(v, "AZUREML_CONDA_ENVIRONMENT_PATH", l->env_prefix ? l->env_prefix : *own ? own : "/");
-    set(v, "AZUREML_ENVIRONMENT_IMAGE", "False");
+    set(v, "AZUREML_ENVIRONMENT_IMAGE",
+        l->spec->env && l->spec->env->view == TY_VIEW_IMAGE ? "True" : "False");
     json_object_foreach ((json_t *)l->env_variables, name, value)
         if (json_is_string(value))
             set(v, name, json_string_value(value));

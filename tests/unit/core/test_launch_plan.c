@@ -219,6 +219,19 @@ static void test_built_environment(void **state)
     ty_run_spec_free(spec);
 }
 
+static void test_in_an_image(void **state)
+{
+    struct ty_run_spec *spec =
+        script(json_pack("{s:{s:{s:s}}}", "environment", "image", "name", "debian:12"));
+    struct ty_launch l = launch(spec);
+    char **env = env_of(&l);
+
+    (void)state;
+    assert_string_equal(value(env, "AZUREML_ENVIRONMENT_IMAGE"), "True");
+    ty_strv_free(env);
+    ty_run_spec_free(spec);
+}
+
 static const char *first_word(const char *word, const char *interpreter, char ret[64])
 {
     struct ty_run_spec *spec =
@@ -603,6 +616,7 @@ int main(void)
         cmocka_unit_test(test_built_environment),
         cmocka_unit_test(test_expanded_variables),
         cmocka_unit_test(test_commands_that_begin_with_python),
+        cmocka_unit_test(test_in_an_image),
         cmocka_unit_test(test_build_log),
         cmocka_unit_test(test_without_much),
         cmocka_unit_test(test_several),
