@@ -254,7 +254,7 @@ static void test_environments(void **state)
     json_decref(all);
     expect(k, "GET", "/api/v1/runs/nobody/environments", NULL, 404, "nobody");
     expect(k, "GET", "/runs/first_1", NULL, 200, "built in 2.5 s with pip 23");
-    expect(k, "GET", "/runs/first_1", NULL, 200, "1.13 &lt;was");
+    expect(k, "GET", "/runs/first_1", NULL, 200, "1.13 &#60;was");
     expect(k, "GET", "/runs/first_1", NULL, 200, "<td>six</td><td>1.16.0</td>");
 }
 
