@@ -236,6 +236,15 @@ def queue():
 
 
 def the_rest(run):
+    for plural, content in (("environments", {"spec": {"torch": "1.6"}}), ("datasets", {"paths": [{"datastore": "d", "path": "a/*.gz"}]})):
+        ask("GET", "/api/v1/%s/x" % plural, want=404)
+        ask("PUT", "/api/v1/%s/x" % plural, {"content": content}, want=201)
+        ask("PUT", "/api/v1/%s/x" % plural, {"content": dict(content, about={"description": "d"}), "create_new_version": False}, want=200)
+        ask("GET", "/api/v1/" + plural)
+        ask("GET", "/api/v1/%s/x" % plural)
+        ask("GET", "/api/v1/%s/x/versions/latest" % plural)
+        ask("GET", "/api/v1/%s/x/versions/2" % plural, want=404)
+        ask("DELETE", "/api/v1/%s/x" % plural, want=204)
     ask("GET", "/api/v1/secrets/key", want=404)
     ask("PUT", "/api/v1/secrets/key", {"value": "hush"}, want=204)
     ask("GET", "/api/v1/secrets")

@@ -60,6 +60,13 @@ void seed_request(struct corpus *c)
     seed(c, "PATCH /api/v1/runs/first_1_a/properties", "{\"set\": {\"a\": \"b\"}}");
     seed(c, "POST /api/v1/blobs/missing", "{\"hashes\": [\"" SHA "\"]}");
     seed(c, "PUT /api/v1/snapshots/" SHA, "trainyard-snapshot 1\n");
+    seed(
+        c, "PUT /api/v1/environments/e",
+        "{\"content\": {\"spec\": {\"torch\": \"1.6\"}, \"environment_variables\": {\"A\": \"1\"}}}");
+    seed(
+        c, "PUT /api/v1/datasets/d",
+        "{\"content\": {\"paths\": [{\"datastore\": \"d\", \"path\": \"a/*\"}]}, \"create_new_version\": false}");
+    seed(c, "GET /api/v1/datasets/d/versions/latest", "");
     seed(c, "PUT /api/v1/secrets/key", "{\"value\": \"v\"}");
     seed(c, "PATCH /api/v1/queue", "{\"paused\": false}");
     seed(c, "PUT /api/v1/targets/box", "{\"kind\": \"local\", \"max_nodes\": 2}");
