@@ -187,9 +187,9 @@ static void moving_free(struct ty_mover *v, struct ty_moving *w)
 }
 
 /* What ends the whole move: the next file would fail alike. */
-static bool is_general(const struct ty_mover *v, int code)
+static bool is_general(const struct ty_mover *v, const struct ty_moving *w)
 {
-    switch (code) {
+    switch (w->code) {
     case -ENODEV:
     case -ETIME:
     case -ENOSPC:
@@ -202,7 +202,7 @@ static bool is_general(const struct ty_mover *v, int code)
     case -EMFILE:
         return true;
     case -EACCES:
-        return v->sum.moved + v->sum.was_there == 0 && v->answered;
+        return w->denied && v->sum.moved + v->sum.was_there == 0;
     default:
         return false;
     }
@@ -236,7 +236,7 @@ static void report(struct ty_mover *v, struct ty_moving *w)
                        w->code < 0 ? NULL : &o, v->m->ctx);
     else if (w->code < 0)
         r = w->code;
-    if (r == 0 && w->code < 0 && is_general(v, w->code))
+    if (r == 0 && w->code < 0 && is_general(v, w))
         r = w->code;
     if (r < 0 && v->result == 0) {
         v->result = r;
@@ -371,6 +371,7 @@ static void done(struct ty_http_req *req)
         went_well(v);
     else if (req->status > 0)
         v->answered = true;
+    w->denied = code == -EACCES;
     if (code < 0 && try_again(v, s, code, again))
         return;
     r = v->way->answer(v, s, code, &err);

@@ -49,6 +49,7 @@ struct ty_moving {
     uint8_t whole_md5[TY_MD5_BYTES];
     char *content; /* of a small file, up */
     char *upload, *marker;
+    bool denied;    /* the store said that we have no right */
     bool verifying; /* up: what is there now may be ours */
     bool misfit; /* the unfinished upload has parts of another size */
     bool resumed;

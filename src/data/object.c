@@ -318,8 +318,12 @@ int ty_object_put(struct ty_object_store *s, struct ty_http *h, const char *path
                      .overwrite = overwrite,
                      .tries = TY_OBJECT_TRIES };
     CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
+    int w = overwrite ? -ENOENT : ty_object_head(s, h, path, NULL, NULL, err);
 
-    return of_path(&a, &r, err);
+    if (w == 0) /* not every store refuses it by itself */
+        return ty_object_say(s, a.doing, path, -EEXIST, err,
+                             "there is such an object already, and overwrite is not set");
+    return w == -ENOENT ? of_path(&a, &r, err) : w;
 }
 
 int ty_object_remove(struct ty_object_store *s, struct ty_http *h, const char *path,

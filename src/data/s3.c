@@ -162,7 +162,6 @@ static int s3_open(const json_t *config, struct ty_object_store **ret, struct ty
     if (!s)
         return ty_error_oom(err);
     s->base.kind = &ty_s3;
-    s->amazon = !c.endpoint;
     r = keep_prefix(s, c.prefix, err);
     if (r == 0 && (keep(&s->bucket, c.bucket) < 0 || keep(&s->key_id, c.key_id) < 0 ||
                    keep(&s->secret, c.secret) < 0 || keep(&s->token, c.token) < 0 ||
@@ -453,7 +452,7 @@ static int s3_put(struct ty_object_store *base, struct ty_http_req *r, const cha
         if (h == 0)
             h = ty_http_header(r, "x-amz-meta-md5chksum", "%s", text);
     }
-    if (h == 0 && !c->overwrite)
+    if (h == 0 && !c->overwrite && !s->unconditional)
         h = ty_http_header(r, "If-None-Match", "*");
     if (h < 0)
         return ty_error_oom(err);

@@ -12,7 +12,7 @@ struct ty_s3_store {
     char *bucket;
     char *prefix; /* "": none; else without a slash at its ends */
     char *url;    /* of the bucket, without a slash at its end */
-    bool amazon;  /* no endpoint was given */
+    bool unconditional; /* the store does not know If-None-Match for what is put: it is not asked for any more */
 };
 
 /* Method, URL and query ("" or "?..."), before the headers; path NULL: of the bucket. */

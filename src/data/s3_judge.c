@@ -202,7 +202,7 @@ static bool is_list(const struct ty_http_req *r)
 int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const char *doing,
                 const char *path, int *again_ms, struct ty_error *err)
 {
-    const struct ty_s3_store *s = (const struct ty_s3_store *)base;
+    struct ty_s3_store *s = (struct ty_s3_store *)base;
     const char *text = r->text.text ? r->text.text : "", *code;
     struct saying said = { 0 };
     bool good = r->status >= 200 && r->status < 300;
@@ -219,6 +219,11 @@ int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const
     if (r->text.len > 0)
         ty_xml_each(text, r->text.len, error_element, &said, NULL);
     code = *said.code ? said.code : code_of_status(r->status, path != NULL);
+    if (strcmp(code, "NotImplemented") == 0 && ty_http_asked(r, "If-None-Match")) {
+        s->unconditional =
+            true; /* once more without: who must not replace anything has looked before */
+        *again_ms = 0;
+    }
     if (!*said.code && r->status == 403 &&
         ty_object_judge_clock(base, r, doing, path, NULL, err) == -ETIME)
         return -ETIME; /* an answer to HEAD cannot say so */

@@ -172,6 +172,13 @@ def bad_names(access):
     for name in ("../x", "a/../../x", "a//b", "/a", ".", "a/"):
         r = mover(access, "up1", write(path("names", "f"), b"x"), name)
         check("the object '%s' is refused" % name, r.code == 1 and "cannot be the path" in r.err, r)
+    write(path("unread", "secret"), b"x")
+    write(path("unread", "other"), b"y")
+    os.chmod(path("unread", "secret"), 0)
+    if os.geteuid() != 0:
+        r = mover(access, "up", path("unread"), "unread", "--keep-going")
+        check("a file that may not be read stops no other", r.code == 1 and r.count("moved") == 1 and "Permission denied" in r.err, r)
+    os.chmod(path("unread", "secret"), 0o600)
     r = mover(access, "up1", path("names"), "n")
     check("a folder is no file", r.code == 1 and "it is a folder" in r.err, r)
     r = mover(access, "up1", path("names", "none"), "n")

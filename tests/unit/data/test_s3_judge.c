@@ -86,6 +86,7 @@ static void test_special(void **state)
                              .url = strdup("http://h/x?uploadId=1"),
                              .status = 200 };
     struct ty_error err;
+    struct ty_object_content c = { .bytes = 1 };
     int again;
 
     (void)state;
@@ -99,6 +100,18 @@ static void test_special(void **state)
     assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -ESTALE);
     ty_http_header(&r, "If-None-Match", "*");
     assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EEXIST);
+    ty_http_req_done(&r);
+    assert_int_equal(s->kind->put(s, &r, "x", &c, NULL), 0);
+    assert_non_null(ty_http_asked(&r, "If-None-Match"));
+    r.status = 501;
+    assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EOPNOTSUPP);
+    assert_int_equal(again, 0); /* and then it is put without a condition */
+    ty_http_req_again(&r);
+    assert_int_equal(s->kind->put(s, &r, "x", &c, NULL), 0);
+    assert_null(ty_http_asked(&r, "If-None-Match"));
+    r.status = 501;
+    assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EOPNOTSUPP);
+    assert_int_equal(again, -1);
     ty_http_req_done(&r);
     r = (struct ty_http_req){ .method = "GET", .url = strdup("http://h/x"), .status = 403 };
     assert_int_equal(s->kind->judge(s, &r, "list", NULL, &again, &err), -EACCES);
