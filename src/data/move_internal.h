@@ -58,7 +58,7 @@ struct ty_moving {
     unsigned requests; /* under way or waiting for their next try */
     uint64_t counted;  /* bytes that count as moved already */
     enum ty_move_what what;
-    int code; /* < 0: it has failed, for the reason in why */
+    int code;     /* < 0: it has failed, for the reason in why */
     char *why;
     struct ty_moving *next;
 };

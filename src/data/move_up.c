@@ -483,9 +483,11 @@ static int heard_parts(struct ty_mover *v, struct ty_slot *s, int code, struct t
     w->marker = code == 0 ? next : NULL;
     if (w->marker)
         w->phase = LIST;
+    else if (v->kind->begin == NULL)
+        w->phase = PARTS; /* each part that fits is what it says */
     else if (code < 0 || w->misfit) {
         forget_parts(w);
-        w->phase = v->kind->begin == NULL ? PARTS : w->misfit && v->kind->abandon ? ABANDON : BEGIN;
+        w->phase = w->misfit && v->kind->abandon ? ABANDON : BEGIN;
     } else
         w->phase = PARTS;
     return 0;

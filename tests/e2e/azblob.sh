@@ -95,6 +95,17 @@ fails "what is not sent whole is not there" "no such blob" key down1 "$PWD/x" br
 works "an upload that was killed is taken up" key up1 src/big broken/big
 equal "without what the store has" 15834176 "$(told bytes)"
 azure GET /box-1/broken/big | cmp - src/big && ok "and is the same" || not_ok "and is the same"
+front_start "$T" "$AZ_ENDPOINT" "PUT,comp=block&,hold,3,1000"
+access fronted box-1 "$(at "$FRONT")" "$KEYED"
+"$MOVER" "$T/fronted" up1 src/big shorter --parallel 1 >/dev/null 2>&1 &
+mover=$!
+until_true 20 held || not_ok "the upload gets as far as its fourth block"
+kill -9 $mover
+wait $mover 2>/dev/null
+head -c 20000000 src/big >short
+works "a file that has become shorter since goes up" key up1 short shorter
+equal "without the parts that are the same" 3222784 "$(told bytes)"
+azure GET /box-1/shorter | cmp - short && ok "and is the same" || not_ok "and is the same"
 front_start "$T" "$AZ_ENDPOINT" "GET,broken/big,hold,3,1000"
 access fronted box-1 "$(at "$FRONT")" "$KEYED"
 "$MOVER" "$T/fronted" down1 "$PWD/got" broken/big --parallel 1 >/dev/null 2>&1 &
