@@ -502,9 +502,13 @@ static int run(struct ty_mover *v)
     tell(v, true);
     if (v->result == 0 && v->sum.failed > 0) {
         v->result = v->err->code;
-        if (v->sum.failed > 1)
-            ty_error_set(v->err, v->result, "%.600s (and %llu more files failed)", v->err->text,
-                         (unsigned long long)(v->sum.failed - 1));
+        if (v->sum.failed > 1) {
+            struct ty_error first = *v->err;
+
+            ty_error_set(v->err, v->result, "%.600s (and %llu more %s failed)", first.text,
+                         (unsigned long long)(v->sum.failed - 1),
+                         v->sum.failed == 2 ? "file" : "files");
+        }
     }
     return v->result;
 }

@@ -175,6 +175,11 @@ for name in "../x" "a/../x" "/x" "a//b" $'a\nb'; do
 done
 fails "nor is what Azure does not keep" "Azure drops" key up1 other "a/b."
 
+for name in "bad/a//b" "bad/c/./d" bad/e/f; do echo x | azure PUT "/box-1/$name" "" "x-ms-blob-type: BlockBlob" >/dev/null; done
+fails "blobs whose names are no paths are not fetched, and the last words name the first and count the others" \
+    'mover: "bad/a//b" cannot be the path.*\(and 1 more file failed\)' key down by-name bad --keep-going
+equal "all others are" x "$(cat by-name/e/f)"
+
 # ---- secrets ----
 sig=$(azure sas box-1 | sed 's/.*sig=//')
 all=$(for a in key expired early reader writer elsewhere wrong; do move $a validate; move $a ls; move $a up1 other s; done)
