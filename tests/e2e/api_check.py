@@ -204,6 +204,26 @@ def runs(snapshot):
     return failing
 
 
+def environments():
+    """What this script itself needs is there: nothing is fetched."""
+    spec = {"version": 1, "command": ["/usr/bin/python3", "-c", "import jsonschema"], "environment": {"pip": {"packages": ["jsonschema"]}}}
+    run = ask("POST", "/api/v1/experiments/first/runs", spec, want=201)["id"]
+    until(run, "Completed")
+    ask("GET", "/api/v1/runs/" + run)
+    ask("GET", "/api/v1/runs/%s/environments" % run)
+    for kind, content, other in (("environments", {"spec": {"pip": {"packages": ["six"]}}}, {"spec": {}}),
+                                 ("datasets", {"paths": [{"datastore": "workspaceblobstore", "path": "a/*"}]},
+                                  {"paths": [{"datastore": "workspaceblobstore", "path": ""}]})):
+        ask("PUT", "/api/v1/%s/mine" % kind, {"content": content}, want=201)
+        ask("PUT", "/api/v1/%s/mine" % kind, {"content": content})
+        ask("PUT", "/api/v1/%s/mine" % kind, {"content": other, "create_new_version": False}, want=409)
+        ask("GET", "/api/v1/" + kind)
+        ask("GET", "/api/v1/%s/mine" % kind)
+        ask("GET", "/api/v1/%s/mine/versions/1" % kind)
+        ask("GET", "/api/v1/%s/none" % kind, want=404)
+        ask("DELETE", "/api/v1/%s/mine" % kind, want=204)
+
+
 def interactive():
     run = ask("POST", "/api/v1/experiments/first/runs", {"version": 1, "interactive": True}, want=201)["id"]
     ask("POST", "/api/v1/runs/%s/rows" % run, row(b"loss", 0.5) + row(b"loss", 0.25), want=204, writer=70000, first=0)
@@ -287,6 +307,7 @@ def main():
     snapshot = snapshots()
     targets()
     failing = runs(snapshot)
+    environments()
     interactive()
     queue()
     the_rest(failing)
