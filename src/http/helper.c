@@ -8,6 +8,7 @@
 #include "http/request.h"
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define HELPERS_MAX 8
-#define HELPER_MS (90 * 1000) /* longer than its own tries take */
+#define HELPER_MS 25000 /* clients wait for 30 s */
 #define ANSWER_MAX (1 << 20)
 
 struct helper {
@@ -27,6 +28,7 @@ struct helper {
     pid_t pid;
     int pidfd, out;
     int handles; /* not closed yet */
+    bool late;   /* it was killed */
     struct helper *next;
 };
 
@@ -38,6 +40,15 @@ static int memory_file(const char *name, const char *text)
     if (r == 0 && lseek(fd, 0, SEEK_SET) < 0)
         r = -errno;
     return r < 0 ? r : TAKE_FD(fd);
+}
+
+/* $TRAINYARD_TEST_HELPER_MS takes its place. */
+static int64_t patience_ms(void)
+{
+    const char *text = getenv("TRAINYARD_TEST_HELPER_MS");
+    int64_t ms;
+
+    return text && ty_parse_i64(text, &ms) == 0 && ms > 0 ? ms : HELPER_MS;
 }
 
 /* ---- its answer ---- */
@@ -62,6 +73,12 @@ static int read_answer(struct helper *g, struct ty_error *err)
 
     if (n < 0)
         return ty_error_oom(err);
+    if (g->late)
+        return ty_error_set(
+            err, -EINVAL,
+            "it has not answered within %lld s; check its address and the way there, or "
+            "register it without a look at it (skip_validation)",
+            (long long)(patience_ms() / 1000));
     while (n > 0 && text[n - 1] == '\n')
         text[--n] = '\0';
     line = strrchr(text, '\n');
@@ -125,6 +142,7 @@ static void on_late(uv_timer_t *t)
 {
     struct helper *g = t->data;
 
+    g->late = true;
     kill(g->pid, SIGKILL); /* on_ended hears of it */
 }
 
@@ -168,7 +186,7 @@ static int watch(struct helper *g, struct ty_http *h)
     g->poll.data = g->timer.data = g;
     g->next = h->helpers;
     h->helpers = g;
-    uv_timer_start(&g->timer, on_late, HELPER_MS, 0);
+    uv_timer_start(&g->timer, on_late, (uint64_t)patience_ms(), 0);
     return uv_poll_start(&g->poll, UV_READABLE, on_ended);
 }
 

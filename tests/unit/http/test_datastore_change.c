@@ -4,6 +4,7 @@
 #include "kit.h"
 #include "store/store.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -203,6 +204,18 @@ static void test_asked(void **state)
     expect(k, "PUT", AT "other", S3(), 404, "agent");
 }
 
+/* Nobody waits for ever for a store that says nothing. */
+static void test_no_answer(void **state)
+{
+    struct kit *k = *state;
+
+    agent_says(k, "exec sleep 600");
+    setenv("TRAINYARD_TEST_HELPER_MS", "1000", 1);
+    expect(k, "PUT", AT "sets", S3(), 400, "has not answered within 1 s");
+    unsetenv("TRAINYARD_TEST_HELPER_MS");
+    expect(k, "GET", AT "sets", NULL, 404, "sets");
+}
+
 /* A daemon that stops waits for no store. */
 static void test_stop_while_asking(void **state)
 {
@@ -297,6 +310,7 @@ int main(void)
         T(test_limit),
         T(test_folders),
         T(test_asked),
+        T(test_no_answer),
         T(test_stop_while_asking),
         T(test_gone_while_asking),
         T(test_files_of_object_stores),
