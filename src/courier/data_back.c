@@ -20,6 +20,7 @@
 
 struct ty_data_landing {
     struct ty_courier *c;
+    int ref;
     struct ty_datastore *store;
     struct ty_data_put *put;
     crypto_hash_sha256_state hash;
@@ -145,6 +146,7 @@ struct ty_data_landing *ty_data_land(struct ty_courier *c, const json_t *o, char
         return NULL;
     }
     l->c = c;
+    l->ref = ref;
     snprintf(l->sha, sizeof l->sha, "%s", text_of(o, "sha256"));
     crypto_hash_sha256_init(&l->hash);
     ty_owner_enter(c->owner);
@@ -174,15 +176,13 @@ void ty_data_land_abort(struct ty_data_landing *l)
 
 static char *full_text(const struct ty_data_landing *l, const struct ty_error *err, int r)
 {
+    const struct ty_data_ref *d = &l->c->spec->data[l->ref];
     char room[16];
 
-    return r == -ENOSPC || r == -EDQUOT
-               ? ty_strf("%s (%s free)", err->text,
-                         ty_show_bytes(ty_fs_free_bytes(l->c->data.refs[0].root
-                                                            ? l->c->data.refs[0].root
-                                                            : l->c->dir),
-                                       room))
-               : strdup(err->text);
+    if (r != -ENOSPC && r != -EDQUOT)
+        return ty_strf("data reference '%s': %s", d->name, err->text);
+    return ty_strf("data reference '%s': %s (%s are free there)", d->name, err->text,
+                   ty_show_bytes(ty_fs_free_bytes(l->c->data.refs[l->ref].root), room));
 }
 
 int ty_data_land_write(struct ty_data_landing *l, const void *bytes, size_t n, char **why)

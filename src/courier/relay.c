@@ -321,6 +321,25 @@ static void pass_warning(struct ty_relay *r, const struct ty_frame *f, const cha
         r->daemon.unsent.failed = true;
 }
 
+/* The same content is on its way for another record, or was.  True: it is not any more, and is to be asked for again. */
+static bool take_over_wanted(struct ty_relay *r, struct ty_wanted *w, const struct ty_frame *f,
+                             json_t *o)
+{
+    char sha[TY_SHA256_HEX + 1];
+
+    ty_sha_to_hex(w->sha, sha);
+    if (w->gone || w->landed) {
+        wanted_drop(r, w);
+        return true;
+    }
+    if (!w->data || (r->put_left > 0 && strcmp(r->put_sha, sha) == 0))
+        return false; /* it will have gone when that has come */
+    json_decref(w->data);
+    w->data = json_incref(o);
+    w->seq = f->seq;
+    return false;
+}
+
 /* A record of a data reference: 1 it goes on, 0 it has to wait, -1 *why goes on in its place. */
 static int pass_data(struct ty_courier *c, const struct ty_frame *f, json_t *o, char **why)
 {
@@ -344,8 +363,8 @@ static int pass_data(struct ty_courier *c, const struct ty_frame *f, json_t *o, 
         r->landed_seq = f->seq;
         return *why ? -1 : 1;
     }
-    if (w)
-        return 0; /* the same content for somebody else, who comes first */
+    if (w && !take_over_wanted(r, w, f, o))
+        return 0;
     got = ty_data_pass(c, o, why);
     if (got == 2 && !fetch(c, sha, o, f->seq))
         got = 0;

@@ -1,4 +1,5 @@
 /* The runner's stream through a courier: whole frames in order, and no record of a file before the file. */
+#include "base/fs.h"
 #include "base/str.h"
 #include "core/wire.h"
 #include "kit.h"
@@ -125,6 +126,130 @@ static void test_frames(void **state)
     kit_turn(&k);
     host_gets(&k, TY_CHANNEL_CLOSE);
     kit_end(&k);
+}
+
+/* A reference whose datastore is a folder of ours. */
+struct ours {
+    struct kit k;
+    struct ty_data_ref ref, *was;
+    char root[64];
+};
+
+static void begin_data(struct ours *o)
+{
+    begin(&o->k);
+    snprintf(o->root, sizeof o->root, "/tmp/ty-back-XXXXXX");
+    assert_non_null(mkdtemp(o->root));
+    o->ref = (struct ty_data_ref){
+        .name = "d", .datastore = "store", .path = "back", .mode = TY_DATA_UPLOAD
+    };
+    o->was = o->k.c.spec->data;
+    o->k.c.spec->data = &o->ref;
+    o->k.c.spec->ndata = 1;
+    o->k.c.data.refs = calloc(2, sizeof *o->k.c.data.refs);
+    o->k.c.data.refs[0].root = strdup(o->root);
+    o->k.c.data.compare = -1;
+}
+
+static void end_data(struct ours *o)
+{
+    free(o->k.c.data.refs[0].root);
+    free(o->k.c.data.refs);
+    o->k.c.data.refs = NULL;
+    o->k.c.spec->data = o->was;
+    o->k.c.spec->ndata = 0;
+    assert_int_equal(ty_rm_rf(o->root), 0);
+    kit_end(&o->k);
+}
+
+static void goes_back(struct ours *o, uint64_t seq, const char *path, const char *text)
+{
+    CLEANUP_STR struct ty_str up = { 0 };
+    CLEANUP_FREE char *body = NULL;
+    char its[TY_SHA256_HEX + 1];
+
+    ty_sha256_hex(text, strlen(text), its);
+    body = ty_strf(
+        "{\"kind\": \"data\", \"at_us\": 5, \"ref\": \"d\", \"path\": \"%s\", \"file\": false, "
+        "\"sha256\": \"%s\", \"bytes\": %zu}",
+        path, its, strlen(text));
+    record(&up, seq, body);
+    send_up(&o->k, &up);
+}
+
+/* A file that goes back lies in its place, whole, before its record goes on; nothing is replaced, and nothing leads out. */
+static void test_data(void **state)
+{
+    struct ours o;
+    CLEANUP_FREE char *text = NULL, *path = NULL, *again = NULL;
+    struct ty_channel_frame f;
+    size_t n;
+
+    (void)state;
+    begin_data(&o);
+    path = ty_strf("%s/back/x/w", o.root);
+    goes_back(&o, 1, "x/w", "weights");
+    f = host_gets(&o.k, TY_CHANNEL_FETCH);
+    assert_memory_equal(f.body, key, sizeof key);
+    assert_int_equal(ty_flow_waiting(&o.k.daemon), 0);
+    send_blob(&o.k, "weights");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 1, "\"data\"");
+    assert_int_equal(ty_read_file(path, 100, &text, &n), 0);
+    assert_string_equal(text, "weights");
+    goes_back(&o, 2, "x/w", "weights"); /* said again: it is there */
+    daemon_gets(&o.k, TY_FRAME_RECORD, 2, "\"data\"");
+    goes_back(&o, 3, "x/w", "others?");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 3, "there is another file of that name");
+    assert_int_equal(ty_read_file(path, 100, &again, &n), 0);
+    assert_string_equal(again, "weights");
+    goes_back(&o, 4, "../out", "weights");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 4, "it has no place here");
+    end_data(&o);
+}
+
+/* What does not come as it was said leaves nothing; what is gone is said to be. */
+static void test_data_spoilt(void **state)
+{
+    struct ours o;
+    CLEANUP_FREE char *path = NULL;
+
+    (void)state;
+    begin_data(&o);
+    path = ty_strf("%s/back/w", o.root);
+    goes_back(&o, 1, "w", "weights");
+    host_gets(&o.k, TY_CHANNEL_FETCH);
+    send_blob(&o.k, "weighty");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 1, "what came is not what was sent");
+    assert_int_equal(access(path, F_OK), -1);
+    goes_back(&o, 2, "w", "weights");
+    host_gets(&o.k, TY_CHANNEL_FETCH);
+    ty_channel_send(&o.k.far[0], TY_CHANNEL_GONE, key, sizeof key);
+    kit_turn(&o.k);
+    daemon_gets(&o.k, TY_FRAME_RECORD, 2, "it is not there any more");
+    end_data(&o);
+}
+
+/* Two names for one content: each gets it. */
+static void test_data_twice(void **state)
+{
+    struct ours o;
+    CLEANUP_FREE char *a = NULL, *b = NULL;
+
+    (void)state;
+    begin_data(&o);
+    a = ty_strf("%s/back/a", o.root);
+    b = ty_strf("%s/back/b", o.root);
+    goes_back(&o, 1, "a", "weights");
+    goes_back(&o, 2, "b", "weights");
+    host_gets(&o.k, TY_CHANNEL_FETCH);
+    send_blob(&o.k, "weights");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 1, "\"a\"");
+    host_gets(&o.k, TY_CHANNEL_FETCH);
+    send_blob(&o.k, "weights");
+    daemon_gets(&o.k, TY_FRAME_RECORD, 2, "\"b\"");
+    assert_int_equal(access(a, F_OK), 0);
+    assert_int_equal(access(b, F_OK), 0);
+    end_data(&o);
 }
 
 static void test_no_daemon(void **state)
@@ -363,11 +488,19 @@ static void test_release(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_frames),       cmocka_unit_test(test_no_daemon),
-        cmocka_unit_test(test_file_first),   cmocka_unit_test(test_file_gone),
-        cmocka_unit_test(test_file_changed), cmocka_unit_test(test_file_cut),
-        cmocka_unit_test(test_limits),       cmocka_unit_test(test_credit),
-        cmocka_unit_test(test_release),      cmocka_unit_test(test_nonsense_from_daemon),
+        cmocka_unit_test(test_data),
+        cmocka_unit_test(test_data_spoilt),
+        cmocka_unit_test(test_data_twice),
+        cmocka_unit_test(test_frames),
+        cmocka_unit_test(test_no_daemon),
+        cmocka_unit_test(test_file_first),
+        cmocka_unit_test(test_file_gone),
+        cmocka_unit_test(test_file_changed),
+        cmocka_unit_test(test_file_cut),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_credit),
+        cmocka_unit_test(test_release),
+        cmocka_unit_test(test_nonsense_from_daemon),
     };
 
     signal(SIGPIPE, SIG_IGN);
