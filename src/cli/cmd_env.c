@@ -13,6 +13,7 @@
 #include "cli/out.h"
 #include "cli/runs.h"
 #include "client/start_daemon.h"
+#include "client/stubs.h"
 #include "data/cache.h"
 #include "env/env.h"
 #include <errno.h>
@@ -108,7 +109,40 @@ static int list_item(const struct ty_env_item *item, void *ctx)
     return 0;
 }
 
-static int ls(struct ty_cli *cli)
+/* The latest versions of those that the daemon knows by name. */
+static int ls_registered(struct ty_cli *cli)
+{
+    struct ty_table t = { .heads = { "NAME", "VERSION", "REGISTERED", "ASKS FOR" },
+                          .state_column = -1,
+                          .right = 1u << 1 };
+    const struct ty_call call = { 0 };
+    CLEANUP_JSON json_t *reply = NULL;
+    struct ty_error err = { 0 };
+    const json_t *one;
+    size_t i;
+    int r = ty_cli_client(cli, true, &err);
+
+    if (r == 0)
+        r = ty_cli_get(cli, TY_ROUTE_environment_list, &call, &reply, &err);
+    if (r < 0)
+        return ty_cli_fail(cli, &err);
+    if (ty_cli_flag(cli, "json"))
+        return ty_out_json(cli, reply);
+    json_array_foreach (json_object_get(reply, "environments"), i, one) {
+        const json_t *content = json_object_get(one, "content");
+        CLEANUP_FREE char *asked = asked_text(json_object_get(content, "spec")),
+                          *version = ty_out_value(json_object_get(one, "version"));
+        const char *cells[] = { ty_out_str(one, "name"), version ? version : "",
+                                ty_out_str(one, "created"), asked ? asked : "" };
+
+        ty_table_row(&t, cells);
+    }
+    r = ty_table_print(cli, &t);
+    ty_table_done(&t);
+    return r;
+}
+
+static int ls_built(struct ty_cli *cli)
 {
     struct listing l = { .table = { .heads = { "KEY", "PYTHON", "TORCH", "SIZE", "USED",
                                                "ASKED FOR" },
@@ -129,6 +163,11 @@ static int ls(struct ty_cli *cli)
                    : ty_table_print(cli, &l.table);
     ty_table_done(&l.table);
     return code;
+}
+
+static int ls(struct ty_cli *cli)
+{
+    return ty_cli_flag(cli, "registered") ? ls_registered(cli) : ls_built(cli);
 }
 
 /* ---- show ---- */
@@ -275,6 +314,20 @@ static char *python_path(void)
     return NULL;
 }
 
+/* What a registered environment asks for; -ENOENT: there is none of that name. */
+static int of_name(struct ty_cli *cli, json_t **env, struct ty_error *err)
+{
+    const struct ty_call call = { .args = { cli->args[0], "latest" } };
+    CLEANUP_JSON json_t *one = NULL;
+    int r = ty_cli_get(cli, TY_ROUTE_environment_get, &call, &one, err);
+    json_t *spec = json_object_get(json_object_get(one, "content"), "spec");
+
+    if (r < 0)
+        return r;
+    *env = spec ? json_incref(spec) : json_object();
+    return *env ? 0 : ty_error_oom(err);
+}
+
 /* What a run asked for, and the interpreter that it was to begin with. */
 static int of_run(struct ty_cli *cli, json_t **env, char **interpreter, struct ty_error *err)
 {
@@ -310,8 +363,13 @@ static int ask_for(struct ty_cli *cli, json_t **env, char **interpreter, struct 
         r = ty_error_set(
             err, -EINVAL,
             "say what is wanted: --pip, --requirements, --conda-file, --torch, or a run");
-    if (r == 0 && cli->nargs)
+    if (r == 0 && cli->nargs) {
+        struct ty_error other = { 0 };
+
         r = of_run(cli, env, interpreter, err);
+        if (r == -ENOENT && of_name(cli, env, &other) == 0)
+            r = 0;
+    }
     if (r < 0)
         return r;
     if (python) {
@@ -455,8 +513,14 @@ static int collect(struct ty_cli *cli)
     { \
         0, "cache", "DIR", "folder of the cache (default: that of the runs of this machine)" \
     }
-static const struct ty_cli_option ls_options[] = { OPT_CACHE, TY_OPT_JSON, TY_OPT_PLAIN,
-                                                   TY_OPT_QUIET, TY_OPT_END };
+static const struct ty_cli_option ls_options[] = {
+    { 0, "registered", NULL, "those that are registered by name, whether they are built or not" },
+    OPT_CACHE,
+    TY_OPT_JSON,
+    TY_OPT_PLAIN,
+    TY_OPT_QUIET,
+    TY_OPT_END,
+};
 static const struct ty_cli_option show_options[] = { OPT_CACHE, TY_OPT_JSON, TY_OPT_END };
 static const struct ty_cli_option build_options[] = {
     TY_ENVIRONMENT_OPTIONS,
@@ -499,12 +563,13 @@ const struct ty_cli_command ty_cmd_env_show = {
 };
 const struct ty_cli_command ty_cmd_env_build = {
     .name = "env build",
-    .usage = "[OPTIONS] [RUN]",
+    .usage = "[OPTIONS] [RUN|NAME]",
     .summary = "Build an environment on this machine before a run needs it; prints its interpreter",
     .examples = "  trainyard env build --pip 'pandas>=2' --torch any\n"
                 "  trainyard env build --requirements requirements.txt\n"
                 "  trainyard env build first_17          what that run asked for\n",
-    .text = "The build log goes to standard error.  A run that asks for the same finds it built.\n",
+    .text =
+        "NAME is that of a registered environment.  The build log goes to standard error.  A run that asks for the same finds it built.\n",
     .options = build_options,
     .max = 1,
     .run = build,

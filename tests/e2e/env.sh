@@ -74,6 +74,11 @@ exits "what was broken off is built by the next" 0 trainyard run --requirements 
 # ---- to the file ----
 wheel tyone 2.0
 has "env ls lists what was built" "$(trainyard env ls)" "^[0-9a-f]{12} +3.* tytwo"
+trainyard api -X PUT /api/v1/environments/mine -d "{\"content\": {\"spec\": {\"pip\": {\"packages\": [\"tytwo\"], \"index_url\": \"$INDEX_URL\"}}}}" >/dev/null
+has "env ls --registered lists those with a name" "$(trainyard env ls --registered)" "^mine +1 .* tytwo"
+equal "...their names alone, too" mine "$(trainyard env ls --registered -q)"
+has "env build takes such a name" "$(trainyard env build -q --interpreter $PY mine)" "^$TRAINYARD_HOME/cache/envs/"
+exits "a name that nobody has is not found" 3 trainyard env build nobodys
 key=$(of "$a" key)
 has "env show tells what one holds" "$(trainyard env show "$(echo "$key" | cut -c1-10)")" "^pip +tytwo 1.0"
 has "...as JSON, too" "$(trainyard env show "$key" --json)" "\"key\":\"$key\""
