@@ -2,7 +2,7 @@
 
     python3 FOLDER/trainyard/asked.py FOLDER < question > answer
 
-question: {"pip": [specification], "conda": [specification], "python": specification or null}
+question: {"pip": [specification], "conda": [specification], "constraints": [specification], "python": specification or null}
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
            "system": [{"name", "version"}], "torch_cuda": version for which its torch was built, "" for none or null, "python_matches": bool}
@@ -27,6 +27,7 @@ else:
     import packages  # type: ignore
 
 _ADDRESS = re.compile(r"://|@|^[./]|/")
+_EXTRAS = re.compile(r"^\s*[\w.-]+\s*\[([^]]*)\]")
 _MARKER = re.compile(r";(.*)$", re.S)
 _CUDA = re.compile(r"^cuda(?:\s*:[^=\n]*)?\s*=\s*(?:None|['\"]([\d.]*)['\"])", re.M)
 
@@ -41,11 +42,11 @@ def distributions(sites: List[str]) -> Dict[str, importlib.metadata.Distribution
     return found
 
 
-def holds(marker: str) -> bool:
-    """Does an environment marker hold here? One that cannot be judged does."""
+def holds(marker: str, extra: str = "") -> bool:
+    """Does an environment marker hold here, for who wants `extra`? One that cannot be judged does."""
     for place in ("packaging.markers", "pip._vendor.packaging.markers"):
         try:
-            return bool(importlib.import_module(place).Marker(marker).evaluate({"extra": ""}))
+            return bool(importlib.import_module(place).Marker(marker).evaluate({"extra": extra}))
         except ImportError:
             continue
         except Exception:
@@ -53,24 +54,55 @@ def holds(marker: str) -> bool:
     return True
 
 
-def lacking(specs: List[str], have: Mapping[str, str]) -> List[Dict[str, str]]:
+def lacking(specs: List[str], found: Mapping[str, importlib.metadata.Distribution], constraints: List[str]) -> List[Dict[str, str]]:
     """Those of `specs` that are not satisfied, each with its name and why. What cannot be judged from its name counts as lacking."""
-    found = []
+    have = {name: one.version for name, one in found.items()}
+    lost = []
     for spec in specs:
         marker = _MARKER.search(spec)
         if marker and not holds(marker.group(1).strip()):
             continue
         plain = _MARKER.sub("", spec).strip()
         if _ADDRESS.search(plain.split("::", 1)[-1]):
-            name = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*@", plain)
-            found.append({"spec": spec, "name": packages.normal(name.group(1)) if name else "", "why": "it is given by its address"})
+            match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*@", plain)
+            lost.append({"spec": spec, "name": packages.normal(match.group(1)) if match else "", "why": "it is given by its address"})
             continue
         try:
-            for one in packages.missing([plain], have):
-                found.append({"spec": spec, "name": packages.parse(plain)[0], "why": one.why})
+            name = packages.parse(plain)[0]
+            why = [one.why for one in packages.missing([plain], have)] or of_constraints(name, constraints, have) or of_extras(plain, name, found, have)
         except packages.SpecError as error:
-            found.append({"spec": spec, "name": "", "why": str(error)})
-    return found
+            name, why = "", [str(error)]
+        if why:
+            lost.append({"spec": spec, "name": name, "why": why[0]})
+    return lost
+
+
+def of_constraints(name: str, constraints: List[str], have: Mapping[str, str]) -> List[str]:
+    """Why what is there under that name is not what `constraints` allow."""
+    why = []
+    for line in constraints:
+        try:
+            if packages.parse(line)[0] == name and name in have:
+                why += ["%s, and the constraint is '%s'" % (one.why, line) for one in packages.missing([line], have)]
+        except packages.SpecError:
+            why.append("the constraint '%s' cannot be judged here" % line)
+    return why
+
+
+def of_extras(spec: str, name: str, found: Mapping[str, importlib.metadata.Distribution], have: Mapping[str, str]) -> List[str]:
+    """Why the extras that a specification names ("name[a,b]") are not there."""
+    match = _EXTRAS.match(spec)
+    why = []
+    for extra in filter(None, (e.strip() for e in match.group(1).split(","))) if match and name in found else ():
+        for line in found[name].requires or []:
+            requirement, _, marker = line.partition(";")
+            if "extra" not in marker or holds(marker.strip()) or not holds(marker.strip(), extra):
+                continue
+            try:
+                why += ["its extra '%s' needs %s: %s" % (extra, requirement.strip(), one.why) for one in packages.missing([requirement], have)]
+            except packages.SpecError:
+                why.append("its extra '%s' needs %s" % (extra, requirement.strip()))
+    return why
 
 
 def needed(specs: List[str], found: Mapping[str, importlib.metadata.Distribution]) -> List[str]:
@@ -108,7 +140,8 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
     have = {name: one.version for name, one in found.items()}
     provided = {name: one.version for name, one in distributions([ours]).items()}
     pip, conda = list(question.get("pip") or []), list(question.get("conda") or [])
-    missing, conda_missing = ([m for m in lacking(specs, have) if m["name"] not in provided] for specs in (pip, conda))
+    constraints = list(question.get("constraints") or [])
+    missing, conda_missing = ([m for m in lacking(specs, found, constraints) if m["name"] not in provided] for specs in (pip, conda))
     lost = {m["spec"] for m in missing + conda_missing}
     satisfied = []
     for spec in pip + conda:

@@ -25,8 +25,9 @@ static json_t *texts(const char **v)
 
 static char *question(const struct ty_env_spec *s)
 {
-    CLEANUP_JSON json_t *q = json_pack("{s:o, s:o, s:s?}", "pip", texts(s->pip), "conda",
-                                       texts(s->conda), "python", s->python);
+    CLEANUP_JSON json_t *q =
+        json_pack("{s:o, s:o, s:o, s:s?}", "pip", texts(s->pip), "conda", texts(s->conda),
+                  "constraints", texts(s->constraints), "python", s->python);
 
     return q ? ty_json_text(q) : NULL;
 }

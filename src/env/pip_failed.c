@@ -105,8 +105,9 @@ static bool is_named(const char *line, const char *url)
 }
 
 /* The index that `line` is about, its password masked; where the line does not say, all that it may be. */
-static char *index_of(const struct ty_env_spec *s, const char *line)
+static char *index_of(const struct env_build *b, const char *line)
 {
+    const struct ty_env_spec *s = b->q->spec;
     const char *usual = getenv("PIP_INDEX_URL");
     const char *first = s->index_url ? s->index_url : usual && *usual ? usual : PYPI;
     CLEANUP_STR struct ty_str all = { 0 };
@@ -116,9 +117,13 @@ static char *index_of(const struct ty_env_spec *s, const char *line)
     for (const char **u = s->extra_index_urls; *u; u++)
         if (is_named(line, *u))
             return env_mask(*u);
+    if (b->torch_index && is_named(line, b->torch_index))
+        return env_mask(b->torch_index);
     ty_str_add(&all, first);
     for (const char **u = s->extra_index_urls; *u; u++)
         ty_str_addf(&all, " or %s", *u);
+    if (b->torch_index)
+        ty_str_addf(&all, " or %s", b->torch_index);
     return all.failed ? NULL : env_mask(all.text);
 }
 
@@ -149,7 +154,7 @@ static char *cause_of(const char *line)
 static int unreachable(const struct env_build *b, const char *line, size_t n, struct ty_error *err)
 {
     CLEANUP_FREE char *text = strndup(line, n);
-    CLEANUP_FREE char *index = text ? index_of(b->q->spec, text) : NULL,
+    CLEANUP_FREE char *index = text ? index_of(b, text) : NULL,
                       *cause = text ? cause_of(text) : NULL;
 
     return ty_error_set(
