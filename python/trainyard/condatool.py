@@ -54,8 +54,7 @@ def as_record(values: Dict[str, Any], folder: str) -> rattler.RepoDataRecord:
     with open(path, "w", encoding="utf-8") as file:
         json.dump({key: value for key, value in index.items() if key not in ("sha256", "md5", "size")}, file)
     package = rattler.PackageRecord.from_index_json(
-        path, sha256=bytes.fromhex(index["sha256"]) if index.get("sha256") else None,
-        md5=bytes.fromhex(index["md5"]) if index.get("md5") else None, size=index.get("size"))
+        path, sha256=index.get("sha256"), md5=index.get("md5"), size=index.get("size"))
     name = values.get("fn") or values["url"].rpartition("/")[2]
     return rattler.RepoDataRecord(package, name, values["url"], values.get("channel") or values["url"].rsplit("/", 2)[0])
 

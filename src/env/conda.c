@@ -7,7 +7,6 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "env/env_internal.h"
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -439,6 +438,7 @@ static int with_client(struct env_build *b, const char *client, const char *name
 
 /* ---- what was installed ---- */
 
+/* What a lock is made of; passwords in addresses are nobody's business. */
 static json_t *kept_of(const json_t *meta)
 {
     static const char *const keys[] = { "name",
@@ -459,39 +459,47 @@ static json_t *kept_of(const json_t *meta)
 
     for (const char *const *k = keys; o && *k; k++) {
         json_t *value = json_object_get(meta, *k);
+        CLEANUP_FREE char *masked =
+            json_is_string(value) ? env_mask(json_string_value(value)) : NULL;
 
-        if (value && !json_is_null(value))
+        if (masked)
+            json_object_set_new(o, *k, json_string(masked));
+        else if (value && !json_is_null(value))
             json_object_set(o, *k, value);
     }
     return o;
 }
 
+static int take_meta(const char *rel, const struct stat *st, void *ctx)
+{
+    struct env_build *b = ctx;
+    CLEANUP_FREE char *path = ty_strf("%s/conda-meta/%s", b->building, rel), *text = NULL;
+    CLEANUP_JSON json_t *meta = NULL;
+    struct ty_error err;
+    size_t n;
+    int r;
+
+    if (!S_ISREG(st->st_mode) || !ty_ends_with(rel, ".json"))
+        return 0;
+    r = path ? ty_read_file(path, META_MAX, &text, &n) : -ENOMEM;
+    if (r == 0)
+        r = ty_json_parse(text, n, &meta, &err);
+    return r < 0 ? r : json_array_append_new(b->lock_conda, kept_of(meta)) < 0 ? -ENOMEM : 0;
+}
+
 static int read_lock(struct env_build *b, struct ty_error *err)
 {
     CLEANUP_FREE char *folder = ty_strf("%s/conda-meta", b->building);
-    CLEANUP_DIR DIR *d = folder ? opendir(folder) : NULL;
-    const struct dirent *e;
+    int r;
 
     json_decref(b->lock_conda);
     b->lock_conda = json_array();
-    if (!d || !b->lock_conda)
-        return ty_error_set(err, -EIO, "the conda client has made no environment in '%s'",
-                            b->building);
-    while ((e = readdir(d))) {
-        CLEANUP_FREE char *path = ty_strf("%s/%s", folder, e->d_name), *text = NULL;
-        CLEANUP_JSON json_t *meta = NULL;
-        size_t n;
-
-        if (!ty_ends_with(e->d_name, ".json"))
-            continue;
-        if (!path || ty_read_file(path, META_MAX, &text, &n) < 0 ||
-            ty_json_parse(text, n, &meta, err) < 0)
-            return ty_error_set(err, -EBADMSG, "cannot read '%s', which says what was installed",
-                                path ? path : "");
-        if (json_array_append_new(b->lock_conda, kept_of(meta)) < 0)
-            return ty_error_oom(err);
-    }
-    return 0;
+    if (!folder || !b->lock_conda)
+        return ty_error_oom(err);
+    r = ty_walk(folder, take_meta, b, err);
+    return r < 0 ? ty_error_set(err, r, "cannot read what conda has installed in '%s': %s", folder,
+                                strerror(-r))
+                 : 0;
 }
 
 /* ---- the base's packages at the end of its path ---- */

@@ -437,6 +437,8 @@ static void for_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *
     const struct row *r = row_for_gpu(ask, python, driver, pip, &build);
     char name[96];
 
+    if (!r && !pip && (r = row_for_gpu(ask, python, driver, true, &build)))
+        pip = true; /* too new for the table to know its builds */
     asked_name(ask->torch, name, sizeof name);
     if (r) {
         install(ask, r, true, c);
@@ -492,7 +494,7 @@ void ty_torch_choose(const struct ty_torch_ask *ask, const struct ty_torch_node 
         use(ask, node, ret);
     } else if (!r && !beyond(ask)) {
         hopeless(ask, node, python, ret);
-    } else if (wants_gpu(ask, node) && !beyond(ask)) {
+    } else if (wants_gpu(ask, node) && r) {
         for_gpu(ask, node, python, ret);
     } else {
         without_gpu(ask, r ? r : &rows[ROWS - 1], python, ret);

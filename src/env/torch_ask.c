@@ -45,13 +45,22 @@ static char *clauses_of(const char *spec)
 
 struct wanted {
     char *torch, *torchvision; /* owned */
-    bool by_pip;               /* the requirement stands among pip's already */
 };
 
 static void wanted_done(struct wanted *w)
 {
     free(w->torch);
     free(w->torchvision);
+}
+
+/* What a requirement of pip's and the key of the specification say together. */
+static char *both(const char *requirement, const char *asked)
+{
+    CLEANUP_FREE char *clauses = requirement ? clauses_of(requirement) : NULL;
+
+    if (!clauses || !*clauses)
+        return asked ? strdup(asked) : TAKE(clauses);
+    return asked && *asked ? ty_strf("%s,%s", clauses, asked) : TAKE(clauses);
 }
 
 static bool find_wanted(const struct env_build *b, struct wanted *w)
@@ -62,8 +71,8 @@ static bool find_wanted(const struct env_build *b, struct wanted *w)
 
     if (s->lock || missing_spec(b, "conda_missing", "torch"))
         return false;
-    w->torch = pip ? clauses_of(pip) : s->torch ? strdup(s->torch) : NULL;
-    w->torchvision = vision ? clauses_of(vision) : s->torchvision ? strdup(s->torchvision) : NULL;
+    w->torch = both(pip, s->torch);
+    w->torchvision = both(vision, s->torchvision);
     return w->torch || w->torchvision;
 }
 

@@ -146,6 +146,9 @@ int box_get(struct box *b, const struct ask *a, struct ty_env *ret)
                                 .cache = a->cache ? a->cache : b->cache,
                                 .python_path = here("TY_TEST_PYTHON"),
                                 .offline = a->offline,
+                                .use_gpu = a->use_gpu,
+                                .interpreter_any = a->interpreter_any,
+                                .torch_index = a->torch_index,
                                 .cache_bytes_max = a->cache_bytes_max,
                                 .log = a->log ? a->log : keep_line,
                                 .ctx = a->log ? a->ctx : b };

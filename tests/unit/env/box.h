@@ -22,7 +22,8 @@ struct ask {
     const char *spec;
     const char *interpreter; /* NULL: Debian's */
     const char *cache;       /* NULL: the box's */
-    bool offline;
+    bool offline, use_gpu, interpreter_any;
+    const char *torch_index; /* NULL: none is named */
     int64_t cache_bytes_max;
     void (*log)(const char *line, void *ctx); /* NULL: to the box's log */
     void *ctx;

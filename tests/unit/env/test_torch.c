@@ -88,6 +88,8 @@ static const struct choice_case cases[] = {
     { "", NULL, "pip", true, "3.11.2", NULL, NULL, NULL, "12.4", INSTALL, false, "torch<2.7", NULL, NULL, "CUDA 12.4" },
     { "", NULL, "pip", true, "3.11.2", NULL, NULL, NULL, "12.1", INSTALL, false, "torch<2.5", NULL, NULL, "CUDA 12.1" },
     { "", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "", INSTALL, false, "torch<2.8", NULL, "cu118", NULL },
+    { "2", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.4", INSTALL, false, "torch==2.*,<2.7", NULL, "cu124", NULL },
+    { "2.14", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "13.0", INSTALL, false, "torch==2.14.*,<2.15", NULL, NULL, "CUDA 13.0" },
     /* a driver that is too old */
     { "2.9", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "11.4", REFUSE, false, NULL, NULL, NULL, "install a newer NVIDIA driver" },
     { "", NULL, NULL, true, DEBIAN, NULL, "", "10.0", USE, true, NULL, NULL, NULL, "built without CUDA" },
