@@ -153,8 +153,11 @@ static int ls_built(struct ty_cli *cli)
         ty_cli_flag(cli, "json") ? json_pack("{s:[]}", "environments") : NULL;
     CLEANUP_FREE char *cache = NULL;
     struct ty_error err = { 0 };
-    int r = find_cache(cli, &cache, &err), code;
+    int r, code;
 
+    if (ty_cli_flag(cli, "registered"))
+        return ls_registered(cli);
+    r = find_cache(cli, &cache, &err);
     l.all = json_object_get(reply, "environments");
     if (r == 0)
         r = ty_env_each(cache, list_item, &l, &err);
@@ -354,15 +357,20 @@ static int of_run(struct ty_cli *cli, json_t **env, char **interpreter, struct t
 static int ask_for(struct ty_cli *cli, json_t **env, char **interpreter, struct ty_error *err)
 {
     const char *python = ty_cli_value(cli, "interpreter");
+    CLEANUP_JSON json_t *variables = NULL;
     int r = ty_environment_asked(cli, env, err);
 
+    if (r == 0 && ty_cli_value(cli, "environment"))
+        r = ty_cli_client(cli, true, err);
+    if (r == 0)
+        r = ty_environment_registered(cli, env, &variables, err);
     if (r == 0 && *env && cli->nargs)
         r = ty_error_set(err, -EINVAL,
                          "give a run, or options that say what is wanted, and not both");
     if (r == 0 && !*env && !cli->nargs)
         r = ty_error_set(
             err, -EINVAL,
-            "say what is wanted: --pip, --requirements, --conda-file, --torch, or a run");
+            "say what is wanted: --pip, --requirements, --conda-file, --torch, --environment, or a run");
     if (r == 0 && cli->nargs) {
         struct ty_error other = { 0 };
 

@@ -7,11 +7,14 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "cli/runs.h"
 #include "cli/yamlfile.h"
+#include "client/stubs.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define FILE_MAX (16 << 20)
 #define NESTED_MAX 20
@@ -328,7 +331,72 @@ int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error
         r = ty_error_oom(err);
     if (r == 0)
         r = view_asked(cli, env, err);
+    if (r == 0 && json_object_size(env) > 0 && ty_cli_value(cli, "environment"))
+        r = ty_error_set(
+            err, -EINVAL,
+            "--environment names all that is wanted: --pip and its like do not go with it");
     if (r == 0 && json_object_size(env) > 0)
         *ret = TAKE(env);
     return r;
+}
+
+/* ---- registered ---- */
+
+/* What Azure has made for everybody stands for what a machine has; 1: *ret is it; 0: it is another name. */
+static int curated(const char *name, json_t **ret, struct ty_error *err)
+{
+    static const char torch[] = "AzureML-PyTorch-";
+    const char *version = name + strlen(torch);
+
+    if (strcasecmp(name, "AzureML-Minimal") == 0 || strcasecmp(name, "AzureML-Tutorial") == 0)
+        *ret = json_pack("{s:s}", "name", name);
+    else if (strncasecmp(name, torch, strlen(torch)) == 0 && strspn(version, "0123456789.") > 0)
+        *ret = json_pack("{s:s s:o}", "name", name, "torch",
+                         json_stringn(version, strspn(version, "0123456789.")));
+    else if (strncasecmp(name, "AzureML-", 8) == 0)
+        return ty_error_set(err, -ENOENT,
+                            "the command line knows AzureML-Minimal, AzureML-Tutorial and "
+                            "AzureML-PyTorch-<version>, and not '%.100s'; Python knows more "
+                            "(Environment.get)",
+                            name);
+    else
+        return 0;
+    return *ret ? 1 : ty_error_oom(err);
+}
+
+int ty_environment_registered(struct ty_cli *cli, json_t **ret, json_t **variables,
+                              struct ty_error *err)
+{
+    const char *asked = ty_cli_value(cli, "environment"),
+               *colon = asked ? strrchr(asked, ':') : NULL;
+    CLEANUP_FREE char *name = !asked  ? NULL
+                              : colon ? strndup(asked, (size_t)(colon - asked))
+                                      : strdup(asked);
+    struct ty_call call = { .args = { name, colon ? colon + 1 : "latest" } };
+    CLEANUP_JSON json_t *reply = NULL;
+    const json_t *content;
+    json_t *spec;
+    int r;
+
+    if (!asked)
+        return 0;
+    if (!name)
+        return ty_error_oom(err);
+    r = curated(name, ret, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = ty_cli_get(cli, TY_ROUTE_environment_get, &call, &reply, err);
+    if (r < 0)
+        return r;
+    content = json_object_get(reply, "content");
+    spec = json_deep_copy(json_object_get(content, "spec"));
+    if (!spec)
+        spec = json_object();
+    json_object_set(spec, "name", json_object_get(reply, "name"));
+    json_object_set_new(
+        spec, "version",
+        json_sprintf("%lld", (long long)json_integer_value(json_object_get(reply, "version"))));
+    *ret = spec;
+    *variables = json_incref(json_object_get(content, "environment_variables"));
+    return 0;
 }

@@ -11,7 +11,8 @@
     { 0, "requirements", "FILE", "requirements file of pip (repeat)" }, \
     { 0, "conda-file", "FILE", "environment file of conda" }, \
     { 0, "python-version", "VERSION", "version of Python, such as 3.11" }, \
-    { 0, "torch", "VERSION", "version of PyTorch, such as 2.1; any: whatever is there" }
+    { 0, "torch", "VERSION", "version of PyTorch, such as 2.1; any: whatever is there" }, \
+    { 0, "environment", "NAME[:VERSION]", "registered environment, in place of the options above" }
 #define TY_VIEW_OPTIONS \
     { 0, "image", "NAME", "run in this image, by podman, docker or apptainer" }, \
     { 0, "shm-size", "SIZE", "of /dev/shm in the image, such as 2g (default: the machine's)" }, \
@@ -20,6 +21,10 @@
 
 /* What the options ask for; *ret NULL: none was given.  -EINVAL, or what reading a file gave. */
 int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error *err);
+
+/* What --environment names, asked of the service (cli->client is open): as ty_environment_asked, and *variables (object of texts, or
+ * NULL) that go with it.  AzureML-Minimal, AzureML-Tutorial and AzureML-PyTorch-<version>... are known without being registered. */
+int ty_environment_registered(struct ty_cli *cli, json_t **ret, json_t **variables, struct ty_error *err);
 
 /* The lines of a requirements file, which lies in the folder `dir`, into `env`. */
 int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err);

@@ -417,6 +417,22 @@ int ty_submit_post(struct ty_cli *cli, const char *experiment, const json_t *spe
     return r;
 }
 
+/* What --environment names; variables that were given are stronger than its own. */
+static int add_registered(struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *env = NULL, *variables = NULL;
+    json_t *own = json_object_get(spec, "environment_variables"), *value;
+    const char *name;
+    int r = ty_environment_registered(cli, &env, &variables, err);
+
+    if (r == 0 && env && json_object_set(spec, "environment", env) < 0)
+        r = ty_error_oom(err);
+    json_object_foreach (variables, name, value)
+        if (own && !json_object_get(own, name))
+            json_object_set(own, name, value);
+    return r;
+}
+
 int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err)
 {
     CLEANUP_JSON json_t *spec = NULL;
@@ -437,6 +453,8 @@ int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err)
         if (r == 0)
             r = ty_submit_spec(cli, snapshot, &spec, err);
     }
+    if (r == 0)
+        r = add_registered(cli, spec, err);
     if (r == 0)
         r = ty_submit_post(cli, experiment ? experiment : made, spec, ret, err);
     return r;

@@ -226,6 +226,10 @@ static void test_options(void **state)
     assert_int_equal(r, 0);
     is(env,
        "{\"pip\": {\"packages\": [\"six\", \"b\", \"a>1\"]}, \"torch\": \"\", \"python\": \"3.11\"}");
+    assert_null(asked(&err, &r, (char *[]){ "environment", "mine", "pip", "six", NULL }));
+    assert_int_equal(r, -EINVAL);
+    assert_null(asked(&err, &r, (char *[]){ "environment", "mine", NULL }));
+    assert_int_equal(r, 0);
     assert_null(asked(&err, &r, (char *[]){ "pip", "-r x", NULL }));
     assert_int_equal(r, -EINVAL);
     assert_non_null(strstr(err.text, "requirements file"));
