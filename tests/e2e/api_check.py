@@ -182,7 +182,7 @@ def runs(snapshot):
     command = ["/bin/sh", "-c", "echo out; echo kept > outputs/a; exit 3"]
     spec = {"version": 1, "command": command, "snapshot": snapshot, "target": "box", "display_name": "shown", "tags": {"k": "v", "bare": None},
             "properties": {"p": "q"}, "environment_variables": {"A": "B"}, "resources": {"cpus": 1, "memory_mb": 10}, "priority": 3,
-            "use_gpu": True}
+            "use_gpu": True, "environment": {"python": ">=3"}}
     failing = ask("POST", "/api/v1/experiments/first/runs", spec, want=201)["id"]
     until(failing, "Failed")
     ask("POST", "/api/v1/experiments/first/runs", {"version": 1, "command": ["/bin/true"], "target": "none"}, want=404)
@@ -196,6 +196,7 @@ def runs(snapshot):
     ask("PATCH", "/api/v1/runs/%s/properties" % failing, {"set": {"one": "1"}})
     ask("PATCH", "/api/v1/runs/%s/properties" % failing, {"set": {"one": "2"}}, want=409)
     ask("GET", "/api/v1/runs/%s/events" % failing, after=0, limit=100)
+    ask("GET", "/api/v1/runs/%s/environments" % failing)
     ask("GET", "/api/v1/runs/%s/follow" % failing, rows=1)
     ask("GET", "/api/v1/runs/%s/files" % failing, since="2026-01-01T00:00:00Z")
     ask("GET", "/api/v1/runs/%s/files/azureml-logs/70_driver_log.txt" % failing, offset=1)
