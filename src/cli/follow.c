@@ -168,13 +168,16 @@ static void tell_state(struct follower *w, const json_t *data)
     CLEANUP_FREE char *safe = NULL;
     const char *state = ty_out_str(data, "state"), *why = ty_out_str(data, "why");
 
-    if (!w->f->states || !w->cli->err_terminal || !strcmp(w->told, state))
+    bool again = !strcmp(w->told, state);
+
+    if (!w->f->states || !w->cli->err_terminal || (again && !*why))
         return;
     snprintf(w->told, sizeof w->told, "%s", state);
     line = ty_strf("%s%s%s", state, why[0] ? ": " : "", why);
     safe = line ? ty_out_safe(line) : NULL;
+    /* A reason that changes is drawn over: while a run waits, nothing else is printed. */
     if (safe)
-        fprintf(stderr, "\033[2m%s\033[0m\n", safe);
+        fprintf(stderr, "%s\033[2m%s\033[0m\n", again ? "\033[1A\033[2K" : "", safe);
 }
 
 static int print_event(struct follower *w, const char *event, json_t *data)

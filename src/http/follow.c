@@ -111,9 +111,18 @@ static json_t *read_why(struct stream *s)
 
 static void send_state(struct stream *s, bool latest)
 {
-    CLEANUP_JSON json_t *why = latest ? read_why(s) : NULL;
+    json_decref(s->why);
+    s->why = latest ? read_why(s) : NULL;
+    sse_state(&s->out, &s->cursor, ty_run_state_word(s->state.state), s->moved, s->why);
+}
 
-    sse_state(&s->out, &s->cursor, ty_run_state_word(s->state.state), s->moved, why);
+/* The same state once more when its reason is another one: an environment that is built, a place in the queue. */
+static void send_why(struct stream *s)
+{
+    CLEANUP_JSON json_t *why = read_why(s);
+
+    if (json_is_string(why) && !(s->why && json_equal(why, s->why)))
+        send_state(s, true);
 }
 
 /* Fold one event; true when it moved the state. */
@@ -244,6 +253,8 @@ static void produce(struct stream *s)
         s->fresh = false;
         if (s->cursor.seq > s->resume_seq || s->resume_seq == 0)
             send_state(s, true);
+    } else if (is_waiting(s->state.state) && !s->out.len) {
+        send_why(s);
     }
     all = s->ranks ? stream_ranks_send(s) : send_log(s);
     all = send_rows(s) && all;
@@ -298,6 +309,7 @@ static void stream_free(void *ctx)
             s->next->slot = s->slot;
     }
     json_decref(s->moved);
+    json_decref(s->why);
     ty_row_places_done(&s->rows);
     stream_ranks_done(s);
     ty_str_done(&s->out);

@@ -33,6 +33,7 @@ struct stream {
     struct ty_run state;
     bool fresh;    /* the present state was not sent yet */
     json_t *moved; /* the last event that moved the state */
+    json_t *why;   /* as it was told last with the present state; NULL: nothing was */
     bool log_done; /* its file is gone: nothing more comes of it */
     struct rank_log *ranks; /* of a stream of several logs, cursor.nranks; NULL: one log, or none */
     bool now;      /* ends with what there is now */

@@ -36,6 +36,8 @@ equal "...and no record" "" "$(of @last built)"
 gate tytwo
 wants two.txt tytwo
 a=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
+trainyard attach --json "$a" > follow.txt 2> /dev/null &
+follower=$!
 check "a run that waits for its packages says so" until_true 30 is_building "$a"
 has "...and how far it is" "$(why_of "$a")" "building its environment \([0-9]+ %, "
 b=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
@@ -43,6 +45,8 @@ check "the build log is there while it is built" until_true 30 grep -q "tytwo" "
 equal "...and the run is not running" Queued "$(state_of "$a")"
 open_gate tytwo
 check "both come to their end" trainyard wait "$a" "$b"
+wait $follower
+has "...and who followed was told of it" "$(cat follow.txt)" '"event":"state".*"state":"Queued".*building its environment \('
 equal "one of them has built it" "False True" "$(printf '%s\n' "$(of "$a" built)" "$(of "$b" built)" | sort | xargs)"
 equal "...and both have it" "$(of "$a" prefix)" "$(of "$b" prefix)"
 
