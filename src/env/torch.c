@@ -387,20 +387,31 @@ static void use(const struct ty_torch_ask *ask, const struct ty_torch_node *node
         name_index(ask, c);
 }
 
-static void install(const struct ty_torch_ask *ask, const struct row *r, bool bounded,
-                    struct ty_torch_choice *c)
+/* Bounds of a requirement: below the row's next version, and not the one that is there, which pip would be content with. */
+static void bounds(int major, int below, const char *have, const char *asked, char *to, size_t size)
 {
-    char below[32] = "", vision[32] = "";
+    size_t n = 0;
+
+    *to = '\0';
+    if (below > 0)
+        n = (size_t)snprintf(to, size, "<%d.%d", major, below);
+    if (have && ty_torch_fits(have, asked))
+        snprintf(to + n, size - n, "%s!=%s", n ? "," : "", have);
+}
+
+static void install(const struct ty_torch_ask *ask, const struct ty_torch_node *node,
+                    const struct row *r, bool bounded, struct ty_torch_choice *c)
+{
+    const char *asked = ask->torch ? ask->torch : "";
+    char more[96];
 
     c->what = TY_TORCH_INSTALL;
-    if (bounded)
-        snprintf(below, sizeof below, "<%d.%d", r->major, r->minor + 1);
-    requirement("torch", ask->torch ? ask->torch : "", below, c->torch, sizeof c->torch);
+    bounds(r->major, bounded ? r->minor + 1 : 0, node->torch, asked, more, sizeof more);
+    requirement("torch", asked, more, c->torch, sizeof c->torch);
     if (!ask->torchvision)
         return;
-    if (bounded)
-        snprintf(vision, sizeof vision, "<0.%d", r->vision + 1);
-    requirement("torchvision", ask->torchvision, vision, c->torchvision, sizeof c->torchvision);
+    bounds(0, bounded ? r->vision + 1 : 0, node->torchvision, ask->torchvision, more, sizeof more);
+    requirement("torchvision", ask->torchvision, more, c->torchvision, sizeof c->torchvision);
 }
 
 /* There is none that satisfies, anywhere: what is there, if it is newer, else nothing. */
@@ -441,7 +452,7 @@ static void for_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *
         pip = true; /* too new for the table to know its builds */
     asked_name(ask->torch, name, sizeof name);
     if (r) {
-        install(ask, r, true, c);
+        install(ask, node, r, true, c);
         if (!pip) {
             snprintf(c->build, sizeof c->build, "cu%d", build);
             name_index(ask, c);
@@ -466,13 +477,13 @@ static void for_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *
     }
 }
 
-static void without_gpu(const struct ty_torch_ask *ask, const struct row *r, int python,
-                        struct ty_torch_choice *c)
+static void without_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *node,
+                        const struct row *r, int python, struct ty_torch_choice *c)
 {
     char name[96];
 
     /* Its torchvision is to be the one of that version, and none that waits for a newer torch. */
-    install(ask, r, ask->torch && *ask->torch && ask->torchvision && !beyond(ask), c);
+    install(ask, node, r, ask->torch && *ask->torch && ask->torchvision && !beyond(ask), c);
     if (!ask->index || strcmp(ask->index, TY_TORCH_INDEX_PIP) != 0) {
         snprintf(c->build, sizeof c->build, "cpu");
         name_index(ask, c);
@@ -497,7 +508,7 @@ void ty_torch_choose(const struct ty_torch_ask *ask, const struct ty_torch_node 
     } else if (wants_gpu(ask, node) && r) {
         for_gpu(ask, node, python, ret);
     } else {
-        without_gpu(ask, r ? r : &rows[ROWS - 1], python, ret);
+        without_gpu(ask, node, r ? r : &rows[ROWS - 1], python, ret);
         if (wants_gpu(ask, node)) { /* newer than the table: pip's own index has CUDA builds */
             ret->build[0] = ret->index[0] = '\0';
             say(ret, "torch %s is installed for Python 3.%d from pip's own index", asked, python);

@@ -80,7 +80,7 @@ static const struct choice_case cases[] = {
     { "", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.4", INSTALL, false, "torch<2.7", NULL, "cu124", "CUDA 12.4 is installed" },
     { "", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.2", INSTALL, false, "torch<2.6", NULL, "cu121", NULL },
     { "", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "13.1", INSTALL, false, "torch<2.13", NULL, "cu130", NULL },
-    { "", NULL, NULL, true, DEBIAN, NULL, "", "12.8", INSTALL, false, "torch<2.13", NULL, "cu126", NULL },
+    { "", NULL, NULL, true, DEBIAN, NULL, "", "12.8", INSTALL, false, "torch<2.13,!=1.13.0a0+gitunknown", NULL, "cu126", NULL },
     { "2.7", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.2", INSTALL, false, "torch==2.7.*,<2.8", NULL, "cu118", NULL },
     { "2.9", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.2", INSTALL, false, "torch==2.9.*,<2.10", NULL, "cu126", NULL },
     { "2.1", "", NULL, true, "3.11.2", NULL, NULL, NULL, "12.4", INSTALL, false, "torch==2.1.*,<2.2", "torchvision<0.17", "cu121", NULL },
@@ -90,6 +90,7 @@ static const struct choice_case cases[] = {
     { "", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "", INSTALL, false, "torch<2.8", NULL, "cu118", NULL },
     { "2", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "12.4", INSTALL, false, "torch==2.*,<2.7", NULL, "cu124", NULL },
     { "2.14", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "13.0", INSTALL, false, "torch==2.14.*,<2.15", NULL, NULL, "CUDA 13.0" },
+    { "", "", NULL, true, "3.11.2", "2.4.1+cpu", "0.19.1+cpu", "", "12.4", INSTALL, false, "torch<2.7,!=2.4.1+cpu", "torchvision<0.22,!=0.19.1+cpu", "cu124", NULL },
     /* a driver that is too old */
     { "2.9", NULL, NULL, true, "3.11.2", NULL, NULL, NULL, "11.4", REFUSE, false, NULL, NULL, NULL, "install a newer NVIDIA driver" },
     { "", NULL, NULL, true, DEBIAN, NULL, "", "10.0", USE, true, NULL, NULL, NULL, "built without CUDA" },
