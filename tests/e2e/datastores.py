@@ -8,6 +8,7 @@ import pwd
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -277,8 +278,32 @@ def terminal(server):
         code, said = on_terminal("data", "get", "slow:many", "many.back")
         tell("...and a download", (code != 0 or "download [" not in said) and repr(said))
         same("...which is whole", tree("many"), tree("many.back/many"))
+        for number, what in ((signal.SIGINT, "an upload that is interrupted"), (signal.SIGKILL, "an upload whose command is killed")):
+            cut_off(proxy, number, what)
     finally:
         proxy.stop()
+
+
+def children(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return [int(p) for p in f.read().split()]
+
+
+def cut_off(proxy, number, what):
+    """The helper goes with its command, and the next one goes on."""
+    name = "slow:cut%d" % number
+    proxy.reset(lambda count, method, path: time.sleep(0.05))
+    process = subprocess.Popen(["trainyard", "data", "put", "many", name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True)
+    until(lambda: sum(m == "PUT" for m, _, _ in proxy.seen) > 5)
+    helpers = children(process.pid)
+    process.send_signal(number)
+    said = process.communicate()[0]
+    heard.append(said)
+    tell(what + " says so", process.returncode not in (130, -9) and "%d: %s" % (process.returncode, said))
+    tell("...and leaves no helper", (not helpers or not until(lambda: not any(os.path.exists("/proc/%d" % p) for p in helpers))) and helpers)
+    proxy.reset()
+    good("...and goes on where it was", "data", "put", "many", name, says="stored 40 files in 'slow', [0-9]+ of them there already")
 
 
 def without_curl():
