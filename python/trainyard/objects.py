@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Type
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Type
 
 from trainyard import _core, errors
 
@@ -49,7 +49,7 @@ def agent() -> str:
     return found
 
 
-def put(access: Record, files: List[Mapping[str, str]], overwrite: bool = False,
+def put(access: Record, files: Sequence[Mapping[str, str]], overwrite: bool = False,
         progress: Optional[Callable[[int, int], Any]] = None) -> Moved:
     """Copy local files ([{"local", "path"}]) to objects.
 
@@ -67,7 +67,7 @@ def get(access: Record, path: str, local: str, overwrite: bool = False, progress
     return _move({"access": access, "do": "get", "path": path, "local": local, "overwrite": overwrite}, progress)
 
 
-def get_files(access: Record, files: List[Mapping[str, str]], overwrite: bool = False,
+def get_files(access: Record, files: Sequence[Mapping[str, str]], overwrite: bool = False,
               progress: Optional[Callable[[int, int], Any]] = None) -> Moved:
     """The same for objects that are named one by one ([{"path", "local"}])."""
     return _move({"access": access, "do": "get", "files": files, "overwrite": overwrite}, progress) if files else Moved(0, 0, 0)

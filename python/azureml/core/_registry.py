@@ -74,7 +74,7 @@ def register(environment: Environment) -> Environment:
     content = {"spec": spec, "azureml": made._as_dict(), "environment_variables": {
         str(k): str(v) for k, v in (made.environment_variables or {}).items()}}
     with sdk_errors():
-        made.version = str(client().register("environment", made.name, content)["version"])
+        made.version = str(client().register("environment", environment.name, content)["version"])
     return made
 
 

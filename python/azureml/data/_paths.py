@@ -43,7 +43,8 @@ def is_whole(paths: Sequence[Path]) -> bool:
 
 def files(paths: Sequence[Path]) -> List[Piece]:
     """The files of a dataset, each once, in the order of their places. UserErrorException for a path that has none."""
-    roots, found = _roots(paths), {}
+    roots = _roots(paths)
+    found: Dict[str, Piece] = {}
     for datastore, pattern in paths:
         mine = [path for path in _listed(datastore, _fixed(pattern)) if matches(pattern, path)]
         if not mine:

@@ -1,6 +1,6 @@
 """What all estimators share: their parameters, checked, and turned into a RunConfiguration."""
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 from azureml.core import _arguments, _processes
 from azureml.core._service import cloud_only, warn_once
