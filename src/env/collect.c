@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define ABOUT_MAX (16u << 20)
+#define WHEELS "wheels"
 #define LEFT_OVER_US \
     ((int64_t)24 * 3600 * \
      1000000) /* what a program of ours makes aside is older only when that was killed */
@@ -34,8 +35,10 @@ struct prefix {
     bool busy, gone;
 };
 
+/* A package that prefixes share: of pip in wheels/, of conda in conda/pkgs/ (folders there, and archives). */
 struct wheel {
-    char *id; /* owned: its folder's name */
+    const char *folder;
+    char *id; /* owned: its name in that folder */
     int64_t bytes, used_us;
     int needed; /* by how many prefixes that are not gone */
     bool gone;
@@ -208,36 +211,57 @@ static int look_at_prefixes(struct cache *c)
     return r;
 }
 
-static int look_at_wheels(struct cache *c)
+static int look_at_packages(struct cache *c, const char *in, bool keys)
 {
-    CLEANUP_FREE char *folder = ty_strf("%s/wheels", c->path);
+    CLEANUP_FREE char *folder = ty_strf("%s/%s", c->path, in);
     int r = folder ? 0 : -ENOMEM;
     CLEANUP(names_free) char **names = folder ? names_of(folder, &r) : NULL;
     size_t n = 0;
 
     for (char **p = names; p && *p; p++)
-        n += is_key(*p);
-    c->wheels = calloc(n + 1, sizeof *c->wheels);
-    if (!c->wheels || !names)
+        n += keys ? is_key(*p) : **p != '.';
+    struct wheel *more = reallocarray(c->wheels, c->nwheels + n + 1, sizeof *more);
+    if (!more || !names)
         return -ENOMEM;
+    c->wheels = more;
     for (char **p = names; r == 0 && *p; p++) {
-        CLEANUP_FREE char *path = env_path(c->path, "wheels", *p, "");
+        CLEANUP_FREE char *path = env_path(c->path, in, *p, "");
         struct wheel *w = &c->wheels[c->nwheels];
         struct stat st;
 
         if (!path)
             return -ENOMEM;
-        if (!is_key(*p) || stat(path, &st) < 0)
+        if (!(keys ? is_key(*p) : **p != '.') || lstat(path, &st) < 0)
             continue;
-        w->used_us = us_of(st.st_mtim);
-        ty_walk(path, add_shared_bytes, &w->bytes, NULL);
-        c->bytes += w->bytes;
-        w->id = strdup(*p);
+        *w = (struct wheel){ .folder = in, .id = strdup(*p), .used_us = us_of(st.st_mtim) };
         if (!w->id)
             return -ENOMEM;
+        if (S_ISDIR(st.st_mode))
+            ty_walk(path, add_shared_bytes, &w->bytes, NULL);
+        else
+            w->bytes = (int64_t)st.st_blocks * 512;
+        c->bytes += w->bytes;
         c->nwheels++;
     }
     return r;
+}
+
+static int is_linked(const char *rel, const struct stat *st, void *ctx)
+{
+    (void)rel;
+    (void)ctx;
+    return S_ISREG(st->st_mode) && st->st_nlink > 1 ? -EBUSY : 0;
+}
+
+/* Of pip's packages the locks of prefixes tell; of conda's the links do, which a dry run cannot foresee. */
+static bool is_needed(const struct cache *c, const struct wheel *w)
+{
+    CLEANUP_FREE char *path = env_path(c->path, w->folder, w->id, "");
+    struct stat st;
+
+    if (w->needed > 0 || strcmp(w->folder, WHEELS) == 0 || !path)
+        return w->needed > 0;
+    return lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && ty_walk(path, is_linked, NULL, NULL) < 0;
 }
 
 static struct wheel *wheel_of(struct cache *c, const char *id)
@@ -274,7 +298,9 @@ static int look(struct cache *c, struct ty_error *err)
     int r = look_at_prefixes(c);
 
     if (r == 0)
-        r = look_at_wheels(c);
+        r = look_at_packages(c, WHEELS, true);
+    if (r == 0)
+        r = look_at_packages(c, "conda/pkgs", false);
     for (size_t i = 0; r == 0 && i < c->nprefixes; i++)
         need(c, &c->prefixes[i], 1);
     return r < 0 ? ty_error_set(err, r, "cannot look through the cache of environments '%s': %s",
@@ -358,8 +384,8 @@ static int remove_prefix(struct cache *c, struct prefix *p, struct ty_error *err
 
 static int remove_wheel(struct cache *c, struct wheel *w, struct ty_error *err)
 {
-    CLEANUP_FREE char *path = env_path(c->path, "wheels", w->id, "");
-    CLEANUP_FREE char *aside = env_path(c->path, "wheels", w->id, ".gone");
+    CLEANUP_FREE char *path = env_path(c->path, w->folder, w->id, "");
+    CLEANUP_FREE char *aside = env_path(c->path, w->folder, w->id, ".gone");
     int r = path && aside ? 0 : -ENOMEM;
 
     if (r == 0 && !c->gc->dry) {
@@ -390,7 +416,7 @@ static int collect_wheels(struct cache *c, int64_t now_us, struct ty_error *err)
     for (size_t i = 0; r == 0 && i < c->nwheels; i++) {
         struct wheel *w = &c->wheels[i];
 
-        if (!w->gone && w->needed == 0 && unused_us >= 0 && now_us - w->used_us > unused_us)
+        if (!w->gone && unused_us >= 0 && now_us - w->used_us > unused_us && !is_needed(c, w))
             r = remove_wheel(c, w, err);
     }
     while (r == 0 && too_much(c)) {
@@ -399,7 +425,7 @@ static int collect_wheels(struct cache *c, int64_t now_us, struct ty_error *err)
         for (size_t i = 0; i < c->nwheels; i++) {
             struct wheel *w = &c->wheels[i];
 
-            if (!w->gone && w->needed == 0 && (!oldest || w->used_us < oldest->used_us))
+            if (!w->gone && (!oldest || w->used_us < oldest->used_us) && !is_needed(c, w))
                 oldest = w;
         }
         if (!oldest)
@@ -520,7 +546,7 @@ int ty_env_collect(const char *cache, struct ty_env_gc *gc, struct ty_error *err
     if (!gc->dry) {
         clean_envs(&c);
         if (!c.wheels_busy)
-            clean_folder(&c, "wheels", 0);
+            clean_folder(&c, WHEELS, 0);
         clean_folder(&c, "tools", LEFT_OVER_US);
     }
     r = look(&c, err);

@@ -231,6 +231,33 @@ static void a_limit_is_kept_after_a_build(void **state)
     ty_env_done(&bulky);
 }
 
+/* What conda has unpacked is linked into prefixes; what is not goes, the archives too. */
+static void packages_of_conda_go_when_nothing_links_them(void **state)
+{
+    struct box *b = *state;
+    struct ty_env_gc gc = { .max_bytes = 0, .unused_us = -1 };
+    CLEANUP_FREE char *linked = ty_strf("%s/conda/pkgs/linked-1.0-0/lib/x.so", b->cache);
+    CLEANUP_FREE char *alone = ty_strf("%s/conda/pkgs/alone-1.0-0/lib/x.so", b->cache);
+    CLEANUP_FREE char *archive = ty_strf("%s/conda/pkgs/linked-1.0-0.conda", b->cache);
+    CLEANUP_FREE char *prefix_file = ty_strf("%s/x.so", b->dir);
+
+    assert_int_equal(ty_mkdir_parent(linked, 0700), 0);
+    assert_int_equal(ty_mkdir_parent(alone, 0700), 0);
+    assert_int_equal(ty_write_file(linked, "bytes", 5, 0600), 0);
+    assert_int_equal(ty_write_file(alone, "bytes", 5, 0600), 0);
+    assert_int_equal(ty_write_file(archive, "bytes", 5, 0600), 0);
+    assert_int_equal(link(linked, prefix_file), 0);
+    CLEANUP_FREE char *folders = ty_strf("%s/wheels", b->cache);
+    assert_int_equal(ty_mkdir_p(folders, 0700), 0);
+    collect(b, &gc);
+    assert_int_equal(access(linked, F_OK), 0);
+    assert_int_equal(access(alone, F_OK), -1);
+    assert_int_equal(access(archive, F_OK), -1);
+    assert_int_equal(unlink(prefix_file), 0);
+    collect(b, &gc);
+    assert_int_equal(access(linked, F_OK), -1);
+}
+
 static void what_killed_programs_left_goes(void **state)
 {
     struct box *b = *state;
@@ -257,6 +284,7 @@ int main(void)
         TEST(the_longest_unused_goes_first),
         TEST(what_is_old_goes),
         TEST(a_limit_is_kept_after_a_build),
+        TEST(packages_of_conda_go_when_nothing_links_them),
         TEST(what_killed_programs_left_goes),
     };
 
