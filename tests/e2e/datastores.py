@@ -174,8 +174,6 @@ def moto():
         secrets.add(server.secret)
         place = ["--bucket", "signed", "--endpoint", server.url, "--key-id", server.key]
         good("S3: a server that checks signatures takes ours", "data", "add", "signed", *place, "--key-env", "K", "--create", env={"K": server.secret})
-        with open("file", "w") as f:
-            f.write("x")
         good("S3: ...and a file", "data", "put", "file", "signed:file", says="stored 1 file")
         bad("S3: a wrong key is told", 1, "datastore 'wrong' cannot be used: .*secret.*key", "data", "add", "wrong", *place, "--key-env", "K",
             env={"K": server.secret[:-1] + "x"})
@@ -457,6 +455,8 @@ def users():
 
 
 def main():
+    with open("file", "w") as f:
+        f.write("x")
     os.environ["TRAINYARD_LOG"] = "debug"   # of the daemon, too: its log must have no key either
     for part, what in ((s3rver, "S3 by s3rver"), (moto, "S3 by moto"), (azure, "Azure Blob by Azurite"), (users, "datastores of the whole machine")):
         try:
