@@ -104,6 +104,25 @@ if mountpoint -q "$T/small" 2> /dev/null; then
     has "a full cache is named, with what is needed" "$(error_of "$run")" "PreparationFailed.*data reference 'd': No space left on device; the data are 20.0 MB, of which 0 B were there, and 8.* free in '"
     umount "$TRAINYARD_HOME/cache/data"
 fi
+# ---- a node without libcurl ----
+cat > "$T/nocurl.sh" <<'C'
+for l in libcurl.so.4 libcurl-gnutls.so.4; do
+    f=$(ldconfig -p | sed -n "s/.*$l .*=> //p" | head -1)
+    [ -z "$f" ] || mount --bind /dev/null "$(readlink -f "$f")" || exit 1
+done
+run=$(trainyard submit -q --data o=az/none:upload -- true)
+trainyard wait "$run" > /dev/null 2>&1
+trainyard show "$run" --json
+trainyard down > /dev/null 2>&1
+C
+trainyard down > /dev/null 2>&1
+if [ "$(id -u)" = 0 ] && command -v ldconfig > /dev/null && unshare --mount true 2> /dev/null; then
+    out=$(unshare --mount bash "$T/nocurl.sh" | field error)
+    has "a node without libcurl is named, with what to install" "$out" "PreparationFailed.*data reference 'o': .*apt install libcurl4"
+else
+    skip "a node without libcurl is named, with what to install" "it is hidden for the test, which only root can do"
+fi
+
 azurite_stop
 run=$(trainyard submit -q --data d=az/other:download -- true)
 trainyard wait "$run" > /dev/null 2>&1
