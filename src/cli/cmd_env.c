@@ -153,11 +153,8 @@ static int ls_built(struct ty_cli *cli)
         ty_cli_flag(cli, "json") ? json_pack("{s:[]}", "environments") : NULL;
     CLEANUP_FREE char *cache = NULL;
     struct ty_error err = { 0 };
-    int r, code;
+    int r = find_cache(cli, &cache, &err), code;
 
-    if (ty_cli_flag(cli, "registered"))
-        return ls_registered(cli);
-    r = find_cache(cli, &cache, &err);
     l.all = json_object_get(reply, "environments");
     if (r == 0)
         r = ty_env_each(cache, list_item, &l, &err);
@@ -417,7 +414,7 @@ static int get(struct ty_cli *cli, const char *cache, json_t **record, struct ty
     if (r == 0)
         q.cache_bytes_max = ty_conf_number(conf, "env.cache_bytes");
     if (r == 0 && strcmp(ty_conf_text(conf, "env.torch_index"), "none") != 0)
-        setenv("TRAINYARD_TORCH_INDEX", ty_conf_text(conf, "env.torch_index"), 1);
+        q.torch_index = ty_conf_text(conf, "env.torch_index");
     if (r == 0)
         r = ty_env_get(&q, &e, err);
     if (r == 0) {

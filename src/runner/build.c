@@ -111,8 +111,6 @@ static int set_environment(const struct ty_jobfile *j, const char *python)
         r = set("TY_FAULT", fault_text);
     if (r == 0 && nvml_text)
         r = set("TRAINYARD_TEST_NVML", nvml_text);
-    if (r == 0 && j->torch_index)
-        r = set("TRAINYARD_TORCH_INDEX", j->torch_index);
     return r < 0 ? r : ty_build_variables(j);
 }
 
