@@ -107,7 +107,7 @@ static bool get_hex(const char **at, uint8_t *md5)
     int n = 0;
 
     if (*p == '-') {
-        *at = p + 2;
+        *at = p[1] ? p + 2 : p + 1;
         return false;
     }
     for (size_t i = 0; i < TY_MD5_BYTES; i++, p += 2) {
@@ -115,7 +115,7 @@ static bool get_hex(const char **at, uint8_t *md5)
             return false;
         md5[i] = (uint8_t)byte;
     }
-    *at = p + 1;
+    *at = *p ? p + 1 : p;
     return true;
 }
 

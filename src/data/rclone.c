@@ -129,8 +129,9 @@ static void for_azure(struct env *e, const json_t *config)
 /* As this process reaches the store, so does rclone. */
 static void for_the_way(struct env *e)
 {
-    static const char *const names[] = { "http_proxy",  "https_proxy", "no_proxy",      "HTTP_PROXY",
-                                         "HTTPS_PROXY", "NO_PROXY",    "SSL_CERT_FILE", "SSL_CERT_DIR" };
+    static const char *const names[] = { "http_proxy",    "https_proxy", "no_proxy",
+                                         "HTTP_PROXY",    "HTTPS_PROXY", "NO_PROXY",
+                                         "SSL_CERT_FILE", "SSL_CERT_DIR" };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         add(e, names[i], getenv(names[i]));

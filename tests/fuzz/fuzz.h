@@ -38,6 +38,10 @@ bool parse_request(const char *bytes, size_t n);
 void seed_datastore(struct corpus *c);
 bool parse_datastore(const char *bytes, size_t n);
 
+/* listing.c */
+void seed_listing(struct corpus *c);
+bool parse_listing(const char *bytes, size_t n);
+
 /* objects.c */
 void seed_objects(struct corpus *c);
 bool parse_objects(const char *bytes, size_t n);

@@ -814,6 +814,7 @@ const struct parser parsers[] = {
     { "target_spec", seed_target_spec, parse_target_spec },
     { "datastore", seed_datastore, parse_datastore },
     { "objects", seed_objects, parse_objects },
+    { "listing", seed_listing, parse_listing },
     { "events", seed_events, parse_events },
     { "route", seed_route, parse_route },
     { "http_reply", seed_http, parse_http },
