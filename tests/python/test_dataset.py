@@ -285,6 +285,7 @@ def test_a_dataset_of_blobs(azurite, workspace, project):
     for pattern, found in (("in/train", "a.gz b.gz"), ("in/**/*.gz", "test/c.gz train/a.gz train/b.gz")):
         dataset = Dataset.File.from_files((store, pattern))
         assert sorted(p[1:] for p in dataset.to_path()) == found.split()
-        run = submit(workspace, project, dataset.as_named_input("mnist").as_download())
-        assert lines(run)["FOUND"] == found
+        for how in ("as_download", "as_mount"):
+            run = submit(workspace, project, getattr(dataset.as_named_input("mnist"), how)())
+            assert lines(run)["FOUND"] == found
     store.unregister()
