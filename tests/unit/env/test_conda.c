@@ -223,6 +223,33 @@ static void a_second_prefix_shares_files(void **state)
     ty_env_done(&two);
 }
 
+static bool is_unpacked(const struct box *b, const char *package)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/conda/pkgs/%s", b->cache, package);
+
+    return access(path, F_OK) == 0;
+}
+
+static void packages_that_no_prefix_needs_go_with_it(void **state)
+{
+    struct box *b = *state;
+    struct ty_env_gc gc = { .max_bytes = -1, .unused_us = -1, .all = true };
+    struct ty_env one, two;
+
+    NEEDS_RATTLER;
+    get(b, "{\"conda\":{\"packages\":[\"ty-shared\"]," MAIN "}}", &one);
+    get(b, "{\"conda\":{\"packages\":[\"ty-noarch=1\"]," MAIN "}}", &two);
+    ty_env_done(&one);
+    if (ty_env_collect(b->cache, &gc, &b->err) < 0)
+        fail_msg("%s", b->err.text);
+    assert_int_equal(gc.removed, 1); /* the other one is held */
+    assert_true(gc.freed_bytes > 4 << 20);
+    assert_false(is_unpacked(b, "ty-shared-1.0-0"));
+    assert_true(is_unpacked(b, "ty-noarch-1.0-0"));
+    prints(two.interpreter, "import ty_noarch; print(ty_noarch.VERSION)", "1.0");
+    ty_env_done(&two);
+}
+
 static void a_lock_gives_the_same_again(void **state)
 {
     struct box *b = *state;
@@ -334,6 +361,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_base_has_is_seen_and_pip_goes_in, set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_second_prefix_shares_files, set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(packages_that_no_prefix_needs_go_with_it, set_up,
+                                        box_tear_down),
         cmocka_unit_test_setup_teardown(a_lock_gives_the_same_again, set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_solved_is_told_in_the_resolvers_words,
                                         set_up, box_tear_down),
