@@ -494,6 +494,11 @@ static pid_t find_there(const struct two *t, const char *name)
     return job_find(&far, name);
 }
 
+static bool sleeps_there(struct two *t)
+{
+    return find_there(t, "sleep") > 0;
+}
+
 static void rank_there_is_killed(void **state)
 {
     struct two *const t = &the_two;
@@ -502,6 +507,7 @@ static void rank_there_is_killed(void **state)
     make(t, "echo ready; exec sleep 600", NULL);
     start_both(t);
     until(t, both_ready);
+    until(t, sleeps_there); /* "ready" is said before */
     assert_int_equal(kill(find_there(t, "sleep"), SIGKILL), 0);
     until(t, over);
     assert_int_equal(job_number(&t->j, "exited", 0, "exit_signal"), SIGKILL);
