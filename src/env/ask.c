@@ -48,7 +48,15 @@ int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct t
     if (!asks || !script)
         return ty_error_oom(err);
     r = env_run(b, &p, &said, err);
-    if (r == 0 && (said.status != 0 || ty_json_parse(said.out.text, said.out.len, ret, err) < 0))
+    if (r == 0 && said.status != 0 && said.end.text &&
+        (strstr(said.end.text, "importlib.metadata") || strstr(said.end.text, "SyntaxError")))
+        r = ty_error_set(
+            err, -ENOTSUP,
+            "the interpreter '%s' is older than Python 3.8, for which no environment can be built; "
+            "name a newer one, or one that has all packages and say that it is user_managed",
+            interpreter);
+    else if (r == 0 &&
+             (said.status != 0 || ty_json_parse(said.out.text, said.out.len, ret, err) < 0))
         r = ty_error_set(err, -EIO,
                          "cannot ask the interpreter '%s' what it has (status %d): %.300s",
                          interpreter, said.status,

@@ -254,6 +254,38 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
     return r;
 }
 
+/* --report and --python are younger than the pip of some releases that are in use (Ubuntu 22.04, Debian 11). */
+static bool is_old(const char *version)
+{
+    char *end;
+    long major = strtol(version, &end, 10), minor = *end == '.' ? strtol(end + 1, NULL, 10) : 0;
+
+    return major < 22 || (major == 22 && minor < 3);
+}
+
+/* ensurepip's may be old, too; asks no index when it is not. */
+static int renew_pip(struct env_build *b, const char *venv, struct ty_error *err)
+{
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", venv);
+    const char *argv[] = {
+        python,      "-m",        "pip", "install",   "--disable-pip-version-check",
+        "--quiet",   "--retries", "1",   "--timeout", "4",
+        "pip>=22.3", NULL
+    };
+    struct env_program p = { .argv = argv,
+                             .limit_seconds = 300,
+                             .doing = "installing a newer pip" };
+    struct env_said said;
+    int r = python ? env_run(b, &p, &said, err) : ty_error_oom(err);
+
+    if (!python)
+        return r;
+    if (r == 0 && said.status != 0)
+        r = env_pip_failed(b, &said, "installing a newer pip", err);
+    env_said_done(&said);
+    return r;
+}
+
 /* A venv of ours with a pip in it, for interpreters that have none: made by ensurepip, once. */
 int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
 {
@@ -262,8 +294,12 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
     CLEANUP_FREE char *folder = ty_strf("%s/tools/pip-%s", b->q->cache, version);
     CLEANUP_FREE char *python = ty_strf("%s/bin/python3", folder ? folder : "");
     CLEANUP_FREE char *mine = ty_strf("%s.%d", folder ? folder : "", (int)getpid());
-    const char *argv[] = { b->interpreter, "-m", "venv", mine, NULL };
-    struct env_program p = { .argv = argv,
+    const char *with[] = { b->interpreter, "-m", "venv", mine, NULL };
+    const char *seen[] = { b->interpreter,  "-m", "venv", "--system-site-packages",
+                           "--without-pip", mine, NULL };
+    bool has = json_is_string(
+        json_object_get(b->asked, base ? "base_pip" : "pip")); /* an old one brings a new one */
+    struct env_program p = { .argv = has ? seen : with,
                              .limit_seconds = 300,
                              .doing = "making a venv with pip" };
     struct env_said said;
@@ -275,16 +311,18 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
         *ret = TAKE(python);
         return 0;
     }
-    if (!json_is_true(json_object_get(b->asked, "ensurepip")))
+    if (!has && !json_is_true(json_object_get(b->asked, "ensurepip")))
         return ty_error_set(
             err, -ENOTSUP,
-            "cannot build the environment: '%s' has neither pip nor ensurepip; install them "
+            "cannot build the environment: '%s' has neither a pip (22.3 or newer) nor ensurepip; install them "
             "('apt install python3-pip python3-venv'), or name an interpreter that has pip",
             b->interpreter);
     r = env_run(b, &p, &said, err);
     if (r == 0 && said.status != 0)
         r = env_pip_failed(b, &said, "making a venv with pip", err);
     env_said_done(&said);
+    if (r == 0)
+        r = renew_pip(b, mine, err);
     if (r == 0 && rename(mine, folder) < 0 && errno != EEXIST && errno != ENOTEMPTY)
         r = ty_error_set(err, -errno, "cannot rename '%s' to '%s': %m", mine, folder);
     ty_rm_rf(mine);
@@ -444,7 +482,8 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
                  struct ty_error *err)
 {
     const json_t *base = json_object_get(b->asked, "base_pip"); /* conda's prefix may have none */
-    const char *version = json_string_value(base ? base : json_object_get(b->asked, "pip"));
+    const char *have = json_string_value(base ? base : json_object_get(b->asked, "pip"));
+    const char *version = have && !is_old(have) ? have : NULL;
     CLEANUP_FREE char *tool = version && base ? strdup(b->interpreter) : NULL, *site = NULL;
     CLEANUP_JSON json_t *lacking = json_array();
     const json_t *item;

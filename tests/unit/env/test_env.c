@@ -318,6 +318,34 @@ static void an_interpreter_without_pip_gets_one(void **state)
     ty_env_done(&e);
 }
 
+/* One whose pip cannot tell what it would install gets another one, here Debian's. */
+static void an_old_pip_is_not_used(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *venv = box_path(b, "base"), *python = ty_strf("%s/bin/python3", venv);
+    CLEANUP_FREE char *site = ty_strf("%s/lib/python3.11/site-packages", venv);
+    CLEANUP_FREE char *pip = ty_strf("%s/pip/__main__.py", site),
+                      *info = ty_strf("%s/pip-20.3.4.dist-info/METADATA", site),
+                      *tools = ty_strf("%s/tools/pip-3.11.2/bin/python3", b->cache);
+    const char *make[] = { "/usr/bin/python3", "-m", "venv", "--without-pip", venv, NULL };
+    const char *text = "Metadata-Version: 2.1\nName: pip\nVersion: 20.3.4\n";
+    struct ask a = { .spec = ALPHA, .interpreter = python };
+    struct ty_env e;
+    int status;
+
+    free(box_run(make, &status));
+    assert_int_equal(status, 0);
+    assert_int_equal(ty_mkdir_parent(pip, 0700), 0);
+    assert_int_equal(ty_write_file(pip, "raise SystemExit(5)\n", 20, 0600), 0);
+    assert_int_equal(ty_mkdir_parent(info, 0700), 0);
+    assert_int_equal(ty_write_file(info, text, strlen(text), 0600), 0);
+    if (box_get(b, &a, &e) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text);
+    prints(e.interpreter, "import ty_alpha; print(ty_alpha.VERSION)", "1.0");
+    assert_true(access(tools, X_OK) == 0 || strncmp(text_of(e.record, "python"), "3.11.2", 6) != 0);
+    ty_env_done(&e);
+}
+
 /* Packages of the interpreter that a prefix counts on are changed under it. */
 static void another_interpreter_gets_another_prefix(void **state)
 {
@@ -440,6 +468,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(uv_installs_where_it_is, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(an_interpreter_without_pip_gets_one, box_set_up,
                                         box_tear_down),
+        cmocka_unit_test_setup_teardown(an_old_pip_is_not_used, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(another_interpreter_gets_another_prefix, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_password_is_used_and_shown_to_nobody, box_set_up,
