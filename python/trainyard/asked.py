@@ -2,7 +2,7 @@
 
     python3 FOLDER/trainyard/asked.py FOLDER < question > answer
 
-question: {"pip": [specification], "conda": [specification], "constraints": [specification], "python": specification or null}
+question: {"pip": [specification], "conda": [specification], "more": [name for system], "constraints": [specification], "python": specification or null}
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
            "system": [{"name", "version"}], "torch_cuda": version for which its torch was built, "" for none or null, "python_matches": bool}
@@ -153,8 +153,9 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
             from_us = name in provided or name not in have
             satisfied.append({"name": name, "version": (provided if from_us else have).get(name, ""),
                               "from": "trainyard" if from_us else "interpreter"})
-    own = os.path.join(sys.prefix, "") if sys.prefix != sys.base_prefix else None
-    system = [{"name": name, "version": have[name]} for name in needed(pip + conda, found)
+    of_ours = os.path.exists(os.path.join(sys.prefix, "conda-meta", "trainyard"))  # made by src/env/conda.c
+    own = os.path.join(sys.prefix, "") if sys.prefix != sys.base_prefix or of_ours else None
+    system = [{"name": name, "version": have[name]} for name in needed(pip + conda + list(question.get("more") or []), found)
               if not own or not str(found[name].locate_file("")).startswith(own)]
     python = question.get("python")
     spec = python if not python or re.match(r"[<>=!~]", python) else "=" + python

@@ -25,9 +25,11 @@ static json_t *texts(const char **v)
 
 static char *question(const struct ty_env_spec *s)
 {
+    const char *torch = s->torch ? "torch" : NULL, *vision = s->torchvision ? "torchvision" : NULL;
+    const char *more[] = { torch ? torch : vision, torch ? vision : NULL, NULL };
     CLEANUP_JSON json_t *q =
-        json_pack("{s:o, s:o, s:o, s:s?}", "pip", texts(s->pip), "conda", texts(s->conda),
-                  "constraints", texts(s->constraints), "python", s->python);
+        json_pack("{s:o, s:o, s:o, s:o, s:s?}", "pip", texts(s->pip), "conda", texts(s->conda),
+                  "constraints", texts(s->constraints), "more", texts(more), "python", s->python);
 
     return q ? ty_json_text(q) : NULL;
 }

@@ -528,6 +528,16 @@ static int see_base(struct env_build *b, struct ty_error *err)
                  : 0;
 }
 
+/* By this the prefix is known as one of ours (python/trainyard/asked.py). */
+static int leave_mark(const struct env_build *b, struct ty_error *err)
+{
+    CLEANUP_FREE char *path = ty_strf("%s/conda-meta/trainyard", b->building);
+    int r = path ? ty_write_file(path, "", 0, 0644) : -ENOMEM;
+
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "", strerror(-r))
+                 : 0;
+}
+
 /* A lock says by its Python whose packages were seen. */
 static bool lock_is_of_base(const struct env_build *b, const json_t *lock)
 {
@@ -546,6 +556,33 @@ static bool lock_is_of_base(const struct env_build *b, const json_t *lock)
     return false;
 }
 
+/* It comes from outside: its texts become names in the cache and lines of a file. */
+static int check_lock(const json_t *lock, struct ty_error *err)
+{
+    static const char *const names[] = { "name", "version", "build", "subdir", "fn", NULL };
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (lock, i, one) {
+        const char *url = json_string_value(json_object_get(one, "url"));
+        bool good = url && strstr(url, "://") && strcspn(url, "\r\n\t ") == strlen(url);
+
+        for (const char *const *n = names; *n; n++) {
+            const char *text = json_string_value(json_object_get(one, *n));
+
+            good =
+                good && text && *text && *text != '.' && strcspn(text, "/\\\r\n") == strlen(text);
+        }
+        if (!good || (!json_is_string(json_object_get(one, "sha256")) &&
+                      !json_is_string(json_object_get(one, "md5"))))
+            return ty_error_set(err, -EINVAL,
+                                "the lock of the environment: entry %zu of 'conda' is no package "
+                                "with name, version, build, subdir, fn, url and sha256",
+                                i + 1);
+    }
+    return 0;
+}
+
 int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *err)
 {
     CLEANUP(asking_done) struct asking a = { 0 };
@@ -556,7 +593,7 @@ int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *er
 
     if (r < 0)
         return ty_error_set(err, r, "cannot make '%s': %s", packages ? packages : "", strerror(-r));
-    r = find_asking(b, &a, err);
+    r = lock ? check_lock(lock, err) : find_asking(b, &a, err);
     if (r == 0 && !lock && !b->q->offline)
         r = check_channels(b, a.channels, err);
     if (r < 0)
@@ -573,6 +610,8 @@ int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *er
     }
     if (r == 0)
         r = read_lock(b, err);
+    if (r == 0)
+        r = leave_mark(b, err);
     if (r == 0 && (lock ? lock_is_of_base(b, lock) : a.of_base))
         r = see_base(b, err);
     return r;

@@ -283,7 +283,8 @@ static int fill_conda(struct env_build *b, const json_t *lock, const json_t *loc
     if (r < 0)
         return r;
     specs = missing_specs(b, "missing");
-    return specs ? env_pip_into(b, python, specs, locked, err) : ty_error_oom(err);
+    r = specs ? env_pip_into(b, python, specs, locked, err) : ty_error_oom(err);
+    return r == 0 ? env_ask_prefix(b, python, err) : r;
 }
 
 static int fill(struct env_build *b, struct ty_error *err)

@@ -83,6 +83,8 @@ char *env_path(const char *cache, const char *a, const char *b, const char *suff
 /* ---- venv.c ---- */
 /* Make b->building a venv of the base, and put `specs` (array of texts) into it, or exactly what `lock` (array) says. */
 int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock, struct ty_error *err);
+/* Which packages of the interpreter it was made of the prefix counts on, into b->system: should they change, it is made anew. */
+int env_ask_prefix(struct env_build *b, const char *python, struct ty_error *err);
 /* lib/python3.11/site-packages of the prefix that is being built: malloc'ed. */
 int env_find_site(const struct env_build *b, char **ret, struct ty_error *err);
 

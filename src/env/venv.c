@@ -82,8 +82,7 @@ static void name_place(const struct env_build *b)
     }
 }
 
-/* Which packages of the interpreter it was made of the prefix counts on: should they change, it is made anew (env.c). */
-static int ask_prefix(struct env_build *b, const char *python, struct ty_error *err)
+int env_ask_prefix(struct env_build *b, const char *python, struct ty_error *err)
 {
     CLEANUP_JSON json_t *answer = NULL;
     int r = env_ask(b, python, &answer, err);
@@ -123,5 +122,5 @@ int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock,
         r = see_base(b, err);
     if (r == 0)
         r = env_pip_into(b, python, specs, lock, err);
-    return r == 0 ? ask_prefix(b, python, err) : r;
+    return r == 0 ? env_ask_prefix(b, python, err) : r;
 }
