@@ -54,15 +54,9 @@ class Run:
 
 class Setting:
     def __init__(self, top):
-        self.top, self.round = top, 0
-        os.makedirs(os.path.join(top, "store"))
-        self.server = subprocess.Popen([SERVER, os.path.join(top, "store")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.url = "http://127.0.0.1:%d" % int(self.server.stdout.readline())
-        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
-        self.env.update(RCLONE_CONFIG=os.path.join(top, "none.conf"), RCLONE_CONFIG_B_TYPE="s3", RCLONE_CONFIG_B_PROVIDER="Other",
-                        RCLONE_CONFIG_B_ENDPOINT=self.url, RCLONE_CONFIG_B_ACCESS_KEY_ID=KEY,
-                        RCLONE_CONFIG_B_SECRET_ACCESS_KEY=SECRET, RCLONE_CONFIG_B_REGION="us-east-1")
-        self.access = s3_servers.write_access(os.path.join(top, "access.json"), self.url, "tbk", KEY, SECRET)
+        self.top = top
+        self.server = None
+        self.fresh()
         self.large, self.small = os.path.join(top, "large"), os.path.join(top, "small")
         os.makedirs(self.large)
         os.makedirs(self.small)
@@ -73,6 +67,24 @@ class Setting:
         for i in range(SMALL):
             with open(os.path.join(self.small, "f%05d" % i), "wb") as f:
                 f.write(i.to_bytes(8, "big") + block[8:SMALL_BYTES])
+
+    def fresh(self):
+        """A server that has nothing yet."""
+        self.stop()
+        os.makedirs(os.path.join(self.top, "store"))
+        self.server = subprocess.Popen([SERVER, os.path.join(self.top, "store")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.url = "http://127.0.0.1:%d" % int(self.server.stdout.readline())
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_") and not k.lower().endswith("_proxy")}
+        self.env.update(RCLONE_CONFIG=os.path.join(self.top, "none.conf"), RCLONE_CONFIG_B_TYPE="s3", RCLONE_CONFIG_B_PROVIDER="Other",
+                        RCLONE_CONFIG_B_ENDPOINT=self.url, RCLONE_CONFIG_B_ACCESS_KEY_ID=KEY,
+                        RCLONE_CONFIG_B_SECRET_ACCESS_KEY=SECRET, RCLONE_CONFIG_B_REGION="us-east-1")
+        self.access = s3_servers.write_access(os.path.join(self.top, "access.json"), self.url, "tbk", KEY, SECRET)
+
+    def stop(self):
+        if self.server:
+            self.server.stdin.close()
+            self.server.wait()
+        shutil.rmtree(os.path.join(self.top, "store"), ignore_errors=True)
 
     def curl_list(self, pairs, up):
         """A configuration of curl for many transfers at once."""
@@ -86,7 +98,7 @@ class Setting:
 
     def commands(self, folder, names, up):
         """(who, argv) of the three; each has a name of its own in the bucket."""
-        base = self.url + "/tbk/%d-" % self.round
+        base = self.url + "/tbk/"
         local = folder if up else os.path.join(self.top, "down")
 
         def pairs(who):
@@ -94,16 +106,17 @@ class Setting:
         rclone = ["rclone", "copy", "--transfers", str(PARALLEL), "--checkers", str(PARALLEL), "--s3-upload-concurrency", str(PARALLEL),
                   "--s3-chunk-size", "16M", "--multi-thread-streams", str(PARALLEL), "--s3-no-check-bucket", "--s3-no-head",
                   "--no-check-dest", "--ignore-times"]
-        return [("ours", [MOVER, self.access, "up" if up else "down", folder if up else local + "-ours", "%d-ours" % self.round, "--quiet",
+        return [("ours", [MOVER, self.access, "up" if up else "down", folder if up else local + "-ours", "ours", "--quiet",
                           "--parallel", str(PARALLEL)]),
                 ("curl", self.curl_list(pairs("curl"), up)),
-                ("rclone", rclone + ([folder, "b:tbk/%d-rclone" % self.round] if up else ["b:tbk/%d-rclone" % self.round, local + "-rclone"]))]
+                ("rclone", rclone + ([folder, "b:tbk/rclone"] if up else ["b:tbk/rclone", local + "-rclone"]))]
 
     def measure(self, folder, up):
         names = sorted(os.listdir(folder))
         runs = {"ours": [], "curl": [], "rclone": []}
         for _ in range(TRANSFERS):
-            self.round += up
+            if up:
+                self.fresh()
             for who, argv in self.commands(folder, names, up):
                 if not up:
                     shutil.rmtree(os.path.join(self.top, "down-" + who), ignore_errors=True)
@@ -124,7 +137,9 @@ def rows(row, more):
     if not shutil.which("rclone") or not shutil.which("curl"):
         print("bench: curl or rclone is missing: the rows of transfers are left out")
         return
-    top = tempfile.mkdtemp(prefix="ty-bench-data.")
+    # In memory where there is room: what is compared are clients, not how a disk writes back.
+    roomy = os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 8 << 30
+    top = tempfile.mkdtemp(prefix="ty-bench-data.", dir="/dev/shm" if roomy else None)
     setting = None
     try:
         setting = Setting(top)
@@ -143,7 +158,6 @@ def rows(row, more):
         row("memory of a transfer, at most", memory, "MB", 64, "")
     finally:
         if setting:
-            setting.server.stdin.close()
-            setting.server.wait()
+            setting.stop()
         shutil.rmtree(top, ignore_errors=True)
     transfer_azure.rows(row, more, Run)
