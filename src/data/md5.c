@@ -1,7 +1,7 @@
-/* md5.c - RFC 1321, for one sum or for two over the same bytes
+/* md5.c - RFC 1321, for one sum or for two at once
  *
- * Each step of MD5 waits for the one before it, so that a core could do twice as much: add_two() runs two
- * sums side by side.  The loops over steps and lanes are unrolled by the compiler, which turns the tables
+ * Each step of MD5 waits for the one before it, so that a core could do twice as much: two sums are
+ * run side by side.  The loops over steps and lanes are unrolled by the compiler, which turns the tables
  * into constants.
  */
 #include "data/md5.h"
@@ -60,21 +60,22 @@ static inline __attribute__((always_inline)) int word_of(int step)
     }
 }
 
-/* `lanes` is a constant where this is called. */
+/* `lanes` is a constant where this is called; each has bytes of its own. */
 static inline __attribute__((always_inline)) void run(uint32_t *const *state, int lanes,
-                                                      const uint8_t *p, size_t blocks)
+                                                      const uint8_t *const *bytes, size_t blocks)
 {
-    uint32_t a[2], b[2], c[2], d[2], w[16];
+    uint32_t a[2], b[2], c[2], d[2], w[2][16];
 
-    for (; blocks > 0; blocks--, p += BLOCK) {
-        memcpy(w, p, sizeof w); /* little endian, as this machine is */
+    for (size_t n = 0; n < blocks; n++) {
+        for (int l = 0; l < lanes; l++) /* little endian, as this machine is */
+            memcpy(w[l], bytes[l] + n * BLOCK, sizeof w[l]);
         for (int l = 0; l < lanes; l++)
             a[l] = state[l][0], b[l] = state[l][1], c[l] = state[l][2], d[l] = state[l][3];
 #pragma GCC unroll 64
         for (int i = 0; i < 64; i++)
 #pragma GCC unroll 2
             for (int l = 0; l < lanes; l++) {
-                uint32_t f = a[l] + mix(i / 16, b[l], c[l], d[l]) + w[word_of(i)] + sines[i];
+                uint32_t f = a[l] + mix(i / 16, b[l], c[l], d[l]) + w[l][word_of(i)] + sines[i];
                 int turn = turns[i / 16][i % 4];
 
                 a[l] = d[l], d[l] = c[l], c[l] = b[l];
@@ -90,14 +91,16 @@ static void run_one(struct ty_md5 *m, const uint8_t *p, size_t blocks)
 {
     uint32_t *state[1] = { m->state };
 
-    run(state, 1, p, blocks);
+    run(state, 1, &p, blocks);
 }
 
-static void run_two(struct ty_md5 *a, struct ty_md5 *b, const uint8_t *p, size_t blocks)
+static void run_two(struct ty_md5 *a, const uint8_t *p, struct ty_md5 *b, const uint8_t *q,
+                    size_t blocks)
 {
     uint32_t *state[2] = { a->state, b->state };
+    const uint8_t *bytes[2] = { p, q };
 
-    run(state, 2, p, blocks);
+    run(state, 2, bytes, blocks);
 }
 
 void ty_md5_begin(struct ty_md5 *m)
@@ -127,20 +130,24 @@ void ty_md5_add(struct ty_md5 *m, const void *bytes, size_t n)
     memcpy(m->rest, p + n / BLOCK * BLOCK, n % BLOCK);
 }
 
-void ty_md5_add_two(struct ty_md5 *a, struct ty_md5 *b, const void *bytes, size_t n)
+void ty_md5_add_pair(struct ty_md5 *a, const void *p, struct ty_md5 *b, const void *q, size_t n)
 {
     size_t whole = n / BLOCK * BLOCK;
-    const uint8_t *p = bytes;
 
     if (a->bytes % BLOCK == 0 && b->bytes % BLOCK == 0 && whole > 0) {
-        run_two(a, b, p, whole / BLOCK);
+        run_two(a, p, b, q, whole / BLOCK);
         a->bytes += whole;
         b->bytes += whole;
-        p += whole;
-        n -= whole;
+    } else {
+        whole = 0;
     }
-    ty_md5_add(a, p, n);
-    ty_md5_add(b, p, n);
+    ty_md5_add(a, (const uint8_t *)p + whole, n - whole);
+    ty_md5_add(b, (const uint8_t *)q + whole, n - whole);
+}
+
+void ty_md5_add_two(struct ty_md5 *a, struct ty_md5 *b, const void *bytes, size_t n)
+{
+    ty_md5_add_pair(a, bytes, b, bytes, n);
 }
 
 void ty_md5_end(struct ty_md5 *m, uint8_t sum[TY_MD5_BYTES])

@@ -16,7 +16,7 @@ struct ty_hashers {
     pthread_mutex_t lock;
     pthread_cond_t more, less; /* a job was added; a job is complete */
     struct ty_hash_job *first, **last, *complete;
-    struct ty_hash_job *running[THREADS_MAX];
+    struct ty_hash_job *running[THREADS_MAX], *beside[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
     int nthreads, idle;
     bool stop;
@@ -55,6 +55,68 @@ int ty_hash_now(struct ty_hash_job *j)
     return j->result;
 }
 
+/* Two parts of the same size at once. */
+static int hash_pair(struct ty_hash_job *j, struct ty_hash_job *k, uint8_t *buffer)
+{
+    size_t half = BUFFER_BYTES / 2;
+    struct ty_md5 a, b;
+
+    ty_md5_begin(&a);
+    ty_md5_begin(&b);
+    for (uint64_t at = 0; at < j->bytes;) {
+        size_t want = j->bytes - at < half ? (size_t)(j->bytes - at) : half;
+
+        if (pread(j->fd, buffer, want, (off_t)(j->offset + at)) != (ssize_t)want ||
+            pread(k->fd, buffer + half, want, (off_t)(k->offset + at)) != (ssize_t)want)
+            return -EAGAIN; /* one after the other will tell which, and why */
+        ty_md5_add_pair(&a, buffer, &b, buffer + half, want);
+        at += want;
+    }
+    ty_md5_end(&a, j->sum);
+    ty_md5_end(&b, k->sum);
+    return 0;
+}
+
+static void hash_both(struct ty_hash_job *j, struct ty_hash_job *k, uint8_t *buffer)
+{
+    if (k && buffer && hash_pair(j, k, buffer) == 0) {
+        j->result = k->result = 0;
+        return;
+    }
+    j->result = buffer ? hash(j, buffer) : -ENOMEM;
+    if (k)
+        k->result = buffer ? hash(k, buffer) : -ENOMEM;
+}
+
+/* With the lock held: the next job, of which none is NULL. */
+static struct ty_hash_job *take_first(struct ty_hashers *s)
+{
+    struct ty_hash_job *j = s->first;
+
+    s->first = j->next;
+    if (!s->first)
+        s->last = &s->first;
+    return j;
+}
+
+/* With the lock held: one that can be done together with j, when no idle thread is there to do it. */
+static struct ty_hash_job *take_partner(struct ty_hashers *s, const struct ty_hash_job *j)
+{
+    const struct ty_hash_job *k = s->first;
+
+    if (!k || s->idle > 0 || j->whole || k->whole || k->bytes != j->bytes)
+        return NULL;
+    return take_first(s);
+}
+
+static void put_complete(struct ty_hashers *s, struct ty_hash_job *j)
+{
+    if (!j)
+        return;
+    j->next = s->complete;
+    s->complete = j;
+}
+
 static void *work(void *ctx)
 {
     struct ty_hashers *s = ctx;
@@ -65,24 +127,24 @@ static void *work(void *ctx)
     for (me = 0; !pthread_equal(s->threads[me], pthread_self());)
         me++;
     while (!s->stop) {
-        struct ty_hash_job *j = s->first;
+        struct ty_hash_job *j, *k;
 
-        if (!j) {
+        if (!s->first) {
             s->idle++;
             pthread_cond_wait(&s->more, &s->lock);
             s->idle--;
             continue;
         }
-        s->first = j->next;
-        if (!s->first)
-            s->last = &s->first;
+        j = take_first(s);
+        k = take_partner(s, j);
         s->running[me] = j;
+        s->beside[me] = k;
         pthread_mutex_unlock(&s->lock);
-        j->result = buffer ? hash(j, buffer) : -ENOMEM;
+        hash_both(j, k, buffer);
         pthread_mutex_lock(&s->lock);
-        s->running[me] = NULL;
-        j->next = s->complete;
-        s->complete = j;
+        s->running[me] = s->beside[me] = NULL;
+        put_complete(s, j);
+        put_complete(s, k);
         pthread_cond_broadcast(&s->less);
         ty_http_wake(s->http);
     }
@@ -172,7 +234,8 @@ struct ty_hash_job *ty_hashers_take(struct ty_hashers *s)
 static bool is_running(const struct ty_hashers *s, const void *owner)
 {
     for (int i = 0; i < s->nthreads; i++)
-        if (s->running[i] && s->running[i]->owner == owner)
+        if ((s->running[i] && s->running[i]->owner == owner) ||
+            (s->beside[i] && s->beside[i]->owner == owner))
             return true;
     return false;
 }

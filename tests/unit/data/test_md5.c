@@ -70,6 +70,30 @@ static void test_in_pieces(void **state)
     assert_memory_equal(b, whole, 16);
 }
 
+/* Bytes of their own, also where the sums do not begin together. */
+static void test_pair(void **state)
+{
+    static uint8_t x[700], y[700];
+    uint8_t a[16], b[16], whole[16];
+    struct ty_md5 one, two;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof x; i++)
+        x[i] = (uint8_t)(i * 3), y[i] = (uint8_t)(i * 5 + 1);
+    for (size_t first = 0; first < 70; first += 7) {
+        ty_md5_begin(&one);
+        ty_md5_begin(&two);
+        ty_md5_add(&one, x, first);
+        ty_md5_add_pair(&one, x + first, &two, y, 600);
+        ty_md5_end(&one, a);
+        ty_md5_end(&two, b);
+        ty_md5(x, first + 600, whole);
+        assert_memory_equal(a, whole, 16);
+        ty_md5(y, 600, whole);
+        assert_memory_equal(b, whole, 16);
+    }
+}
+
 static void test_texts(void **state)
 {
     uint8_t sum[16], again[16];
@@ -96,6 +120,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_published),
         cmocka_unit_test(test_in_pieces),
+        cmocka_unit_test(test_pair),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
