@@ -223,39 +223,12 @@ static int choose_python(json_t *spec, json_t *notes, struct ty_error *err)
                         python);
 }
 
-static bool is_there(const char *path)
+/* What no runner could read is refused here, while somebody listens. */
+static int check_spec(const json_t *job, struct ty_error *err)
 {
-    struct stat st;
-
-    return stat(path, &st) == 0;
-}
-
-/* What the courier does not bring lies here: the folder is the same one. */
-static int check_data(const json_t *job, struct ty_error *err)
-{
-    const json_t *dirs = json_object_get(job, "data_dirs");
     struct ty_run_spec *spec = NULL;
     int r = ty_run_spec_parse(json_object_get(job, "spec"), &spec, err);
 
-    for (int i = 0; r == 0 && i < spec->ndata; i++) {
-        const char *path = json_string_value(json_array_get(dirs, (size_t)i)),
-                   *slash = path ? strrchr(path, '/') : NULL;
-        CLEANUP_FREE char *parent =
-            slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : NULL;
-
-        if (json_is_object(json_array_get(json_object_get(job, "data_sent"), (size_t)i)) ||
-            json_is_object(json_array_get(json_object_get(job, "data_access"), (size_t)i)))
-            continue;
-        /* What is written may be new; where it goes has to be there. */
-        if (!slash || is_there(path) ||
-            (spec->data[i].mode == TY_DATA_UPLOAD && parent && is_there(parent)))
-            continue;
-        r = ty_error_set(
-            err, -ENOENT,
-            "data reference '%s': '%s' does not exist there; a datastore has to lie under "
-            "the same path on every host (a shared file system, or a copy)",
-            spec->data[i].name, path);
-    }
     ty_run_spec_free(spec);
     return r;
 }
@@ -351,7 +324,7 @@ int ty_far_make(struct ty_far *f, const json_t *start, json_t *notes, struct ty_
     if (r == 0)
         r = choose_python(json_object_get(job, "spec"), notes, err);
     if (r == 0)
-        r = check_data(job, err);
+        r = check_spec(job, err);
     if (r == 0)
         r = localize(f, job, manifest, python_path, err);
     if (r < 0)
