@@ -46,8 +46,7 @@ int ty_bring_open(const struct ty_bring_options *o, struct ty_bring **ret, struc
         return ty_error_oom(err);
     }
     b->o = *o;
-    b->progress =
-        (struct ty_progress){ .name = o->ref->name, .note = o->note, .ctx = o->ctx };
+    b->progress = (struct ty_progress){ .name = o->ref->name, .note = o->note, .ctx = o->ctx };
     r = ty_object_open(o->access, &b->store, err);
     if (r == 0)
         r = ty_http_new(TY_MOVE_PARALLEL, &b->http, err);
@@ -268,8 +267,8 @@ int ty_bring_compare(struct ty_bring *b, struct ty_error *err)
     if (r < 0 || b->files_all > TY_LISTING_WATCHED_MAX)
         return r == -ENOENT ? 0 : r;
     s.file = b->file;
-    r = ty_listing_compare_with(b->o.listing, each_of_store, &s,
-                                b->o.ref->mode == TY_DATA_DOWNLOAD, &c);
+    r = ty_listing_compare_with(b->o.listing, each_of_store, &s, b->o.ref->mode == TY_DATA_DOWNLOAD,
+                                &c);
     if (r < 0)
         return ty_error_set(err, r, "data reference '%s': cannot look for changes: %s",
                             b->o.ref->name, s.err.code ? s.err.text : strerror(-r));

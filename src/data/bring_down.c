@@ -140,9 +140,9 @@ static int fetch(struct batch *s)
         for (size_t k = 0; k < s->n; k++)
             if (s->at[k].cached == s->files[i].local)
                 r = settle(&s->at[k]);
-    return r < 0 ? ty_error_set(s->err, r, "cannot write to the cache '%s': %s", s->dir,
-                                strerror(-r))
-                 : 0;
+    return r < 0
+               ? ty_error_set(s->err, r, "cannot write to the cache '%s': %s", s->dir, strerror(-r))
+               : 0;
 }
 
 /* --- to the job --- */
@@ -201,10 +201,9 @@ static int place_failed(const struct batch *s, const struct piece *p, int r)
                             s->b->o.ref->name, p->rel, s->to, strerror(-r),
                             ty_show_bytes(s->b->bytes_all - s->b->bytes, left),
                             ty_show_bytes(ty_fs_free_bytes(s->to), room));
-    return ty_error_set(s->err, r, "data reference '%s': cannot write '%s' into '%s': %s",
-                        s->b->o.ref->name, p->rel, s->to,
-                        r == -EEXIST || r == -ENOTDIR ? "another file is in its way"
-                                                      : strerror(-r));
+    return ty_error_set(
+        s->err, r, "data reference '%s': cannot write '%s' into '%s': %s", s->b->o.ref->name,
+        p->rel, s->to, r == -EEXIST || r == -ENOTDIR ? "another file is in its way" : strerror(-r));
 }
 
 /* 0, -ESTALE: something of the batch has gone from the cache meanwhile. */
@@ -222,9 +221,8 @@ static int place_all(struct batch *s)
         if (r == -EEXIST && i < s->n && s->b->files > 0) { /* of a try before */
             struct stat st;
 
-            r = lstat(to, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes
-                    ? 0
-                    : r;
+            r = lstat(to, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes ? 0
+                                                                                               : r;
         }
         if (r < 0)
             return place_failed(s, p, r);
@@ -253,7 +251,8 @@ static int do_batch(struct batch *s)
             r = place_all(s);
     }
     if (r == -ESTALE && !s->err->code)
-        ty_error_set(s->err, r, "data reference '%s': files of the cache '%s' vanish while they are used",
+        ty_error_set(s->err, r,
+                     "data reference '%s': files of the cache '%s' vanish while they are used",
                      s->b->o.ref->name, s->dir);
     if (r < 0)
         return r;
@@ -271,20 +270,18 @@ static int take(const struct ty_listed *f, void *ctx)
     const char *base = s->b->o.ref->path;
     struct piece *p = &s->at[s->n];
 
-    *p = (struct piece){ .rel = strdup(f->path),
-                         .mark = strdup(f->mark),
-                         .bytes = f->bytes,
-                         .mtime_us = f->mtime_us };
-    p->path = s->b->file || !*base ? strdup(s->b->file ? base : f->path)
-                                   : ty_path_join(base, f->path);
+    *p = (struct piece){
+        .rel = strdup(f->path), .mark = strdup(f->mark), .bytes = f->bytes, .mtime_us = f->mtime_us
+    };
+    p->path =
+        s->b->file || !*base ? strdup(s->b->file ? base : f->path) : ty_path_join(base, f->path);
     s->n++;
     if (!p->rel || !p->mark || !p->path)
         return -ENOMEM;
-    ty_bring_object(&(struct ty_listed){ .path = p->path,
-                                         .mark = p->mark,
-                                         .bytes = p->bytes,
-                                         .mtime_us = p->mtime_us },
-                    &p->object);
+    ty_bring_object(
+        &(struct ty_listed){
+            .path = p->path, .mark = p->mark, .bytes = p->bytes, .mtime_us = p->mtime_us },
+        &p->object);
     p->cached = cached_path(s, p);
     if (!p->cached)
         return -ENOMEM;
@@ -305,8 +302,9 @@ static int lock(const struct batch *s)
         return path ? -errno : -ENOMEM;
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return fd;
-    note = ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
-                   s->b->o.ref->name);
+    note =
+        ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
+                s->b->o.ref->name);
     if (note && s->b->o.note)
         s->b->o.note(note, s->b->o.ctx);
     while (flock(fd, LOCK_EX) < 0)

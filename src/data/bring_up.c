@@ -87,7 +87,7 @@ static int flush(struct sending *s)
 static int left_out(const char *path, int why, void *ctx)
 {
     failed(ctx, path,
-           why == -ELOOP    ? "it is a link to a folder"
+           why == -ELOOP     ? "it is a link to a folder"
            : why == -ENOTSUP ? "it is not a regular file"
            : why == -EILSEQ  ? "its name has control characters"
                              : strerror(-why));

@@ -155,10 +155,25 @@ static int start(const struct ty_rclone *m, pid_t *pid, struct ty_error *err)
     const json_t *config = json_object_get(m->access, "config");
     struct env e = { 0 };
     char path[64];
-    const char *argv[] = { find("rclone", path), "mount", remote, m->at, "--config", "/dev/null",
-                           "--cache-dir", m->cache, "--vfs-cache-mode", "writes",
-                           "--vfs-write-back", "0s", "--dir-cache-time", "10s",
-                           "--attr-timeout", "1s", "--poll-interval", "0", NULL };
+    const char *argv[] = { find("rclone", path),
+                           "mount",
+                           remote,
+                           m->at,
+                           "--config",
+                           "/dev/null",
+                           "--cache-dir",
+                           m->cache,
+                           "--vfs-cache-mode",
+                           "writes",
+                           "--vfs-write-back",
+                           "0s",
+                           "--dir-cache-time",
+                           "10s",
+                           "--attr-timeout",
+                           "1s",
+                           "--poll-interval",
+                           "0",
+                           NULL };
     struct ty_spawn spawn = { .argv = argv, .cwd = "/", .in = -1, .out = log, .err = log };
     int r;
 
@@ -170,8 +185,9 @@ static int start(const struct ty_rclone *m, pid_t *pid, struct ty_error *err)
     add(&e, "HOME", "/nonexistent");
     for_the_way(&e);
     spawn.envp = (const char *const *)e.at;
-    r = e.failed || !remote || log < 0 || !argv[0] ? ty_error_set(err, -ENOMEM, "rclone cannot be started")
-                                                   : ty_spawn(&spawn, pid, err);
+    r = e.failed || !remote || log < 0 || !argv[0]
+            ? ty_error_set(err, -ENOMEM, "rclone cannot be started")
+            : ty_spawn(&spawn, pid, err);
     for (int i = 0; i < e.n; i++)
         free(e.at[i]);
     return r;
@@ -247,8 +263,8 @@ static bool is_dirty(const char *path)
     CLEANUP_JSON json_t *o = NULL;
     size_t n;
 
-    return ty_read_foreign(path, META_MAX, &text, &n) == 0 && ty_json_parse(text, n, &o, NULL) == 0 &&
-           json_is_true(json_object_get(o, "Dirty"));
+    return ty_read_foreign(path, META_MAX, &text, &n) == 0 &&
+           ty_json_parse(text, n, &o, NULL) == 0 && json_is_true(json_object_get(o, "Dirty"));
 }
 
 static int dirty(const char *cache)

@@ -120,10 +120,11 @@ static int mount_by_rclone(struct object *x)
 
     if (!why && ty_rclone_mount(&m, &pid, &err) < 0)
         why = err.text;
-    text = why ? ty_strf("data reference '%s': it is not mounted, but brought before the script, and "
-                         "changes go back after it: %s",
-                         x->ref->name, why)
-               : ty_strf("data reference '%s': mounted by rclone", x->ref->name);
+    text =
+        why ? ty_strf("data reference '%s': it is not mounted, but brought before the script, and "
+                      "changes go back after it: %s",
+                      x->ref->name, why)
+            : ty_strf("data reference '%s': mounted by rclone", x->ref->name);
     if (text)
         note(text, x);
     if (why)
@@ -184,9 +185,10 @@ static void unmount_object(struct object *x)
     if (ty_unmount_below(x->dir) < 0)
         note("a mount could not be taken away", x);
     if (left > 0)
-        text = ty_strf("data reference '%s': %d files that the script wrote did not reach datastore "
-                       "'%s'",
-                       x->ref->name, left, x->ref->datastore);
+        text =
+            ty_strf("data reference '%s': %d files that the script wrote did not reach datastore "
+                    "'%s'",
+                    x->ref->name, left, x->ref->datastore);
     if (text)
         warn(text, x);
 }
