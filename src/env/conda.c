@@ -216,8 +216,8 @@ static int client_failed(const struct env_build *b, const struct env_said *said,
             err, -ENOSPC,
             "cannot build the environment: the disk of '%s' is full; 'trainyard env gc' frees what no run uses",
             b->q->cache);
-    return ty_error_set(err, -ENOENT, "cannot build the environment: %s: %.1500s", b->tool,
-                        words && *words ? words : "it ended without a word");
+    return ty_error_set(err, -ENOENT, "cannot build the environment: %s (status %d): %.1500s",
+                        b->tool, said->status, words && *words ? words : "it ended without a word");
 }
 
 /* ---- py-rattler ---- */
