@@ -1,0 +1,49 @@
+"""Do addresses of packages answer? Asked of a server of the test's own, of folders, and of a port where nobody listens."""
+import http.server
+import threading
+
+import pytest
+
+from trainyard import reached
+
+
+@pytest.fixture
+def server():
+    """Answers 200 below /good with the right password, 405 below /head, else 404; its address, and what it was sent."""
+    sent = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            sent.append((self.path, self.headers.get("Authorization")))
+            self.send_response(200 if self.path.startswith("/good") else 405 if self.path.startswith("/head") else 404)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    service = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=service.serve_forever)
+    thread.start()
+    yield "127.0.0.1:%d" % service.server_address[1], sent
+    service.shutdown()
+    thread.join()
+    service.server_close()
+
+
+def test_what_answers_and_what_does_not(server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    host, sent = server
+    assert reached.ask("http://%s/good" % host) is None
+    assert reached.ask("http://%s/head" % host) is None  # it is there, whatever it thinks of HEAD
+    assert reached.ask("http://%s/nothing" % host) == "404"
+    assert reached.ask("http://u:a%%40b@%s/good" % host) is None
+    assert sent[-1] == ("/good", "Basic dTphQGI=")
+    assert "refused" in reached.ask("http://127.0.0.1:9/x")
+
+
+def test_folders_and_what_is_no_address(tmp_path):
+    (tmp_path / "repodata.json").write_text("{}")
+    assert reached.ask("file://%s/repodata.json" % tmp_path) is None
+    assert "No such file" in reached.ask("file://%s/other.json" % tmp_path)
+    assert reached.ask("no address") is not None
