@@ -108,6 +108,17 @@ static bool passes(const char *var)
     return true;
 }
 
+/* Does `more` ("NAME=value", ..) have the variable?  Of two with one name, a program may take the first. */
+static bool is_given(const char *const *more, const char *var)
+{
+    size_t n = strcspn(var, "=");
+
+    for (; more && *more; more++)
+        if (strncmp(*more, var, n) == 0 && (*more)[n] == '=')
+            return true;
+    return false;
+}
+
 static char **environment(const char *const *more)
 {
     size_t n = 0, have = 0;
@@ -121,7 +132,7 @@ static char **environment(const char *const *more)
     if (!v)
         return NULL;
     for (char **e = environ; *e; e++)
-        if (passes(*e))
+        if (passes(*e) && !is_given(more, *e))
             v[n++] = *e;
     v[n++] = (char *)"PYTHONUNBUFFERED=1";
     for (const char *const *m = more; m && *m; m++)

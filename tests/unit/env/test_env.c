@@ -77,6 +77,19 @@ static void what_is_there_is_used(void **state)
 
 /* ---- building ---- */
 
+/* What pip is told to do is stronger than what the job's own variables tell it. */
+static void variables_of_pip_do_not_lead_elsewhere(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+
+    setenv("PIP_USER", "1", 1);
+    get(b, ALPHA, &e);
+    unsetenv("PIP_USER");
+    assert_non_null(e.prefix);
+    ty_env_done(&e);
+}
+
 static void a_package_is_built_into_a_prefix_once(void **state)
 {
     struct box *b = *state;
@@ -452,6 +465,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_asked_for_is_the_interpreter_itself, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(what_is_there_is_used, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(variables_of_pip_do_not_lead_elsewhere, box_set_up,
+                                        box_tear_down),
         cmocka_unit_test_setup_teardown(a_package_is_built_into_a_prefix_once, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_prefix_can_be_activated, box_set_up, box_tear_down),
