@@ -119,6 +119,16 @@ static int hold(struct ty_runner *r)
     return 0;
 }
 
+/* Which PyTorch is used is not always the one that was asked for. */
+static void warn(struct ty_runner *r, const json_t *record)
+{
+    const json_t *torch = json_object_get(record, "torch");
+    const char *reason = text_of(torch, "reason");
+
+    if (reason && json_is_true(json_object_get(torch, "warning")))
+        ty_runner_warning(r, reason);
+}
+
 static char *copy(const json_t *line, const char *key)
 {
     const char *text = text_of(line, key);
@@ -147,6 +157,7 @@ static void there(struct ty_runner *r, const json_t *line)
         return;
     }
     note(r, record);
+    warn(r, record);
     ty_environment_there(r, r->job->node, record);
 }
 
