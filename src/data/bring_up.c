@@ -23,15 +23,18 @@ struct sending {
     struct piece *at;
     struct ty_move_file *files;
     size_t n;
-    uint64_t sent, bytes, failed;
+    uint64_t sent, bytes, failed, named; /* named: of those that failed */
     struct ty_error *err;
 };
 
 static void failed(struct sending *s, const char *path, const char *why)
 {
-    if (s->failed++ < NAMED_MAX)
-        ty_bring_warn(s->b, "'%s' was not put into datastore '%s': %s", path,
-                      s->b->o.ref->datastore, why);
+    s->failed++;
+    if (s->named == NAMED_MAX)
+        return;
+    s->named++;
+    ty_bring_warn(s->b, "'%s' was not put into datastore '%s': %s", path, s->b->o.ref->datastore,
+                  why);
 }
 
 static int on_file(const struct ty_move_file *f, enum ty_move_what what, int code, const char *why,
@@ -73,8 +76,11 @@ static int flush(struct sending *s)
     int r = s->n > 0 ? ty_move_up(&m, s->files, s->n, &sum, &err) : 0;
 
     if (r < 0 && s->failed == before) /* none of the files in particular */
-        failed(s, "data", err.text);
-    s->sent += s->n;
+        ty_bring_warn(s->b, "files were not put into datastore '%s': %s", s->b->o.ref->datastore,
+                      err.text);
+    /* What stops the whole move leaves files that nobody has tried. */
+    s->failed += s->n - (sum.moved + sum.was_there + sum.failed);
+    s->sent += sum.moved + sum.was_there;
     s->bytes += sum.bytes;
     for (size_t i = 0; i < s->n; i++) {
         free(s->at[i].local);
@@ -194,9 +200,10 @@ static int send_all(struct sending *s)
         (void)flush(s);
     free(s->at);
     free(s->files);
-    if (s->failed > NAMED_MAX)
-        ty_bring_warn(s->b, "%llu more files were not put there",
-                      (unsigned long long)(s->failed - NAMED_MAX));
+    if (s->failed > s->named)
+        ty_bring_warn(s->b, "%llu%s file%s not put there",
+                      (unsigned long long)(s->failed - s->named), s->named > 0 ? " more" : "",
+                      s->failed - s->named == 1 ? " was" : "s were");
     return r;
 }
 
