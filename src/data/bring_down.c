@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define BATCH 4096
-#define TRIES 3 /* a file that is collected or spoilt between its fetching and its use */
+#define LOCKS_MAX 64 /* folders above each other */
+#define TRIES 3      /* a file that is collected or spoilt between its fetching and its use */
 
 /* One file of a batch. */
 struct piece {
@@ -35,10 +36,11 @@ struct batch {
     const char *to;
     bool own;
     struct piece *at;
-    size_t n;
+    size_t n, placed;           /* of n, in order: those that the job has, also from a try before */
     struct ty_move_file *files; /* that have to be fetched */
     size_t nfiles;
     char *dir; /* <cache>/data/<store> */
+    int locks[LOCKS_MAX], nlocks;
     struct ty_error *err;
 };
 
@@ -110,7 +112,7 @@ static int fetch_failed(const struct batch *s, int r)
                         ty_show_bytes(ty_fs_free_bytes(s->dir), room), s->dir);
 }
 
-/* Collect what the cache lacks.  A file that is listed twice is fetched once. */
+/* Collect what the cache lacks. */
 static int look(struct batch *s)
 {
     s->nfiles = 0;
@@ -206,11 +208,11 @@ static int place_failed(const struct batch *s, const struct piece *p, int r)
         p->rel, s->to, r == -EEXIST || r == -ENOTDIR ? "another file is in its way" : strerror(-r));
 }
 
-/* 0, -ESTALE: something of the batch has gone from the cache meanwhile. */
+/* 0, -ESTALE: something of the batch has gone from the cache meanwhile; another try goes on where this one ended. */
 static int place_all(struct batch *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        struct piece *p = &s->at[i];
+    for (; s->placed < s->n; s->placed++) {
+        struct piece *p = &s->at[s->placed];
         CLEANUP_FREE char *to = ty_path_join(s->to, p->rel);
         int r = to ? ty_mkdir_parent(to, 0777) : -ENOMEM;
 
@@ -218,12 +220,6 @@ static int place_all(struct batch *s)
             r = place(s, p, to);
         if (r == -ENOENT && access(p->cached, F_OK) < 0)
             return -ESTALE;
-        if (r == -EEXIST && i < s->n && s->b->files > 0) { /* of a try before */
-            struct stat st;
-
-            r = lstat(to, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes ? 0
-                                                                                               : r;
-        }
         if (r < 0)
             return place_failed(s, p, r);
     }
@@ -238,7 +234,7 @@ static void clear(struct batch *s)
         free(s->at[i].path);
         free(s->at[i].cached);
     }
-    s->n = 0;
+    s->n = s->placed = 0;
 }
 
 static int do_batch(struct batch *s)
@@ -288,44 +284,58 @@ static int take(const struct ty_listed *f, void *ctx)
     return s->n == BATCH ? do_batch(s) : 0;
 }
 
-/* Two runs that want the same at once fetch it once: the second finds it there. */
-static int lock(const struct batch *s)
+/* Wait for it, and say so. */
+static int lock_file(const struct batch *s, const char *path, int how)
 {
-    char sha[TY_SHA256_HEX + 1];
-    CLEANUP_FREE char *path = NULL, *note = NULL;
-    int fd;
+    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    CLEANUP_FREE char *note = NULL;
 
-    ty_sha256_hex(s->b->o.ref->path, strlen(s->b->o.ref->path), sha);
-    path = ty_strf("%s/lock-%.16s", s->dir, sha);
-    fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
     if (fd < 0)
-        return path ? -errno : -ENOMEM;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
-        return fd;
+        return -errno;
+    if (flock(fd, how | LOCK_NB) == 0)
+        return TAKE_FD(fd);
     note =
         ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
                 s->b->o.ref->name);
     if (note && s->b->o.note)
         s->b->o.note(note, s->b->o.ctx);
-    while (flock(fd, LOCK_EX) < 0)
-        if (errno != EINTR) {
-            int r = -errno;
+    while (flock(fd, how) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return TAKE_FD(fd);
+}
 
-            close(fd);
-            return r;
-        }
-    return fd;
+/* Two runs that want the same at once fetch it once: the second finds it there.  So do those of which one wants a folder of the
+ * other's: each path is locked alone, and every folder above it together with others, from the top down. */
+static int lock(struct batch *s)
+{
+    const char *path = s->b->o.ref->path, *at = path;
+    bool last = false;
+
+    for (size_t len = 0; !last; len = (size_t)(at - path)) {
+        CLEANUP_FREE char *file = NULL;
+        char sha[TY_SHA256_HEX + 1];
+        int fd;
+
+        last = path[len] == '\0' || s->nlocks + 1 == LOCKS_MAX;
+        ty_sha256_hex(path, len, sha);
+        file = ty_strf("%s/lock-%.16s", s->dir, sha);
+        fd = file ? lock_file(s, file, last ? LOCK_EX : LOCK_SH) : -ENOMEM;
+        if (fd < 0)
+            return fd;
+        s->locks[s->nlocks++] = fd;
+        at = path + len + (path[len] == '/');
+        at += strcspn(at, "/");
+    }
+    return 0;
 }
 
 static int run(struct batch *s)
 {
-    CLEANUP_CLOSE int held = -1;
     int r = ty_mkdir_p(s->dir, 0700);
 
-    if (r == 0) {
-        held = lock(s);
-        r = held < 0 ? held : 0;
-    }
+    if (r == 0)
+        r = lock(s);
     if (r < 0)
         return ty_error_set(s->err, r, "cannot use the cache '%s': %s", s->dir, strerror(-r));
     r = ty_mkdir_p(s->to, 0777);
@@ -351,6 +361,8 @@ int ty_bring_down(struct ty_bring *b, const char *to, bool own, struct ty_error 
     r = s.dir && s.at && s.files ? run(&s) : ty_error_oom(err);
     if (s.at)
         clear(&s);
+    for (int i = 0; i < s.nlocks; i++)
+        close(s.locks[i]);
     free(s.dir);
     free(s.at);
     free(s.files);

@@ -139,6 +139,24 @@ a_mount() {
     for i in 8 9; do echo "file $i" > "../set/sub/f$i"; done
 }
 
+# the_trouble: what only a store that hesitates shows, and one that does not know our key any more; in Azurite
+the_trouble() {
+    front_start "$T" "$AZ_ENDPOINT" "GET,set/big,busy=3,0,1" "PUT,denied,old=1200,0,1000"
+    check "a store that hesitates is registered" trainyard data add slow --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "http://$FRONT/$AZ_ACCOUNT" --protocol http --key-env AZ_KEY
+    a=$(trainyard submit -q --data "d=slow/set:download" -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d/big"')
+    check "a run fetches a folder" until_true 20 grep -q "set/big busy" "$T/front"
+    b=$(trainyard submit -q --data "d=slow/set/big:download" -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d"')
+    trainyard wait "$a" > /dev/null 2>&1; trainyard wait "$b" > /dev/null 2>&1
+    equal "another one that wants a file of it waits for that" "$(sha256sum < ../set/big) $(sha256sum < ../set/big)" "$(trainyard logs "$a") $(trainyard logs "$b")"
+    has "...and says so" "$(notes_of "$b")" "data reference 'd': another run downloads the same data; this one waits for it"
+    run=$(trainyard submit -q --data "o=slow/denied:upload" -- sh -c 'cd "$AZUREML_DATAREFERENCE_o" && for i in $(seq 300); do echo $i > $i; done')
+    trainyard wait "$run" > /dev/null 2>&1
+    named=$(warnings_of "$run" | grep -c "was not put into datastore 'slow'")
+    more=$(warnings_of "$run" | sed -n 's/.*: \([0-9]*\) more files were not put there.*/\1/p')
+    equal "a store that refuses the first file gets no other, and all that are not there are counted" 300 $((named + ${more:-0}))
+    front_stop
+}
+
 fuse=1
 command -v rclone > /dev/null && command -v fusermount3 > /dev/null && [ -r /dev/fuse ] && [ -w /dev/fuse ] || fuse=0
 
@@ -147,6 +165,7 @@ if azurite_start "$T/azurite"; then
     check "a container is registered" trainyard data add az --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "$AZ_URL" --protocol http --key-env AZ_KEY
     the_store az
     a_mount az "it is not mounted, but brought before the script" filled
+    the_trouble
 else
     skip "data in Azure Blob" "$objects_why"
 fi
