@@ -145,11 +145,7 @@ static int listen_to(int from, ty_objects_fn fn, void *ctx, json_t **done, struc
         if (n < 0 && errno == EINTR && !*ty_cli_stop())
             continue;
         if (n <= 0)
-            return n < 0 && errno == EINTR
-                       ? ty_error_set(err, -EINTR,
-                                      "interrupted; what was moved is kept, and the same "
-                                      "command goes on from there")
-                       : ty_error_set(err, -EIO, PROGRAM " ended without saying what came of it");
+            return ty_error_set(err, -EIO, PROGRAM " ended without saying what came of it");
         ty_str_addn(&in, piece, (size_t)n);
         if (in.failed || in.len > LINE_MAX_BYTES)
             return ty_error_set(err, -EIO, "what " PROGRAM " said is too long");
@@ -184,6 +180,11 @@ int ty_objects_ask(const json_t *access, json_t *asked, ty_objects_fn fn, void *
     close(TAKE_FD(from)); /* it ends when nobody listens */
     if (r < 0)
         kill(pid, SIGTERM);
+    /* However it was heard of: by this process, or by the helper, which a terminal interrupts too. */
+    if (r < 0 && *ty_cli_stop())
+        r = ty_error_set(err, -EINTR,
+                         "interrupted; what was moved is kept, and the same command goes on from "
+                         "there");
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return r;

@@ -276,8 +276,10 @@ def terminal(server):
         code, said = on_terminal("data", "get", "slow:many", "many.back")
         tell("...and a download", (code != 0 or "download [" not in said) and repr(said))
         same("...which is whole", tree("many"), tree("many.back/many"))
-        for number, what in ((signal.SIGINT, "an upload that is interrupted"), (signal.SIGKILL, "an upload whose command is killed")):
-            cut_off(proxy, number, what)
+        for name, number, send, what in (("int", signal.SIGINT, os.kill, "an upload that is interrupted"),
+                                         ("terminal", signal.SIGINT, os.killpg, "an upload that a terminal interrupts, and its helper with it"),
+                                         ("kill", signal.SIGKILL, os.kill, "an upload whose command is killed")):
+            cut_off(proxy, "slow:cut-" + name, number, send, what)
     finally:
         proxy.stop()
 
@@ -287,18 +289,21 @@ def children(pid):
         return [int(p) for p in f.read().split()]
 
 
-def cut_off(proxy, number, what):
+def cut_off(proxy, name, number, send, what):
     """The helper goes with its command, and the next one goes on."""
-    name = "slow:cut%d" % number
     proxy.reset(lambda count, method, path: time.sleep(0.05))
     process = subprocess.Popen(["trainyard", "data", "put", "many", name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True)
+                               stderr=subprocess.STDOUT, text=True, start_new_session=True)
     until(lambda: sum(m == "PUT" for m, _, _ in proxy.seen) > 5)
     helpers = children(process.pid)
-    process.send_signal(number)
+    send(process.pid, number)
     said = process.communicate()[0]
     heard.append(said)
-    tell(what + " says so", process.returncode not in (130, -9) and "%d: %s" % (process.returncode, said))
+    if number == signal.SIGINT:
+        tell(what + " says so", (process.returncode != 130 or "interrupted; what was moved is kept" not in said) and
+             "%d: %s" % (process.returncode, said))
+    else:
+        same(what + " ends", -9, process.returncode)
     tell("...and leaves no helper", (not helpers or not until(lambda: not any(os.path.exists("/proc/%d" % p) for p in helpers))) and helpers)
     proxy.reset()
     good("...and goes on where it was", "data", "put", "many", name, says="stored 40 files in 'slow', [0-9]+ of them there already")
