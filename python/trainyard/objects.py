@@ -98,7 +98,7 @@ def _move(request: Record, progress: Optional[Callable[[int, int], Any]]) -> Mov
                 counts[state] += 1
             else:
                 first = first or error
-        elif "error" in line and (first is not None or not counts["conflict"]):
+        elif "error" in line and (first is not None or line["error"]["code"] != "conflict" or not counts["conflict"]):
             raise _error(first or line["error"], line["error"].get("failed"))
     return Moved(counts["moved"], counts["there"], counts["conflict"])
 

@@ -83,6 +83,10 @@ def test_files_of_the_web(workspace, project, tmp_path):
         def log_message(self, *_):
             asked.append(self.path)
 
+        def copyfile(self, source, outputfile):
+            outputfile.write(source.read()[:-1] if "short" in self.path else source.read())
+
+    project("web/short.gz", "not whole")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path / "web")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = "http://127.0.0.1:%d/" % server.server_address[1]
@@ -96,6 +100,9 @@ def test_files_of_the_web(workspace, project, tmp_path):
     with pytest.raises(UserErrorException, match="nothing.gz' cannot be fetched: File not found") as caught:
         Dataset.File.from_files(url + "nothing.gz?key=hunter2").to_path()
     assert "hunter2" not in str(caught.value)
+    for _ in range(2):
+        with pytest.raises(UserErrorException, match="short.gz' cannot be fetched: the connection ended 1 bytes before"):
+            Dataset.File.from_files(url + "short.gz").to_path()
     server.shutdown()
     server.server_close()
     with pytest.raises(UserErrorException, match="cannot be fetched"):

@@ -1,5 +1,6 @@
 """FileDataset: files of datastores, of the web or of this machine, as one thing that runs are given."""
 import hashlib
+import http.client
 import os
 import posixpath
 import tempfile
@@ -221,7 +222,9 @@ def _fetch_url(url: str, place: str) -> None:
         with urllib.request.urlopen(url, timeout=URL_SECONDS) as answer, open(place, "wb") as file:
             for chunk in iter(lambda: answer.read(CHUNK), b""):
                 file.write(chunk)
-    except (OSError, ValueError) as error:
+            if answer.length:  # read() says nothing of a connection that broke
+                raise OSError("the connection ended %d bytes before the file does" % answer.length)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise UserErrorException("the dataset's file '%s' cannot be fetched: %s" % (url.partition("?")[0], reason)) from None
 
