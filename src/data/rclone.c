@@ -319,7 +319,25 @@ static void unescape(char *s)
     *to = '\0';
 }
 
-static int unmount(const char *path)
+/* What lies below the folder is a user's, who may put a link in the place of any part of the path at any time: root, who may
+ * unmount everything, goes by descriptors that do not leave the folder.  What is no mount any more went with the one it was in. */
+static int unmount_beneath(const char *dir, const char *rel)
+{
+    CLEANUP_CLOSE int top = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int fd =
+        top < 0 ? -1 : ty_open_beneath(top, *rel ? rel : ".", O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
+    char path[64];
+
+    if (top < 0)
+        return -errno;
+    if (fd < 0)
+        return fd == -ENOENT ? 0 : fd;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return umount2(path, MNT_DETACH) == 0 || errno == EINVAL ? 0 : -errno;
+}
+
+/* As anybody else: fusermount3 looks whose it is. */
+static int unmount_own(const char *path)
 {
     char program[64];
     const char *argv[] = { find("fusermount3", program), "-u", "-z", "-q", path, NULL };
@@ -327,10 +345,8 @@ static int unmount(const char *path)
     int status;
     pid_t pid;
 
-    if (umount2(path, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
-        return 0;
     if (!argv[0])
-        return -errno;
+        return -ENOENT;
     if (ty_spawn(&spawn, &pid, NULL) < 0 || waitpid(pid, &status, 0) != pid)
         return -EIO;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
@@ -354,8 +370,10 @@ int ty_unmount_below(const char *dir)
         if (sscanf(line, "%*s %*s %*s %*s %4095s", where) != 1)
             continue;
         unescape(where);
-        if (strncmp(where, real, n) == 0 && (where[n] == '\0' || where[n] == '/') &&
-            unmount(where) < 0)
+        if (strncmp(where, real, n) != 0 || (where[n] != '\0' && where[n] != '/'))
+            continue;
+        if (geteuid() == 0 ? unmount_beneath(real, where[n] ? where + n + 1 : "") < 0
+                           : unmount_own(where) < 0)
             r = -EBUSY;
     }
     fclose(in);
