@@ -4,10 +4,14 @@
 #include "env/env_internal.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define HOLD_TRIES \
+    100 /* a millisecond each: who lists the cache has each lock for a moment; a remover has it for longer */
 
 char *env_path(const char *cache, const char *a, const char *b, const char *suffix)
 {
@@ -78,11 +82,11 @@ int env_lock(struct env_build *b, int how, struct ty_error *err)
     }
 }
 
-int env_lock_use(const char *cache, const char *key)
+int env_lock_now(const char *cache, const char *key, int how)
 {
     for (;;) {
         CLEANUP_CLOSE int fd = open_lock(cache, key);
-        int r = fd < 0 ? fd : lock(fd, LOCK_SH | LOCK_NB);
+        int r = fd < 0 ? fd : lock(fd, how | LOCK_NB);
 
         if (r < 0)
             return r;
@@ -109,5 +113,11 @@ int ty_env_hold(const char *prefix)
     if (!last || strcmp(last, "/envs") != 0)
         return -EINVAL;
     *last = '\0';
-    return env_lock_use(folder, slash + 1);
+    for (int i = 0;; i++) {
+        int r = env_lock_now(folder, slash + 1, LOCK_SH);
+
+        if (r != -EWOULDBLOCK || i == HOLD_TRIES)
+            return r;
+        poll(NULL, 0, 1);
+    }
 }

@@ -132,21 +132,6 @@ static bool is_key(const char *name)
     return strlen(name) == TY_ENV_HASH && strspn(name, "0123456789abcdef") == TY_ENV_HASH;
 }
 
-/* The lock of an environment, if it can be had at once: a descriptor, else a negative errno. */
-static int try_lock(const char *cache, const char *key)
-{
-    CLEANUP_FREE char *path = env_path(cache, "envs", key, ".lock");
-    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0) {
-        int e = errno;
-
-        close(fd);
-        return -e;
-    }
-    return fd >= 0 ? fd : path ? -errno : -ENOMEM;
-}
-
 static json_t *read_about(const char *cache, const char *key)
 {
     CLEANUP_FREE char *path = env_path(cache, "envs", key, ".json"), *text = NULL;
@@ -173,7 +158,7 @@ static int look_at_prefix(struct cache *c, const char *key)
     if (stat(lock, &st) < 0 && stat(path, &st) < 0)
         return 0; /* removed meanwhile */
     p->used_us = us_of(st.st_mtim);
-    fd = try_lock(c->path, key);
+    fd = env_lock_now(c->path, key, LOCK_EX);
     p->busy = fd < 0;
     if (fd >= 0)
         close(fd);
@@ -360,7 +345,7 @@ static int remove_prefix(struct cache *c, struct prefix *p, struct ty_error *err
     if (!path || !aside || !about || !lock)
         return ty_error_oom(err);
     if (!c->gc->dry) {
-        fd = try_lock(c->path, p->key);
+        fd = env_lock_now(c->path, p->key, LOCK_EX);
         if (fd < 0) {
             p->busy = true;
             return 0;
@@ -475,7 +460,7 @@ static void clean_envs(const struct cache *c)
 
         if (!path || !this || !lock || !is_key(key) || (!building && access(path, F_OK) == 0))
             continue;
-        fd = try_lock(c->path, key);
+        fd = env_lock_now(c->path, key, LOCK_EX);
         if (fd < 0)
             continue;
         ty_rm_rf(this);

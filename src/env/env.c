@@ -109,13 +109,23 @@ static int give(const struct env_build *b, json_t *record, int hold, struct ty_e
     return 0;
 }
 
+/* A prefix without its "about" is not whole: conda's clients make it at its place.  A descriptor, or -1. */
+static int hold_whole(const struct env_build *b, const json_t *record, const char *prefix)
+{
+    const char *key = json_string_value(json_object_get(record, "key"));
+    CLEANUP_FREE char *about = key ? env_path(b->q->cache, "envs", key, ".json") : NULL;
+    CLEANUP_CLOSE int hold = about ? env_lock_now(b->q->cache, key, LOCK_SH) : -1;
+
+    return hold >= 0 && access(prefix, F_OK) == 0 && access(about, F_OK) == 0 ? TAKE_FD(hold) : -1;
+}
+
 /* 1 and *ret, 0: not known, or no longer true. */
 static int look_up(struct env_build *b, const char *path, struct ty_env *ret, struct ty_error *err)
 {
     CLEANUP_JSON json_t *known = NULL;
     CLEANUP_FREE char *text = NULL;
     CLEANUP_CLOSE int hold = -1;
-    const char *prefix, *key;
+    const char *prefix;
     json_t *record;
     size_t n;
     int r;
@@ -123,13 +133,12 @@ static int look_up(struct env_build *b, const char *path, struct ty_env *ret, st
     if (ty_read_foreign(path, KNOWN_MAX, &text, &n) < 0 || ty_json_parse(text, n, &known, NULL) < 0)
         return 0;
     record = json_object_get(known, "record");
-    key = json_string_value(json_object_get(record, "key"));
     prefix = json_string_value(json_object_get(record, "prefix"));
     if (!record || !folders_are_as_they_were(json_object_get(known, "sites")))
         return 0;
     if (prefix) {
-        hold = key ? env_lock_use(b->q->cache, key) : -1;
-        if (hold < 0 || access(prefix, F_OK) < 0)
+        hold = hold_whole(b, record, prefix);
+        if (hold < 0)
             return 0;
         futimens(hold, NULL); /* when it was last used */
     }
@@ -364,13 +373,16 @@ static json_t *record_there(const struct env_build *b)
 /* b->lock is held exclusively.  The prefix is built, and says what it is. */
 static int make_prefix(struct env_build *b, json_t **ret, struct ty_error *err)
 {
-    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", b->final);
+    CLEANUP_FREE char *python = ty_strf("%s/bin/python3", b->final), *about = about_path(b);
     int64_t begun = ty_mono_us();
     CLEANUP_JSON json_t *record = NULL;
     int r;
 
-    ty_rm_rf(b->final); /* what is there does not say what it is */
-    r = python ? build(b, err) : ty_error_oom(err);
+    /* What is there does not say what it is; what was told of an earlier one is not true of this one before it is whole. */
+    if (about)
+        unlink(about);
+    ty_rm_rf(b->final);
+    r = python && about ? build(b, err) : ty_error_oom(err);
     if (r < 0)
         return r;
     record = record_of(b, python, b->final, true, (double)(ty_mono_us() - begun) / 1e6);

@@ -72,8 +72,8 @@ int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct t
 int env_cache_make(const char *cache, struct ty_error *err);
 /* envs/<key>.lock, in b->lock instead of what is there: LOCK_SH to use the prefix, LOCK_EX to make it.  Waits, and says so. */
 int env_lock(struct env_build *b, int how, struct ty_error *err);
-/* Shared; a descriptor, or -EWOULDBLOCK when a builder or remover has it. */
-int env_lock_use(const char *cache, const char *key);
+/* The same without waiting: a descriptor, or -EWOULDBLOCK when another has it so that `how` cannot be. */
+int env_lock_now(const char *cache, const char *key, int how);
 /* Packages stay in wheels/ while a builder holds this shared (LOCK_SH); who removes some holds it exclusively.  `how` as for
  * flock(2).  A descriptor, or a negative errno. */
 int env_lock_wheels(const char *cache, int how);

@@ -5,12 +5,15 @@
 #include "box.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -274,6 +277,60 @@ static void what_killed_programs_left_goes(void **state)
     assert_int_equal(entries(b, "wheels"), 0);
 }
 
+/* Of who removes or builds and is killed there may be an answer that was once true, and a prefix that is not whole. */
+static void what_does_not_say_what_it_is_is_built_anew(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+    CLEANUP_FREE char *about = NULL, *cfg = NULL;
+
+    get(b, ALPHA, &e);
+    about = ty_strf("%s.json", e.prefix);
+    cfg = ty_strf("%s/pyvenv.cfg", e.prefix);
+    assert_int_equal(unlink(about), 0);
+    assert_int_equal(unlink(cfg), 0);
+    ty_env_done(&e);
+    get(b, ALPHA, &e);
+    assert_true(json_is_true(json_object_get(e.record, "built")));
+    assert_int_equal(access(about, F_OK), 0);
+    assert_int_equal(access(cfg, F_OK), 0);
+    ty_env_done(&e);
+}
+
+/* Who lists the cache has its locks for moments, which no run is to fail of. */
+static void a_moments_lock_is_waited_for(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+    int fds[2], hold, status;
+    pid_t pid;
+    char c;
+
+    get(b, ALPHA, &e);
+    close(e.hold);
+    e.hold = -1;
+    assert_int_equal(pipe(fds), 0);
+    pid = fork();
+    if (pid == 0) {
+        CLEANUP_FREE char *lock = ty_strf("%s.lock", e.prefix);
+        int fd = open(lock, O_RDWR | O_CLOEXEC);
+
+        flock(fd, LOCK_EX);
+        if (write(fds[1], "x", 1) < 0)
+            _exit(1);
+        poll(NULL, 0, 5);
+        _exit(0);
+    }
+    assert_int_equal(read(fds[0], &c, 1), 1);
+    hold = ty_env_hold(e.prefix);
+    assert_true(hold >= 0);
+    close(hold);
+    waitpid(pid, &status, 0);
+    close(fds[0]);
+    close(fds[1]);
+    ty_env_done(&e);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, box_set_up, box_tear_down)
@@ -286,6 +343,8 @@ int main(void)
         TEST(a_limit_is_kept_after_a_build),
         TEST(packages_of_conda_go_when_nothing_links_them),
         TEST(what_killed_programs_left_goes),
+        TEST(what_does_not_say_what_it_is_is_built_anew),
+        TEST(a_moments_lock_is_waited_for),
     };
 
     return cmocka_run_group_tests_name("env collect", tests, NULL, NULL);
