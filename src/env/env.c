@@ -604,6 +604,7 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
     CLEANUP(build_done) struct env_build b = { .q = q, .lock = -1 };
     CLEANUP_FREE char *known = NULL;
     CLEANUP_JSON json_t *record = NULL;
+    bool lasting = true;
     int r = ty_env_hash(q->spec, b.hash);
 
     if (r < 0)
@@ -623,12 +624,14 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
         return r;
     r = find_or_build(&b, &record, err);
     if (r < 0 && env_torch_fall_back(&b, err)) {
+        lasting = err->code != -ENETUNREACH; /* an index may answer again */
         start_again(&b);
         r = find_or_build(&b, &record, err);
     }
     if (r < 0)
         return r;
-    remember(&b, known, record);
+    if (lasting)
+        remember(&b, known, record);
     if (json_is_true(json_object_get(record, "built")))
         keep_limit(&b);
     r = give(&b, record, b.lock, ret, err);

@@ -215,6 +215,11 @@ static void torch_of_the_interpreter_is_better_than_none(void **state)
     torch_is(&e, "from", "system");
     reason_has(&e, "cannot be had");
     ty_env_done(&e);
+
+    setenv("PIP_INDEX_URL", b->index, 1); /* it answers again, and is asked again */
+    must_get(b, "{\"torch\":\"\"}", true, "http://127.0.0.1:9/whl", &e);
+    torch_is(&e, "from", "index");
+    ty_env_done(&e);
 }
 
 static void what_no_index_has_is_refused_in_pips_words(void **state)
