@@ -1,7 +1,8 @@
 """Do addresses of packages answer? Run by the agent before pip or a conda client is, which would try for minutes:
 
-    python3 reached.py URL... > answer
+    python3 reached.py < addresses, a line each > answer
 
+They come that way since an address may hold a password, and command lines are seen by everybody.
 answer: {URL: null when it answers, else why not}; "404" and the like where it answers that there is nothing.
 All are asked at once; what has not answered after five seconds does not answer. Proxies of the environment are honoured, and
 the user and password of an address are sent.
@@ -40,7 +41,7 @@ def ask(url: str) -> Optional[str]:
 
 def main() -> None:
     """See the module."""
-    found: Dict[str, Optional[str]] = {url: "no answer within %d seconds" % SECONDS for url in sys.argv[1:]}
+    found: Dict[str, Optional[str]] = {url: "no answer within %d seconds" % SECONDS for url in sys.stdin.read().split("\n") if url}
 
     def one(url: str) -> None:
         found[url] = ask(url)

@@ -340,10 +340,11 @@ static int build(struct env_build *b, struct ty_error *err)
 static int write_about(const struct env_build *b, const json_t *record, struct ty_error *err)
 {
     CLEANUP_FREE char *path = about_path(b);
-    CLEANUP_JSON json_t *about = json_pack(
-        "{s:o?, s:O, s:I}", "spec", b->q->spec->json ? json_deep_copy(b->q->spec->json) : NULL,
-        "record", (json_t *)record, "built", (json_int_t)ty_wall_us());
-    CLEANUP_FREE char *text = about ? ty_json_text(about) : NULL;
+    CLEANUP_JSON json_t *about =
+        json_pack("{s:O?, s:O, s:I}", "spec", (json_t *)b->q->spec->json, "record",
+                  (json_t *)record, "built", (json_int_t)ty_wall_us());
+    CLEANUP_FREE char *whole = about ? ty_json_text(about) : NULL;
+    CLEANUP_FREE char *text = whole ? env_mask(whole) : NULL;
     int r = path && text ? ty_write_file(path, text, strlen(text), 0600) : -ENOMEM;
 
     return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "", strerror(-r))

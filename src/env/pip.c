@@ -46,31 +46,40 @@ static void words_done(struct words *w)
     free(w->v);
 }
 
-static void add_each(struct words *w, const char *option, const char **values)
+/* Command lines are seen by everybody on the machine. */
+static bool has_password(const char *text)
 {
-    for (; *values; values++) {
-        add(w, option);
-        add(w, *values);
-    }
+    CLEANUP_FREE char *masked = env_mask(text);
+
+    return !masked || strcmp(masked, text) != 0;
 }
 
-/* Where packages come from. */
-static void add_sources(struct words *w, const struct env_build *b)
+/* A word of pip's; where it holds a password, a line of its requirements file. */
+static void add_address(struct words *w, struct ty_str *lines, const char *option,
+                        const char *value)
+{
+    if (has_password(value)) {
+        ty_str_addf(lines, "%s%s%s\n", option ? option : "", option ? " " : "", value);
+        return;
+    }
+    if (option)
+        add(w, option);
+    add(w, value);
+}
+
+/* Where packages come from; the index comes with the environment (run_pip).  `lines`: for the requirements file. */
+static void add_sources(struct words *w, struct ty_str *lines, const struct env_build *b)
 {
     const struct ty_env_spec *s = b->q->spec;
 
     if (b->q->offline)
         add(w, "--no-index");
-    if (s->index_url) {
-        add(w, "--index-url");
-        add(w, s->index_url);
-    }
-    add_each(w, "--extra-index-url", s->extra_index_urls);
-    if (b->torch_index) {
-        add(w, "--extra-index-url");
-        add(w, b->torch_index);
-    }
-    add_each(w, "--find-links", s->find_links);
+    for (const char **u = s->extra_index_urls; *u && !b->q->offline; u++)
+        add_address(w, lines, "--extra-index-url", *u);
+    if (b->torch_index && !b->q->offline)
+        add_address(w, lines, "--extra-index-url", b->torch_index);
+    for (const char **u = s->find_links; *u; u++)
+        add_address(w, lines, "--find-links", *u);
     if (s->pre)
         add(w, "--pre");
 }
@@ -224,14 +233,17 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
 {
     CLEANUP_FREE char *path = ty_strf("PYTHONPATH=%s", b->q->python_path ? b->q->python_path : "");
     CLEANUP_FREE char *tmp = ty_strf("TMPDIR=%s/tmp", b->building);
-    const char *env[] = { path,
-                          tmp,
-                          "PIP_DISABLE_PIP_VERSION_CHECK=1",
-                          "PIP_NO_INPUT=1",
-                          "PIP_PROGRESS_BAR=off",
-                          "PIP_USER=0",
-                          impatient ? "RES_OPTIONS=timeout:2 attempts:1" : NULL,
-                          NULL };
+    const char *index = b->q->spec->index_url;
+    CLEANUP_FREE char *of_pip = ty_strf("PIP_INDEX_URL=%s", index ? index : "");
+    CLEANUP_FREE char *of_uv = ty_strf("UV_INDEX_URL=%s", index ? index : "");
+    CLEANUP_FREE char *of_new_uv = ty_strf("UV_DEFAULT_INDEX=%s", index ? index : "");
+    const char *env[16] = { path,
+                            tmp,
+                            "PIP_DISABLE_PIP_VERSION_CHECK=1",
+                            "PIP_NO_INPUT=1",
+                            "PIP_PROGRESS_BAR=off",
+                            "PIP_USER=0" };
+    size_t n = 6;
     struct env_program p = { .argv = w->v,
                              .more_env = env,
                              .limit_seconds = RESOLVE_SECONDS,
@@ -241,8 +253,15 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
     struct env_said said;
     int r;
 
-    if (w->failed || !path || !tmp)
+    if (w->failed || !path || !tmp || !of_pip || !of_uv || !of_new_uv)
         return ty_error_oom(err);
+    if (impatient)
+        env[n++] = "RES_OPTIONS=timeout:2 attempts:1";
+    if (index) { /* it may hold a password */
+        env[n++] = of_pip;
+        env[n++] = of_uv;
+        env[n++] = of_new_uv;
+    }
     r = ty_mkdir_p(tmp + strlen("TMPDIR="), 0700);
     if (r < 0)
         return ty_error_set(err, r, "cannot make '%s': %s", tmp + strlen("TMPDIR="), strerror(-r));
@@ -331,18 +350,27 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
     return r;
 }
 
+/* A requirements file, which nobody else can read. */
+static int write_list(const char *path, const struct ty_str *lines, struct ty_error *err)
+{
+    int r = lines->failed ? -ENOMEM : ty_write_file(path, lines->text, lines->len, 0600);
+
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path, strerror(-r)) : 0;
+}
+
 static int resolve(struct env_build *b, const char *python, const char *tool, const json_t *specs,
                    struct ty_error *err)
 {
     CLEANUP_FREE char *report = ty_strf("%s/report.json", b->building);
     CLEANUP_FREE char *constraints = ty_strf("%s/constraints.txt", b->building);
-    CLEANUP_STR struct ty_str lines = { 0 };
+    CLEANUP_FREE char *list = ty_strf("%s/requirements.txt", b->building);
+    CLEANUP_STR struct ty_str lines = { 0 }, secret = { 0 };
     CLEANUP(words_done) struct words w = { 0 };
     const json_t *spec;
     size_t i;
     int r;
 
-    if (!report || !constraints)
+    if (!report || !constraints || !list)
         return ty_error_oom(err);
     add_pip(&w, python, tool);
     add(&w, "install");
@@ -354,23 +382,31 @@ static int resolve(struct env_build *b, const char *python, const char *tool, co
     add(&w, "2"); /* before the third try it is given up: env_pip_hopeless */
     add(&w, "--timeout");
     add(&w, "4");
-    add_sources(&w, b);
+    add_sources(&w, &secret, b);
     if (b->q->spec->constraints[0]) {
         for (const char **c = b->q->spec->constraints; *c; c++)
             ty_str_addf(&lines, "%s\n", *c);
-        r = lines.failed ? -ENOMEM : ty_write_file(constraints, lines.text, lines.len, 0600);
+        r = write_list(constraints, &lines, err);
         if (r < 0)
-            return ty_error_set(err, r, "cannot write '%s': %s", constraints, strerror(-r));
+            return r;
         add(&w, "--constraint");
         add(&w, constraints);
     }
     json_array_foreach (specs, i, spec)
-        add(&w, json_string_value(spec));
+        add_address(&w, &secret, NULL, json_string_value(spec));
+    if (secret.len) {
+        r = write_list(list, &secret, err);
+        if (r < 0)
+            return r;
+        add(&w, "-r");
+        add(&w, list);
+    }
     r = run_pip(b, &w, true, "resolving the packages", err);
     if (r == 0)
         r = read_report(b, report, err);
     unlink(report);
     unlink(constraints);
+    unlink(list);
     return r;
 }
 
@@ -428,18 +464,18 @@ static int fetch_once(struct env_build *b, const char *python, const char *tool,
 
     if (!list || !staging)
         return ty_error_oom(err);
-    json_array_foreach (items, i, item)
-        add_requirement(&lines, item, by_name);
-    r = lines.failed ? -ENOMEM : ty_write_file(list, lines.text, lines.len, 0600);
-    if (r < 0)
-        return ty_error_set(err, r, "cannot write '%s': %s", list, strerror(-r));
     add_installer(b, &w, uv, python, tool);
     add(&w, "--no-deps");
     if (by_name)
         add(&w, "--require-hashes");
     add(&w, "--prefix");
     add(&w, staging);
-    add_sources(&w, b);
+    add_sources(&w, &lines, b);
+    json_array_foreach (items, i, item)
+        add_requirement(&lines, item, by_name);
+    r = write_list(list, &lines, err);
+    if (r < 0)
+        return r;
     add(&w, "-r");
     add(&w, list);
     b->total = (int)json_array_size(items);

@@ -174,28 +174,21 @@ int env_torch_choose(struct env_build *b, struct ty_error *err)
 int env_reached(struct env_build *b, const char *const *urls, json_t **ret, struct ty_error *err)
 {
     CLEANUP_FREE char *script = ty_strf("%s/trainyard/reached.py", b->q->python_path);
-    struct env_program p = { .quiet = true,
+    const char *argv[] = { b->interpreter, "-B", script, NULL };
+    CLEANUP_STR struct ty_str lines = { 0 };
+    struct env_program p = { .argv = argv,
+                             .quiet = true,
                              .limit_seconds = REACH_SECONDS,
                              .doing = "asking whether an index answers" };
-    const char **argv;
     struct env_said said;
-    size_t n = 0;
     int r;
 
-    while (urls[n])
-        n++;
-    argv = calloc(n + 4, sizeof *argv);
-    if (!argv || !script) {
-        free(argv);
+    for (; *urls; urls++)
+        ty_str_addf(&lines, "%s\n", *urls);
+    if (!script || lines.failed)
         return ty_error_oom(err);
-    }
-    argv[0] = b->interpreter;
-    argv[1] = "-B";
-    argv[2] = script;
-    memcpy(argv + 3, urls, n * sizeof *urls);
-    p.argv = argv;
+    p.input = lines.text;
     r = env_run(b, &p, &said, err);
-    free(argv);
     if (r == 0 && (said.status != 0 || ty_json_parse(said.out.text, said.out.len, ret, err) < 0))
         r = ty_error_set(err, -EIO, "cannot ask whether an index answers (status %d): %.300s",
                          said.status, said.end.text ? said.end.text : "it said nothing");

@@ -3,7 +3,9 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "box.h"
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -76,6 +78,57 @@ static void what_is_there_is_used(void **state)
 }
 
 /* ---- building ---- */
+
+struct watched {
+    bool seen;
+    int lines;
+};
+
+/* Is there a process whose command line has the password? */
+static void look_at_processes(const char *line, void *ctx)
+{
+    struct watched *w = ctx;
+    CLEANUP_DIR DIR *d = opendir("/proc");
+    const struct dirent *e;
+
+    w->lines++;
+    if (strstr(line, "geheim"))
+        w->seen = true;
+    while (d && (e = readdir(d))) {
+        CLEANUP_FREE char *path = ty_strf("/proc/%s/cmdline", e->d_name);
+        CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+        char text[8192];
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
+
+        if (n > 0 && memmem(text, (size_t)n, "geheim", 6))
+            w->seen = true;
+    }
+}
+
+static void passwords_of_addresses_are_in_no_command_line(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *url = ty_strf("http://me:geheim@%s", b->index + strlen("http://"));
+    CLEANUP_FREE char *spec =
+        ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0\"],\"index_url\":\"%s\","
+                "\"extra_index_urls\":[\"%s\"]}}",
+                url, url);
+    struct watched w = { 0 };
+    struct ask a = { .spec = spec, .log = look_at_processes, .ctx = &w };
+    CLEANUP_FREE char *told = NULL;
+    struct ty_env e;
+
+    if (box_get(b, &a, &e) < 0)
+        fail_msg("%s", b->err.text);
+    assert_non_null(e.prefix);
+    assert_true(w.lines > 2);
+    assert_false(w.seen);
+    CLEANUP_FREE char *about = ty_strf("%s.json", e.prefix);
+    assert_int_equal(ty_read_file(about, 1 << 20, &told, NULL), 0);
+    assert_non_null(strstr(told, "me:***@"));
+    assert_null(strstr(told, "geheim"));
+    ty_env_done(&e);
+}
 
 /* What pip is told to do is stronger than what the job's own variables tell it. */
 static void variables_of_pip_do_not_lead_elsewhere(void **state)
@@ -465,6 +518,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_asked_for_is_the_interpreter_itself, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(what_is_there_is_used, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(passwords_of_addresses_are_in_no_command_line, box_set_up,
+                                        box_tear_down),
         cmocka_unit_test_setup_teardown(variables_of_pip_do_not_lead_elsewhere, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_package_is_built_into_a_prefix_once, box_set_up,
