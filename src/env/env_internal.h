@@ -61,7 +61,7 @@ void env_log(struct env_build *b, const char *fmt, ...) __attribute__((format(pr
 void env_progress(struct env_build *b, int percent, const char *doing);
 /* Programs of PATH: malloc'ed absolute path, or NULL. */
 char *env_find(const char *program);
-/* A URL with its user's password as "***": malloc'ed. */
+/* URLs with their users' passwords, and the keys of conda channels ("/t/KEY/"), as "***": malloc'ed. */
 char *env_mask(const char *text);
 
 /* ---- ask.c ---- */

@@ -56,6 +56,17 @@ char *env_find(const char *program)
     return NULL;
 }
 
+/* A conda channel may have its key behind the host: "/t/KEY/channel".  Where to go on. */
+static const char *mask_token(struct ty_str *s, const char *path)
+{
+    size_t n = ty_starts_with(path, "/t/") ? strcspn(path + 3, "/ \t\n'\"?#") : 0;
+
+    if (n == 0 || path[3 + n] != '/')
+        return path;
+    ty_str_add(s, "/t/***");
+    return path + 3 + n;
+}
+
 char *env_mask(const char *text)
 {
     CLEANUP_STR struct ty_str s = { 0 };
@@ -80,7 +91,7 @@ char *env_mask(const char *text)
         }
         p = scheme + user;
         ty_str_addn(&s, p, host - user);
-        p += host - user;
+        p = mask_token(&s, p + host - user);
     }
     return ty_str_take(&s);
 }

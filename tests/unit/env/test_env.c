@@ -3,6 +3,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "box.h"
+#include "env/env_internal.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -79,7 +80,27 @@ static void what_is_there_is_used(void **state)
 
 /* ---- building ---- */
 
+static void what_is_secret_in_an_address_is_masked(void **state)
+{
+    static const char *const texts[][2] = {
+        { "see https://me:geheim@h:1/simple now", "see https://me:***@h:1/simple now" },
+        { "https://conda.anaconda.org/t/me-geheim/lab/noarch",
+          "https://conda.anaconda.org/t/***/lab/noarch" },
+        { "\"https://me:geheim@h/t/geheim/lab\"", "\"https://me:***@h/t/***/lab\"" },
+        { "https://h/simple/t/", "https://h/simple/t/" },
+        { "file:///t/x", "file:///t/x" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        CLEANUP_FREE char *masked = env_mask(texts[i][0]);
+
+        assert_string_equal(masked, texts[i][1]);
+    }
+}
+
 struct watched {
+    char password[32];
     bool seen;
     int lines;
 };
@@ -92,7 +113,7 @@ static void look_at_processes(const char *line, void *ctx)
     const struct dirent *e;
 
     w->lines++;
-    if (strstr(line, "geheim"))
+    if (strstr(line, w->password))
         w->seen = true;
     while (d && (e = readdir(d))) {
         CLEANUP_FREE char *path = ty_strf("/proc/%s/cmdline", e->d_name);
@@ -100,7 +121,7 @@ static void look_at_processes(const char *line, void *ctx)
         char text[8192];
         ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text);
 
-        if (n > 0 && memmem(text, (size_t)n, "geheim", 6))
+        if (n > 0 && memmem(text, (size_t)n, w->password, strlen(w->password)))
             w->seen = true;
     }
 }
@@ -108,16 +129,18 @@ static void look_at_processes(const char *line, void *ctx)
 static void passwords_of_addresses_are_in_no_command_line(void **state)
 {
     struct box *b = *state;
-    CLEANUP_FREE char *url = ty_strf("http://me:geheim@%s", b->index + strlen("http://"));
+    struct watched w = { 0 };
+    int n = snprintf(w.password, sizeof w.password, "geheim%d", (int)getpid());
+    CLEANUP_FREE char *url = ty_strf("http://me:%s@%s", w.password, b->index + strlen("http://"));
     CLEANUP_FREE char *spec =
         ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0\"],\"index_url\":\"%s\","
                 "\"extra_index_urls\":[\"%s\"]}}",
                 url, url);
-    struct watched w = { 0 };
     struct ask a = { .spec = spec, .log = look_at_processes, .ctx = &w };
     CLEANUP_FREE char *told = NULL;
     struct ty_env e;
 
+    assert_true(n > 0);
     if (box_get(b, &a, &e) < 0)
         fail_msg("%s", b->err.text);
     assert_non_null(e.prefix);
@@ -126,7 +149,7 @@ static void passwords_of_addresses_are_in_no_command_line(void **state)
     CLEANUP_FREE char *about = ty_strf("%s.json", e.prefix);
     assert_int_equal(ty_read_file(about, 1 << 20, &told, NULL), 0);
     assert_non_null(strstr(told, "me:***@"));
-    assert_null(strstr(told, "geheim"));
+    assert_null(strstr(told, w.password));
     ty_env_done(&e);
 }
 
@@ -518,6 +541,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nothing_asked_for_is_the_interpreter_itself, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(what_is_there_is_used, box_set_up, box_tear_down),
+        cmocka_unit_test(what_is_secret_in_an_address_is_masked),
         cmocka_unit_test_setup_teardown(passwords_of_addresses_are_in_no_command_line, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(variables_of_pip_do_not_lead_elsewhere, box_set_up,
