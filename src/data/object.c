@@ -252,6 +252,9 @@ int ty_object_list(struct ty_object_store *s, struct ty_http *h, const char *pre
         w = operate(&a, &r, err);
         if (w == 0)
             w = s->kind->listed(s, &r, fn, ctx, &next, err);
+        if (w == 0 && next && marker && strcmp(next, marker) == 0)
+            w = ty_object_say(s, a.doing, NULL, -EPROTO, err,
+                              "it answers with the same page of the list again and again");
         free(marker);
         marker = next;
     } while (w == 0 && marker);

@@ -293,6 +293,10 @@ def faults(proxy, access):
     proxy.reset(lambda n, m, u: ("status", 200, {}, b"<html>a login page</html>") if m == "GET" else None)
     r = mover(access, "ls")
     check("what is no store is no empty store", r.code == 1, r)
+    page = b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>"
+    proxy.reset(lambda n, m, u: ("status", 200, {}, page) if m == "GET" else None)
+    r = mover(access, "ls")
+    check("a list that has no end is given up", r.code == 1 and "the same page of the list again and again" in r.err, r)
     proxy.reset()
 
 
