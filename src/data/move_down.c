@@ -136,7 +136,6 @@ static void take_state(struct ty_moving *w)
 static int open_state(struct ty_moving *w)
 {
     CLEANUP_FREE char *head = state_head(w);
-    int r = 0;
 
     if (!head)
         return -ENOMEM;
@@ -145,9 +144,9 @@ static int open_state(struct ty_moving *w)
         O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | (w->resumed ? 0 : O_TRUNC), 0666);
     if (w->state_fd < 0)
         return -errno;
-    if (!w->resumed)
-        r = ty_write_all(w->state_fd, head, strlen(head));
-    return r;
+    /* A number that was not written whole is ended, and does not become another one. */
+    return w->resumed ? ty_write_all(w->state_fd, "\n", 1)
+                      : ty_write_all(w->state_fd, head, strlen(head));
 }
 
 static void close_parts(struct ty_moving *w)
