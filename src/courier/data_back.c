@@ -225,23 +225,42 @@ int ty_data_land_end(struct ty_data_landing *l, char **why)
 
 /* --- the end of a reference --- */
 
+struct there {
+    const struct ty_courier *c;
+    const char *dir;
+    struct ty_error err;
+};
+
+/* As the owner, as they were listed: root sees more, or on a network's file system less. */
+static int each_there(ty_listed_fn fn, void *to, void *from)
+{
+    struct there *t = from;
+    int r;
+
+    ty_owner_enter(t->c->owner);
+    r = ty_listing_walk(t->dir, fn, NULL, to, &t->err);
+    ty_owner_leave(t->c->owner);
+    return r == -ENOENT || r == -ENOTDIR ? 0 : r; /* all of it is gone */
+}
+
 static int compare(int out, void *ctx)
 {
     struct ty_courier *c = ctx;
     int i = c->data.compare;
     const struct ty_data_ref *d = &c->spec->data[i];
     CLEANUP_FREE char *list = ty_strf("%s/data.%d", c->dir, i), *text = NULL, *whole = NULL;
-    const char *dir =
-        json_string_value(json_array_get(json_object_get(c->job, "data_dirs"), (size_t)i));
+    struct there there = { .c = c,
+                           .dir = json_string_value(
+                               json_array_get(json_object_get(c->job, "data_dirs"), (size_t)i)) };
     struct ty_changes changes = { 0 };
-    struct ty_error err = { 0 };
     int r;
 
     if (!list || access(list, F_OK) < 0)
         return 0;
-    r = ty_listing_compare(list, dir, d->mode == TY_DATA_DOWNLOAD, &changes, &err);
+    r = ty_listing_compare_with(list, each_there, &there, d->mode == TY_DATA_DOWNLOAD, &changes);
     if (r < 0)
-        ty_log(TY_LOG_WARN, "%s", err.text);
+        ty_log(TY_LOG_WARN, "data reference '%s': cannot look for changes in '%s': %s", d->name,
+               there.dir, there.err.code ? there.err.text : strerror(-r));
     text = r < 0 ? NULL : ty_changes_text(&changes, d->datastore);
     whole = text ? ty_strf("data reference '%s': %s", d->name, text) : NULL;
     if (whole)
