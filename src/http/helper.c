@@ -216,6 +216,8 @@ int request_helper(struct request *req, const json_t *asked,
     if (g)
         g->out = memory_file("answer", "");
     if (!g || in < 0 || g->out < 0) {
+        if (g && g->out >= 0)
+            close(g->out);
         free(g);
         return ty_error_oom(&req->err);
     }
