@@ -345,7 +345,7 @@ static int pass_data(struct ty_courier *c, const struct ty_frame *f, json_t *o, 
 {
     struct ty_relay *r = &c->relay;
     unsigned char key[TY_CHANNEL_SHA];
-    char sha[TY_SHA256_HEX + 1];
+    char sha[TY_SHA256_HEX + 1] = "";
     struct ty_wanted *w = NULL;
     int got;
 
@@ -366,8 +366,10 @@ static int pass_data(struct ty_courier *c, const struct ty_frame *f, json_t *o, 
     if (w && !take_over_wanted(r, w, f, o))
         return 0;
     got = ty_data_pass(c, o, why);
-    if (got == 2 && !fetch(c, sha, o, f->seq))
+    if (got == 2 && !fetch(c, sha, o, f->seq)) {
+        *why = strdup("a file of a data reference was not brought back: its record has no hash");
         got = 0;
+    }
     if (got == 0)
         r->landed_seq = f->seq;
     return got != 0 ? 0 : *why ? -1 : 1;

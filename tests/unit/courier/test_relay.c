@@ -211,6 +211,7 @@ static void test_data(void **state)
 static void test_data_spoilt(void **state)
 {
     struct ours o;
+    CLEANUP_STR struct ty_str up = { 0 };
     CLEANUP_FREE char *path = NULL;
 
     (void)state;
@@ -226,6 +227,9 @@ static void test_data_spoilt(void **state)
     ty_channel_send(&o.k.far[0], TY_CHANNEL_GONE, key, sizeof key);
     kit_turn(&o.k);
     daemon_gets(&o.k, TY_FRAME_RECORD, 2, "it is not there any more");
+    record(&up, 3, "{\"kind\": \"data\", \"ref\": \"d\", \"path\": \"w\", \"bytes\": 7}");
+    send_up(&o.k, &up);
+    daemon_gets(&o.k, TY_FRAME_RECORD, 3, "its record has no hash");
     end_data(&o);
 }
 
