@@ -8,7 +8,9 @@
 #include "data/stage.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,24 +34,34 @@ static bool same_content(const char *a, const char *b)
     return n == 0;
 }
 
+/* Beside `to`.  Processes of many machines copy to one folder, in containers with equal numbers: no two may have one name. */
+static char *temporary_name(const char *to)
+{
+    const char *slash = strrchr(to, '/');
+    uint64_t number;
+
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return NULL;
+    return ty_strf("%.*s.trainyard-%016" PRIx64, slash ? (int)(slash + 1 - to) : 0, to, number);
+}
+
 static int copy_to_temporary(const char *from, const char *to, char **tmp)
 {
     CLEANUP_CLOSE int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK), out = -1;
-    const char *slash = strrchr(to, '/');
-    CLEANUP_FREE char *path =
-        ty_strf("%.*s.trainyard-%d", slash ? (int)(slash + 1 - to) : 0, to, (int)getpid());
+    CLEANUP_FREE char *path = NULL;
     struct stat st, after;
     int r;
 
     if (in < 0)
         return -errno;
+    path = temporary_name(to);
     if (!path)
         return -ENOMEM;
     if (fstat(in, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
-    out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (out < 0)
         return -errno;
     r = ty_copy_fd(in, out);
