@@ -13,9 +13,10 @@
 #include "data/marker.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 #define PUT_PREFIX ".trainyard-put-"
@@ -239,7 +240,7 @@ static int exists(const struct ty_datastore *d, const char *path, struct ty_erro
 
 static int open_put(struct ty_datastore *d, struct file_put *p, struct ty_error *err)
 {
-    static atomic_uint counter;
+    uint64_t number; /* others, on other machines too, put files here */
     struct stat st;
 
     p->folder = open_folder(d, p->path);
@@ -257,9 +258,9 @@ static int open_put(struct ty_datastore *d, struct file_put *p, struct ty_error 
         if (!p->overwrite)
             return exists(d, p->path, err);
     }
-    snprintf(p->temp, sizeof p->temp, PUT_PREFIX "%u-%u", (unsigned)getpid(),
-             atomic_fetch_add(&counter, 1));
-    unlinkat(p->folder, p->temp, 0); /* of an earlier process with our number */
+    if (getrandom(&number, sizeof number, 0) != sizeof number)
+        return path_failed(d, "write", p->path, -EIO, err);
+    snprintf(p->temp, sizeof p->temp, PUT_PREFIX "%016" PRIx64, number);
     p->fd = FAULT(
         "data.open", -1,
         openat(p->folder, p->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
