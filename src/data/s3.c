@@ -452,7 +452,7 @@ static int s3_put(struct ty_object_store *base, struct ty_http_req *r, const cha
         if (h == 0)
             h = ty_http_header(r, "x-amz-meta-md5chksum", "%s", text);
     }
-    if (h == 0 && !c->overwrite && !s->unconditional)
+    if (h == 0 && !c->overwrite && (!s->unconditional || s->blind))
         h = ty_http_header(r, "If-None-Match", "*");
     if (h < 0)
         return ty_error_oom(err);

@@ -12,7 +12,8 @@ struct ty_s3_store {
     char *bucket;
     char *prefix; /* "": none; else without a slash at its ends */
     char *url;    /* of the bucket, without a slash at its end */
-    bool unconditional; /* the store does not know If-None-Match for what is put: it is not asked for any more */
+    bool unconditional; /* the store does not know If-None-Match for what is put: it is not asked for any more, */
+    bool blind;         /* unless the key may not look what is there */
 };
 
 /* Method, URL and query ("" or "?..."), before the headers; path NULL: of the bucket. */

@@ -219,7 +219,14 @@ int ty_s3_judge(struct ty_object_store *base, const struct ty_http_req *r, const
     if (r->text.len > 0)
         ty_xml_each(text, r->text.len, error_element, &said, NULL);
     code = *said.code ? said.code : code_of_status(r->status, path != NULL);
+    s->blind |= r->status == 403 && strcmp(r->method, "HEAD") == 0;
     if (strcmp(code, "NotImplemented") == 0 && ty_http_asked(r, "If-None-Match")) {
+        if (s->blind)
+            return ty_object_say(
+                base, doing, path, -EOPNOTSUPP, err,
+                "it might replace an object: the key may not look whether there is "
+                "one, and the store cannot do so itself; allow the key to read, or "
+                "set overwrite");
         s->unconditional =
             true; /* once more without: who must not replace anything has looked before */
         *again_ms = 0;

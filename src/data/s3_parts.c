@@ -251,7 +251,8 @@ int ty_s3_finish(struct ty_object_store *base, struct ty_http_req *r, const char
     w = ty_s3_ask(s, r, "POST", path, q.text, err);
     if (w < 0)
         return w;
-    if (!c->overwrite && !s->unconditional && ty_http_header(r, "If-None-Match", "*") < 0)
+    if (!c->overwrite && (!s->unconditional || s->blind) &&
+        ty_http_header(r, "If-None-Match", "*") < 0)
         return ty_error_oom(err);
     ty_str_add(&xml, "<CompleteMultipartUpload xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
     for (unsigned i = 0; i < n; i++) {

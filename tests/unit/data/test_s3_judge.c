@@ -113,6 +113,16 @@ static void test_special(void **state)
     assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EOPNOTSUPP);
     assert_int_equal(again, -1);
     ty_http_req_done(&r);
+    r = (struct ty_http_req){ .method = "HEAD", .url = strdup("http://h/x"), .status = 403 };
+    assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EACCES);
+    ty_http_req_done(&r);
+    assert_int_equal(s->kind->put(s, &r, "x", &c, NULL), 0);
+    assert_non_null(ty_http_asked(&r, "If-None-Match")); /* who has not looked replaces nothing */
+    r.status = 501;
+    assert_int_equal(s->kind->judge(s, &r, "upload", "x", &again, &err), -EOPNOTSUPP);
+    assert_int_equal(again, -1);
+    assert_non_null(strstr(err.text, "it might replace an object"));
+    ty_http_req_done(&r);
     r = (struct ty_http_req){ .method = "GET", .url = strdup("http://h/x"), .status = 403 };
     assert_int_equal(s->kind->judge(s, &r, "list", NULL, &again, &err), -EACCES);
     assert_non_null(strstr(err.text, "cannot list bucket 'buck' at http://h: it needs a key"));
