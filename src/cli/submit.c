@@ -128,6 +128,12 @@ int ty_submit_data(const char *text, json_t *refs, struct ty_error *err)
     return 0;
 }
 
+/* What is on PATH here says nothing of the programs of an image. */
+static bool in_image(const json_t *spec)
+{
+    return json_object_get(json_object_get(spec, "environment"), "image") != NULL;
+}
+
 /* The variables of --env, and PATH, which the job's program may need to find its helpers. */
 static int add_environment(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
 {
@@ -135,7 +141,7 @@ static int add_environment(const struct ty_cli *cli, json_t *spec, struct ty_err
     const char *text, *path = getenv("PATH");
     int i;
 
-    if (path)
+    if (path && !in_image(spec))
         json_object_set_new(env, "PATH", json_string(path));
     for (i = 0; (text = ty_cli_nth(cli, "env", i)) != NULL; i++) {
         const char *eq = strchr(text, '=');
@@ -307,8 +313,12 @@ static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec,
 {
     CLEANUP_JSON json_t *command = json_array();
     CLEANUP_FREE char *program = NULL;
-    int i, r = ty_submit_program(cli->args[0], dir, &program, err);
+    const char *word = cli->args[0];
+    bool given = in_image(spec) && *word && (*word == '/' || !strchr(word, '/'));
+    int i, r = given ? 0 : ty_submit_program(word, dir, &program, err);
 
+    if (given && !(program = strdup(word)))
+        return ty_error_oom(err);
     if (r < 0)
         return r;
     for (i = 0; i < cli->nargs; i++)
@@ -344,13 +354,13 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
         json_object_set_new(spec, "use_gpu", json_true());
     if (ty_cli_flag(cli, "expand"))
         json_object_set_new(spec, "expand", json_true());
-    r = add_command(cli, ty_cli_flag(cli, "no-snapshot") ? NULL : folder(cli), spec, err);
-    if (r == 0)
-        r = add_environment(cli, spec, err);
-    if (r == 0)
-        r = ty_environment_asked(cli, &asked, err);
+    r = ty_environment_asked(cli, &asked, err);
     if (r == 0 && asked)
         json_object_set(spec, "environment", asked);
+    if (r == 0)
+        r = add_command(cli, ty_cli_flag(cli, "no-snapshot") ? NULL : folder(cli), spec, err);
+    if (r == 0)
+        r = add_environment(cli, spec, err);
     if (r == 0)
         r = add_tags(cli, spec, err);
     if (r == 0)

@@ -162,7 +162,10 @@ int ty_view_pull(const struct ty_view *v, char *const *env,
     rmdir(folder);
     if (r <= 0)
         return r;
-    return ty_error_set(err, -EIO, "%s cannot get the image '%s' (status %d): %s",
+    return ty_error_set(err, -EIO, "%s cannot get the image '%s' (status %d): %s%s",
                         ty_tool_word(v->tool.kind), v->spec->image, r,
-                        o.last[0] ? o.last : "it said nothing");
+                        o.last[0] ? o.last : "it said nothing",
+                        strstr(o.last, "short-name")
+                            ? "; give it with its registry, as in docker.io/library/python:3"
+                            : "");
 }

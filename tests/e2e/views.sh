@@ -89,6 +89,9 @@ print("logged from", open("/etc/os-name").read().strip())
 P
     run=$(trainyard submit -q --image tytest:1 --env "CONTAINERS_CONF=$CONTAINERS_CONF" --env "CONTAINERS_STORAGE_CONF=$CONTAINERS_STORAGE_CONF" -- $PY inside.py)
     check "a script runs with the image's Python" ends_well "$run"
+    named=$(PATH=$PATH:$T/here trainyard submit -q --image tytest:1 --env "CONTAINERS_CONF=$CONTAINERS_CONF" --env "CONTAINERS_STORAGE_CONF=$CONTAINERS_STORAGE_CONF" -- sh -c 'echo "found on $PATH"')
+    check "a program is looked up in the image" ends_well "$named"
+    lacks "on the image's PATH" "$(log_of "$named")" "$T/here"
     has "which is the image's" "$(log_of "$run")" "logged from of the image"
     has "and logs metrics" "$(trainyard metrics --plain "$run" 2>/dev/null)" "inside"
     # Cancelled
