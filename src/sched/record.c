@@ -198,7 +198,8 @@ static void building(struct live *l, const json_t *record)
 static void record_environment(struct live *l, struct ty_unit *u, const json_t *record)
 {
     const json_t *node = json_object_get(record, "node"), *what = json_object_get(record, "record"),
-                 *hash = json_object_get(what, "hash"), *seconds = json_object_get(what, "seconds");
+                 *hash = json_object_get(what, "hash"), *seconds = json_object_get(what, "seconds"),
+                 *torch = json_object_get(what, "torch");
 
     if (!json_is_integer(node) || json_integer_value(node) < 0 ||
         json_integer_value(node) >= TY_NODES_MAX || !json_is_object(what))
@@ -209,6 +210,10 @@ static void record_environment(struct live *l, struct ty_unit *u, const json_t *
                        json_is_string(hash) ? json_string_value(hash) : "", "built",
                        json_is_true(json_object_get(what, "built")), "seconds",
                        json_number_value(seconds)));
+    /* Another PyTorch than the one that was asked for; nodes of a kind say the same. */
+    if (json_integer_value(node) == 0 && json_is_true(json_object_get(torch, "warning")))
+        run_note(l, u, TY_NOTE_WARNED,
+                 json_pack("{s:O}", "text", json_object_get(torch, "reason")));
 }
 
 static void record_started(struct live *l, struct ty_unit *u, int64_t at_us, const json_t *record)
