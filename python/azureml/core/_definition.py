@@ -77,6 +77,8 @@ def details(run: Dict[str, Any], files: List[Dict[str, Any]], home: str) -> Dict
         found["endTimeUtc"] = run["ended"]
     if run.get("error"):
         found["error"] = {"error": {"code": run["error"]["code"], "message": run["error"]["message"], "details": []}}
+    if run.get("environment"):
+        found["environment"] = run["environment"]
     if run.get("warnings"):
         found["warnings"] = [{"source": FINAL_WARNING_SOURCE, "message": text} for text in run["warnings"]]
     found.update(

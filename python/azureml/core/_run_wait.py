@@ -7,6 +7,7 @@ from azureml.core._service import client, sdk_errors
 from azureml.exceptions import ActivityFailedException, ExperimentExecutionException
 from trainyard.client import DRIVER_LOG
 
+BUILD_LOG = "azureml-logs/20_image_build_log.txt"
 RANK_LOGS = "azureml-logs/70_driver_log_*.txt"
 TAIL_LINES = 20
 
@@ -84,6 +85,6 @@ def raise_failure(record: Dict[str, Any], details: Dict[str, Any]) -> None:
     text = "the run '%s' failed: %s" % (record["id"], error.get("message") or "no reason was recorded")
     tail = [line for line in (error.get("log_tail") or "").splitlines() if line.strip()][-TAIL_LINES:]
     if tail:
-        log = DRIVER_LOG if process_count(record) == 1 else "its log"
+        log = BUILD_LOG if error.get("code") == "EnvironmentBuildFailed" else DRIVER_LOG if process_count(record) == 1 else "its log"
         text += "\nThe last lines of %s:\n%s" % (log, "\n".join("    " + line for line in tail))
     raise ActivityFailedException(text, error_details=details)

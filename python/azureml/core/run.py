@@ -158,8 +158,8 @@ class Run(Logging, ArtifactLogging, RunFiles, RunFamily, RunSnapshot):
         return str(self._refresh()["state"])
 
     def get_details(self) -> Dict[str, Any]:
-        """The record: runId, target, status, startTimeUtc, endTimeUtc (once ended), error, warnings, properties, runDefinition
-        (keys in any case), logFiles {path: URL}, submittedBy."""
+        """The record: runId, target, status, startTimeUtc, endTimeUtc (once ended), error, environment (what it came to), warnings,
+        properties, runDefinition (keys in any case), logFiles {path: URL}, submittedBy."""
         return details(self._refresh(), self._files(), client().home)
 
     def get_details_with_logs(self) -> Dict[str, Any]:
