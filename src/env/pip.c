@@ -216,10 +216,14 @@ static int read_report(struct env_build *b, const char *path, struct ty_error *e
 
 /* ---- pip itself ---- */
 
-/* pip names each package when it begins with it. */
+/* pip names each package when it begins with it; unpacking and compiling them all, the longer part of large ones, it tells once. */
 static void count(struct env_build *b, const char *line)
 {
-    if (b->total == 0 || !ty_starts_with(line, "Collecting ") || b->done >= b->total)
+    if (b->total == 0)
+        return;
+    if (b->q->progress && ty_starts_with(line, "Installing collected packages"))
+        b->q->progress(85, "installing", b->q->ctx);
+    if (!ty_starts_with(line, "Collecting ") || b->done >= b->total)
         return;
     if (b->q->progress)
         b->q->progress(40 + 45 * b->done / b->total, "downloading", b->q->ctx);
@@ -545,7 +549,7 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
             json_array_append(lacking, (json_t *)item);
     if (r == 0 && json_array_size(lacking) > 0) {
         env_progress(b, 40, "downloading");
-        env_log(b, "%zu packages are to be had, %zu are here already", json_array_size(lacking),
+        env_log(b, "packages to be had: %zu, here already: %zu", json_array_size(lacking),
                 json_array_size(b->lock_pip) - json_array_size(lacking));
         r = fetch(b, python, tool, lacking, err);
     }
