@@ -112,6 +112,10 @@ static int ls_files(struct ty_cli *cli, const char *text, struct ty_error *err)
             ty_show_bytes(n, size);
         ty_table_row(&t, cells);
     }
+    if (t.rows == 0 && !ty_cli_flag(cli, "quiet") && !ty_cli_flag(cli, "plain"))
+        fprintf(stderr, "datastore '%s' has no file%s%s%s\n", store,
+                prefix && *prefix ? " in '" : "", prefix ? prefix : "",
+                prefix && *prefix ? "'" : "");
     return ty_table_print(cli, &t);
 }
 

@@ -125,6 +125,7 @@ static int find_starts(struct ty_cli *cli, struct want *w, const json_t *list, s
 static int no_log_yet(struct ty_cli *cli, const struct want *w, struct ty_error *err)
 {
     CLEANUP_JSON json_t *run = NULL;
+    char build[TY_DRIVER_LOG_MAX];
     const char *why;
 
     if (strcmp(w->log, TY_DRIVER_LOG) && w->log != w->name) {
@@ -138,6 +139,10 @@ static int no_log_yet(struct ty_cli *cli, const struct want *w, struct ty_error 
     why = ty_out_str(run, "why");
     fprintf(stderr, "run '%s' has written no log; it is %s%s%s\n", w->id, ty_out_str(run, "state"),
             why[0] ? ": " : "", why);
+    if (ty_starts_with(why, "building") ||
+        strcmp(ty_out_str(json_object_get(run, "error"), "code"), "EnvironmentBuildFailed") == 0)
+        fprintf(stderr, "'trainyard logs --file %s %s' shows what the build says\n",
+                ty_build_log(0, build), w->id);
     return TY_EXIT_OK;
 }
 
