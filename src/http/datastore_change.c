@@ -139,7 +139,7 @@ static int check_place(struct request *req)
         return ty_error_set(
             &req->err, -EEXIST,
             "datastore '%s' is there already, and is described otherwise; ask for it "
-            "to be overwritten, or choose another name",
+            "to be overwritten (overwrite, --overwrite), or choose another name",
             req->args[0]);
     return 0;
 }

@@ -96,7 +96,9 @@ static int find_route(struct request *req, const char *method, char *path)
     if (r == -ENOTSUP)
         return refuse_method(req, method, given);
     if (r == -EINVAL)
-        return ty_error_set(&req->err, r, "the path '%.200s' has a bad percent-escape", given);
+        return ty_error_set(
+            &req->err, r,
+            "the path '%.200s' has a bad percent-escape, or a name in it has a '/' (%%2F)", given);
     if (r < 0)
         return ty_error_set(
             &req->err, r, "there is nothing at '%.200s'; /openapi.json lists what there is", given);
