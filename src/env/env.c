@@ -238,6 +238,27 @@ static json_t *missing_specs(const struct env_build *b, const char *key)
     return list;
 }
 
+/* What no prefix holds has to be what it was, too. */
+static int check_system(const struct env_build *b, const json_t *lock, struct ty_error *err)
+{
+    const json_t *packages = json_object_get(b->asked, "packages"), *one;
+    size_t i;
+
+    json_array_foreach (json_object_get(lock, "system"), i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        const char *then = json_string_value(json_object_get(one, "version"));
+        const char *is = name ? json_string_value(json_object_get(packages, name)) : NULL;
+
+        if (name && then && (!is || strcmp(is, then) != 0))
+            return ty_error_set(
+                err, -ENOENT,
+                "the environment is locked with %.80s %.80s of the interpreter, and '%s' has %s: "
+                "install that version there, or run without the lock",
+                name, then, b->interpreter, is ? is : "none");
+    }
+    return 0;
+}
+
 /* The locked versions are of this Python: wheels and paths are. */
 static int check_lock(const struct env_build *b, const json_t *lock, struct ty_error *err)
 {
@@ -256,7 +277,7 @@ static int check_lock(const struct env_build *b, const json_t *lock, struct ty_e
             "the environment is locked for Python %s, and '%s' is Python %s: name an interpreter of the "
             "locked version, or run without the lock",
             of, b->interpreter, have);
-    return 0;
+    return check_system(b, lock, err);
 }
 
 /* From here on, what is asked of the interpreter is asked of the one that conda has installed. */
@@ -304,7 +325,7 @@ static int fill(struct env_build *b, struct ty_error *err)
 
     if (env_conda_needed(b))
         return fill_conda(b, lock, locked, err);
-    r = lock ? check_lock(b, lock, err) : env_torch_reach(b, err);
+    r = lock ? 0 : env_torch_reach(b, err);
     if (r < 0)
         return r;
     specs = missing_specs(b, "missing");
@@ -576,8 +597,10 @@ static int choose_interpreter(struct env_build *b, struct ty_error *err)
 static int find_or_build(struct env_build *b, json_t **ret, struct ty_error *err)
 {
     const json_t *lock = b->q->spec->lock;
-    int r;
+    int r = lock && !env_conda_needed(b) ? check_lock(b, lock, err) : 0;
 
+    if (r < 0)
+        return r;
     if (lock && locks_nothing(lock) && !lacks_nothing(b))
         return lacks_locked(b, err);
     if (lock ? locks_nothing(lock) : lacks_nothing(b)) {

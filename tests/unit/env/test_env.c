@@ -331,6 +331,15 @@ static void a_lock_gives_the_same_again(void **state)
     assert_true(box_get(b, &a, &f) < 0);
     says(b, "hash");
 
+    /* So is what the interpreter has in another version now, and no prefix holds. */
+    json_t *locked = json_object_get(spec, "lock");
+    json_object_set_new(locked, "system",
+                        json_pack("[{s:s, s:s}]", "name", "pip", "version", "0.1"));
+    CLEANUP_FREE char *changed = json_dumps(spec, 0);
+    a = (struct ask){ .spec = changed };
+    assert_int_equal(box_get(b, &a, &f), -ENOENT);
+    says(b, "pip 0.1");
+
     /* And so is another Python. */
     json_object_set_new(json_object_get(spec, "lock"), "python", json_string("3.7.1"));
     CLEANUP_FREE char *old = json_dumps(spec, 0);
