@@ -2,11 +2,12 @@
 
     python3 FOLDER/trainyard/asked.py FOLDER < question > answer
 
-question: {"pip": [specification], "conda": [specification], "more": [name for system], "constraints": [specification], "python": specification or null}
+question: {"pip": [specification], "conda": [specification], "more": [name for system], "constraints": [specification], "besides": [name],
+           "python": specification or null}
 answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
            "system": [{"name", "version"}], "torch_cuda": version for which its torch was built, "" for none or null, "python_matches": bool}
-           system: what the specifications, and what they need in turn, are given by folders outside of the interpreter's prefix or,
+           system: what the specifications, those named besides, and what they need in turn, are given by folders outside of the interpreter's prefix or,
            where it is no venv, by its own
 FOLDER is where Trainyard's own packages lie. What they provide (horovod) satisfies a specification whatever its version: a job finds
 them before all others. They do not count as the interpreter's. As a program it uses the module beside

@@ -231,6 +231,33 @@ static void what_no_index_has_is_refused_in_pips_words(void **state)
     assert_non_null(strstr(b->err.text, "torch==2.5.*"));
 }
 
+/* The lock says which one it was, and holds no other. */
+static void a_lock_has_the_torch_of_the_interpreter(void **state)
+{
+    struct box *b = *state;
+    struct ty_env e;
+    json_t *system, *one;
+    size_t i;
+    bool seen = false;
+
+    NEEDS_DEBIANS_TORCH;
+    must_get(b, "{\"torch\":\"\"}", false, whl, &e);
+    torch_is(&e, "from", "system");
+    CLEANUP_JSON json_t *lock = json_deep_copy(json_object_get(e.record, "lock"));
+    ty_env_done(&e);
+    system = json_object_get(lock, "system");
+    json_array_foreach (system, i, one)
+        if (strcmp(json_string_value(json_object_get(one, "name")), "torch") == 0) {
+            json_object_set_new(one, "version", json_string("0.1"));
+            seen = true;
+        }
+    assert_true(seen);
+    CLEANUP_JSON json_t *spec = json_pack("{s:s, s:O}", "torch", "", "lock", lock);
+    CLEANUP_FREE char *text = json_dumps(spec, 0);
+    assert_int_equal(get(b, text, false, whl, &e), -ENOENT);
+    assert_non_null(strstr(b->err.text, "torch 0.1"));
+}
+
 static void another_interpreter_may_have_it(void **state)
 {
     struct box *b = *state;
@@ -269,6 +296,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(what_no_index_has_is_refused_in_pips_words, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_has_the_torch_of_the_interpreter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_interpreter_may_have_it, set_up, tear_down),
     };
 
