@@ -106,6 +106,20 @@ static int find_links(const struct file *f, const char *where, struct ty_error *
     return path ? add_pip(f->env, "find_links", path, err) : ty_error_oom(err);
 }
 
+/* What the file asks for, and the builder does not do: once a command. */
+static void untold(const struct file *f, const char *option)
+{
+    static const char *last;
+
+    if (last && strcmp(last, option) == 0)
+        return;
+    last = option;
+    fprintf(stderr, "trainyard: warning: %s: %s has no effect here%s\n", f->path, option,
+            strcmp(option, "--hash") == 0
+                ? ": the run's record says which files were installed, with their SHA-256"
+                : "; --env PIP_TRUSTED_HOST=HOST has");
+}
+
 static int take_option(const struct file *f, const char *line, struct ty_error *err)
 {
     const char *v;
@@ -126,6 +140,8 @@ static int take_option(const struct file *f, const char *line, struct ty_error *
         return json_object_set_new(part(f->env, "pip", false), "pre", json_true()) < 0
                    ? ty_error_oom(err)
                    : 0;
+    if (ty_starts_with(line, "--trusted-host"))
+        untold(f, "--trusted-host");
     if (ty_starts_with(line, "--trusted-host") || ty_starts_with(line, "--prefer-binary"))
         return 0;
     return wrong(f, line,
@@ -145,8 +161,10 @@ static int take_line(const struct file *f, char *line, struct ty_error *err)
             *p = '\0';
             break;
         }
-    if (hash && hash > line)
+    if (hash && hash > line && *line != '#') {
+        untold(f, "--hash");
         *hash = '\0'; /* the lock of the run says what was taken */
+    }
     n = strlen(line);
     while (n > 0 && strchr(" \t\r", line[n - 1]))
         line[--n] = '\0';
