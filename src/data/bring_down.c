@@ -88,6 +88,13 @@ static int settle(const struct piece *p)
 
 /* --- fetching --- */
 
+static int sync_folder(const char *dir)
+{
+    CLEANUP_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
+}
+
 static int on_progress(uint64_t bytes, uint64_t total, uint64_t files, uint64_t files_total,
                        void *ctx)
 {
@@ -138,6 +145,9 @@ static int fetch(struct batch *s)
     r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
     if (r < 0)
         return fetch_failed(s, r);
+    /* The times that say "whole" must not outlive, in a power cut, the bytes that they speak of. */
+    if (r == 0 && s->nfiles > 0)
+        r = sync_folder(s->dir);
     for (size_t i = 0; r == 0 && i < s->nfiles; i++)
         for (size_t k = 0; k < s->n; k++)
             if (s->at[k].cached == s->files[i].local)
