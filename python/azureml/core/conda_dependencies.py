@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from azureml.core import _conda_file
 from azureml.core._section import read_text, write_text
+from azureml.core._service import warn_once
 from azureml.exceptions import UserErrorException
 from trainyard import packages
 
@@ -232,7 +233,10 @@ def _requirements(path: str, what: str, outer: List[str]) -> List[str]:
         elif name:
             found.append(line)
         elif line:
-            line = re.sub(r"\s+--hash[= ]\S+", "", line)
+            line, hashes = re.subn(r"\s+--hash[= ]\S+", "", line)
+            if hashes:
+                warn_once("hashes of requirements", "%s: '%s': --hash has no effect here: the run's record says which files were installed, "
+                          "with their SHA-256" % (what, path), stacklevel=4)
             if not is_address(line):
                 _parsed(line, "%s: '%s'" % (what, path))
             found.append(line)
