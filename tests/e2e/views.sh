@@ -33,9 +33,11 @@ import torch, horovod.torch as hvd
 hvd.init()
 print("sum", int(hvd.allreduce(torch.tensor([hvd.rank() + 1.0]), op=hvd.Sum)[0]), hvd.size(), flush=True)
 P
+    [ ! -d "$BUILD/python" ] || {
     run=$(trainyard submit -q --sandbox --procs 2 --backend mpi -- $PY both.py)
     check "two processes in sandboxes find each other" ends_well "$run"
     equal "and share their sum" "sum 3 2" "$(log_of "$run" | grep -o 'sum.*' | sort -u)"
+    }
 fi
 
 # ---- nothing that runs images ----
@@ -80,7 +82,8 @@ else
     run=$(submit_sh '{"image": {"name": "tytest:1"}}' 'exit 7' "$tool")
     exits "its exit code is the script's" 1 trainyard wait -q "$run"
     equal "by number" 7 "$(trainyard show "$run" --json | field exit_code)"
-    # The script of a Python run, with our package in it.
+    # The script of a Python run, with our package in it; sanitized builds have none.
+    [ ! -d "$BUILD/python" ] || {
     cat > inside.py <<'P'
 from azureml.core import Run
 run = Run.get_context()
@@ -94,6 +97,7 @@ P
     lacks "on the image's PATH" "$(log_of "$named")" "$T/here"
     has "which is the image's" "$(log_of "$run")" "logged from of the image"
     has "and logs metrics" "$(trainyard metrics --plain "$run" 2>/dev/null)" "inside"
+    }
     # Cancelled
     run=$(submit_sh '{"image": {"name": "tytest:1"}}' 'echo begun; sleep 600' "$tool")
     begun() { log_of "$run" | grep -q begun; }
