@@ -224,20 +224,6 @@ static int keep_sas(struct ty_az_store *s, const char *text, struct ty_error *er
     return 0;
 }
 
-static int keep_prefix(struct ty_az_store *s, const char *prefix, struct ty_error *err)
-{
-    size_t n;
-
-    prefix = prefix ? prefix + strspn(prefix, "/") : "";
-    n = strlen(prefix);
-    while (n > 0 && prefix[n - 1] == '/')
-        n--;
-    s->prefix = strndup(prefix, n);
-    if (!s->prefix)
-        return ty_error_oom(err);
-    return n > 0 ? ty_object_path_check(s->prefix, err) : 0;
-}
-
 static int az_open(const json_t *config, struct ty_object_store **ret, struct ty_error *err)
 {
     struct config c = { 0 };
@@ -254,7 +240,7 @@ static int az_open(const json_t *config, struct ty_object_store **ret, struct ty
     if (!s)
         return ty_error_oom(err);
     s->base.kind = &ty_azblob;
-    r = keep_prefix(s, c.prefix, err);
+    r = ty_object_prefix(c.prefix, &s->prefix, err);
     if (r == 0 && c.key)
         r = keep_key(s, c.key, err);
     if (r == 0 && c.sas)

@@ -63,6 +63,20 @@ int ty_object_path_check(const char *path, struct ty_error *err)
         shown.text ? shown.text : "it");
 }
 
+int ty_object_prefix(const char *prefix, char **ret, struct ty_error *err)
+{
+    size_t n;
+
+    prefix = prefix ? prefix + strspn(prefix, "/") : "";
+    n = strlen(prefix);
+    while (n > 0 && prefix[n - 1] == '/')
+        n--;
+    *ret = strndup(prefix, n);
+    if (!*ret)
+        return ty_error_oom(err);
+    return n > 0 ? ty_object_path_check(*ret, err) : 0;
+}
+
 /* ---- sentences ---- */
 
 int ty_object_say(const struct ty_object_store *s, const char *doing, const char *path, int code,

@@ -125,6 +125,9 @@ int ty_object_open(const json_t *access, struct ty_object_store **ret, struct ty
 struct ty_object_store *ty_object_close(struct ty_object_store *s);
 /* -EINVAL and a text that names it, quoted, with what is wrong. */
 int ty_object_path_check(const char *path, struct ty_error *err);
+/* The prefix of a store as it is put before paths: without '/' at its ends, checked as a path is.  *ret: malloc'ed, "" for none (NULL
+ * is none, too). */
+int ty_object_prefix(const char *prefix, char **ret, struct ty_error *err);
 
 /* What kinds say with judge() when no answer came (r->result < 0): the sentence, and again_ms for what may work next time. */
 int ty_object_judge_result(const struct ty_object_store *s, const struct ty_http_req *r, const char *doing, const char *path,

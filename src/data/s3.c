@@ -134,20 +134,6 @@ static int keep(char **ret, const char *text)
     return 0;
 }
 
-static int keep_prefix(struct ty_s3_store *s, const char *prefix, struct ty_error *err)
-{
-    size_t n;
-
-    prefix = prefix ? prefix + strspn(prefix, "/") : "";
-    n = strlen(prefix);
-    while (n > 0 && prefix[n - 1] == '/')
-        n--;
-    s->prefix = strndup(prefix, n);
-    if (!s->prefix)
-        return ty_error_oom(err);
-    return n > 0 ? ty_object_path_check(s->prefix, err) : 0;
-}
-
 static int s3_open(const json_t *config, struct ty_object_store **ret, struct ty_error *err)
 {
     struct config c = { 0 };
@@ -162,7 +148,7 @@ static int s3_open(const json_t *config, struct ty_object_store **ret, struct ty
     if (!s)
         return ty_error_oom(err);
     s->base.kind = &ty_s3;
-    r = keep_prefix(s, c.prefix, err);
+    r = ty_object_prefix(c.prefix, &s->prefix, err);
     if (r == 0 && (keep(&s->bucket, c.bucket) < 0 || keep(&s->key_id, c.key_id) < 0 ||
                    keep(&s->secret, c.secret) < 0 || keep(&s->token, c.token) < 0 ||
                    keep(&s->region, c.region ? c.region : "us-east-1") < 0 ||

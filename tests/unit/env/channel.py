@@ -7,9 +7,7 @@
 `python` is Debian's interpreter with a copy of its standard library: prefixes made of it really run.
 """
 import bz2
-import functools
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -18,7 +16,8 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
-import threading
+
+from index import serve
 
 PLACEHOLDER = "/opt/placeholder_of_a_prefix_that_is_long_enough_for_any_place" + "_x" * 90
 MINOR = "%d.%d" % sys.version_info[:2]
@@ -149,24 +148,6 @@ def make(root):
         package(main, "ty-shared", "1.0", {"share/ty-shared/data": os.urandom(4 << 20)}, noarch="generic"),
     ])
     index(os.path.join(root, "empty"), [])
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files; what was asked for stands in `requests`."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format, *args):
-        with open(os.path.join(self.directory, "requests"), "a") as f:
-            f.write(self.requestline + "\n")
-
-
-def serve(root):
-    """Until stdin closes."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=root))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
-    sys.stdin.read()
 
 
 if __name__ == "__main__":
