@@ -61,7 +61,10 @@ struct file {
     const char *path;
     int line, depth;
     bool constraints; /* what stands there limits versions, and asks for nothing */
+    unsigned
+        *told; /* bits of enum untold: what was said already, of all files that name each other */
 };
+enum untold { UNTOLD_HASH = 1, UNTOLD_TRUSTED_HOST = 2 };
 
 static int read_requirements(const struct file *f, struct ty_error *err);
 
@@ -88,9 +91,11 @@ static const char *option(const char *line, const char *letter, const char *word
 static int nested(const struct file *f, const char *path, bool constraints, struct ty_error *err)
 {
     CLEANUP_FREE char *whole = absolute(path, f->path);
-    struct file next = {
-        .env = f->env, .path = whole, .depth = f->depth + 1, .constraints = constraints
-    };
+    struct file next = { .env = f->env,
+                         .path = whole,
+                         .depth = f->depth + 1,
+                         .constraints = constraints,
+                         .told = f->told };
 
     if (!whole)
         return ty_error_oom(err);
@@ -106,18 +111,23 @@ static int find_links(const struct file *f, const char *where, struct ty_error *
     return path ? add_pip(f->env, "find_links", path, err) : ty_error_oom(err);
 }
 
-/* What the file asks for, and the builder does not do: once a command. */
-static void untold(const struct file *f, const char *option)
+/* What the file asks for, and the builder does not do: once. */
+static void untold(const struct file *f, enum untold what)
 {
-    static const char *last;
-
-    if (last && strcmp(last, option) == 0)
+    if (*f->told & what)
         return;
-    last = option;
-    fprintf(stderr, "trainyard: warning: %s: %s has no effect here%s\n", f->path, option,
-            strcmp(option, "--hash") == 0
-                ? ": the run's record says which files were installed, with their SHA-256"
-                : "; --env PIP_TRUSTED_HOST=HOST has");
+    *f->told |= what;
+    if (what == UNTOLD_HASH)
+        fprintf(
+            stderr,
+            "trainyard: warning: %s: --hash has no effect here: the run's record says which files "
+            "were installed, with their SHA-256\n",
+            f->path);
+    else
+        fprintf(stderr,
+                "trainyard: warning: %s: --trusted-host has no effect here; --env "
+                "PIP_TRUSTED_HOST=HOST has\n",
+                f->path);
 }
 
 static int take_option(const struct file *f, const char *line, struct ty_error *err)
@@ -141,7 +151,7 @@ static int take_option(const struct file *f, const char *line, struct ty_error *
                    ? ty_error_oom(err)
                    : 0;
     if (ty_starts_with(line, "--trusted-host"))
-        untold(f, "--trusted-host");
+        untold(f, UNTOLD_TRUSTED_HOST);
     if (ty_starts_with(line, "--trusted-host") || ty_starts_with(line, "--prefer-binary"))
         return 0;
     return wrong(f, line,
@@ -162,7 +172,7 @@ static int take_line(const struct file *f, char *line, struct ty_error *err)
             break;
         }
     if (hash && hash > line && *line != '#') {
-        untold(f, "--hash");
+        untold(f, UNTOLD_HASH);
         *hash = '\0'; /* the lock of the run says what was taken */
     }
     n = strlen(line);
@@ -210,7 +220,10 @@ static int read_requirements(const struct file *f, struct ty_error *err)
 
 int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err)
 {
-    return read_requirements(&(struct file){ .env = env, .path = path }, err);
+    unsigned told = 0;
+    struct file f = { .env = env, .path = path, .told = &told };
+
+    return read_requirements(&f, err);
 }
 
 /* ---- conda files ---- */
@@ -244,7 +257,8 @@ static int conda_package(json_t *env, const char *text, struct ty_error *err)
 
 static int conda_pip(json_t *env, const json_t *list, const char *path, struct ty_error *err)
 {
-    struct file f = { .env = env, .path = path };
+    unsigned told = 0;
+    struct file f = { .env = env, .path = path, .told = &told };
     const json_t *one;
     size_t i;
     int r = 0;

@@ -333,13 +333,21 @@ static const char *folder(const struct ty_cli *cli)
     return ty_cli_value(cli, "dir") ? ty_cli_value(cli, "dir") : ".";
 }
 
+static void name_snapshot(const struct ty_cli *cli, const char *snapshot, json_t *spec)
+{
+    char real[PATH_MAX];
+
+    json_object_set_new(spec, "snapshot", json_string(snapshot));
+    if (realpath(folder(cli), real))
+        json_object_set_new(spec, "source_directory", json_string(real));
+}
+
 int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
                    struct ty_error *err)
 {
     CLEANUP_JSON json_t *spec = json_pack("{si}", "version", TY_RUN_SPEC_VERSION);
     const char *target = ty_cli_value(cli, "target"), *name = ty_cli_value(cli, "name");
     CLEANUP_JSON json_t *asked = NULL;
-    char real[PATH_MAX];
     int r;
 
     if (target)
@@ -347,9 +355,7 @@ int ty_submit_spec(const struct ty_cli *cli, const char *snapshot, json_t **ret,
     if (name)
         json_object_set_new(spec, "display_name", json_string(name));
     if (snapshot)
-        json_object_set_new(spec, "snapshot", json_string(snapshot));
-    if (snapshot && realpath(folder(cli), real))
-        json_object_set_new(spec, "source_directory", json_string(real));
+        name_snapshot(cli, snapshot, spec);
     if (ty_cli_flag(cli, "gpu"))
         json_object_set_new(spec, "use_gpu", json_true());
     if (ty_cli_flag(cli, "expand"))
@@ -457,11 +463,9 @@ int ty_cli_submit(struct ty_cli *cli, json_t **ret, struct ty_error *err)
     if (r == 0)
         r = ty_cli_client(cli, true, err);
     if (r == 0 && !ty_cli_flag(cli, "no-snapshot")) {
-        CLEANUP_JSON json_t *checked = TAKE(spec);
-
         r = ty_submit_snapshot(cli, folder(cli), snapshot, err);
         if (r == 0)
-            r = ty_submit_spec(cli, snapshot, &spec, err);
+            name_snapshot(cli, snapshot, spec);
     }
     if (r == 0)
         r = add_registered(cli, spec, err);

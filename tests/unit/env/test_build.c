@@ -159,8 +159,8 @@ static pid_t child_of(pid_t of)
 
 static void a_killed_build_leaves_nothing_that_is_used(void **state)
 {
-    static const char *const at[] = { "building environment",   "resolving",  "Collecting",
-                                      "packages to be had", "Installing", "linking" };
+    static const char *const at[] = { "building environment", "resolving",  "Collecting",
+                                      "packages to be had",   "Installing", "linking" };
     struct box *b = *state;
     struct ask a = { .spec = ALPHA };
     struct ty_env e;
