@@ -24,7 +24,8 @@
 
 #define CONNECT_MS 2000 /* for one address, and for one answer to a hello */
 #define RETRY_MS 50     /* until somebody listens */
-#define GRACE_MS 2000   /* for the server's word on who is missing */
+#define GUESSES 3 /* so many in a row are believed: who says nothing, or hangs up, is a stranger */
+#define GRACE_MS 2000 /* for the server's word on who is missing */
 
 struct entry {
     int rank;
@@ -45,6 +46,7 @@ struct client {
     int fd;
     struct ty_rdv_keys keys;
     bool formed;
+    int guesses;         /* in a row, that a stranger listens there */
     size_t sent;         /* of mine: what this server has */
     struct entries mine; /* put here */
     struct entries all;  /* received */
@@ -253,7 +255,8 @@ static int dial(const char *host, int port, int64_t until_us, int *ret, struct t
     return r < 0 ? ty_error_set(err, r, "%s", strerror(-r)) : 0;
 }
 
-/* -EACCES, -EPROTO: who is there is no rendezvous of this job.  Others may pass. */
+/* -EACCES, -EPROTO: who is there is no rendezvous of this job.  Others may pass.  A server that is stopped for seconds (on a
+ * machine that has much else to do) looks like a stranger, so what was not said outright counts as a guess. */
 static int prove(struct client *c, int64_t until_us, struct ty_error *err)
 {
     unsigned char greeting[TY_RDV_GREETING_BYTES], hello[TY_RDV_HELLO_BYTES],
@@ -264,22 +267,27 @@ static int prove(struct client *c, int64_t until_us, struct ty_error *err)
     if (r < 0)
         return ty_error_set(err, r, "there is no source of random bytes");
     r = receive_all(c->fd, greeting, sizeof greeting, until_us);
-    if (r == -ETIMEDOUT)
+    if (r == -ETIMEDOUT) {
+        c->guesses++;
         return ty_error_set(err, -EPROTO, "who listens there is no rendezvous: it has not greeted");
+    }
     if (r < 0)
         return ty_error_set(err, r, "the greeting did not come: %s", strerror(-r));
     r = ty_rdv_hello(&side, greeting, hello);
-    if (r < 0)
+    if (r < 0) {
+        c->guesses = GUESSES;
         return ty_error_set(err, -EPROTO,
                             r == -EPROTO
                                 ? "who listens there is no rendezvous"
                                 : "the rendezvous there is of another version of Trainyard");
+    }
     r = send_all(c->fd, hello, sizeof hello, until_us);
     if (r == 0)
         r = receive_all(c->fd, proof, sizeof proof, until_us);
     if (r == 0)
         r = ty_rdv_confirm(&side, greeting, proof, &c->keys);
     sodium_memzero(&side, sizeof side);
+    c->guesses = r == 0 ? 0 : r == -EACCES ? GUESSES : c->guesses + 1;
     if (r == -ECONNRESET || r == -EPIPE || r == -EACCES)
         return ty_error_set(err, -EACCES,
                             "the rendezvous there does not have the secret of this rank");
@@ -302,9 +310,10 @@ static int join(struct client *c, int64_t until_us, struct ty_error *err)
     if (m.type == TY_RDV_REFUSED)
         return ty_error_set(err, m.a == TY_RDV_TWICE ? -EEXIST : -EINVAL, "%.*s", (int)m.value_len,
                             (const char *)m.value);
-    return m.type == TY_RDV_JOINED
-               ? 0
-               : ty_error_set(err, -EPROTO, "the rendezvous gave no sensible answer");
+    if (m.type == TY_RDV_JOINED)
+        return 0;
+    c->guesses = GUESSES;
+    return ty_error_set(err, -EPROTO, "the rendezvous gave no sensible answer");
 }
 
 static int try_port(struct client *c, int port, int64_t until_us, struct ty_error *err)
@@ -330,7 +339,7 @@ static int try_port(struct client *c, int port, int64_t until_us, struct ty_erro
 static bool is_final(const struct client *c, int r)
 {
     return r == -EEXIST || r == -EINVAL || r == -ENOMEM ||
-           ((r == -EACCES || r == -EPROTO) && c->nports == 1);
+           ((r == -EACCES || r == -EPROTO) && c->nports == 1 && c->guesses >= GUESSES);
 }
 
 static int cannot_come(struct client *c, int r, int timeout_ms, const struct ty_error *why,

@@ -4,6 +4,7 @@
  * SIGTERM, and SIGKILL soon after.  A rank that ends well ends nothing.
  */
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/owner.h"
@@ -12,12 +13,14 @@
 #include "runner/runner_internal.h"
 #include "runner/verdict.h"
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #define NAMES_BYTES_MAX (16 * 1024) /* of nodes, in one record; a name may grow when it is quoted */
 #define OTHERS_KILL_US (1000 * 1000) /* what is left to those that can do no more than end */
+#define WRAPPER_END_US (1000 * 1000) /* from the end of a wrapper's line to that of the wrapper */
 
 const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320])
 {
@@ -239,6 +242,19 @@ static bool is_victim(const struct ty_runner *r, int i)
     return is;
 }
 
+/* How did the wrapper end?  A process that dies closes its line a moment before it can be waited for. */
+static void reap_wrapper(struct ty_runner *r, const struct ty_member *m)
+{
+    int64_t end = ty_mono_us() + WRAPPER_END_US;
+
+    for (;;) {
+        ty_runner_reap(r);
+        if (m->reaped || ty_mono_us() >= end)
+            return;
+        poll(NULL, 0, 1);
+    }
+}
+
 static void told(int i, const struct ty_report *report, void *ctx)
 {
     struct ty_runner *r = ctx;
@@ -247,7 +263,7 @@ static void told(int i, const struct ty_report *report, void *ctx)
 
     if (!report) {
         if (!m->reported)
-            ty_runner_reap(r); /* how did the wrapper end? */
+            reap_wrapper(r, m);
         ty_ranks_ended(&r->ranks, i, m->reported ? &m->status : NULL, is_victim(r, i), r->now_us);
         ty_node_rank_ended(r, i);
     } else if (report->kind == TY_REPORT_STARTED) {

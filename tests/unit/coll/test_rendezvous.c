@@ -141,7 +141,7 @@ static struct rank *rank_new(struct ty_rendezvous *s, int rank, int size)
 
     assert_non_null(me);
     *me = (struct rank){ .world = { rank, size, "trainyard" },
-                         .port = ty_rendezvous_port(s),
+                         .port = s ? ty_rendezvous_port(s) : 0,
                          .secret = SECRET };
     return me;
 }
@@ -471,9 +471,10 @@ static int listener(int *port)
 {
     struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t n = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
     assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
     assert_int_equal(listen(fd, 10), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
@@ -491,6 +492,53 @@ static void *speak(void *arg)
     read_to_end(fd);
     close(fd);
     return NULL;
+}
+
+struct stalled {
+    int fd, port;
+    bool greets;
+    struct ty_rendezvous *later;
+};
+
+/* A server that is stopped for long, before its first word or after it, and then goes on. */
+static void *stall(void *arg)
+{
+    struct stalled *me = arg;
+    unsigned char greeting[TY_RDV_GREETING_BYTES], hello[TY_RDV_HELLO_BYTES];
+    struct ty_rdv_side side;
+    struct ty_error err = { 0 };
+    int fd = accept(me->fd, NULL, NULL);
+
+    if (me->greets && ty_rdv_side_init(&side, SECRET) == 0) {
+        ty_rdv_greet(&side, greeting);
+        send(fd, greeting, sizeof greeting, MSG_NOSIGNAL);
+        recv(fd, hello, sizeof hello, MSG_WAITALL);
+    } else {
+        read_to_end(fd);
+    }
+    close(me->fd);
+    close(fd);
+    ty_rendezvous_open("127.0.0.1", me->port, SECRET, 1, &me->later, &err);
+    return NULL;
+}
+
+static void test_a_stalled_server_is_no_stranger(void **state)
+{
+    (void)state;
+    for (int greets = 0; greets < 2; greets++) {
+        struct stalled server = { .greets = greets };
+        struct rank *me = rank_new(NULL, 0, 1);
+        pthread_t thread;
+
+        server.fd = listener(&server.port);
+        me->port = server.port;
+        assert_int_equal(pthread_create(&thread, NULL, stall, &server), 0);
+        assert_int_equal(come(me), 0);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(fence(me, TIMEOUT_MS), 0);
+        rank_free(me);
+        ty_rendezvous_free(server.later);
+    }
 }
 
 static void test_another_program_is_there(void **state)
@@ -739,6 +787,7 @@ int main(void)
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_strangers_are_turned_away),
         cmocka_unit_test(test_many_strangers_keep_nobody_out),
+        cmocka_unit_test(test_a_stalled_server_is_no_stranger),
         cmocka_unit_test(test_another_program_is_there),
         cmocka_unit_test(test_a_forked_child_lets_go),
         cmocka_unit_test(test_a_forked_child_keeps_nothing_alive),
