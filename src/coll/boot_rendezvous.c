@@ -25,7 +25,7 @@
 #define CONNECT_MS 2000 /* for one address, and for one answer to a hello */
 #define RETRY_MS 50     /* until somebody listens */
 #define GUESSES 3 /* so many in a row are believed: who says nothing, or hangs up, is a stranger */
-#define GRACE_MS 2000 /* for the server's word on who is missing */
+#define GRACE_MS 5000 /* for the server's word on who is missing */
 
 struct entry {
     int rank;
