@@ -37,13 +37,13 @@ check "the running one too" trainyard cancel "$run"
 check "...with its end" until_true 15 in_state "$run" Canceled
 
 rm -f "$T"/pids/*
-run=$(trainyard submit -q --max-run-duration 1 --env OUT="$T/pids" -- sh tree.sh)
+run=$(trainyard submit -q --max-run-duration 5 --env OUT="$T/pids" -- sh tree.sh)
 check "the second tree is up" until_true 20 all_there
 check "the time limit ends the run" until_true 20 in_state "$run" Canceled
 has "...and the error names the limit" "$(trainyard show "$run" --json | field error)" "max_run_duration_seconds"
 check "...and its tree" all_gone
 
 rm -f "$T"/pids/*
-run=$(trainyard submit -q --env OUT="$T/pids" -- sh -c 'sh tree.sh & sleep 1; echo end')
+run=$(trainyard submit -q --env OUT="$T/pids" -- sh -c 'sh tree.sh & for f in session orphan child leader; do until [ -s "$OUT/$f" ]; do sleep 0.05; done; done; echo end')
 check "a run that leaves processes behind ends with its script" trainyard wait "$run"
 all_there && check "...and what it left is ended" all_gone || not_ok "the tree was up"

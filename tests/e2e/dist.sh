@@ -32,7 +32,7 @@ echo "threads $OMP_NUM_THREADS"
 echo "arguments $*"
 X
 cat > wait.sh <<'X'
-echo ready; trap 'echo asked to end; exit 0' TERM; while :; do sleep 0.05; done
+trap 'echo asked to end; exit 0' TERM; echo ready; [ -z "$OUT" ] || touch "$OUT/$RANK"; while :; do sleep 0.05; done
 X
 cat > rows.py <<'X'
 import os, sys
@@ -126,7 +126,8 @@ settle "$first"
 
 # ---- ends ----
 
-run=$(job 2 2 Mpi -- /bin/sh -c 'if [ $RANK = 2 ]; then sleep 0.3; echo I fail; exit 3; fi; exec sh wait.sh')
+mkdir "$T/ready"
+run=$(job 2 2 Mpi "environment_variables={\"OUT\": \"$T/ready\"}" -- /bin/sh -c 'if [ $RANK = 2 ]; then until [ -e "$OUT/0" ] && [ -e "$OUT/1" ] && [ -e "$OUT/3" ]; do sleep 0.05; done; echo I fail; exit 3; fi; exec sh wait.sh')
 settle "$run"
 equal "one that fails ends the job, and is named" "ScriptFailed | rank 2 (node node-1) exited with code 3 | I fail" "$(error_of "$run")"
 has "...the others were asked to end" "$(log_of "$run" 0)" "^asked to end\$"
@@ -152,7 +153,7 @@ has "a runner that is killed takes all ranks with it" "$(error_of "$run")" "^Run
 check "...and nothing is left" until_true 10 no_strays
 
 run=$(job 1 3 Mpi -- /bin/sh wait.sh)
-until_true 20 said "$run" 2 ready
+for r in 0 1 2; do until_true 20 said "$run" $r ready; done
 trainyard cancel "$run" >/dev/null 2>&1
 settle "$run"
 equal "all are canceled" Canceled "$(state_of "$run")"

@@ -37,5 +37,6 @@ for key in sys.argv[1].split("."):
 print("" if v is None else v)' "$2"
 }
 why_of() { trainyard show "$1" --json | field why; }
+tells_how_far() { why_of "$1" | grep -qE "building its environment \([0-9]+ %, "; }
 is_building() { why_of "$1" | grep -q "building its environment"; }
 build_log() { echo "$TRAINYARD_HOME/logs/$1/azureml-logs/20_image_build_log${2:-}.txt"; }

@@ -39,7 +39,7 @@ a=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
 trainyard attach --json "$a" > follow.txt 2> /dev/null &
 follower=$!
 check "a run that waits for its packages says so" until_true 30 is_building "$a"
-has "...and how far it is" "$(why_of "$a")" "building its environment \([0-9]+ %, "
+check "...and how far it is" until_true 20 tells_how_far "$a"
 b=$(trainyard submit -q --requirements two.txt -- $PY -c 'import tytwo, tyone')
 check "the build log is there while it is built" until_true 30 grep -q "tytwo" "$(build_log "$a")"
 equal "...and the run is not running" Queued "$(state_of "$a")"
@@ -62,13 +62,14 @@ has "...with the cache as the way out" "$out" "trainyard env ls"
 gate tythree
 wants three.txt tythree
 c=$(trainyard submit -q --requirements three.txt -- $PY -c 'import tythree')
+runner_known() { [ -n "$(runner_pid "$1")" ]; }
 check "a build waits" until_true 30 is_building "$c"
 check "a run is canceled while its environment is built" trainyard cancel "$c"
 check "...and ends" until_true 10 in_state "$c" Canceled
 check "...with all that built it" until_true 10 no_strays
 d=$(trainyard submit -q --requirements three.txt -- $PY -c 'import tythree')
 check "another one builds" until_true 30 is_building "$d"
-check "...its runner is known" until_true 10 test -n "$(runner_pid "$d")"
+check "...its runner is known" until_true 10 runner_known "$d"
 kill -9 "$(runner_pid "$d")"
 check "a runner that is killed leaves no pip behind" until_true 10 no_strays
 exits "...and its run fails" 1 trainyard wait "$d"

@@ -33,7 +33,8 @@ wants two.txt tytwo
 gate tytwo
 run=$(trainyard submit -q -t two --nodes 2 --backend gloo --env PIP_TRUSTED_HOST --requirements two.txt -- $PY -c "$SAY; import tytwo")
 check "both hosts of a job build" until_true 30 sh -c "test -s '$(build_log "$run")' && test -s '$(build_log "$run" _1)'"
-has "...which is told" "$(why_of "$run")" "building its environment on node 'h[12]' \([0-9]+ %, "
+tells_how_far() { why_of "$1" | grep -qE "building its environment on node 'h[12]' \([0-9]+ %, "; }
+check "...which is told" until_true 20 tells_how_far "$run"
 equal "...and nobody has started" Queued "$(state_of "$run")"
 open_gate tytwo
 check "the job comes to its end" trainyard wait "$run"

@@ -8,7 +8,7 @@ mkdir -p "$XDG_CONFIG_HOME/trainyard"
 printf '[sched]\ncpus = 64\nmemory_mb = 64000\n' > "$XDG_CONFIG_HOME/trainyard/config"
 side() { cat "$SIDE/$3" 2> /dev/null; }
 clean_of() { [ -z "$($PY left.py "$TRAINYARD_HOME/jobs" "${run[$1]}")" ]; }
-left() { if within 30 clean_of "$1"; then ok "$1: ...and nothing is left"; else not_ok "$1: ...and nothing is left" "$($PY left.py "$TRAINYARD_HOME/jobs" "${run[$1]}")"; fi; }
+left() { if until_true 30 clean_of "$1"; then ok "$1: ...and nothing is left"; else not_ok "$1: ...and nothing is left" "$($PY left.py "$TRAINYARD_HOME/jobs" "${run[$1]}")"; fi; }
 
 trainyard up > /dev/null 2>&1
 hurt raise local -- raise 3
@@ -29,7 +29,7 @@ for name in raise:3 exit:2 kill:1 wrapper:3; do
     whole ${name%:*} 1
 done
 daemon=$(daemon_pid)
-kill -9 "$daemon"; within 5 gone "$daemon"
+kill -9 "$daemon"; until_true 5 gone "$daemon"
 kill -9 "$(runner_pid "${run[runner]}")" "$(runner_pid "${run[lost]}")"
 trainyard up > /dev/null 2>&1
 ends runner 60 Failed "^RunnerLost \| "

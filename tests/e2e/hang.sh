@@ -27,12 +27,12 @@ said_often() { [ "$(grep -c "ranks are late" "$TRAINYARD_HOME/logs/$1/azureml-lo
 
 go=$T/go
 run=$(submit --nodes 2 --env HOROVOD_STALL_CHECK_TIME_SECONDS=1 -- $PY late.py sleep "$go")
-check "a late rank is told of" until_true 60 warned "$run" "keeps the others waiting"
+check "a late rank is told of" until_true 60 warned "$run" "keeps the others waiting: allreduce 'allreduce.grad.3'"
 has "...which, where, with what, since when" "$(warnings "$run")" "^rank 1 \(node node-1\) keeps the others waiting: allreduce 'allreduce.grad.3' since [1-9][0-9]* s$"
 has "...also by why" "$(trainyard why "$run")" "is Running since .*: its processes wait for rank 1 \(node node-1\) since 20.* ago\): allreduce 'allreduce.grad.3'"
 has "...and by its JSON" "$(trainyard why --json "$run")" '"who": *"rank 1 \(node node-1\)"'
 until_true 20 said_often "$run"
-equal "...once" 1 "$(warnings "$run" | grep -c "keeps the others waiting")"
+equal "...once" 1 "$(warnings "$run" | grep -c "keeps the others waiting: allreduce 'allreduce.grad.3'")"
 equal "without a limit it is waited for" Running "$(state_of "$run")"
 touch "$go"
 settle "$run"
@@ -41,7 +41,7 @@ rm -f "$go"
 
 # One that comes late and does not end: that it is over is told, too.
 run=$(submit --procs 2 --env HOROVOD_STALL_CHECK_TIME_SECONDS=1 -- /bin/sh -c "$PY late.py sleep $go; until test -e $go.2; do sleep 0.1; done")
-until_true 60 warned "$run" "keeps the others waiting"
+until_true 60 warned "$run" "keeps the others waiting: allreduce 'allreduce.grad.3'"
 touch "$go"
 check "that it is over is told" until_true 20 warned "$run" "^the processes go on: rank 1 \(node .*\) had kept the others waiting for [1-9][0-9]* s \(allreduce 'allreduce.grad.3'\)$"
 equal "...and why knows of nothing any more" "" "$(trainyard why "$run" | grep "wait for")"
@@ -53,7 +53,7 @@ rm -f "$go"
 for how in sleep stop; do
     run=$(submit --procs 2 --hang-timeout 3s -- $PY late.py $how "$go")
     settle "$run"
-    has "a hang ends the job ($how)" "$(error_of "$run")" "^Hang \| rank 1 \(node .*\) kept the others waiting for [3-9] s: allreduce 'allreduce.grad.3' \(hang_timeout_seconds is 3\)"
+    has "a hang ends the job ($how)" "$(error_of "$run")" "^Hang \| rank 1 \(node .*\) kept the others waiting for [1-9][0-9]* s: allreduce 'allreduce.grad.3' \(hang_timeout_seconds is 3\)"
     has "...its event names the rank" "$(data_of "$run" exited_bad)" '"rank": 1'
     check "...nothing is left" until_true 10 no_strays
 done

@@ -37,10 +37,7 @@ runner_pid() { cut -d' ' -f2 "$TRAINYARD_HOME/jobs/$1/runner.id" 2>/dev/null; }
 at_end() {
     code=$?
     trainyard down >/dev/null 2>&1
-    for i in 1 2 3 4 5 6 7 8 9 10; do
-        [ -z "$(strays)" ] && break
-        sleep 0.2
-    done
+    until_true 20 no_strays
     left=$(strays)
     if [ -n "$left" ]; then
         echo "not ok - nothing is left running: $left"
@@ -64,8 +61,15 @@ equal() { if [ "$2" = "$3" ]; then ok "$1"; else not_ok "$1" "expected: $2" "got
 has() { if printf '%s\n' "$2" | grep -qE -- "$3"; then ok "$1"; else not_ok "$1" "no /$3/ in:" "$2"; fi; }
 # exits WHAT CODE COMMAND...: the exit code is CODE; $out holds what it printed
 exits() { what=$1; want=$2; shift 2; out=$("$@" 2>&1); got=$?; if [ $got = "$want" ]; then ok "$what"; else not_ok "$what" "$* exited with $got, not $want:" "$out"; fi; }
-# until_true SECONDS COMMAND...: wait for something to become true, bounded
+# until_true SECONDS COMMAND...: wait for something to become true, bounded.  The seconds are those of a machine with nothing else to
+# do; one that is busy, or stopped for a while, is given three times as many, and a minute at least.
 until_true() {
+    patience=$(($1 * 3)); shift
+    [ "$patience" -ge 60 ] || patience=60
+    exactly "$patience" "$@"
+}
+# exactly SECONDS COMMAND...: the same, where it may well stay untrue
+exactly() {
     n=$(($1 * 20)); shift
     while [ "$n" -gt 0 ]; do
         "$@" >/dev/null 2>&1 && return 0

@@ -72,7 +72,7 @@ ended_by_cut() {
         [ $r = 3 ] && others='[012]'
         has "$1: a cut ends the world of rank $r, which is told whom it lost" "$said" "^ended [0-9]+ 130 .*rank $others\b"
         at=$(printf '%s\n' "$said" | sed -n 's/^ended \([0-9]*\) .*/\1/p')
-        check "$1: ...within ten seconds" test "$((${at:-$((cut_at + 99999))} - cut_at))" -lt 10000
+        check "$1: ...soon" test "$((${at:-$((cut_at + 99999))} - cut_at))" -lt 60000
     done
 }
 

@@ -21,7 +21,7 @@ clean_of() { [ -z "$(far_left "$1" "$2")" ]; }
 # left NAME HOST...: nothing of it is left on these hosts
 left() {
     local name=$1 h; shift
-    for h in "$@"; do within 60 clean_of "$h" "$name" || { not_ok "$name: ...and nothing is left on $h" "$(far_left "$h" "$name")"; return; }; done
+    for h in "$@"; do until_true 60 clean_of "$h" "$name" || { not_ok "$name: ...and nothing is left on $h" "$(far_left "$h" "$name")"; return; }; done
     ok "$name: ...and nothing is left on $*"
 }
 pair() { # NAME HOST...
@@ -67,18 +67,19 @@ whole agent 1
 whole leader 1
 ssh_cut h1; ssh_cut h2
 daemon=$(daemon_pid)
-kill -9 "$daemon"; within 5 gone "$daemon"
+kill -9 "$daemon"; until_true 5 gone "$daemon"
 trainyard up > /dev/null 2>&1
-check "cable: a host that cannot be heard is told of" within 30 in_state "${run[cable]}" NotResponding
-check "cable: ...by name" within 10 saw_event cable '^silent .*"node": "h4"'
+check "cable: a host that cannot be heard is told of" until_true 30 in_state "${run[cable]}" NotResponding
+check "cable: ...by name" until_true 10 saw_event cable '^silent .*"node": "h4"'
 has "cable: ...also by why" "$(trainyard why "${run[cable]}")" "its node 'h4' has not been heard"
-check "first: a host that cannot be heard is told of" within 30 in_state "${run[first]}" NotResponding
-within 20 test $((SECONDS - cut_at)) -ge 15
+check "first: a host that cannot be heard is told of" until_true 30 in_state "${run[first]}" NotResponding
+cut_long_enough() { [ $((SECONDS - cut_at)) -ge 15 ]; }
+until_true 20 cut_long_enough
 cable_mend h4; cable_mend h5
 ends cuts 60 Completed
 whole cuts 1 200
 if [ -n "${run[hang]-}" ]; then
-    ends hang 90 Failed "^Hang \| rank 1 \(node h2\) kept the others waiting for [3-9] s: allreduce 'allreduce.grad.3'"
+    ends hang 90 Failed "^Hang \| rank 1 \(node h2\) kept the others waiting for [1-9][0-9]* s: allreduce 'allreduce.grad.3'"
     left hang h1 h2
 fi
 ends again 60 Completed
@@ -113,7 +114,7 @@ left first_off h2
 left other_cut h3
 left first_cut h6
 nobody() { ! host_sh "$1" "cat /proc/[0-9]*/cmdline" | tr '\0' ' ' | grep -q ranks.sh; }
-check "other_cut: the host that is cut off ends its part by itself" within 30 nobody h4
+check "other_cut: the host that is cut off ends its part by itself" until_true 30 nobody h4
 ends other_off 90 Completed
 has "other_off: ...in a second attempt, since" "$(trainyard show "${run[other_off]}")" "attempt 1 ended: .*h8"
 left other_off h7 h9

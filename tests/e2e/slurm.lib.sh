@@ -100,7 +100,7 @@ slurm_daemon_off() { # NAME [SIGNAL]
     [ -n "$pid" ] || return 0
     unset "slurm_pid[$1]"
     kill "-${2:-TERM}" "$pid" 2>/dev/null
-    until_true 10 gone "$pid" || kill -KILL "$pid" 2>/dev/null
+    exactly 10 gone "$pid" || kill -KILL "$pid" 2>/dev/null
     wait "$pid" 2>/dev/null
     return 0
 }
@@ -149,7 +149,7 @@ slurm_down() {
     local node pid
     if [ -n "${slurm_pid[ctld]-}" ]; then
         scancel --full -u "$(id -un)" >/dev/null 2>&1
-        until_true 15 slurm_no_jobs
+        exactly 15 slurm_no_jobs
     fi
     for node in "${!slurm_pid[@]}"; do [ "$node" = ctld ] || slurm_node_off "$node"; done
     slurm_ctld_off

@@ -56,7 +56,7 @@ node_of() { scontrol show hostnames "$(job_field "$(job_of "$1")" NodeList)" | s
 far_pid() { cut -d' ' -f2 "$T/nodes/jobs/${run[$1]}${2-}/runner.id"; }
 far_left() { $PY left.py "$T/nodes/jobs" "${run[$1]}"; }
 clean_of() { [ -z "$(far_left "$1")" ]; }
-left() { if within 60 clean_of "$1"; then ok "$1: ...and nothing is left"; else not_ok "$1: ...and nothing is left" "$(far_left "$1")"; fi; }
+left() { if until_true 60 clean_of "$1"; then ok "$1: ...and nothing is left"; else not_ok "$1: ...and nothing is left" "$(far_left "$1")"; fi; }
 
 # ---- ranks and agents ----
 hang hpc
@@ -88,14 +88,14 @@ ends outside 60 Canceled
 has "outside: ...from outside" "$(error_of outside)" '^Canceled \| Slurm job [0-9]+ was canceled from outside'
 daemon=$(daemon_pid)
 kill -9 "$(runner_pid "${run[lives]}")" "$daemon" "$(cat "$TRAINYARD_HOME/slurm/hpc/pid")"
-within 5 gone "$daemon"
+until_true 5 gone "$daemon"
 slurm_ctld_off
 ends agent 60 Failed "^NodeLost \| .*node 'n[1-4]' was lost"
 ends leader 60 Failed "^RunnerLost \| "
 equal "lives: daemon, courier and keeper were killed, slurmctld is away: it goes on" Running "$(state_of "${run[lives]}")"
 slurm_ctld
 if [ -n "${run[hang]-}" ]; then
-    ends hang 90 Failed "^Hang \| rank 1 \(node n[1-4]\) kept the others waiting for [3-9] s: allreduce 'allreduce.grad.3'"
+    ends hang 90 Failed "^Hang \| rank 1 \(node n[1-4]\) kept the others waiting for [1-9][0-9]* s: allreduce 'allreduce.grad.3'"
     left hang
 fi
 ends again 60 Completed
@@ -109,13 +109,13 @@ whole agent 1
 whole leader 1
 whole outside 1
 for name in raise exit kill wrapper again agent leader outside drained lives; do left $name; done
-check "the queue is empty" within 20 slurm_no_jobs
+check "the queue is empty" until_true 20 slurm_no_jobs
 check "the node is resumed" scontrol update "nodename=$drained" state=resume
 
 # ---- nodes ----
 trainyard down 2> /dev/null
 export TRAINYARD_SCHED_SILENT_SECONDS=2 TRAINYARD_SCHED_NODE_LOST_SECONDS=8
-check "all nodes are idle" within 30 slurm_idle
+check "all nodes are idle" until_true 30 slurm_idle
 check "a target of the last two nodes is made" target upper '"sbatch_options": ["--nodelist=n3,n4"]'
 hurt other_dead hpc --max-restarts node_lost=1 -- long -1 60
 hurt stepd upper -- none
@@ -135,11 +135,11 @@ has "other_dead: ...in a second attempt, since" "$(trainyard show "${run[other_d
 equal "other_dead: ...which is its last" 2 "$(trainyard show "${run[other_dead]}" --json | field attempt)"
 whole other_dead 2 60
 left other_dead
-check "no job of theirs is left" within 30 slurm_no_jobs
+check "no job of theirs is left" until_true 30 slurm_no_jobs
 
 # ---- a job of a higher tier takes the nodes ----
 slurm_node n4; slurm_node "$dead"
-check "the nodes are back" within 60 slurm_idle
+check "the nodes are back" until_true 60 slurm_idle
 check "a target of whole nodes is made" target hpc '"sbatch_options": ["--exclusive"]'
 hurt taken hpc --max-restarts preempted=1 -- long -1 40
 await_going taken
@@ -148,6 +148,6 @@ ends taken 120 Completed
 has "taken: ...in a second attempt, since" "$(trainyard show "${run[taken]}")" "attempt 1 ended: .*(restart 1 of 1 for cause 'preempted')"
 whole taken 2 40
 left taken
-check "the queue is empty" within 30 slurm_no_jobs
+check "the queue is empty" until_true 30 slurm_no_jobs
 slurm_down
 equal "nothing of the cluster is left" "" "$(slurm_job_pids)"

@@ -4,16 +4,20 @@
 
 cat > count.sh <<'X'
 i=1
-while [ $i -le 60 ]; do echo "line $i"; i=$((i + 1)); sleep 0.05; done
+while [ $i -le 60 ]; do
+    echo "line $i"; i=$((i + 1)); sleep 0.05
+    [ $i -ne 40 ] || until [ -e "$GATE" ]; do sleep 0.05; done # however slow the one is who hurts it
+done
 mkdir -p outputs; echo done > outputs/result
 X
-run=$(trainyard submit -q -- sh count.sh)
+run=$(trainyard submit -q --env GATE="$T/gate-1" -- sh count.sh)
 check "the run starts" until_true 20 in_state "$run" Running
 pid=$(daemon_pid)
 runner=$(runner_pid "$run")
 kill -9 "$pid"
 check "the daemon is dead" until_true 5 gone "$pid"
 check "the runner lives on" test -d "/proc/$runner"
+touch "$T/gate-1"
 check "the next call starts a daemon, and the run is waited for" trainyard wait "$run"
 [ "$(daemon_pid)" != "$pid" ] && ok "it is another daemon" || not_ok "it is another daemon"
 equal "no line is lost, none is doubled" "$(seq -f 'line %g' 60)" "$(trainyard logs "$run")"
@@ -21,18 +25,20 @@ equal "the state is true" Completed "$(state_of "$run")"
 has "the outputs came" "$(trainyard artifacts ls "$run")" "outputs/result"
 check "the job folder is gone" until_true 5 test ! -e "$TRAINYARD_HOME/jobs/$run"
 
-run=$(trainyard submit -q -- sh -c 'sleep 0.3; echo late; exit 5')
+run=$(trainyard submit -q -- sh -c "until [ -e '$T/gate-2' ]; do sleep 0.05; done; echo late; exit 5")
 check "a second run starts" until_true 20 in_state "$run" Running
 kill -9 "$(daemon_pid)"
+touch "$T/gate-2"
 check "it ends while no daemon is there" until_true 20 grep -qE '^(collected|exited)' "$TRAINYARD_HOME/jobs/$run/phase"
 exits "its true end is told afterwards" 5 trainyard wait --exit-status "$run"
 equal "with its log" late "$(trainyard logs "$run")"
 
-trainyard run -- sh count.sh > followed.txt 2>/dev/null &
+trainyard run --env GATE="$T/gate-3" -- sh count.sh > followed.txt 2>/dev/null &
 follower=$!
 check "a followed run starts" until_true 20 in_state @last Running
 until_true 5 grep -q 'line 5' followed.txt
 kill -9 "$(daemon_pid)"
+touch "$T/gate-3"
 wait $follower
 equal "the follower's exit code is the job's" 0 $?
 equal "the follower saw each line once" "$(seq -f 'line %g' 60)" "$(cat followed.txt)"

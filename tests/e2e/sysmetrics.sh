@@ -29,7 +29,7 @@ helper=$(helper_of "$(runner_pid "$run")")
 check "a helper of its own takes them" test -n "$helper"
 touch "$T/go"
 check "the run ends" trainyard wait "$run"
-check "and its helper with it" gone "$helper"
+check "and its helper with it" until_true 20 gone "$helper"
 system_of "$run" > system.json
 equal "what is known of the machine and of the rank" True "$($PY - <<'P'
 import json

@@ -29,9 +29,10 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=8m,mode=700 ty-test "$T/ro" 2>/d
     check "...and runs" until_true 20 in_state "$(cat "$T/new")" Completed
     equal "nothing was left half done" "2" "$(trainyard ps -a -q | grep -c .)"
 
-    run=$(trainyard submit -q --no-snapshot -- sh -c 'sleep 1; for i in $(seq 200); do echo "row $i"; done; echo x > outputs/o')
+    run=$(trainyard submit -q --no-snapshot --env GATE="$T/gate" -- sh -c 'until [ -e "$GATE" ]; do sleep 0.05; done; for i in $(seq 200); do echo "row $i"; done; echo x > outputs/o')
     until_true 10 in_state "$run" Running
     dd if=/dev/zero of="$T/ro/filler" bs=4k 2>/dev/null
+    touch "$T/gate"
     sleep 2
     rm "$T/ro/filler"
     check "a run that met a full disk ends" until_true 30 sh -c "trainyard show $run --json | grep -qE 'Completed|Failed'"
