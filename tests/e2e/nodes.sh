@@ -30,7 +30,7 @@ pair() { # NAME HOST...
     printf '{"kind": "hosts", "hosts": [%s]}' "$hosts" > target.json
     check "a target of $*" trainyard api -X PUT "targets/$name" -d @target.json
 }
-export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=60
+export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=600
 pair one h1 h2; pair two h3 h4; pair three h5 h6; pair four h7 h8 h9
 
 # ---- ranks and agents; cables that are cut for a while ----

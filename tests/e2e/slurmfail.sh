@@ -21,7 +21,7 @@ slurm_conf "PreemptType=preempt/partition_prio" "PreemptMode=CANCEL" \
 sed -i 's/ CPUs=4 CoresPerSocket=4 RealMemory=4000/ CPUs=64 CoresPerSocket=64 RealMemory=64000/' "$SLURM_CONF"
 slurm_up
 equal "a cluster of four nodes starts" 0 $?
-export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=60
+export TRAINYARD_SCHED_SILENT_SECONDS=4 TRAINYARD_SCHED_NODE_LOST_SECONDS=600
 target() { # NAME [KEY: VALUE]
     printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "$T/nodes" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
     trainyard api -X PUT "targets/$1" -d "@$1.json"
