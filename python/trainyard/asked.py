@@ -30,6 +30,7 @@ else:
 _ADDRESS = re.compile(r"://|@|^[./]|/")
 _EXTRAS = re.compile(r"^\s*[\w.-]+\s*\[([^]]*)\]")
 _MARKER = re.compile(r";(.*)$", re.S)
+_HASHES = re.compile(r"\s--hash\b.*$", re.S)  # of which file a package is to be; one that is there is not asked for its own, as by pip
 _CUDA = re.compile(r"^cuda(?:\s*:[^=\n]*)?\s*=\s*(?:None|['\"]([\d.]*)['\"])", re.M)
 
 
@@ -60,10 +61,11 @@ def lacking(specs: List[str], found: Mapping[str, importlib.metadata.Distributio
     have = {name: one.version for name, one in found.items()}
     lost = []
     for spec in specs:
-        marker = _MARKER.search(spec)
+        plain = _HASHES.sub("", spec)
+        marker = _MARKER.search(plain)
         if marker and not holds(marker.group(1).strip()):
             continue
-        plain = _MARKER.sub("", spec).strip()
+        plain = _MARKER.sub("", plain).strip()
         if _ADDRESS.search(plain.split("::", 1)[-1]):
             match = re.match(r"([\w.-]+)(?:\[[^]]*\])?\s*@", plain)
             lost.append({"spec": spec, "name": packages.normal(match.group(1)) if match else "", "why": "it is given by its address"})
@@ -111,7 +113,7 @@ def needed(specs: List[str], found: Mapping[str, importlib.metadata.Distribution
     seen: List[str] = []
     waiting = list(specs)
     while waiting:
-        spec, _, marker = waiting.pop().partition(";")
+        spec, _, marker = _HASHES.sub("", waiting.pop()).partition(";")
         match = re.match(r"\s*(?:[\w.-]+::)?([A-Za-z0-9][\w.-]*)", spec)
         name = packages.normal(match.group(1)) if match else ""
         name = packages.SAME.get(name, name)

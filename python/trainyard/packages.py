@@ -40,7 +40,7 @@ def normal(name: str) -> str:
 
 def parse(spec: str) -> Tuple[str, List[Tuple[str, str]]]:
     """(normalised name, [(operator, version)]) of a pip or conda specification. Raises SpecError."""
-    text = re.split(r"\s#|\s*;", spec, maxsplit=1)[0].strip()
+    text = re.split(r"\s#|\s*;|\s--hash\b", spec, maxsplit=1)[0].strip()
     match = _SPEC.match(text)
     if not match:
         raise SpecError("'%s' is not a package specification such as 'numpy>=1.20'" % spec)

@@ -61,10 +61,9 @@ struct file {
     const char *path;
     int line, depth;
     bool constraints; /* what stands there limits versions, and asks for nothing */
-    unsigned
-        *told; /* bits of enum untold: what was said already, of all files that name each other */
+    bool *
+        told; /* --trusted-host was spoken of already, in whichever of the files that name each other */
 };
-enum untold { UNTOLD_HASH = 1, UNTOLD_TRUSTED_HOST = 2 };
 
 static int read_requirements(const struct file *f, struct ty_error *err);
 
@@ -112,22 +111,14 @@ static int find_links(const struct file *f, const char *where, struct ty_error *
 }
 
 /* What the file asks for, and the builder does not do: once. */
-static void untold(const struct file *f, enum untold what)
+static void untold(const struct file *f)
 {
-    if (*f->told & what)
-        return;
-    *f->told |= what;
-    if (what == UNTOLD_HASH)
-        fprintf(
-            stderr,
-            "trainyard: warning: %s: --hash has no effect here: the run's record says which files "
-            "were installed, with their SHA-256\n",
-            f->path);
-    else
+    if (!*f->told)
         fprintf(stderr,
                 "trainyard: warning: %s: --trusted-host has no effect here; --env "
                 "PIP_TRUSTED_HOST=HOST has\n",
                 f->path);
+    *f->told = true;
 }
 
 static int take_option(const struct file *f, const char *line, struct ty_error *err)
@@ -151,7 +142,7 @@ static int take_option(const struct file *f, const char *line, struct ty_error *
                    ? ty_error_oom(err)
                    : 0;
     if (ty_starts_with(line, "--trusted-host"))
-        untold(f, UNTOLD_TRUSTED_HOST);
+        untold(f);
     if (ty_starts_with(line, "--trusted-host") || ty_starts_with(line, "--prefer-binary"))
         return 0;
     return wrong(f, line,
@@ -160,9 +151,48 @@ static int take_option(const struct file *f, const char *line, struct ty_error *
                  err);
 }
 
+/* A package with hashes, with one blank before each, in the way of writing that a specification has. */
+static char *with_hashes(const char *line, const char *hashes)
+{
+    CLEANUP_STR struct ty_str s = { 0 };
+    size_t n = (size_t)(hashes - line);
+
+    while (n > 0 && strchr(" \t", line[n - 1]))
+        n--;
+    ty_str_addn(&s, line, n);
+    while (*(hashes += strspn(hashes, " \t"))) {
+        size_t option = ty_starts_with(hashes, "--hash") ? strlen("--hash") : 0;
+
+        ty_str_add(&s, option ? " --hash=" : " ");
+        hashes += option;
+        hashes += option ? strspn(hashes, " \t=") : 0;
+        n = strcspn(hashes, " \t");
+        ty_str_addn(&s, hashes, n);
+        hashes += n;
+    }
+    return ty_str_take(&s);
+}
+
+static const char *find_hashes(const char *line)
+{
+    const char *at = line;
+
+    while ((at = strstr(at, "--hash")) && (at == line || !strchr(" \t", at[-1])))
+        at++;
+    return at;
+}
+
+static int take_package(const struct file *f, const char *line, struct ty_error *err)
+{
+    const char *hashes = find_hashes(line);
+    CLEANUP_FREE char *text = hashes ? with_hashes(line, hashes) : strdup(line);
+
+    return text ? add_pip(f->env, f->constraints ? "constraints" : "packages", text, err)
+                : ty_error_oom(err);
+}
+
 static int take_line(const struct file *f, char *line, struct ty_error *err)
 {
-    char *hash = strstr(line, " --hash");
     size_t n;
 
     line += strspn(line, " \t");
@@ -171,10 +201,6 @@ static int take_line(const struct file *f, char *line, struct ty_error *err)
             *p = '\0';
             break;
         }
-    if (hash && hash > line && *line != '#') {
-        untold(f, UNTOLD_HASH);
-        *hash = '\0'; /* the lock of the run says what was taken */
-    }
     n = strlen(line);
     while (n > 0 && strchr(" \t\r", line[n - 1]))
         line[--n] = '\0';
@@ -188,7 +214,7 @@ static int take_line(const struct file *f, char *line, struct ty_error *err)
             "a folder of this machine is not there where the job runs; build a wheel of it "
             "and name its folder with --find-links",
             err);
-    return add_pip(f->env, f->constraints ? "constraints" : "packages", line, err);
+    return take_package(f, line, err);
 }
 
 static int read_requirements(const struct file *f, struct ty_error *err)
@@ -220,7 +246,7 @@ static int read_requirements(const struct file *f, struct ty_error *err)
 
 int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err)
 {
-    unsigned told = 0;
+    bool told = false;
     struct file f = { .env = env, .path = path, .told = &told };
 
     return read_requirements(&f, err);
@@ -257,7 +283,7 @@ static int conda_package(json_t *env, const char *text, struct ty_error *err)
 
 static int conda_pip(json_t *env, const json_t *list, const char *path, struct ty_error *err)
 {
-    unsigned told = 0;
+    bool told = false;
     struct file f = { .env = env, .path = path, .told = &told };
     const json_t *one;
     size_t i;

@@ -10,6 +10,8 @@
 
 #define WHAT "environment"
 #define TEXT_MAX 4096 /* bytes of one package, URL or word */
+#define REQUIREMENT_MAX \
+    65536 /* of one requirement with its hashes: a release may have hundreds of files */
 #define NAME_MAX_BYTES 255
 #define SHM_MAX (1LL << 50)
 #define IMAGE_ARGUMENTS_MAX 100
@@ -44,6 +46,50 @@ static int check_word(const char *key, const char *text, struct ty_error *err)
     return r;
 }
 
+static int check_argument(const char *key, const char *text, struct ty_error *err)
+{
+    return check_text(key, text, TEXT_MAX, err);
+}
+
+/* "--hash=sha256:", and as many digits as that has. */
+static bool is_hash(const char *word, size_t n)
+{
+    static const struct {
+        const char *begin;
+        size_t digits;
+    } kinds[] = { { "--hash=sha256:", 64 }, { "--hash=sha384:", 96 }, { "--hash=sha512:", 128 } };
+
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        size_t begin = strlen(kinds[i].begin);
+
+        if (n == begin + kinds[i].digits && strncmp(word, kinds[i].begin, begin) == 0)
+            return strspn(word + begin, "0123456789abcdefABCDEF") >= kinds[i].digits;
+    }
+    return false;
+}
+
+/* It may become a line of a file, in which pip takes options, too: those that it may have are hashes. */
+static int check_requirement(const char *key, const char *text, struct ty_error *err)
+{
+    int r = check_text(key, text, REQUIREMENT_MAX, err);
+
+    if (r < 0 || text[0] == '-')
+        return r < 0 ? r : check_word(key, text, err);
+    for (const char *p = strstr(text, " -"); p && *p;) {
+        size_t n;
+
+        p += strspn(p, " ");
+        n = strcspn(p, " ");
+        if (n > 0 && !is_hash(p, n))
+            return ty_error_set(err, -EINVAL,
+                                WHAT ": %s '%.80s': '%.*s' is no hash such as --hash=sha256:<64 "
+                                     "digits>, and nothing else goes behind a package",
+                                key, text, n > 100 ? 100 : (int)n, p);
+        p += n;
+    }
+    return 0;
+}
+
 static int get_word(const json_t *o, const char *key, const char **ret, struct ty_error *err)
 {
     int r = o ? ty_json_get_str(o, WHAT, key, ret, err) : 0;
@@ -51,8 +97,9 @@ static int get_word(const json_t *o, const char *key, const char **ret, struct t
     return r == 0 && *ret ? check_word(key, *ret, err) : r;
 }
 
-static int get_words(const json_t *o, const char *key, size_t max, bool options, const char ***ret,
-                     struct ty_error *err)
+static int get_words(const json_t *o, const char *key, size_t max,
+                     int (*check)(const char *key, const char *text, struct ty_error *err),
+                     const char ***ret, struct ty_error *err)
 {
     const json_t *list = json_object_get(o, key), *item;
     const char **v;
@@ -71,8 +118,7 @@ static int get_words(const json_t *o, const char *key, size_t max, bool options,
         const char *text = json_string_value(item);
         int r =
             !text ? ty_error_set(err, -EINVAL, WHAT ": entry %zu of '%s' is not a text", i + 1, key)
-            : options ? check_text(key, text, TEXT_MAX, err)
-                      : check_word(key, text, err);
+                  : check(key, text, err);
 
         if (r < 0)
             return r;
@@ -124,9 +170,9 @@ static int get_conda(struct ty_env_spec *s, struct ty_error *err)
     int r = get_object(s->json, "conda", known, &o, err);
 
     if (r == 0)
-        r = get_words(o, "packages", TY_ENV_PACKAGES_MAX, false, &s->conda, err);
+        r = get_words(o, "packages", TY_ENV_PACKAGES_MAX, check_word, &s->conda, err);
     if (r == 0)
-        r = get_words(o, "channels", TY_ENV_PACKAGES_MAX, false, &s->channels, err);
+        r = get_words(o, "channels", TY_ENV_PACKAGES_MAX, check_word, &s->channels, err);
     return r;
 }
 
@@ -139,13 +185,15 @@ static int get_pip(struct ty_env_spec *s, struct ty_error *err)
     int r = get_object(s->json, "pip", known, &o, err);
 
     if (r == 0)
-        r = get_words(o, "packages", TY_ENV_PACKAGES_MAX, false, &s->pip, err);
+        r = get_words(o, "packages", TY_ENV_PACKAGES_MAX, check_requirement, &s->pip, err);
     if (r == 0)
-        r = get_words(o, "extra_index_urls", TY_ENV_PACKAGES_MAX, false, &s->extra_index_urls, err);
+        r = get_words(o, "extra_index_urls", TY_ENV_PACKAGES_MAX, check_word, &s->extra_index_urls,
+                      err);
     if (r == 0)
-        r = get_words(o, "find_links", TY_ENV_PACKAGES_MAX, false, &s->find_links, err);
+        r = get_words(o, "find_links", TY_ENV_PACKAGES_MAX, check_word, &s->find_links, err);
     if (r == 0)
-        r = get_words(o, "constraints", TY_ENV_PACKAGES_MAX, false, &s->constraints, err);
+        r = get_words(o, "constraints", TY_ENV_PACKAGES_MAX, check_requirement, &s->constraints,
+                      err);
     if (r == 0 && o)
         r = get_word(o, "index_url", &s->index_url, err);
     if (r == 0 && o)
@@ -193,7 +241,8 @@ static int get_image(struct ty_env_spec *s, struct ty_error *err)
     int r = get_object(s->json, "image", known, &o, err);
 
     if (r == 0)
-        r = get_words(o, "arguments", IMAGE_ARGUMENTS_MAX, true, &s->image_arguments, err);
+        r = get_words(o, "arguments", IMAGE_ARGUMENTS_MAX, check_argument, &s->image_arguments,
+                      err);
     if (r == 0 && s->json)
         r = ty_json_get_bool(s->json, WHAT, "sandbox", &sandbox, err);
     if (r == 0 && o)
@@ -331,9 +380,9 @@ static char *canonical_package(const char *text)
             ty_str_addn(&out, &c, 1);
         }
     }
-    /* A marker behind ';' has words whose blanks count. */
+    /* A marker behind ';' has words whose blanks count, and hashes are words. */
     for (const char *p = text + n; *p; p++) {
-        if (*p == ';') {
+        if (*p == ';' || ty_starts_with(p, " --")) {
             ty_str_add(&out, p);
             break;
         }

@@ -54,11 +54,11 @@ static bool has_password(const char *text)
     return !masked || strcmp(masked, text) != 0;
 }
 
-/* A word of pip's; where it holds a password, a line of its requirements file. */
+/* A word of pip's; where it holds a password, a line of its requirements file.  There alone pip takes hashes, too. */
 static void add_address(struct words *w, struct ty_str *lines, const char *option,
                         const char *value)
 {
-    if (has_password(value)) {
+    if (has_password(value) || strstr(value, " --hash=")) {
         ty_str_addf(lines, "%s%s%s\n", option ? option : "", option ? " " : "", value);
         return;
     }

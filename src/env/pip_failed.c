@@ -50,6 +50,18 @@ static void add_last_line(struct ty_str *s, const char *text)
     ty_str_addn(s, text + begin, end - begin);
 }
 
+static bool is_about_hashes(const char *line)
+{
+    static const char *const begin[] = { "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES",
+                                         "ERROR: Hashes are required", "ERROR: In --require-hashes",
+                                         "ERROR: Can't verify hashes", NULL };
+
+    for (const char *const *b = begin; *b; b++)
+        if (ty_starts_with(line, *b))
+            return true;
+    return false;
+}
+
 /* pip's own "ERROR: ..." lines, and those warnings without which they mislead; else what it said last. */
 static char *own_words(const char *text)
 {
@@ -63,10 +75,14 @@ static char *own_words(const char *text)
                   { "  \xe2\x94\x9c\xe2\x94\x80\xe2\x96\xb6 ", 12 },
                   { "WARNING: The repository located at", 9 } };
     CLEANUP_STR struct ty_str s = { 0 };
+    bool hashes = false; /* which they are stands in the lines below */
 
     for (const char *p = text; *p;) {
         size_t n = strcspn(p, "\n");
 
+        hashes = hashes ? *p == ' ' : is_about_hashes(p);
+        if (hashes && *p == ' ')
+            add_line(&s, p + strspn(p, " "), n - strspn(p, " "));
         for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
             if (ty_starts_with(p, lines[i].begin)) {
                 add_line(&s, p + lines[i].skip, n - lines[i].skip);

@@ -35,12 +35,16 @@ static const char *missing_spec(const struct env_build *b, const char *list, con
 /* What a requirement says of versions: "torch[x] >=2,<3 ; marker" is ">=2,<3".  NULL: an address. */
 static char *clauses_of(const char *spec)
 {
-    const char *p = spec + strcspn(spec, "=<>!~@; [");
+    const char *p = spec + strcspn(spec, "=<>!~@; ["), *hash = strstr(spec, " --hash=");
+    size_t n;
 
     if (*p == '[')
         p += strcspn(p, "]") + (strchr(p, ']') != NULL);
     p += strspn(p, " (");
-    return *p == '@' || strstr(spec, "://") ? NULL : strndup(p, strcspn(p, ";)"));
+    n = strcspn(p, ";)");
+    if (hash && hash < p + n)
+        n = hash > p ? (size_t)(hash - p) : 0;
+    return *p == '@' || strstr(spec, "://") ? NULL : strndup(p, n);
 }
 
 struct wanted {
@@ -110,7 +114,10 @@ static int lack(struct env_build *b, const char *name, const char *spec, const c
 {
     json_t *one;
 
-    if (!*spec)
+    const char *own = missing_spec(b, "missing", name);
+
+    /* One that is named with its hashes is that one: beside it pip takes none without. */
+    if (!*spec || (own && strstr(own, " --hash=")))
         return 0;
     one = json_pack("{s:s, s:s, s:s, s:s}", "spec", spec, "name", name, "why", why, "by", "torch");
     return one ? json_array_append_new(json_object_get(b->asked, "missing"), one) : -1;

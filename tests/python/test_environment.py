@@ -132,9 +132,9 @@ def test_requirements_over_several_lines(project, tmp_path):
     env = Environment.from_pip_requirements("e", str(project("r.txt", (
         "numpy \\\n  >=1.0\n\n# no\n--index-url https://index.example/simple\nscipy  # yes\n-r more/b.txt\n"
         "tomli==1.0; python_version < '3.8'\ntomli==2.0 ; python_version >= '3.8'\n--pre\n"
-        "x==1 --hash=sha256:00 --hash=sha256:11\ngit+https://x.example/y@v1#egg=y\n"))))
+        "x==1 \\\n    --hash=sha256:00 --hash sha256:11\ngit+https://x.example/y@v1#egg=y\n"))))
     assert list(env.python.conda_dependencies.pip_packages) == [
-        "numpy    >=1.0", "scipy", "tabulate", "tomli==1.0; python_version < '3.8'", "tomli==2.0 ; python_version >= '3.8'", "x==1",
+        "numpy    >=1.0", "scipy", "tabulate", "tomli==1.0; python_version < '3.8'", "tomli==2.0 ; python_version >= '3.8'", "x==1 --hash=sha256:00 --hash=sha256:11",
         "git+https://x.example/y@v1#egg=y"]
     pip = specification(ScriptRunConfig("proj", environment=env))["environment"]["pip"]
     assert pip.pop("packages") == list(env.python.conda_dependencies.pip_packages)

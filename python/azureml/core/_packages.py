@@ -137,7 +137,7 @@ def _parted(asked: Wanted, frameworks: Dict[str, str]) -> Tuple[Optional[str], L
     pip: List[str] = []
     for specs, rest in ((asked.conda, conda), (asked.pip, pip)):
         for one in specs:
-            if is_address(one) or ";" in one:
+            if is_address(one) or ";" in one or " --hash=" in one:
                 rest.append(one)
                 continue
             name, clauses = packages.parse(one)

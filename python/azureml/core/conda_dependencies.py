@@ -8,7 +8,6 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from azureml.core import _conda_file
 from azureml.core._section import read_text, write_text
-from azureml.core._service import warn_once
 from azureml.exceptions import UserErrorException
 from trainyard import packages
 
@@ -233,10 +232,7 @@ def _requirements(path: str, what: str, outer: List[str]) -> List[str]:
         elif name:
             found.append(line)
         elif line:
-            line, hashes = re.subn(r"\s+--hash[= ]\S+", "", line)
-            if hashes:
-                warn_once("hashes of requirements", "%s: '%s': --hash has no effect here: the run's record says which files were installed, "
-                          "with their SHA-256" % (what, path), stacklevel=4)
+            line = re.sub(r"\s+--hash[=\s]\s*(\S+)", r" --hash=\1", line)
             if not is_address(line):
                 _parsed(line, "%s: '%s'" % (what, path))
             found.append(line)
@@ -257,7 +253,7 @@ def is_address(spec: str) -> bool:
 def name_of(spec: str) -> str:
     """By what a specification is found again: its package's name, and its marker; of an address without a name the text itself."""
     named = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*@", spec)
-    marker = spec.partition(";")[2].strip()
+    marker = re.sub(r"\s--hash\b.*", "", spec.partition(";")[2]).strip()
     name = packages.normal(named.group(1)) if named else spec if is_address(spec) else packages.parse(spec)[0]
     return "%s;%s" % (name, marker) if marker and not is_address(spec) else name
 

@@ -55,25 +55,27 @@ static void is(const json_t *env, const char *text)
     ty_env_spec_free(spec);
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
 static void test_requirements(void **state)
 {
     CLEANUP_FREE char *more = put("more.txt", "b\n"), *limits = put("sub/limits.txt", "numpy<2\n"),
-                      *path =
-                          put("r.txt", "# first\n"
-                                       "six\n"
-                                       "  a >= 1.0 , < 2   # a reason\n"
-                                       "c[x]==1.0 \\\n   --hash=sha256:00 \\\n  --hash=sha256:11\n"
-                                       "d @ https://host/d-1-py3-none-any.whl#sha256=00\r\n"
-                                       "e; python_version < '3.9'\n"
-                                       "\n"
-                                       "-r more.txt\n"
-                                       "--constraint=sub/limits.txt\n"
-                                       "-i https://host/simple\n"
-                                       "--extra-index-url https://other/simple\n"
-                                       "-f sub\n"
-                                       "--find-links https://host/links\n"
-                                       "--pre\n"
-                                       "--trusted-host host"),
+                      *path = put("r.txt", "# first\n"
+                                           "six\n"
+                                           "  a >= 1.0 , < 2   # a reason\n"
+                                           "c[x]==1.0 \\\n   --hash=sha256:" ZEROS
+                                           " \\\n\t--hash sha256:" ZEROS "  # both\n"
+                                           "d @ https://host/d-1-py3-none-any.whl#sha256=00\r\n"
+                                           "e; python_version < '3.9'\n"
+                                           "\n"
+                                           "-r more.txt\n"
+                                           "--constraint=sub/limits.txt\n"
+                                           "-i https://host/simple\n"
+                                           "--extra-index-url https://other/simple\n"
+                                           "-f sub\n"
+                                           "--find-links https://host/links\n"
+                                           "--pre\n"
+                                           "--trusted-host host"),
                       *want = NULL;
     CLEANUP_JSON json_t *env = json_object();
     struct ty_error err = { 0 };
@@ -82,7 +84,8 @@ static void test_requirements(void **state)
     if (ty_environment_requirements(env, path, &err) < 0)
         fail_msg("%s", err.text);
     want = ty_strf(
-        "{\"pip\": {\"packages\": [\"six\", \"a >= 1.0 , < 2\", \"c[x]==1.0\", "
+        "{\"pip\": {\"packages\": [\"six\", \"a >= 1.0 , < 2\", \"c[x]==1.0 --hash=sha256:" ZEROS
+        " --hash=sha256:" ZEROS "\", "
         "\"d @ https://host/d-1-py3-none-any.whl#sha256=00\", \"e; python_version < '3.9'\", \"b\"], "
         "\"constraints\": [\"numpy<2\"], \"index_url\": \"https://host/simple\", "
         "\"extra_index_urls\": [\"https://other/simple\"], "

@@ -111,6 +111,8 @@ static void test_sizes_as_docker_has_them(void **state)
     expect_refused("{\"image\": {\"name\": \"i\", \"shm_size\": \"0\"}}", "shm_size '0'");
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
 static void test_what_is_refused(void **state)
 {
     (void)state;
@@ -121,7 +123,14 @@ static void test_what_is_refused(void **state)
     expect_refused("{\"pip\": {\"packages\": [\"a\", \"--index-url=http://evil\"]}}",
                    "begins with '-'");
     expect_refused("{\"pip\": {\"packages\": [\"a\\nb\"]}}", "line break");
-    expect_refused("{\"pip\": {\"packages\": [\"\"]}}", "1 to 4096");
+    expect_refused("{\"pip\": {\"packages\": [\"\"]}}", "1 to 65536");
+    expect_refused("{\"conda\": {\"packages\": [\"\"]}}", "1 to 4096");
+    expect_refused("{\"pip\": {\"packages\": [\"a==1 --index-url=http://evil\"]}}",
+                   "'--index-url=http://evil' is no hash");
+    expect_refused("{\"pip\": {\"packages\": [\"a==1 -i http://evil\"]}}", "'-i' is no hash");
+    expect_refused("{\"pip\": {\"packages\": [\"a==1 --hash=sha256:00\"]}}", "is no hash");
+    expect_refused("{\"pip\": {\"constraints\": [\"a==1 --hash=sha256:" ZEROS " b\"]}}",
+                   "'b' is no hash");
     expect_refused("{\"conda\": {\"channels\": [\"-c\"]}}", "begins with '-'");
     expect_refused("{\"conda\": {\"pip\": []}}", "pip");
     expect_refused("{\"python\": \"3.8; rm\"}", "no version");
@@ -173,6 +182,10 @@ static void test_the_canonical_form(void **state)
                  "{\"conda\": {\"channels\": [\"b\", \"a\"]}}", false);
     expect_alike("{\"pip\": {\"packages\": [\"P @ http://h/P.whl\"]}}",
                  "{\"pip\": {\"packages\": [\"P @ http://h/p.whl\"]}}", false);
+    expect_alike("{\"pip\": {\"packages\": [\"a == 1 --hash=sha256:" ZEROS "\"]}}",
+                 "{\"pip\": {\"packages\": [\"A==1 --hash=sha256:" ZEROS "\"]}}", true);
+    expect_alike("{\"pip\": {\"packages\": [\"a==1 --hash=sha256:" ZEROS "\"]}}",
+                 "{\"pip\": {\"packages\": [\"a==1\"]}}", false);
     expect_alike("{\"sandbox\": true}", "{}", true);
     expect_alike("{\"image\": {\"name\": \"a\", \"shm_size\": \"1g\"}}",
                  "{\"image\": {\"name\": \"a\"}}", true);

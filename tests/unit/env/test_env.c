@@ -544,6 +544,51 @@ static void the_resolvers_words_are_told(void **state)
             "ty-beta>=7");
 }
 
+/* "sha256:..." of a file of the index. */
+static char *hash_of(const struct box *b, const char *file)
+{
+    CLEANUP_FREE char *path = box_path(b, "index/flat"), *whole = ty_strf("%s/%s", path, file);
+    const char *argv[] = { "/usr/bin/sha256sum", whole, NULL };
+    int status;
+    CLEANUP_FREE char *said = box_run(argv, &status);
+
+    assert_int_equal(status, 0);
+    return ty_strf("--hash=sha256:%.64s", said);
+}
+
+/* As with pip: whoever names one has to name all, and what comes is what is named. */
+static void hashes_of_requirements_count(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *alpha = hash_of(b, "ty_alpha-1.0-py3-none-any.whl"),
+                      *other = hash_of(b, "ty_alpha-2.0-py3-none-any.whl"),
+                      *beta = hash_of(b, "ty_beta-1.1-py3-none-any.whl");
+    CLEANUP_FREE char *good = ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0 %s %s\","
+                                      "\"ty-beta==1.1 %s\"],\"index_url\":\"%%I\"}}",
+                                      other, alpha, beta),
+                      *wrong = ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0 %s\","
+                                       "\"ty-beta==1.1 %s\"],\"index_url\":\"%%I\"}}",
+                                       other, beta),
+                      *lacking = ty_strf("{\"pip\":{\"packages\":[\"ty-alpha==1.0 %s\"],"
+                                         "\"index_url\":\"%%I\"}}",
+                                         alpha),
+                      *there = ty_strf("{\"pip\":{\"packages\":[\"pip>=1 %s\"]}}", alpha);
+    struct ty_env e;
+
+    refused(b, wrong, -ENOENT, "DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE");
+    says(b, other + strlen("--hash=sha256:"));
+    says(b, alpha + strlen("--hash=sha256:"));
+    refused(b, lacking, -ENOENT, "In --require-hashes mode, all requirements must have");
+    says(b, "ty-beta>=1");
+    get(b, good, &e);
+    prints(e.interpreter, "import ty_alpha, ty_beta; print(ty_alpha.VERSION, ty_beta.VERSION)",
+           "1.0 1.1");
+    ty_env_done(&e);
+    get(b, there, &e); /* what is there has no file that could be looked at */
+    assert_null(e.prefix);
+    ty_env_done(&e);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -577,6 +622,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_password_is_used_and_shown_to_nobody, box_set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(the_resolvers_words_are_told, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(hashes_of_requirements_count, box_set_up, box_tear_down),
     };
 
     return cmocka_run_group_tests_name("env", tests, NULL, NULL);
