@@ -50,6 +50,7 @@ static const struct ty_conf_option options[] = {
     { "sched.silent_seconds",    "10",      "seconds", "silence of a runner after which its run is NotResponding" },
     { "sched.node_lost_seconds", "60",      "seconds", "silence of a runner after which it is killed and replaced" },
     { "blob.gc_grace_seconds",   "3600",    "seconds", "age at which a file that nothing needs is removed" },
+    { "data.cache_bytes",        "100GB",   "bytes",   "what the cache of downloaded data may hold on each machine; 0: no limit" },
     { "env.cache_bytes",         "20GB",    "bytes",   "what the cache of environments may hold on each machine; 0: no limit" },
     { "env.torch_index",         "none",    "text",    "package index with PyTorch's wheels, in whose place /whl of download.pytorch.org is asked otherwise" },
     { "target.require_gpu",      "false",   "bool",    "refuse use_gpu on a machine without a GPU" },

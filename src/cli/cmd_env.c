@@ -23,27 +23,6 @@
 #define SHOWN_KEY 12 /* digits of a key in lists; any beginning will do where one is named */
 #define KEY_MIN 4
 
-/* --cache, else where the runs of this machine have theirs. */
-static int find_cache(const struct ty_cli *cli, char **ret, struct ty_error *err)
-{
-    const char *given = ty_cli_value(cli, "cache"), *user = getenv("HOME");
-    CLEANUP_FREE char *home = NULL;
-    int r;
-
-    if (given) {
-        CLEANUP_FREE char *here = *given == '/' ? strdup("/") : getcwd(NULL, 0);
-
-        *ret = here ? *given == '/' ? strdup(given) : ty_path_join(here, given) : NULL;
-        return *ret ? 0 : ty_error_oom(err);
-    }
-    r = ty_client_find_home(ty_cli_value(cli, "home"), &home, err);
-    if (r < 0)
-        return r;
-    *ret = ty_home_is_system(home) ? ty_path_join(user ? user : "/", ".cache/trainyard")
-                                   : ty_path_join(home, "cache");
-    return *ret ? 0 : ty_error_oom(err);
-}
-
 /* ---- words ---- */
 
 /* What it was asked for: "torch 1.13, six, numpy and 3 more". */
@@ -153,7 +132,7 @@ static int ls_built(struct ty_cli *cli)
         ty_cli_flag(cli, "json") ? json_pack("{s:[]}", "environments") : NULL;
     CLEANUP_FREE char *cache = NULL;
     struct ty_error err = { 0 };
-    int r = find_cache(cli, &cache, &err), code;
+    int r = ty_environment_cache(cli, &cache, &err), code;
 
     l.all = json_object_get(reply, "environments");
     if (r == 0)
@@ -266,7 +245,7 @@ static int show(struct ty_cli *cli)
     CLEANUP_FREE char *cache = NULL;
     CLEANUP_JSON json_t *item = NULL;
     struct ty_error err = { 0 };
-    int r = find_cache(cli, &cache, &err);
+    int r = ty_environment_cache(cli, &cache, &err);
 
     if (r == 0)
         r = find_item(cache, cli->args[0], &item, &err);
@@ -431,7 +410,7 @@ static int build(struct ty_cli *cli)
     CLEANUP_FREE char *cache = NULL;
     CLEANUP_JSON json_t *record = NULL;
     struct ty_error err = { 0 };
-    int r = find_cache(cli, &cache, &err);
+    int r = ty_environment_cache(cli, &cache, &err);
 
     if (r == 0)
         r = get(cli, cache, &record, &err);
@@ -450,12 +429,14 @@ static int build(struct ty_cli *cli)
 
 /* ---- gc ---- */
 
-static int limits(const struct ty_cli *cli, struct ty_env_gc *gc, struct ty_error *err)
+/* *data: the most bytes of downloaded data. */
+static int limits(const struct ty_cli *cli, struct ty_env_gc *gc, uint64_t *data,
+                  struct ty_error *err)
 {
     const char *max = ty_cli_value(cli, "max"), *unused = ty_cli_value(cli, "unused");
     struct ty_conf *conf = NULL;
     uint64_t bytes;
-    int64_t limit;
+    int64_t limit, data_limit;
     int r = ty_conf_load(".", &conf, err);
 
     if (r < 0)
@@ -465,6 +446,7 @@ static int limits(const struct ty_cli *cli, struct ty_env_gc *gc, struct ty_erro
                               .all = ty_cli_flag(cli, "all"),
                               .dry = ty_cli_flag(cli, "dry-run") };
     limit = ty_conf_number(conf, "env.cache_bytes");
+    data_limit = ty_conf_number(conf, "data.cache_bytes");
     ty_conf_free(conf);
     if (max && (ty_parse_bytes(max, &bytes) < 0 || bytes > INT64_MAX))
         return ty_error_set(err, -EINVAL, "--max '%s' is not a size such as 500M or 20G", max);
@@ -474,6 +456,10 @@ static int limits(const struct ty_cli *cli, struct ty_env_gc *gc, struct ty_erro
         gc->max_bytes = (int64_t)bytes;
     else if (!unused && limit > 0)
         gc->max_bytes = limit;
+    *data = gc->all                     ? 0
+            : max                       ? bytes
+            : unused || data_limit == 0 ? UINT64_MAX
+                                        : (uint64_t)data_limit;
     return 0;
 }
 
@@ -482,21 +468,17 @@ static int collect(struct ty_cli *cli)
     CLEANUP_FREE char *cache = NULL;
     struct ty_error err = { 0 };
     struct ty_env_gc gc;
-    uint64_t objects = 0;
+    uint64_t objects = 0, data_max = UINT64_MAX;
     char freed[16], data[16];
-    int r = find_cache(cli, &cache, &err);
+    int r = ty_environment_cache(cli, &cache, &err);
 
     if (r == 0)
-        r = limits(cli, &gc, &err);
+        r = limits(cli, &gc, &data_max, &err);
     if (r == 0)
         r = ty_env_collect(cache, &gc, &err);
     if (r == 0)
-        r = ty_data_cache_collect(cache,
-                                  gc.all              ? 0
-                                  : gc.max_bytes >= 0 ? (uint64_t)gc.max_bytes
-                                                      : UINT64_MAX,
-                                  gc.unused_us >= 0 ? gc.unused_us : INT64_MAX, gc.dry, &objects,
-                                  &err);
+        r = ty_data_cache_collect(cache, data_max, gc.unused_us >= 0 ? gc.unused_us : INT64_MAX,
+                                  gc.dry, &objects, &err);
     if (r < 0)
         return ty_cli_fail(cli, &err);
     if (ty_cli_flag(cli, "json")) {
@@ -514,37 +496,33 @@ static int collect(struct ty_cli *cli)
 
 /* ---- the table ---- */
 
-#define OPT_CACHE \
-    { \
-        0, "cache", "DIR", "folder of the cache (default: that of the runs of this machine)" \
-    }
 static const struct ty_cli_option ls_options[] = {
     { 0, "registered", NULL, "those that are registered by name, whether they are built or not" },
-    OPT_CACHE,
+    TY_OPT_CACHE,
     TY_OPT_JSON,
     TY_OPT_PLAIN,
     TY_OPT_QUIET,
     TY_OPT_END,
 };
-static const struct ty_cli_option show_options[] = { OPT_CACHE, TY_OPT_JSON, TY_OPT_END };
+static const struct ty_cli_option show_options[] = { TY_OPT_CACHE, TY_OPT_JSON, TY_OPT_END };
 static const struct ty_cli_option build_options[] = {
     TY_ENVIRONMENT_OPTIONS,
     { 0, "interpreter", "PATH",
       "Python to begin with (default: python3 on PATH, or another that has more)" },
     { 0, "gpu", NULL, "PyTorch that was built for CUDA, where this machine has a GPU" },
     { 0, "offline", NULL, "ask no index: only what is cached" },
-    OPT_CACHE,
+    TY_OPT_CACHE,
     { 'q', "quiet", NULL, "print the interpreter only" },
     TY_OPT_JSON,
     TY_OPT_END,
 };
 static const struct ty_cli_option gc_options[] = {
     { 0, "max", "SIZE",
-      "remove the least used until no more is left than this (default: env.cache_bytes)" },
+      "remove the least used until no more is left (default: env.cache_bytes, data.cache_bytes)" },
     { 0, "unused", "TIME", "remove what nobody has used for so long: 30d" },
     { 0, "all", NULL, "remove everything that nobody uses at this moment" },
     { 0, "dry-run", NULL, "only tell what would go" },
-    OPT_CACHE,
+    TY_OPT_CACHE,
     TY_OPT_JSON,
     TY_OPT_END,
 };

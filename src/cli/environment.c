@@ -4,17 +4,20 @@
  */
 #include "cli/environment.h"
 #include "base/cleanup.h"
+#include "base/conf.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "cli/runs.h"
 #include "cli/yamlfile.h"
+#include "client/start_daemon.h"
 #include "client/stubs.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define FILE_MAX (16 << 20)
 #define NESTED_MAX 20
@@ -457,4 +460,26 @@ int ty_environment_registered(struct ty_cli *cli, json_t **ret, json_t **variabl
     *ret = spec;
     *variables = json_incref(json_object_get(content, "environment_variables"));
     return 0;
+}
+
+/* ---- the cache ---- */
+
+int ty_environment_cache(const struct ty_cli *cli, char **ret, struct ty_error *err)
+{
+    const char *given = ty_cli_value(cli, "cache"), *user = getenv("HOME");
+    CLEANUP_FREE char *home = NULL;
+    int r;
+
+    if (given) {
+        CLEANUP_FREE char *here = *given == '/' ? strdup("/") : getcwd(NULL, 0);
+
+        *ret = here ? *given == '/' ? strdup(given) : ty_path_join(here, given) : NULL;
+        return *ret ? 0 : ty_error_oom(err);
+    }
+    r = ty_client_find_home(ty_cli_value(cli, "home"), &home, err);
+    if (r < 0)
+        return r;
+    *ret = ty_home_is_system(home) ? ty_path_join(user ? user : "/", ".cache/trainyard")
+                                   : ty_path_join(home, "cache");
+    return *ret ? 0 : ty_error_oom(err);
 }

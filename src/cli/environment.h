@@ -17,6 +17,8 @@
     { 0, "image", "NAME", "run in this image, by podman, docker or apptainer" }, \
     { 0, "shm-size", "SIZE", "of /dev/shm in the image, such as 2g (default: the machine's)" }, \
     { 0, "sandbox", NULL, "show the job a private view of the file system (bubblewrap)" }
+#define TY_OPT_CACHE \
+    { 0, "cache", "DIR", "folder of the cache (default: that of the runs of this machine)" }
 /* clang-format on */
 
 /* What the options ask for; *ret NULL: none was given.  -EINVAL, or what reading a file gave. */
@@ -29,4 +31,7 @@ int ty_environment_registered(struct ty_cli *cli, json_t **ret, json_t **variabl
 /* The lines of a requirements file, which lies in the folder `dir`, into `env`. */
 int ty_environment_requirements(json_t *env, const char *path, struct ty_error *err);
 int ty_environment_conda_file(json_t *env, const char *path, struct ty_error *err);
+
+/* The folder of the cache of environments and data: --cache, else where the runs of this machine have theirs.  malloc'ed. */
+int ty_environment_cache(const struct ty_cli *cli, char **ret, struct ty_error *err);
 #endif

@@ -14,13 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a store is, without who asks: hex digits. */
-static int identify(const json_t *access, char ret[TY_BRING_ID + 1])
+/* What a store is, without who asks: hex digits, and for people. */
+static int identify(const json_t *access, char ret[TY_BRING_ID + 1], char **about)
 {
     static const char *const secret[] = { "access_key_id", "secret_access_key", "session_token",
                                           "account_key", "sas_token" };
     CLEANUP_JSON json_t *config = json_deep_copy(json_object_get(access, "config"));
     CLEANUP_FREE char *text = NULL, *whole = NULL;
+    CLEANUP_JSON json_t *all = NULL;
     const char *kind = json_string_value(json_object_get(access, "kind"));
     char sha[TY_SHA256_HEX + 1];
 
@@ -28,7 +29,9 @@ static int identify(const json_t *access, char ret[TY_BRING_ID + 1])
         json_object_del(config, secret[i]);
     text = config ? json_dumps(config, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     whole = text ? ty_strf("%s %s", kind ? kind : "", text) : NULL;
-    if (!whole)
+    all = json_pack("{s:s? s:O?}", "kind", kind, "config", config);
+    *about = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    if (!whole || !*about)
         return -ENOMEM;
     ty_sha256_hex(whole, strlen(whole), sha);
     memcpy(ret, sha, TY_BRING_ID);
@@ -39,10 +42,10 @@ static int identify(const json_t *access, char ret[TY_BRING_ID + 1])
 int ty_bring_open(const struct ty_bring_options *o, struct ty_bring **ret, struct ty_error *err)
 {
     struct ty_bring *b = calloc(1, sizeof *b);
-    int r = b ? identify(o->access, b->id) : -ENOMEM;
+    int r = b ? identify(o->access, b->id, &b->about) : -ENOMEM;
 
     if (r < 0) {
-        free(b);
+        ty_bring_close(b);
         return ty_error_oom(err);
     }
     b->o = *o;
@@ -63,6 +66,7 @@ struct ty_bring *ty_bring_close(struct ty_bring *b)
     if (b) {
         ty_http_free(b->http);
         ty_object_close(b->store);
+        free(b->about);
         free(b);
     }
     return NULL;

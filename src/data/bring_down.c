@@ -2,6 +2,9 @@
  *
  * A listing is gone through in batches: what the cache lacks of one is fetched, then each of its files is cloned (where the file system can),
  * linked (a job that may not write to it, as another user than root), or copied to its place.
+ *
+ * Two runs that want the same at once fetch it once: an object is locked while it is fetched, and only that.  Who meets a locked one
+ * fetches the others first, and waits while it holds none, so nobody waits in a circle.
  */
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -11,24 +14,26 @@
 #include "base/str.h"
 #include "blob/blob.h"
 #include "data/bring_internal.h"
+#include "data/cache.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define BATCH 4096
-#define LOCKS_MAX 64 /* folders above each other */
-#define TRIES 3      /* a file that is collected or spoilt between its fetching and its use */
+#define BATCH_BYTES ((uint64_t)8 << 30)
+#define TRIES 3 /* a file that is collected or spoilt between its fetching and its use */
 
 /* One file of a batch. */
 struct piece {
     char *rel, *mark, *path, *cached; /* owned; path: of the object */
     uint64_t bytes;
     int64_t mtime_us;
+    off_t at;  /* of its byte in the lock file */
+    bool have; /* fetched by this run */
     struct ty_object object;
 };
 struct batch {
@@ -39,23 +44,27 @@ struct batch {
     size_t n, placed;           /* of n, in order: those that the job has, also from a try before */
     struct ty_move_file *files; /* that have to be fetched */
     size_t nfiles;
-    char *dir; /* <cache>/data/<store> */
-    int locks[LOCKS_MAX], nlocks;
+    uint64_t bytes; /* of those n */
+    char *dir;      /* <cache>/data/<store> */
+    int lock;       /* <dir>/lock */
+    bool waited, made_room;
     struct ty_error *err;
 };
 
 /* --- names in the cache --- */
 
-static char *cached_path(const struct batch *s, const struct piece *p)
+static char *cached_path(const struct batch *s, struct piece *p)
 {
     CLEANUP_STR struct ty_str key = { 0 };
-    char sha[TY_SHA256_HEX + 1];
+    char sha[TY_SHA256_HEX + 1], head[16];
 
     ty_str_addf(&key, "%s\n%s\n%llu\n%lld", p->path, p->object.etag, (unsigned long long)p->bytes,
                 *p->object.etag ? 0LL : (long long)p->mtime_us);
     if (key.failed)
         return NULL;
     ty_sha256_hex(key.text, key.len, sha);
+    snprintf(head, sizeof head, "%.15s", sha);
+    p->at = (off_t)strtoull(head, NULL, 16);
     return ty_strf("%s/%.2s/%.40s", s->dir, sha, sha + 2);
 }
 
@@ -64,7 +73,7 @@ static struct timespec time_of(int64_t us)
     return (struct timespec){ .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
 }
 
-/* As it was put there?  Then it is marked as used; what is not goes. */
+/* As it was put there?  Then it is marked as used. */
 static bool is_good(const struct piece *p)
 {
     struct timespec now[2] = { { .tv_nsec = UTIME_NOW }, { .tv_nsec = UTIME_OMIT } };
@@ -75,7 +84,6 @@ static bool is_good(const struct piece *p)
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes && (st.st_mode & 0777) == 0444 &&
         (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000 == p->mtime_us)
         return utimensat(AT_FDCWD, p->cached, now, 0) == 0 || errno == EPERM;
-    unlink(p->cached);
     return false;
 }
 
@@ -119,42 +127,124 @@ static int fetch_failed(const struct batch *s, int r)
                         ty_show_bytes(ty_fs_free_bytes(s->dir), room), s->dir);
 }
 
-/* Collect what the cache lacks. */
-static int look(struct batch *s)
+/* type: F_WRLCK or F_UNLCK; how: F_OFD_SETLK or F_OFD_SETLKW. */
+static int grip(const struct batch *s, const struct piece *p, short type, int how)
 {
-    s->nfiles = 0;
-    for (size_t i = 0; i < s->n; i++)
-        if (!is_good(&s->at[i]))
-            s->files[s->nfiles++] = (struct ty_move_file){ .local = s->at[i].cached,
-                                                           .path = s->at[i].path,
-                                                           .object = &s->at[i].object };
-    return s->nfiles > 0;
+    struct flock l = { .l_type = type, .l_whence = SEEK_SET, .l_start = p->at, .l_len = 1 };
+
+    while (fcntl(s->lock, how, &l) < 0)
+        if (errno != EINTR)
+            return errno == EACCES ? -EAGAIN : -errno;
+    return 0;
 }
 
-static int fetch(struct batch *s)
+static void let_go(const struct batch *s)
+{
+    struct flock all = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
+
+    (void)fcntl(s->lock, F_OFD_SETLK, &all);
+}
+
+/* What is not as it should be goes; only who has locked it may say so, for another may have it half settled.  1: the cache lacks it. */
+static int take_up(const struct batch *s, const struct piece *p)
+{
+    int r = grip(s, p, F_WRLCK, F_OFD_SETLK);
+
+    if (r < 0)
+        return r;
+    if (is_good(p))
+        return grip(s, p, F_UNLCK, F_OFD_SETLK);
+    if (unlink(p->cached) < 0 && errno != ENOENT)
+        return -errno;
+    return 1;
+}
+
+/* Collect what the cache lacks, and lock it.  *busy: another run is fetching this one; NULL: none. */
+static int look(struct batch *s, const struct piece **busy)
+{
+    s->nfiles = 0;
+    *busy = NULL;
+    for (size_t i = 0; i < s->n; i++) {
+        struct piece *p = &s->at[i];
+        int r = p->have || is_good(p) ? 0 : take_up(s, p);
+
+        if (r == -EAGAIN)
+            *busy = p;
+        else if (r < 0)
+            return r;
+        if (r == 1)
+            s->files[s->nfiles++] =
+                (struct ty_move_file){ .local = p->cached, .path = p->path, .object = &p->object };
+    }
+    return 0;
+}
+
+static int wait_for(struct batch *s, const struct piece *p)
+{
+    CLEANUP_FREE char *note =
+        ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
+                s->b->o.ref->name);
+    int r;
+
+    if (note && !s->waited && s->b->o.note)
+        s->b->o.note(note, s->b->o.ctx);
+    s->waited = true;
+    r = grip(s, p, F_WRLCK, F_OFD_SETLKW);
+    let_go(s);
+    return r;
+}
+
+static int settle_all(struct batch *s)
+{
+    int r = s->nfiles > 0 ? sync_folder(s->dir) : 0;
+
+    /* The times that say "whole" must not outlive, in a power cut, the bytes that they speak of. */
+    for (size_t i = 0; r == 0 && i < s->nfiles; i++)
+        for (size_t k = 0; k < s->n; k++)
+            if (s->at[k].cached == s->files[i].local) {
+                r = settle(&s->at[k]);
+                s->at[k].have = true;
+            }
+    return r;
+}
+
+/* What look() has collected. */
+static int get(struct batch *s)
 {
     struct ty_move m = { .store = s->b->store,
                          .http = s->b->http,
                          .overwrite = true,
                          .progress = on_progress,
                          .ctx = s };
-    int r;
+    int r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
 
-    if (!look(s))
-        return 0;
-    r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
     if (r < 0)
         return fetch_failed(s, r);
-    /* The times that say "whole" must not outlive, in a power cut, the bytes that they speak of. */
-    if (r == 0 && s->nfiles > 0)
-        r = sync_folder(s->dir);
-    for (size_t i = 0; r == 0 && i < s->nfiles; i++)
-        for (size_t k = 0; k < s->n; k++)
-            if (s->at[k].cached == s->files[i].local)
-                r = settle(&s->at[k]);
+    ty_data_cache_grown(s->b->o.cache);
+    r = settle_all(s);
     return r < 0
                ? ty_error_set(s->err, r, "cannot write to the cache '%s': %s", s->dir, strerror(-r))
                : 0;
+}
+
+static int fetch(struct batch *s)
+{
+    const struct piece *busy = NULL;
+    int r = look(s, &busy);
+
+    while (r == 0 && (s->nfiles > 0 || busy)) {
+        if (s->nfiles > 0)
+            r = get(s);
+        else
+            r = wait_for(s, busy);
+        let_go(s);
+        if (r == 0)
+            r = look(s, &busy);
+    }
+    let_go(s);
+    return r < 0 && !s->err->code
+               ? ty_error_set(s->err, r, "cannot use the cache '%s': %s", s->dir, strerror(-r))
+               : r;
 }
 
 /* --- to the job --- */
@@ -183,6 +273,8 @@ static int copy_file(const char *from, const char *to)
         in < 0 ? -1 : open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     int r = in < 0 || out < 0 ? -errno : ty_copy_fd(in, out);
 
+    if (r < 0 && out >= 0)
+        unlink(to);
     return r < 0 ? r : 0;
 }
 
@@ -245,13 +337,38 @@ static void clear(struct batch *s)
         free(s->at[i].cached);
     }
     s->n = s->placed = 0;
+    s->bytes = 0;
 }
 
-static int do_batch(struct batch *s)
+/* The disk is full: what no run has used lately goes.  True: that was something, and it is worth another try. */
+static bool make_room(struct batch *s, int r)
+{
+    CLEANUP_FREE char *note = NULL;
+    uint64_t freed = 0;
+    char size[16];
+
+    if ((r != -ENOSPC && r != -EDQUOT) || s->made_room)
+        return false;
+    s->made_room = true;
+    (void)ty_data_cache_collect(s->b->o.cache, 0, INT64_MAX, false, &freed, NULL);
+    if (freed == 0)
+        return false;
+    note = ty_strf("data reference '%s': the disk is full; %s of downloaded data that no run uses "
+                   "were removed from the cache",
+                   s->b->o.ref->name, ty_show_bytes(freed, size));
+    if (note && s->b->o.note)
+        s->b->o.note(note, s->b->o.ctx);
+    s->err->code = 0;
+    return true;
+}
+
+static int fetch_and_place(struct batch *s)
 {
     int r = -ESTALE;
 
     for (int try = 0; r == -ESTALE && try < TRIES; try++) {
+        for (size_t i = 0; i < s->n; i++)
+            s->at[i].have = false;
         r = fetch(s);
         if (r == 0)
             r = place_all(s);
@@ -260,10 +377,18 @@ static int do_batch(struct batch *s)
         ty_error_set(s->err, r,
                      "data reference '%s': files of the cache '%s' vanish while they are used",
                      s->b->o.ref->name, s->dir);
+    return r;
+}
+
+static int do_batch(struct batch *s)
+{
+    int r = fetch_and_place(s);
+
+    if (r < 0 && make_room(s, r))
+        r = fetch_and_place(s);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < s->n; i++)
-        s->b->bytes += s->at[i].bytes;
+    s->b->bytes += s->bytes;
     s->b->files += s->n;
     ty_progress_tell(&s->b->progress, s->b->bytes, s->b->bytes_all, s->b->files, s->b->files_all);
     clear(s);
@@ -282,6 +407,7 @@ static int take(const struct ty_listed *f, void *ctx)
     p->path =
         s->b->file || !*base ? strdup(s->b->file ? base : f->path) : ty_path_join(base, f->path);
     s->n++;
+    s->bytes += p->bytes;
     if (!p->rel || !p->mark || !p->path)
         return -ENOMEM;
     ty_bring_object(
@@ -291,61 +417,36 @@ static int take(const struct ty_listed *f, void *ctx)
     p->cached = cached_path(s, p);
     if (!p->cached)
         return -ENOMEM;
-    return s->n == BATCH ? do_batch(s) : 0;
+    return s->n == BATCH || s->bytes >= BATCH_BYTES ? do_batch(s) : 0;
 }
 
-/* Wait for it, and say so. */
-static int lock_file(const struct batch *s, const char *path, int how)
+/* For people, what the store is. */
+static void tell_about(const struct batch *s)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    CLEANUP_FREE char *note = NULL;
+    CLEANUP_FREE char *path = ty_path_join(s->dir, TY_DATA_CACHE_ABOUT);
 
-    if (fd < 0)
+    if (path && access(path, F_OK) < 0)
+        (void)ty_write_file(path, s->b->about, strlen(s->b->about), 0600);
+}
+
+static int open_cache(struct batch *s)
+{
+    CLEANUP_FREE char *path = ty_path_join(s->dir, "lock");
+    int r = path ? ty_mkdir_p(s->dir, 0700) : -ENOMEM;
+
+    if (r < 0)
+        return r;
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock < 0)
         return -errno;
-    if (flock(fd, how | LOCK_NB) == 0)
-        return TAKE_FD(fd);
-    note =
-        ty_strf("data reference '%s': another run downloads the same data; this one waits for it",
-                s->b->o.ref->name);
-    if (note && s->b->o.note)
-        s->b->o.note(note, s->b->o.ctx);
-    while (flock(fd, how) < 0)
-        if (errno != EINTR)
-            return -errno;
-    return TAKE_FD(fd);
-}
-
-/* Two runs that want the same at once fetch it once: the second finds it there.  So do those of which one wants a folder of the
- * other's: each path is locked alone, and every folder above it together with others, from the top down. */
-static int lock(struct batch *s)
-{
-    const char *path = s->b->o.ref->path, *at = path;
-    bool last = false;
-
-    for (size_t len = 0; !last; len = (size_t)(at - path)) {
-        CLEANUP_FREE char *file = NULL;
-        char sha[TY_SHA256_HEX + 1];
-        int fd;
-
-        last = path[len] == '\0' || s->nlocks + 1 == LOCKS_MAX;
-        ty_sha256_hex(path, len, sha);
-        file = ty_strf("%s/lock-%.16s", s->dir, sha);
-        fd = file ? lock_file(s, file, last ? LOCK_EX : LOCK_SH) : -ENOMEM;
-        if (fd < 0)
-            return fd;
-        s->locks[s->nlocks++] = fd;
-        at = path + len + (path[len] == '/');
-        at += strcspn(at, "/");
-    }
+    tell_about(s);
     return 0;
 }
 
 static int run(struct batch *s)
 {
-    int r = ty_mkdir_p(s->dir, 0700);
+    int r = open_cache(s);
 
-    if (r == 0)
-        r = lock(s);
     if (r < 0)
         return ty_error_set(s->err, r, "cannot use the cache '%s': %s", s->dir, strerror(-r));
     r = ty_mkdir_p(s->to, 0777);
@@ -360,7 +461,7 @@ static int run(struct batch *s)
 
 int ty_bring_down(struct ty_bring *b, const char *to, bool own, struct ty_error *err)
 {
-    struct batch s = { .b = b, .to = to, .own = own, .err = err };
+    struct batch s = { .b = b, .to = to, .own = own, .lock = -1, .err = err };
     int r;
 
     s.dir = ty_strf("%s/data/%s", b->o.cache, b->id);
@@ -371,8 +472,7 @@ int ty_bring_down(struct ty_bring *b, const char *to, bool own, struct ty_error 
     r = s.dir && s.at && s.files ? run(&s) : ty_error_oom(err);
     if (s.at)
         clear(&s);
-    for (int i = 0; i < s.nlocks; i++)
-        close(s.locks[i]);
+    ty_closep(&s.lock);
     free(s.dir);
     free(s.at);
     free(s.files);

@@ -18,6 +18,7 @@ struct ty_bring {
     struct ty_object_store *store;
     struct ty_http *http;
     char id[TY_BRING_ID + 1]; /* of the store, in the cache */
+    char *about;              /* owned; JSON: what the store is, without its credentials */
     struct ty_progress progress;
     struct ty_listing_out list;
     bool file;

@@ -114,6 +114,14 @@ static int check_room(struct request *req)
                         req->args[0], (long long)most);
 }
 
+static int described_otherwise(struct request *req)
+{
+    return ty_error_set(&req->err, -EEXIST,
+                        "datastore '%s' is there already, and is described otherwise; ask for it "
+                        "to be overwritten (overwrite, --overwrite), or choose another name",
+                        req->args[0]);
+}
+
 /* May it be stored under its name?  1: the same is there already. */
 static int check_place(struct request *req)
 {
@@ -135,13 +143,26 @@ static int check_place(struct request *req)
                             "datastore '%s' is the service's own and stays as it is; choose "
                             "another name",
                             req->args[0]);
-    if (!g->overwrite)
-        return ty_error_set(
-            &req->err, -EEXIST,
-            "datastore '%s' is there already, and is described otherwise; ask for it "
-            "to be overwritten (overwrite, --overwrite), or choose another name",
-            req->args[0]);
-    return 0;
+    return g->overwrite ? 0 : described_otherwise(req);
+}
+
+/* Two may register one name at the same moment: the first one stays, and the other is told. */
+static int check_stored(struct request *req)
+{
+    const struct registering *g = req->data;
+    CLEANUP_JSON json_t *now = NULL;
+    CLEANUP_JSON json_t *wanted = NULL;
+    int r;
+
+    if (g->overwrite || !req->conn)
+        return 0;
+    wanted = access_of(req);
+    if (!wanted)
+        return ty_error_oom(&req->err);
+    r = ty_store_datastore_access(req->http->o.store, req->args[0], &now, &req->err);
+    if (r < 0)
+        return r;
+    return json_equal(now, wanted) ? 0 : described_otherwise(req);
 }
 
 static void on_registered(void *ctx, int r)
@@ -149,6 +170,8 @@ static void on_registered(void *ctx, int r)
     struct request *req = ctx;
     const struct registering *g = req->data;
 
+    if (r == 0)
+        r = check_stored(req);
     if (r == 0)
         r = reply_datastore(req, g->known ? 200 : 201);
     changed(req, r);
@@ -165,7 +188,7 @@ static int store(struct request *req)
     u = ty_unit_new();
     r = ty_unit_datastore_put_sealed(u, req->http->o.store, req->args[0], g->spec.kind,
                                      g->spec.config, g->spec.credentials, g->spec.secrets,
-                                     ty_wall_us(), &req->err);
+                                     g->overwrite, ty_wall_us(), &req->err);
     if (r < 0) {
         ty_unit_free(u);
         return r;

@@ -18,11 +18,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
-
-#define KEEP_LOOK_S (24 * 3600)
-#define KEEP_US ((int64_t)30 * 24 * 3600 * 1000000)
 
 struct object {
     const struct ty_jobfile *j;
@@ -202,19 +198,6 @@ static void send_up(struct object *x)
         warn(err.text, x);
 }
 
-/* What no run has used for a month goes, looked for once a day. */
-static void keep_house(const struct ty_jobfile *j)
-{
-    CLEANUP_FREE char *mark = ty_path_join(j->cache, "data/lock-kept");
-    uint64_t freed;
-    struct stat st;
-
-    if (!mark || (stat(mark, &st) == 0 && st.st_mtime + KEEP_LOOK_S > time(NULL)) ||
-        ty_write_file(mark, "", 0, 0600) < 0)
-        return;
-    (void)ty_data_cache_collect(j->cache, UINT64_MAX, KEEP_US, false, &freed, NULL);
-}
-
 void ty_data_object_out(const struct ty_jobfile *j, int i, int out)
 {
     struct object x;
@@ -245,6 +228,6 @@ void ty_data_object_out(const struct ty_jobfile *j, int i, int out)
         warn(err.text, &x);
     if (x.ref->mode == TY_DATA_MOUNT && !mounted && listed && ty_bring_back(x.b, x.dir, &err) < 0)
         warn(err.text, &x);
-    keep_house(j);
+    ty_data_cache_keep(j->cache, j->data_cache_bytes);
     done(&x);
 }

@@ -101,6 +101,9 @@ static int numbers(struct ty_jobfile *j, struct ty_error *err)
         r = ty_json_get_i64(j->json, "job.json", "env_cache_bytes", 0, INT64_MAX,
                             &j->env_cache_bytes, err);
     if (r == 0)
+        r = ty_json_get_i64(j->json, "job.json", "data_cache_bytes", 0, INT64_MAX,
+                            &j->data_cache_bytes, err);
+    if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "record_base", 0, INT64_MAX, &j->record_base, err);
     if (r == 0)
         r = ty_json_get_i64(j->json, "job.json", "writer_base", 0, INT32_MAX, &j->writer_base, err);

@@ -28,6 +28,7 @@ struct ty_jobfile {
     int64_t artifact_files_max, artifact_bytes_max; /* of outputs/ and logs/ together */
     int64_t system_metrics_seconds; /* 0: none are sampled */
     int64_t env_cache_bytes;        /* what the cache of environments may hold; 0: no limit */
+    int64_t data_cache_bytes;       /* that of downloaded data; 0: no limit */
     const char *torch_index;        /* NULL: PyTorch's own */
     json_t *warnings; /* array of texts */
     const char *checkpoint_dir; /* NULL: none */

@@ -323,13 +323,16 @@ static void runner_ended(void *ctx, int code)
         ty_log(TY_LOG_WARN, "%s; tried again soon", err.text);
 }
 
-/* What building the job's environment needs to know. */
-static int describe_environments(const struct ty_sched *s, json_t *extra, struct ty_error *err)
+/* What building the job's environment needs to know, and what the caches of its nodes may hold. */
+static int describe_caches(const struct ty_sched *s, json_t *extra, struct ty_error *err)
 {
     const char *index = ty_conf_text(s->o.conf, "env.torch_index");
     int r = json_object_set_new(extra, "env_cache_bytes",
                                 json_integer(ty_conf_number(s->o.conf, "env.cache_bytes")));
 
+    if (r == 0)
+        r = json_object_set_new(extra, "data_cache_bytes",
+                                json_integer(ty_conf_number(s->o.conf, "data.cache_bytes")));
     if (r == 0 && strcmp(index, "none") != 0)
         r = json_object_set_new(extra, "torch_index", json_string(index));
     return r < 0 ? ty_error_oom(err) : 0;
@@ -351,7 +354,7 @@ static int make_job_folder(struct live *l, const struct target *t, struct ty_err
     if (r == 0)
         r = view_secret(s, l, extra, err);
     if (r == 0)
-        r = describe_environments(s, extra, err);
+        r = describe_caches(s, extra, err);
     if (r == 0)
         r = data_dirs(s, l->spec, &dirs, err);
     if (r < 0)

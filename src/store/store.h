@@ -81,9 +81,10 @@ void ty_unit_target_delete(struct ty_unit *u, const char *name);
 void ty_unit_snapshot_put(struct ty_unit *u, const char *id, uint64_t files, uint64_t bytes, int64_t at_us); /* again: touched */
 /* Without credentials; config_json: an object. */
 void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind, const char *config_json, int64_t at_us);
-/* With the credentials (an object as text; NULL: none), sealed as a secret is, and the word for them ("sas_token"). */
+/* With the credentials (an object as text; NULL: none), sealed as a secret is, and the word for them ("sas_token").  Where there is one of
+ * that name when it is stored, that is replaced, or not `replace`, stays as it is. */
 int ty_unit_datastore_put_sealed(struct ty_unit *u, struct ty_store *st, const char *name, const char *kind, const json_t *config,
-                                 const char *credentials, const json_t *secrets, int64_t at_us, struct ty_error *err);
+                                 const char *credentials, const json_t *secrets, bool replace, int64_t at_us, struct ty_error *err);
 void ty_unit_datastore_delete(struct ty_unit *u, const char *name);
 #define TY_STORE_DEFAULT_DATASTORE "datastore.default" /* the setting that names the default one; none: the first one */
 void ty_unit_setting(struct ty_unit *u, const char *name, const char *value);

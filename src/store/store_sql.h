@@ -95,7 +95,7 @@
     W(target_put, "INSERT INTO target(name, spec, created_us) VALUES (?1, ?2, ?3) ON CONFLICT(name) DO UPDATE SET spec = ?2") \
     W(target_delete, "DELETE FROM target WHERE name = ?1") \
     W(datastore_put, "INSERT INTO datastore(name, kind, config, created_us, sealed) VALUES (?1, ?2, ?3, ?4, ?5) " \
-        "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3, sealed = ?5") \
+        "ON CONFLICT(name) DO UPDATE SET kind = ?2, config = ?3, sealed = ?5 WHERE ?6") \
     W(datastore_delete, "DELETE FROM datastore WHERE name = ?1") \
     W(setting_put, "INSERT INTO setting(name, value) VALUES (?1, ?2) ON CONFLICT(name) DO UPDATE SET value = ?2") \
     W(secret_put, "INSERT INTO secret(name, sealed, created_us, changed_us) VALUES (?1, ?2, ?3, ?3) " \

@@ -10,6 +10,7 @@ struct op_named {
     struct op op;
     const char *name, *kind, *json, *sealed;
     int64_t at_us;
+    bool replace;
 };
 
 static struct op_named *named_op(struct ty_unit *u,
@@ -54,14 +55,17 @@ static int apply_datastore_put(struct ty_store *st, const struct op *op)
 {
     const struct op_named *o = (const struct op_named *)op;
 
-    return store_exec(&st->writer, STMT_datastore_put, "tttit", o->name, o->kind, o->json, o->at_us,
-                      o->sealed);
+    return store_exec(&st->writer, STMT_datastore_put, "tttiti", o->name, o->kind, o->json,
+                      o->at_us, o->sealed, (int64_t)o->replace);
 }
 
 void ty_unit_datastore_put(struct ty_unit *u, const char *name, const char *kind,
                            const char *config_json, int64_t at_us)
 {
-    named_op(u, apply_datastore_put, name, kind, config_json, at_us);
+    struct op_named *o = named_op(u, apply_datastore_put, name, kind, config_json, at_us);
+
+    if (o)
+        o->replace = true;
 }
 
 /* No name of a secret has a ':'. */
@@ -72,7 +76,8 @@ static char *sealed_name(const char *datastore)
 
 int ty_unit_datastore_put_sealed(struct ty_unit *u, struct ty_store *st, const char *name,
                                  const char *kind, const json_t *config, const char *credentials,
-                                 const json_t *secrets, int64_t at_us, struct ty_error *err)
+                                 const json_t *secrets, bool replace, int64_t at_us,
+                                 struct ty_error *err)
 {
     CLEANUP_JSON json_t *kept = json_copy((json_t *)config);
     CLEANUP_FREE char *text = NULL;
@@ -93,6 +98,7 @@ int ty_unit_datastore_put_sealed(struct ty_unit *u, struct ty_store *st, const c
     if (!o)
         return ty_error_oom(err);
     o->sealed = unit_text(u, sealed);
+    o->replace = replace;
     return 0;
 }
 

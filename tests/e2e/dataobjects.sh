@@ -18,7 +18,7 @@ error_of() { trainyard show "$1" --json | field error; }
 notes_of() { trainyard artifacts get "$1" azureml-logs/60_control_log.txt -o - 2> /dev/null; }
 saw() { trainyard logs "$1" 2> /dev/null | grep -qx "$2"; }
 cache=$TRAINYARD_HOME/cache/data
-cached() { find "$cache" -type f -not -name 'lock-*' -not -name '.*' -printf '%p %i\n' 2> /dev/null | sort; }
+cached() { find "$cache" -type f -not -name 'lock*' -not -name about -not -name '.*' -printf '%p %i\n' 2> /dev/null | sort; }
 
 # s3_start: S3_URL, or fails and sets s3_why
 s3_start() {

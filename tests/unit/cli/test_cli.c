@@ -33,10 +33,10 @@ static void test_usage_errors(void **state)
     usage_error(CAPTURE(NULL, "shwo"), 2, "did you mean 'show'?");
     usage_error(CAPTURE(NULL, "frobnicate"), 2, "no command 'frobnicate'");
     usage_error(CAPTURE(NULL, "data"), 2,
-                "'data' needs one of ls, put, get, show, add, default or rm after it");
+                "'data' needs one of ls, put, get, show, add, default, rm or cache after it");
     usage_error(CAPTURE(NULL, "data", "lss"), 2, "did you mean 'data ls'?");
     usage_error(CAPTURE(NULL, "data", "quux"), 2,
-                "after 'data' comes ls, put, get, show, add, default or rm");
+                "after 'data' comes ls, put, get, show, add, default, rm or cache");
     usage_error(CAPTURE(NULL, "ps", "--limt", "3"), 2, "did you mean '--limit'?");
     usage_error(CAPTURE(NULL, "ps", "--limit"), 2, "'--limit' needs a value (N)");
     usage_error(CAPTURE(NULL, "ps", "--limit", "x"), 2, "--limit 'x'");

@@ -3,12 +3,15 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "capture.h"
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -56,12 +59,32 @@ static void test_what_is_refused(void **state)
     says(TRY("env", "build", "--pip", "--pre"), 1, "", "requirements file");
     says(TRY("env", "gc", "--max", "much"), 1, "", "--max 'much' is not a size");
     says(TRY("env", "gc", "--unused", "long"), 1, "", "--unused 'long' is not a time");
+    says(TRY("data", "cache", "--max", "much"), 2, "", "--max 'much' is not a size");
+    says(TRY("data", "cache", "--dry-run"), 2, "", "--dry-run goes with");
+}
+
+static void test_downloaded_data(void **state)
+{
+    CLEANUP_FREE char *place = ty_path_join(dir, "cache/data/s/ab/object");
+    const struct timespec then[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
+
+    (void)state;
+    says(TRY("data", "cache", "--plain"), 0, "", "");
+    assert_int_equal(ty_mkdir_parent(place, 0700), 0);
+    assert_int_equal(ty_write_file(place, "x", 1, 0600), 0);
+    says(TRY("data", "cache", "-q", "--clear"), 0, "removed 0 B of downloaded data\n", "");
+    assert_int_equal(utimensat(AT_FDCWD, place, then, 0), 0);
+    says(TRY("data", "cache", "--clear", "--dry-run"), 0,
+         "would remove 4.1 kB of downloaded data\n", "");
+    says(TRY("data", "cache", "--clear"), 0, "removed 4.1 kB of downloaded data\n", "");
+    assert_int_equal(access(place, F_OK), -1);
 }
 
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
-    const struct CMUnitTest tests[] = { T(test_an_empty_cache), T(test_what_is_refused) };
+    const struct CMUnitTest tests[] = { T(test_an_empty_cache), T(test_what_is_refused),
+                                        T(test_downloaded_data) };
 
     return cmocka_run_group_tests_name("cmd_env", tests, NULL, NULL);
 }

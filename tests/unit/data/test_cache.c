@@ -123,6 +123,78 @@ static void downloads_that_were_broken_off_go_after_a_day(void **state)
     assert_true(is_there(b, "s/ab/.y.trainyard-part"));
 }
 
+/* A file that is linked to a job's folder is in use, and would free nothing. */
+static void what_a_run_has_stays(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *held = path_of(b, "s/ab/held"), *own = ty_path_join(b->dir, "own");
+    uint64_t freed = 0;
+
+    put(b, "s/ab/held", 8192, 9 * 3600);
+    put(b, "s/ab/free", 8192, 8 * 3600);
+    assert_int_equal(link(held, own), 0);
+    assert_int_equal(ty_data_cache_collect(b->dir, 0, INT64_MAX, false, &freed, &b->err), 0);
+    assert_true(is_there(b, "s/ab/held"));
+    assert_false(is_there(b, "s/ab/free"));
+    assert_int_equal(ty_data_cache_collect(b->dir, UINT64_MAX, 0, false, &freed, &b->err), 0);
+    assert_true(is_there(b, "s/ab/held"));
+    assert_int_equal(unlink(own), 0);
+    assert_int_equal(ty_data_cache_collect(b->dir, UINT64_MAX, 0, false, &freed, &b->err), 0);
+    assert_false(is_there(b, "s/ab/held"));
+}
+
+static void it_is_kept_within_its_limit(void **state)
+{
+    struct box *b = *state;
+
+    put(b, "s/ab/a", 8192, 9 * 3600);
+    put(b, "s/ab/b", 8192, 8 * 3600);
+    put(b, "s/about", 100, 40 * 24 * 3600);
+    ty_data_cache_grown(b->dir);
+    ty_data_cache_keep(b->dir, 0);
+    assert_true(is_there(b, "s/ab/a") && is_there(b, "s/ab/b"));
+    ty_data_cache_grown(b->dir);
+    ty_data_cache_keep(b->dir, 3 * 4096);
+    assert_true(!is_there(b, "s/ab/a") && is_there(b, "s/ab/b"));
+    put(b, "s/ab/old", 4096, 40 * 24 * 3600);
+    put(b, "lock-grown", 0, 7200); /* nothing came, and it was looked at today */
+    put(b, "lock-kept", 0, 3600);
+    ty_data_cache_keep(b->dir, 4096);
+    assert_true(is_there(b, "s/ab/b") && is_there(b, "s/ab/old"));
+    put(b, "lock-kept", 0, 25 * 3600);
+    ty_data_cache_keep(b->dir, 0);
+    assert_true(is_there(b, "s/ab/b") && !is_there(b, "s/ab/old"));
+    assert_true(is_there(b, "s/about"));
+}
+
+static int note_store(const struct ty_data_cache_store *s, void *ctx)
+{
+    const char *kind = json_string_value(json_object_get(s->about, "kind"));
+
+    ty_str_addf(ctx, "%s %s %llu %d; ", s->id, kind ? kind : "-", (unsigned long long)s->files,
+                s->bytes >= 8192);
+    return 0;
+}
+
+static void what_it_has_is_told_by_store(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_STR struct ty_str said = { 0 };
+    CLEANUP_FREE char *about = path_of(b, "s/about");
+
+    assert_int_equal(ty_data_cache_list(b->dir, note_store, &said, &b->err), 0);
+    assert_int_equal(said.len, 0);
+    put(b, "s/ab/a", 8192, 1);
+    put(b, "s/cd/b", 8192, 1);
+    put(b, "s/lock", 0, 1);
+    put(b, "t/ab/a", 10, 1);
+    put(b, "u/lock", 0, 1);
+    put(b, "lock-kept", 0, 1);
+    assert_int_equal(ty_write_file(about, "{\"kind\":\"s3\"}", 13, 0600), 0);
+    assert_int_equal(ty_data_cache_list(b->dir, note_store, &said, &b->err), 0);
+    assert_string_equal(said.text, "s s3 2 1; t - 1 0; ");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -131,6 +203,9 @@ int main(void)
         T(what_was_not_used_goes),
         T(the_longest_unused_go_first_and_what_is_used_now_stays),
         T(downloads_that_were_broken_off_go_after_a_day),
+        T(what_a_run_has_stays),
+        T(it_is_kept_within_its_limit),
+        T(what_it_has_is_told_by_store),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,6 +141,41 @@ static void test_refused(void **state)
     expect(*state, "GET", "/api/v1/datastores", NULL, 200, "workspacefilestore");
 }
 
+/* Somebody else's registration is on its way to the store when ours is looked at. */
+static void register_beside(struct kit *k, const char *name)
+{
+    struct ty_unit *u = ty_unit_new();
+
+    ty_unit_datastore_put(u, name, "file", "{\"root\":\"/theirs\",\"credentials\":\"none\"}", 1);
+    ty_store_commit(k->store, u, NULL, NULL);
+}
+
+/* Taken as new or as known, by what has been stored first. */
+static void is_taken(struct kit *k, const char *path, const char *body, const char *text)
+{
+    struct answer a = ask(k, "PUT", path, NULL, body, strlen(body));
+
+    if ((a.status != 200 && a.status != 201) || !strstr(a.body, text))
+        fail_msg("%s gave %d: %s", path, a.status, a.body);
+    answer_done(&a);
+}
+
+static void test_two_at_once(void **state)
+{
+    struct kit *k = *state;
+
+    register_beside(k, "sets");
+    expect(k, "PUT", AT "sets", S3(UNSEEN), 409, "is there already, and is described otherwise");
+    expect(k, "GET", AT "sets", NULL, 200, "/theirs");
+    register_beside(k, "more");
+    is_taken(k, AT "more",
+             "{\"kind\":\"s3\",\"config\":{\"bucket\":\"others\"},\"overwrite\":true" UNSEEN "}",
+             "others");
+    register_beside(k, "like");
+    is_taken(k, AT "like", "{\"kind\":\"file\",\"config\":{\"root\":\"/theirs\"}" UNSEEN "}",
+             "/theirs");
+}
+
 static void test_limit(void **state)
 {
     struct kit *k = *state;
@@ -307,6 +342,7 @@ int main(void)
         T(test_life),
         T(test_the_services_own_stay),
         T(test_refused),
+        T(test_two_at_once),
         T(test_limit),
         T(test_folders),
         T(test_asked),

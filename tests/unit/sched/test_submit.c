@@ -177,7 +177,7 @@ static void put_s3(struct kit *k)
     struct ty_error err = { 0 };
 
     assert_int_equal(ty_unit_datastore_put_sealed(u, k->store, "sets", "s3", config, "access_key",
-                                                  secrets, 1, &err),
+                                                  secrets, false, 1, &err),
                      0);
     ty_store_commit(k->store, u, NULL, NULL);
     kit_until(k, has_store, "sets");
