@@ -194,8 +194,8 @@ static void check_cluster(struct doctor *d, const char *check, const struct ty_t
     struct ty_slurm_setting where = { .environment = t->slurm.environment };
     CLEANUP_FREE char *config = NULL, *partitions = NULL;
     struct ty_error err = { 0 };
-    char *rest = NULL;
-    int nodes = 0;
+    const char *named = ty_slurm_partition_of(t);
+    struct ty_slurm_have have;
 
     if (ty_slurm_run(&where, ask_config, ASK_MS, &config, &err) < 0 ||
         ty_slurm_run(&where, ask_partitions, ASK_MS, &partitions, &err) < 0) {
@@ -205,19 +205,13 @@ static void check_cluster(struct doctor *d, const char *check, const struct ty_t
             "%s", err.text);
         return;
     }
-    for (char *line = strtok_r(partitions, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        struct ty_slurm_partition p;
-
-        if (ty_slurm_partition_line(line, &p) == 0 && p.up &&
-            (!t->slurm.partition || strcmp(p.name, t->slurm.partition) == 0))
-            nodes += p.nodes;
-    }
-    if (nodes == 0)
+    ty_slurm_have(partitions, named, &have);
+    ty_str_done(&have.names);
+    if (!have.up || have.nodes == 0)
         doctor_note(d, check, BAD, "'sinfo' lists the partitions; change the target's 'partition'",
-                    "no partition%s%s is up", t->slurm.partition ? " " : "",
-                    t->slurm.partition ? t->slurm.partition : "");
+                    "no partition%s%s is up", named ? " " : "", named ? named : "");
     else
-        doctor_note(d, check, GOOD, NULL, "Slurm answers, and has %d nodes", nodes);
+        doctor_note(d, check, GOOD, NULL, "Slurm answers, and has %d nodes", have.nodes);
     check_delay(d, check, config);
     check_age(d, check, config);
     check_power(d, check, config);

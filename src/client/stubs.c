@@ -8,6 +8,17 @@
 static_assert(TY_ROUTE_ARGS_MAX < 4,
               "ty_call.args must hold the arguments of every route and a NULL");
 
+/* What stands in the braces of a route, by its number. */
+static int refuse_empty(enum ty_route_id route, int i, struct ty_error *err)
+{
+    const char *p = ty_routes[route].path;
+
+    do
+        p = strchr(p, '{') + 1;
+    while (i-- > 0);
+    return ty_error_set(err, -EINVAL, "the name of the %.*s is empty", (int)strcspn(p, "+}"), p);
+}
+
 static int braces(const char *path)
 {
     int n = 0;
@@ -28,8 +39,7 @@ int ty_client_route(struct ty_client *c, enum ty_route_id route, const struct ty
         call = &nothing;
     for (i = 0; i < n; i++)
         if (!call->args[i] || !*call->args[i])
-            return ty_error_set(err, -EINVAL, "cannot %s: a name is missing",
-                                ty_routes[route].name);
+            return refuse_empty(route, i, err);
     path = ty_route_path(route, call->args);
     if (!path)
         return ty_error_oom(err);

@@ -186,9 +186,10 @@ static int unpack_packages(struct ty_far *f, const char *sha, char **ret, struct
         r = -errno;
     ty_rm_rf(fresh);
     if (r < 0)
-        return err->code ? ty_error_prefix(err, "unpacking Trainyard's Python packages")
-                         : ty_error_set(err, r, "cannot unpack Trainyard's Python packages: %s",
-                                        strerror(-r));
+        return err->code
+                   ? ty_error_prefix(err, "unpacking Trainyard's Python packages")
+                   : ty_error_set(err, r, "cannot unpack Trainyard's Python packages in '%s': %s",
+                                  f->folder, strerror(-r));
     *ret = TAKE(dir);
     return 0;
 }

@@ -31,10 +31,10 @@ static void print(const json_t *o)
 
 static int why(struct ty_ssh *s, const struct ty_host *h, struct ty_error *err)
 {
-    char text[512];
+    char text[700];
 
     ty_ssh_why(s, text, sizeof text);
-    return ty_error_set(err, -EHOSTUNREACH, "host '%s': %.300s", h->host, text);
+    return ty_error_set(err, -EHOSTUNREACH, "host '%s': %.600s", h->host, text);
 }
 
 static void wait_for(struct ty_ssh *s, int64_t end)

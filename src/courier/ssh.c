@@ -33,6 +33,7 @@ static const char script[] =
     "if command -v sha256sum > /dev/null; then s=$(sha256sum < \"$t\"); "
     "test \"${s%% *}\" = $1 || { echo the agent did not arrive whole >&2; rm -f \"$t\"; exit 73; }; fi; "
     "chmod 700 \"$t\" && mv -f \"$t\" \"$a\" || exit 74; fi; "
+    "test -x \"$a\" || { echo no program can be run from \"$d\" >&2; exit 75; }; "
     "touch -c \"$d/agents/$1\"; echo; echo " MARK "ready; exec \"$a\" remote \"$d\"";
 
 static bool plain(const char *text)
@@ -278,6 +279,7 @@ void ty_ssh_listen(struct ty_ssh *s)
             n--;
         if (n > 0)
             snprintf(s->said, sizeof s->said, "%.*s", (int)(n < 400 ? n : 400), line);
+        s->other_key |= strstr(s->said, "HOST IDENTIFICATION HAS CHANGED") != NULL;
         ty_flow_use(&s->err, used);
     }
 }
@@ -296,6 +298,44 @@ static bool reap(struct ty_ssh *s, int *status)
     return false;
 }
 
+/* What a person can do about what was said; "": that says it itself. */
+static const char *advice(const struct ty_ssh *s)
+{
+    static const struct {
+        const char *said, *advice;
+    } known[] = {
+        /* with the ways that the host would take in brackets: this is not about a file */
+        { "Permission denied (",
+          "ssh has to log in without asking: put a key there (ssh-copy-id), load it (ssh-add), or "
+          "name the user and the key of this host" },
+        { "Too many authentication failures",
+          "name the key of this host, with the ssh option IdentitiesOnly=yes" },
+        { "Could not resolve hostname",
+          "look at the name, or give it a HostName in ~/.ssh/config" },
+        { "Connection refused", "is sshd running there, and is the port right?" },
+        { "Connection timed out", "is the machine on, and does the network lead to it?" },
+        { "No route to host", "is the machine on, and does the network lead to it?" },
+        { "Network is unreachable", "is this the right address?" },
+        { "No space left on device", "make room there, or name another folder of the target" },
+        { "Disk quota exceeded", "make room there, or name another folder of the target" },
+        { "Read-only file system", "name another folder of the target" },
+        { "cannot create directory", "name another folder of the target" },
+        { "no program can be run from",
+          "its file system is mounted noexec: name another folder of the target" },
+    };
+
+    if (strstr(s->said, "Host key verification failed"))
+        return s->other_key
+                   ? "it has another key than the known one: look whether it is the right machine, "
+                     "remove the old key (ssh-keygen -R), and log in once by hand"
+                   : "its key is not known here: log in once by hand, and accept it if it is the "
+                     "right machine";
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strstr(s->said, known[i].said))
+            return known[i].advice;
+    return "";
+}
+
 void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
 {
     int status = 0;
@@ -303,8 +343,9 @@ void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
     bool reaped = s->pid > 0 && reap(s, &status);
 
     ty_ssh_listen(s);
+    const char *mends = advice(s);
     if (s->said[0])
-        snprintf(buf, n, "%s", s->said);
+        snprintf(buf, n, "%s%s%s", s->said, *mends ? "; " : "", mends);
     else if (reaped && status != 0)
         snprintf(buf, n, "ssh %s", ty_status_text(status, how));
     else

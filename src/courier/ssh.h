@@ -23,6 +23,7 @@ struct ty_ssh {
     int agent;           /* descriptor of the program that is to be sent */
     uint64_t agent_left; /* bytes of it to send */
     const char *sha;     /* of the agent; the caller's */
+    bool other_key;      /* ssh has said that the host has another key than before */
     bool greeted;        /* the sh has spoken */
 };
 #define TY_SSH_INIT { .flow = TY_FLOW_INIT, .err = TY_FLOW_INIT, .agent = -1 }
@@ -38,7 +39,7 @@ int ty_ssh_run(struct ty_ssh *s, const char *const *argv, const char *home, cons
 int ty_ssh_greet(struct ty_ssh *s, struct ty_error *err);
 /* Read what ssh says on its standard error. */
 void ty_ssh_listen(struct ty_ssh *s);
-/* Why the connection is over: what ssh said last, or how it ended.  Waits for it to end, a second at most. */
+/* Why the connection is over: what ssh said last and what mends that, or how it ended.  Waits for it to end, a second at most. */
 void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n);
 void ty_ssh_end(struct ty_ssh *s); /* kill and reap; *s is as new */
 #endif

@@ -86,6 +86,21 @@ static int refuse_method(struct request *req, const char *method, const char *pa
     return r;
 }
 
+/* A part of the path does not decode to a name. */
+static int refuse_name(struct request *req, const char *given)
+{
+    const char *slash = strcasestr(given, "%2f");
+
+    while (slash && slash > given && slash[-1] != '/')
+        slash--;
+    CLEANUP_FREE char *name = slash ? strndup(slash, strcspn(slash, "/")) : NULL;
+    if (name && ty_url_decode(name) == 0)
+        return ty_error_set(&req->err, -EINVAL,
+                            "'%.100s' cannot be a name: no name has a '/' (the path is '%.200s')",
+                            name, given);
+    return ty_error_set(&req->err, -EINVAL, "the path '%.200s' has a bad percent-escape", given);
+}
+
 static int find_route(struct request *req, const char *method, char *path)
 {
     CLEANUP_FREE char *given = strdup(path);
@@ -96,9 +111,7 @@ static int find_route(struct request *req, const char *method, char *path)
     if (r == -ENOTSUP)
         return refuse_method(req, method, given);
     if (r == -EINVAL)
-        return ty_error_set(
-            &req->err, r,
-            "the path '%.200s' has a bad percent-escape, or a name in it has a '/' (%%2F)", given);
+        return refuse_name(req, given);
     if (r < 0)
         return ty_error_set(
             &req->err, r, "there is nothing at '%.200s'; /openapi.json lists what there is", given);

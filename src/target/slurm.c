@@ -47,9 +47,9 @@ static int slurm_check(const struct ty_target_spec *target, const struct ty_run_
 
 struct ty_probe {
     uv_work_t work;
-    const struct ty_target_spec *target;
     json_t *environment; /* owned: the target may go while the pool is at work */
-    char *partition;
+    char *partition;     /* NULL: the cluster's own choice */
+    int64_t minutes;     /* 0: what the partition gives */
     void (*done)(void *ctx, int r, json_t *facts, const struct ty_error *err);
     void *ctx;
     int r;
@@ -57,71 +57,40 @@ struct ty_probe {
     struct ty_error err;
 };
 
-/* "gpu:2", "gpu:a100:4(S:0-1),mps:100": how many GPUs. */
-static int gpus_of(const char *gres)
+static int check_have(const struct ty_probe *p, const struct ty_slurm_have *have,
+                      struct ty_error *err)
 {
-    int n = 0;
+    const char *names = have->names.len ? have->names.text : "none";
 
-    for (const char *p = gres; (p = strstr(p, "gpu")); p++) {
-        size_t len = strcspn(p, ",(");
-        const char *colon = p + len;
-
-        while (colon > p && *colon != ':')
-            colon--;
-        if (p == gres || p[-1] == ',')
-            n += *colon == ':' && colon[1] >= '0' && colon[1] <= '9'
-                     ? (int)strtol(colon + 1, NULL, 10)
-                     : 1;
-    }
-    return n;
+    if (have->nodes == 0 && p->partition)
+        return ty_error_set(err, -EINVAL, "Slurm has no partition '%s'; it has %s", p->partition,
+                            names);
+    if (!have->up)
+        return ty_error_set(
+            err, -EINVAL, "the partition%s%s%s of Slurm is down; ask its administrator",
+            p->partition ? " '" : "", p->partition ? p->partition : "", p->partition ? "'" : "");
+    if (have->limit_seconds >= 0 && p->minutes > have->limit_seconds / 60)
+        return ty_error_set(
+            err, -EINVAL,
+            "an allocation is to take %lld minutes (time_minutes), and the partition "
+            "allows %lld: Slurm would let its runs wait for ever; ask for less, or "
+            "name another partition (Slurm has %s)",
+            (long long)p->minutes, (long long)(have->limit_seconds / 60), names);
+    return 0;
 }
 
-struct sums {
-    int nodes, cpus, gpus;
-    int64_t memory_mb;
-    bool up;
-    struct ty_str names; /* of all partitions, for a sentence */
-};
-
-static void add_partition(struct sums *s, const char *wanted, const struct ty_slurm_partition *p)
+static int facts_of(const struct ty_probe *p, char *text, json_t **ret, struct ty_error *err)
 {
-    int gpus = gpus_of(p->gres);
+    struct ty_slurm_have have;
+    int r;
 
-    if (!s->names.text || !strstr(s->names.text, p->name))
-        ty_str_addf(&s->names, "%s%s", s->names.len ? ", " : "", p->name);
-    if (wanted && strcmp(wanted, p->name) != 0)
-        return;
-    s->up |= p->up;
-    s->nodes += p->nodes;
-    s->cpus = p->cpus > s->cpus ? p->cpus : s->cpus;
-    s->gpus = gpus > s->gpus ? gpus : s->gpus;
-    s->memory_mb = p->memory_mb > s->memory_mb ? p->memory_mb : s->memory_mb;
-}
-
-static int sum_up(const char *partition, char *text, json_t **ret, struct ty_error *err)
-{
-    struct sums s = { 0 };
-    char *rest = NULL;
-    int r = 0;
-
-    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        struct ty_slurm_partition p;
-
-        if (ty_slurm_partition_line(line, &p) == 0)
-            add_partition(&s, partition, &p);
-    }
-    if (s.nodes == 0 && partition)
-        r = ty_error_set(err, -EINVAL, "Slurm has no partition '%s'; it has %s", partition,
-                         s.names.len ? s.names.text : "none");
-    else if (!s.up)
-        r = ty_error_set(err, -EINVAL,
-                         "the partition%s%s%s of Slurm is down; ask its administrator",
-                         partition ? " '" : "", partition ? partition : "", partition ? "'" : "");
-    else
-        *ret = json_pack("{s:i s:i s:I s:i}", "nodes", s.nodes, "cpus", s.cpus, "memory_mb",
-                         (json_int_t)s.memory_mb, "gpus", s.gpus);
-    ty_str_done(&s.names);
-    return r < 0 ? r : *ret ? 0 : ty_error_oom(err);
+    ty_slurm_have(text, p->partition, &have);
+    r = check_have(p, &have, err);
+    if (r == 0 && !(*ret = json_pack("{s:i s:i s:I s:i}", "nodes", have.nodes, "cpus", have.cpus,
+                                     "memory_mb", (json_int_t)have.memory_mb, "gpus", have.gpus)))
+        r = ty_error_oom(err);
+    ty_str_done(&have.names);
+    return r;
 }
 
 static void ask(uv_work_t *work)
@@ -132,10 +101,8 @@ static void ask(uv_work_t *work)
     CLEANUP_FREE char *out = NULL;
 
     p->r = ty_slurm_run(&where, argv, ASK_MS, &out, &p->err);
-    /* Several partitions are tried by sbatch itself. */
     if (p->r == 0)
-        p->r = sum_up(p->partition && !strchr(p->partition, ',') ? p->partition : NULL, out,
-                      &p->facts, &p->err);
+        p->r = facts_of(p, out, &p->facts, &p->err);
 }
 
 static void asked(uv_work_t *work, int status)
@@ -156,12 +123,13 @@ static int slurm_probe(const struct ty_probe_start *how, struct ty_probe **ret,
                        struct ty_error *err)
 {
     struct ty_probe *p = calloc(1, sizeof *p);
-    const char *partition = how->target->slurm.partition;
+    const char *partition = ty_slurm_partition_of(how->target);
 
     if (!p)
         return ty_error_oom(err);
     p->environment = json_deep_copy(how->target->slurm.environment);
     p->partition = partition ? strdup(partition) : NULL;
+    p->minutes = how->target->slurm.time_minutes;
     p->done = how->done;
     p->ctx = how->ctx;
     p->work.data = p;

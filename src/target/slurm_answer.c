@@ -7,6 +7,7 @@
 #include "core/launch_plan.h"
 #include "target/slurm_ask.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* clang-format off */
@@ -182,20 +183,105 @@ int ty_slurm_partition_line(char *line, struct ty_slurm_partition *ret)
     enum { NAME, AVAILABLE, NODES, CPUS, MEMORY, GRES, LIMIT, STATE, N };
     char *part[N];
     int64_t nodes, cpus, memory;
+    bool is_default;
+    size_t star;
 
     if (cut(line, part, N) < 0 || !*part[NAME] || count_of(part[NODES], &nodes) < 0 ||
         count_of(part[CPUS], &cpus) < 0 || count_of(part[MEMORY], &memory) < 0 ||
         nodes > INT32_MAX || cpus > INT32_MAX)
         return -EBADMSG;
+    star = strlen(part[NAME]) - 1;
+    is_default = part[NAME][star] == '*';
+    if (is_default)
+        part[NAME][star] = '\0';
     *ret = (struct ty_slurm_partition){ .name = part[NAME],
                                         .limit = part[LIMIT],
                                         .gres = part[GRES],
                                         .state = part[STATE],
                                         .up = strcmp(part[AVAILABLE], "up") == 0,
+                                        .is_default = is_default,
                                         .nodes = (int)nodes,
                                         .cpus = (int)cpus,
                                         .memory_mb = memory };
     return 0;
+}
+
+/* "gpu:2", "gpu:a100:4(S:0-1),mps:100": how many GPUs. */
+static int gpus_of(const char *gres)
+{
+    int n = 0;
+
+    for (const char *p = gres; (p = strstr(p, "gpu")); p++) {
+        size_t len = strcspn(p, ",(");
+        const char *colon = p + len;
+
+        while (colon > p && *colon != ':')
+            colon--;
+        if (p == gres || p[-1] == ',')
+            n += *colon == ':' && colon[1] >= '0' && colon[1] <= '9'
+                     ? (int)strtol(colon + 1, NULL, 10)
+                     : 1;
+    }
+    return n;
+}
+
+/* Is it an entry of the list, with commas between? */
+static bool is_in(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = list; p; p = strchr(p, ',')) {
+        p += *p == ',';
+        if (strncmp(p, name, n) == 0 && (p[n] == '\0' || p[n] == ','))
+            return true;
+    }
+    return false;
+}
+
+/* ", " stands between them: a partition has a line for each state of its nodes. */
+static void add_partition_name(struct ty_str *names, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = names->text; p; p = strchr(p, ',')) {
+        p += *p == ',' ? 2 : 0;
+        if (strncmp(p, name, n) == 0 && (p[n] == '\0' || p[n] == ','))
+            return;
+    }
+    ty_str_addf(names, "%s%s", names->len ? ", " : "", name);
+}
+
+static void add_partition(struct ty_slurm_have *s, const struct ty_slurm_partition *p)
+{
+    int64_t limit = duration_of(p->limit);
+    int gpus = gpus_of(p->gres);
+
+    if (s->nodes == 0 || (limit > s->limit_seconds && s->limit_seconds >= 0) || limit < 0)
+        s->limit_seconds = limit;
+    s->up |= p->up;
+    s->nodes += p->nodes;
+    s->cpus = p->cpus > s->cpus ? p->cpus : s->cpus;
+    s->gpus = gpus > s->gpus ? gpus : s->gpus;
+    s->memory_mb = p->memory_mb > s->memory_mb ? p->memory_mb : s->memory_mb;
+}
+
+void ty_slurm_have(char *text, const char *wanted, struct ty_slurm_have *ret)
+{
+    struct ty_slurm_have all = { .limit_seconds = -1 }, some = { .limit_seconds = -1 };
+    char *rest = NULL;
+
+    for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        struct ty_slurm_partition p;
+
+        if (ty_slurm_partition_line(line, &p) < 0)
+            continue;
+        add_partition_name(&all.names, p.name);
+        add_partition(&all, &p);
+        if (wanted ? is_in(wanted, p.name) : p.is_default)
+            add_partition(&some, &p);
+    }
+    some.names = all.names;
+    *ret = wanted || some.nodes > 0 ? some : all;
 }
 
 /* ---- lists of nodes ---- */

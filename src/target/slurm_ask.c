@@ -31,6 +31,22 @@ static const char *or_size(const char *said, const json_t *size, const char *key
     return said ? said : json_string_value(json_object_get(size, key));
 }
 
+/* sbatch takes the last of several options, and these before its environment. */
+const char *ty_slurm_partition_of(const struct ty_target_spec *target)
+{
+    static const char option[] = "--partition=";
+    const char *named = or_size(target->slurm.partition, size_of(target), "partition");
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach (target->slurm.sbatch_options, i, v)
+        if (ty_starts_with(json_string_value(v), option))
+            named = json_string_value(v) + strlen(option);
+    return named
+               ? named
+               : json_string_value(json_object_get(target->slurm.environment, "SBATCH_PARTITION"));
+}
+
 /* It may have to build an environment first: its own limit counts from when its processes begin. */
 static bool builds(const struct ty_run_spec *run)
 {

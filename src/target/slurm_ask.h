@@ -80,15 +80,29 @@ int ty_slurm_queue_line(char *line, struct ty_slurm_job *ret);
 /* The value of NAME= in a line of `scontrol show ... -o` into buf[n]; false: there is none, or it is longer. */
 bool ty_slurm_value(const char *line, const char *name, char *buf, size_t n);
 
-#define TY_SLURM_PARTITION_FORMAT "%R|%a|%D|%c|%m|%G|%l|%T"
+#define TY_SLURM_PARTITION_FORMAT "%P|%a|%D|%c|%m|%G|%l|%T"
 struct ty_slurm_partition {
     const char *name, *limit, *gres, *state; /* parts of the line; a limit is "infinite" or "1-00:00:00" */
-    bool up;
+    bool up, is_default;
     int nodes, cpus;   /* of each; the least where they differ ("2+") */
     int64_t memory_mb;
 };
 /* One line of `sinfo -h -o TY_SLURM_PARTITION_FORMAT`, which is written to. */
 int ty_slurm_partition_line(char *line, struct ty_slurm_partition *ret);
+
+/* What a target may have of a cluster.  Of partitions that list the same nodes only those count that a job of it goes to. */
+struct ty_slurm_have {
+    int nodes, cpus, gpus; /* all nodes; the most that one of them has */
+    int64_t memory_mb;
+    int64_t limit_seconds; /* -1: a job may take as long as it likes */
+    bool up;               /* one of the partitions */
+    struct ty_str names;   /* of all partitions of the cluster, "main, small"; the caller's */
+};
+/* `text` is what `sinfo -h -o TY_SLURM_PARTITION_FORMAT` printed; it is written to.  `wanted`: names with commas between;
+ * NULL: the default partition, and where there is none, all. */
+void ty_slurm_have(char *text, const char *wanted, struct ty_slurm_have *ret);
+/* The partitions that jobs of a target go to, as sbatch takes them; NULL: the cluster's own choice. */
+const char *ty_slurm_partition_of(const struct ty_target_spec *target);
 
 /* "n[1-3,7],m01" as names, NULL-terminated (ty_strv_free), at most TY_SLURM_NODES_MAX.  -EBADMSG, -E2BIG, -ENOMEM. */
 int ty_slurm_node_names(const char *list, char ***ret);

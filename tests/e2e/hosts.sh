@@ -152,17 +152,20 @@ ssh-keygen -q -t ed25519 -N '' -f other-key
 put_target stranger "{\"kind\": \"hosts\", \"ssh_options\": [\"IdentitiesOnly=yes\"], \"hosts\": [{\"host\": \"h1\", \"identity_file\": \"$PWD/other-key\"}]}" > /dev/null
 run=$(trainyard submit -q --target stranger -- true)
 check "a key that is not known ends the run" until_true 20 in_state "$run" Failed
-has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*Permission denied"
+has "...with ssh's words, and what mends it" "$(error_of "$run")" "host 'h1': .*Permission denied.*ssh-copy-id"
 sed -i.was '/^h1,/s| AAAA.*| '"$(cut -d' ' -f2 other-key.pub)"'|' "$LAB/known_hosts"
 run=$(trainyard submit -q --target one -- true)
 check "a host with another key than before ends the run" until_true 20 in_state "$run" Failed
-has "...with ssh's words" "$(error_of "$run")" "host 'h1': .*[Hh]ost key"
+has "...with ssh's words, and what mends it" "$(error_of "$run")" "host 'h1': .*[Hh]ost key.*another key than the known one.*ssh-keygen -R"
 mv "$LAB/known_hosts.was" "$LAB/known_hosts"
 host_sh h1 "mkdir -p /tmp/small && mount -t tmpfs -o size=1m tmpfs /tmp/small"
 put_target full '{"kind": "hosts", "folder": "/tmp/small/trainyard", "hosts": [{"host": "h1"}]}' > /dev/null
 run=$(trainyard submit -q --target full -- true)
 check "a host without space ends the run" until_true 20 in_state "$run" Failed
-has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left"
+has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left.*another folder"
+host_sh h1 "mkdir -p /tmp/noexec && mount -t tmpfs -o noexec tmpfs /tmp/noexec"
+exits "a host whose folder lets no program run makes no target" 1 trainyard target add noexec --host h1 --folder /tmp/noexec/trainyard
+has "...and says so" "$out" "host 'h1': no program can be run from /tmp/noexec/trainyard; .*noexec: name another folder"
 
 # ---- what a machine has ----
 facts=$(ssh h1 "$far/agents/*/trainyard-agent probe")

@@ -19,7 +19,8 @@ SLURM_PARTITIONS=own
 slurm_conf "PreemptType=preempt/partition_prio" "PreemptMode=CANCEL" \
     "SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0,preempt_send_user_signal" \
     "PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=3" \
-    "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off"
+    "PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10 PreemptMode=off" \
+    "PartitionName=short Nodes=n1,n2 MaxTime=60 State=UP PriorityTier=1"
 slurm_up
 equal "a cluster of four nodes starts" 0 $?
 id=$(printf '#!/bin/sh\nsrun -N4 -n4 printenv SLURMD_NODENAME\n' | sbatch --parsable -N4 -o "$T/first.out")
@@ -92,7 +93,12 @@ case_added() {
     check "a target is added" trainyard target add added --partition main --folder "$T/on/added"
     has "...with what the cluster has" "$(trainyard target show added)" "^nodes +0 of 4 in use"
     exits "one with a partition that is not there is not" 1 trainyard target add absent --partition nosuch
-    has "...and it is said what there is" "$out" "no partition 'nosuch'; it has main, urgent"
+    has "...and it is said what there is" "$out" "no partition 'nosuch'; it has main, urgent, short"
+    exits "neither is one whose allocations are longer than its partition allows" 1 trainyard target add long --partition short --time-minutes 90
+    has "...and both times are said" "$out" "90 minutes \(time_minutes\), and the partition allows 60"
+    check "one that names no partition is added" trainyard target add anyhow --kind slurm --folder "$T/on/anyhow"
+    has "...with the nodes of the default one" "$(trainyard target show anyhow)" "^nodes +0 of 4 in use"
+    has "...of which the doctor tells the same" "$(trainyard doctor)" "slurm anyhow +Slurm answers, and has 4 nodes"
     exits "more nodes than there are are refused" 1 trainyard submit --target added --nodes 9 --backend gloo -- $PY hello.py
     has "...with the number" "$out" "has 4 nodes"
 }

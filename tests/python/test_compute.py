@@ -83,7 +83,7 @@ def test_local_cannot_be_deleted(workspace):
         ComputeTarget(workspace, "local").delete()
 
 
-def test_the_times_and_counts_are_the_services(workspace, submit, project):
+def test_the_times_and_counts_are_the_services(workspace, submit, project, capsys):
     box = ComputeTarget.create(workspace, "counted", AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=3))
     status = box.get_status().serialize()
     assert (status["currentNodeCount"], status["nodeStateCounts"]["idleNodeCount"]) == (3, 3)
@@ -109,6 +109,11 @@ def test_the_times_and_counts_are_the_services(workspace, submit, project):
         "minNodeCount": 1, "maxNodeCount": 2, "nodeIdleTimeBeforeScaleDown": "PT60S"}
     with pytest.raises(ComputeTargetException, match="min_nodes"):
         box.update(min_nodes=5)
+    with pytest.raises(UserErrorException, match="max_nodes is 0"):
+        box.update(max_nodes=0)
+    capsys.readouterr()
+    box.wait_for_completion(show_output=True, min_node_count=9)
+    assert "2 nodes are there, and 9 were asked for (max_nodes is 2)" in capsys.readouterr().out
     assert box.provisioning_errors == [] and box.serialize()["properties"]["vmSize"] == "STANDARD_D2_V2"
     assert {"id", "name", "type", "location", "provisioningState"} <= set(box.serialize())
     assert box.id.endswith("/computes/counted") and box.name in [t.name for t in ComputeTarget.list(workspace)]

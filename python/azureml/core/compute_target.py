@@ -156,8 +156,14 @@ class ComputeTarget:
             self.refresh_state()
         if show_output:
             print("\n%s wait for completion finished\n" % type(self).__name__)
-            print("Wait timeout has been reached" if self._nodes_missing(min_node_count)
-                  else "Minimum number of nodes requested have been provisioned")
+            there = self.status.current_node_count
+            if self._nodes_missing(min_node_count):
+                print("Wait timeout has been reached")
+            elif min_node_count is not None and there < min_node_count:
+                print("%d nodes are there, and %d were asked for (max_nodes is %d)"
+                      % (there, min_node_count, self._record["nodes"]["max"]))
+            else:
+                print("Minimum number of nodes requested have been provisioned")
 
     def _nodes_missing(self, wanted: Optional[int]) -> bool:
         least = self._record["spec"].get("min_nodes") or 0

@@ -65,7 +65,10 @@ static void test_missing_name(void **state)
     (void)state;
     assert_int_equal(ty_client_open(&o, &c, NULL), 0);
     assert_int_equal(ty_client_file_get(c, &call, NULL, &err), -EINVAL);
-    assert_true(err.text[0]);
+    assert_string_equal(err.text, "the name of the path is empty");
+    call.args[0] = "";
+    assert_int_equal(ty_client_target_put(c, &call, NULL, &err), -EINVAL);
+    assert_string_equal(err.text, "the name of the target is empty");
     assert_int_equal(fake_count(f), 0);
     ty_client_free(c);
     fake_stop(f);

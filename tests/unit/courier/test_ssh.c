@@ -80,9 +80,50 @@ static void test_refused(void **state)
     }
     assert_true(r < 0);
     ty_ssh_why(&s, why, sizeof why);
-    assert_non_null(strstr(why, "refused"));
+    assert_non_null(strstr(why, "refused; is sshd running there"));
     ty_ssh_end(&s);
     ty_target_spec_free(t);
+}
+
+/* A program in ssh's place says `lines` on standard error and ends as ssh does. */
+static void says(const char *lines, const char *expected)
+{
+    CLEANUP_FREE char *script = ty_strf("printf '%s' >&2; exit 255", lines);
+    const char *argv[] = { "/bin/sh", "-c", script, NULL };
+    struct ty_ssh s = TY_SSH_INIT;
+    struct ty_error err = { 0 };
+    char why[700];
+    int r = 0;
+
+    if (ty_ssh_run(&s, argv, "/", NULL, &err) < 0)
+        fail_msg("%s", err.text);
+    while (r == 0) {
+        struct pollfd p[3];
+        int n = ty_flow_poll(&s.flow, p, true);
+
+        assert_true(poll(p, (nfds_t)n, 20000) >= 0);
+        r = ty_ssh_greet(&s, &err);
+    }
+    ty_ssh_why(&s, why, sizeof why);
+    ty_ssh_end(&s);
+    if (!strstr(why, expected))
+        fail_msg("no '%s' in: %s", expected, why);
+}
+
+/* ssh's own words come first, and then what mends it. */
+static void test_advice(void **state)
+{
+    (void)state;
+    says("Host key verification failed.\\n", "verification failed.; its key is not known here");
+    says(
+        "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\\n@@@\\nHost key verification failed.\\n",
+        "verification failed.; it has another key");
+    says("ann@h1: Permission denied (publickey,password).\\n",
+         "(publickey,password).; ssh has to log in without asking");
+    says("ssh: connect to host h1 port 22: No route to host\\n",
+         "route to host; is the machine on");
+    says("mkdir: cannot create directory /x: Permission denied\\n", "denied; name another folder");
+    says("what nobody knows\\n", "what nobody knows");
 }
 
 int main(void)
@@ -91,6 +132,7 @@ int main(void)
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_options_of_others),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_advice),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

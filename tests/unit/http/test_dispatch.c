@@ -8,6 +8,8 @@ static void test_no_such_path(void **state)
     expect(*state, "GET", "/api/v1/nothing", NULL, 404, "/openapi.json lists");
     expect(*state, "GET", "/api/v1/runs/a%2", NULL, 400, "bad percent-escape");
     expect(*state, "GET", "/api/v1/runs/%ff", NULL, 400, "not UTF-8");
+    expect(*state, "GET", "/api/v1/targets/a%2fb", NULL, 400,
+           "'a/b' cannot be a name: no name has a '/'");
 }
 
 static void test_wrong_method(void **state)

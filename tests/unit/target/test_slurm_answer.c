@@ -97,6 +97,52 @@ static void test_partitions(void **state)
     assert_int_equal(ty_slurm_partition_line(bad, &p), -EBADMSG);
 }
 
+/* What a target has is what its jobs may get, however often a cluster lists its nodes. */
+static void test_have(void **state)
+{
+    static const char lines[] = "main*|up|3|4|4000|gpu:2|infinite|idle\n"
+                                "main*|up|1|4|4000|gpu:a100:4(S:0-1),mps:100|infinite|mixed\n"
+                                "maintenance|up|4|4|4000|(null)|2:00:00|idle\n"
+                                "small|down|1|8|9000|(null)|30:00|idle\n";
+    static const struct {
+        const char *wanted;
+        int nodes, cpus, gpus;
+        int64_t limit;
+        bool up;
+    } cases[] = {
+        { NULL, 4, 4, 4, -1, true },       { "main", 4, 4, 4, -1, true },
+        { "small", 1, 8, 0, 1800, false }, { "maintenance,small", 5, 8, 0, 7200, true },
+        { "mainten", 0, 0, 0, -1, false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP_FREE char *text = strdup(lines);
+        struct ty_slurm_have have;
+
+        ty_slurm_have(text, cases[i].wanted, &have);
+        assert_int_equal(have.nodes, cases[i].nodes);
+        assert_int_equal(have.cpus, cases[i].cpus);
+        assert_int_equal(have.gpus, cases[i].gpus);
+        assert_int_equal(have.limit_seconds, cases[i].limit);
+        assert_int_equal(have.up, cases[i].up);
+        assert_string_equal(have.names.text, "main, maintenance, small");
+        ty_str_done(&have.names);
+    }
+}
+
+/* Where no partition is the default one, Slurm may choose any. */
+static void test_have_no_default(void **state)
+{
+    char lines[] = "a|up|3|4|4000|(null)|infinite|idle\nb|up|2|4|4000|(null)|infinite|idle\n";
+    struct ty_slurm_have have;
+
+    (void)state;
+    ty_slurm_have(lines, NULL, &have);
+    assert_int_equal(have.nodes, 5);
+    ty_str_done(&have.names);
+}
+
 static void names(const char *list, const char *expected)
 {
     CLEANUP_STR struct ty_str s = { 0 };
@@ -147,6 +193,7 @@ static void test_sentences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_have),       cmocka_unit_test(test_have_no_default),
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_queue),
         cmocka_unit_test(test_states),     cmocka_unit_test(test_values),
         cmocka_unit_test(test_partitions), cmocka_unit_test(test_node_names),

@@ -152,6 +152,29 @@ static void test_vm_size(void **state)
     has(more, "--cpus-per-task=8 ");
 }
 
+static void goes_to(const char *target, const char *expected)
+{
+    struct ty_target_spec *t = target_of(target);
+    const char *got = ty_slurm_partition_of(t);
+
+    if (expected)
+        assert_string_equal(got, expected);
+    else
+        assert_null(got);
+    ty_target_spec_free(t);
+}
+
+/* Whatever says it: the same that sbatch goes by. */
+static void test_partition_of(void **state)
+{
+    (void)state;
+    goes_to(TARGET(), NULL);
+    goes_to(TARGET(SIZES), "gpu");
+    goes_to(TARGET(SIZES ", \"partition\": \"other\""), "other");
+    goes_to(TARGET(", \"environment\": {\"SBATCH_PARTITION\": \"night\"}"), "night");
+    goes_to(TARGET(", \"partition\": \"other\", \"sbatch_options\": [\"--partition=a,b\"]"), "a,b");
+}
+
 static void test_shapes(void **state)
 {
     struct ty_target_spec *t = target_of(TARGET());
@@ -250,11 +273,12 @@ static void test_script_too_long(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_least),         cmocka_unit_test(test_target_says),
-        cmocka_unit_test(test_drained),       cmocka_unit_test(test_run_says),
-        cmocka_unit_test(test_limits),        cmocka_unit_test(test_vm_size),
-        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_script_shared),
-        cmocka_unit_test(test_script_packed), cmocka_unit_test(test_script_too_long),
+        cmocka_unit_test(test_least),           cmocka_unit_test(test_target_says),
+        cmocka_unit_test(test_drained),         cmocka_unit_test(test_run_says),
+        cmocka_unit_test(test_limits),          cmocka_unit_test(test_vm_size),
+        cmocka_unit_test(test_partition_of),    cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_script_shared),   cmocka_unit_test(test_script_packed),
+        cmocka_unit_test(test_script_too_long),
     };
 
     return cmocka_run_group_tests_name("slurm_ask", tests, NULL, NULL);

@@ -68,6 +68,8 @@ class AmlCompute(ComputeTarget):
                            ("idle_seconds_before_scaledown", idle_seconds_before_scaledown)):
             if value is not None:
                 spec[key] = _count(key, value)
+        if max_nodes is not None and spec["max_nodes"] == 0:
+            raise UserErrorException("AmlCompute.update: max_nodes is 0; a cluster has at least 1 node, and delete() removes it")
         with sdk_errors(ComputeTargetException, "AmlCompute.update: "):
             self._record = client().put_target(self.name, spec)
 
