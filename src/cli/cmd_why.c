@@ -277,6 +277,10 @@ static void say_active(const struct story *s, enum ty_run_state state, struct ty
     const char *message = ty_out_str(s->past.cancel, "message");
     const char *why = ty_out_str(s->run, "why");
 
+    if (state != TY_RUN_QUEUED && why[0]) {
+        ty_str_addf(out, ": %s", why);
+        return;
+    }
     switch (state) {
     case TY_RUN_QUEUED:
         if (why[0]) /* "waits for ..." is of the run; the rest are sentences of their own */

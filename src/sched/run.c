@@ -79,6 +79,9 @@ void run_unit_back(struct live *l, int r, int64_t seq)
     queue_changed(l->sched);
     if (--l->units == 0 && l->pending)
         json_object_clear(l->pending);
+    l->unstored = r;
+    if (r < 0)
+        l->unstored_us = ty_mono_us();
     if (r == 0)
         l->stored_seq = seq;
     else if (ty_store_failed(l->sched->o.store))

@@ -323,7 +323,8 @@ void ty_sched_status(struct ty_sched *s, json_t *status)
     int active = 0, queued = 0;
 
     for (const struct live *l = s->runs; l; l = l->hh.next) {
-        active += !ty_run_state_ended(l->run.state);
+        active +=
+            !ty_run_state_ended(l->run.state) || l->stored_seq != l->seq; /* may not come true */
         queued += queue_waits(l);
     }
     json_object_set_new(status, "runs", json_pack("{s:i s:i}", "active", active, "queued", queued));

@@ -48,6 +48,8 @@ struct live {
     char *user;
     int units;               /* on their way to the store */
     int64_t stored_seq;      /* of the last event stored: only then is the state acted on */
+    int unstored;            /* 0, or why a change of it could not be stored (negative errno), */
+    int64_t unstored_us;     /* and when that was, monotonic */
     bool placed;             /* holds its nodes */
     struct hold *holds;      /* what it holds of them; none where the target's engine places it */
     int nholds;

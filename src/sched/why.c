@@ -14,6 +14,8 @@
 
 #define ESTIMATES_MAX 32
 #define FRESH_US (2 * 1000 * 1000)
+#define UNSTORED_US \
+    (10 * 1000 * 1000) /* a runner tells again what was not stored, sooner than that */
 #define HISTORIES_MAX 1000
 #define COURIER_WHY_MAX 4096
 
@@ -262,6 +264,8 @@ static json_t *why_of(struct ty_sched *s, const struct live *l, int n)
         say_what(s, l, &why);
     if (n > 1)
         ty_str_addf(&why, ", behind %d other run%s", n - 1, n == 2 ? "" : "s");
+    if (!l->trouble && !s->paused && l->verdict == PLAN_BEHIND && l->behind)
+        ty_str_addf(&why, "; what is free is kept for run %s", l->behind->name);
     if (!l->trouble && !s->paused)
         say_when(l, &why);
     return json_string(why.text);
@@ -306,6 +310,30 @@ static json_t *why_of_building(const struct live *l)
     return json_sprintf("building its environment %s", l->building);
 }
 
+/* What a runner tells of it does not come into the database: the state is one that it had. */
+static json_t *why_of_unstored(const struct live *l)
+{
+    if (l->unstored == 0 || ty_mono_us() - l->unstored_us > UNSTORED_US)
+        return NULL;
+    return json_sprintf("what becomes of it cannot be stored: %s; it is kept, and stored when that "
+                        "is over",
+                        l->unstored == -ENOSPC ? "the disk of the state folder is full"
+                                               : strerror(-l->unstored));
+}
+
+static json_t *why_of_active(const struct live *l)
+{
+    json_t *unstored = why_of_unstored(l);
+
+    if (unstored)
+        return unstored;
+    if (l->run.state == TY_RUN_QUEUED && attempt_leaves(l))
+        return why_of_leaving(l);
+    if (l->run.state == TY_RUN_QUEUED && l->building)
+        return why_of_building(l);
+    return why_of_courier(l);
+}
+
 void ty_sched_annotate(struct ty_sched *s, json_t *run)
 {
     const char *name = json_string_value(json_object_get(run, "id"));
@@ -317,12 +345,7 @@ void ty_sched_annotate(struct ty_sched *s, json_t *run)
         look(s);
         n = queue_waits(l) ? l->place : place_of(s, l);
     }
-    json_object_set_new(run, "why",
-                        waits                                                ? why_of(s, l, n)
-                        : !l                                                 ? json_null()
-                        : l->run.state == TY_RUN_QUEUED && attempt_leaves(l) ? why_of_leaving(l)
-                        : l->run.state == TY_RUN_QUEUED && l->building       ? why_of_building(l)
-                                                                             : why_of_courier(l));
+    json_object_set_new(run, "why", waits ? why_of(s, l, n) : l ? why_of_active(l) : json_null());
     json_object_set_new(run, "queue_place", waits ? json_integer(n) : json_null());
 }
 

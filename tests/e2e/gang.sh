@@ -65,7 +65,7 @@ free=$(hold free)
 check "others come behind it" until_true 10 in_state "$free" Queued
 equal "one that may last longer does not pass" Queued "$(state_of "$slow")"
 equal "...nor one without a limit, though a slot is free" Queued "$(state_of "$free")"
-has "...and is told" "$(why "$free")" "waits for its turn, behind 2 other runs"
+has "...and is told" "$(why "$free")" "waits for its turn, behind 2 other runs; what is free is kept for run $wide"
 open_gate small; open_gate long
 check "the head starts as soon as it can" until_true 20 in_state "$wide" Running
 equal "...before those behind it" Queued "$(state_of "$slow")"

@@ -53,6 +53,10 @@ static void test_states(void **state)
           BEGIN ", " EVENT("3", "05", "started", "{\"pid\": 7}") ", " EVENT(
               "4", "59", "tagged", "{\"key\": \"k\", \"value\": null}"),
           "run '" ID "' is Running since 2026-11-23T11:52:05.000000Z (", " ago)\n" },
+        { RUN(ID, "Running", ", \"why\": \"what becomes of it cannot be stored: no space\""),
+          BEGIN ", " EVENT("3", "05", "started", "{\"pid\": 7}"),
+          "run '" ID "' is Running since 2026-11-23T11:52:05.000000Z (",
+          " ago): what becomes of it cannot be stored: no space\n" },
         /* silent since the last word, not since that was noticed */
         { RUN(ID, "NotResponding", ""),
           BEGIN ", " EVENT("3", "05", "started", "{}") ", " EVENT("4", "30", "silent",

@@ -161,6 +161,37 @@ static void test_targets(void **state)
 }
 
 #ifdef TY_FAULTS
+/* What the record of that run says of `why`; malloc'ed, "" for null. */
+static char *why_of(struct kit *k, const char *name)
+{
+    CLEANUP_JSON json_t *run = kit_run(k, name);
+    const char *why = json_string_value(json_object_get(run, "why"));
+
+    return strdup(why ? why : "");
+}
+
+/* A run whose changes do not come into the database has the state that it had, and says so. */
+static void test_a_full_disk_is_told(void **state)
+{
+    struct kit *k = *state;
+    CLEANUP_FREE char *full = NULL, *after = NULL;
+    struct ty_error err = { 0 };
+    char name[128];
+
+    kit_submit(k, "", "sleep 100", name);
+    kit_state(k, name, "Running");
+    ty_fault_arm("store.commit", 1, ENOSPC);
+    assert_int_equal(kit_tag(k, name, "{\"set\": {\"a\": \"1\"}}", &err), -ENOSPC);
+    full = why_of(k, name);
+    assert_string_equal(
+        full, "what becomes of it cannot be stored: the disk of the state folder is full; "
+              "it is kept, and stored when that is over");
+    kit_idle(k, 400); /* it recovers */
+    assert_int_equal(kit_tag(k, name, "{\"set\": {\"b\": \"1\"}}", &err), 0);
+    after = why_of(k, name);
+    assert_string_equal(after, "");
+}
+
 /* A change that was refused for a full disk never was, in memory either. */
 static void test_a_full_disk(void **state)
 {
@@ -197,9 +228,10 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_setup, kit_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_tags),        T(test_two_at_once), T(test_files), T(test_delete), T(test_targets),
+        T(test_tags),        T(test_two_at_once),         T(test_files), T(test_delete),
+        T(test_targets),
 #ifdef TY_FAULTS
-        T(test_a_full_disk),
+        T(test_a_full_disk), T(test_a_full_disk_is_told),
 #endif
     };
 

@@ -15,7 +15,7 @@ static void check_why(struct kit *k, const char *name, const char *why, int plac
 static void test_slots(void **state)
 {
     struct kit *k = *state;
-    char one[128], two[128], little[128];
+    char one[128], two[128], little[128], why[256];
 
     kit_submit(k, "", "sleep 100", one);
     kit_submit(k, "\"resources\": {\"cpus\": 2}, ", "sleep 100", two);
@@ -25,7 +25,9 @@ static void test_slots(void **state)
     kit_state(k, two, "Queued");
     kit_state(k, little, "Queued");
     check_why(k, two, "waits for 2 CPU slots of this box (1 of 2 in use)", 1);
-    check_why(k, little, "waits for its turn, behind 1 other run", 2);
+    snprintf(why, sizeof why,
+             "waits for its turn, behind 1 other run; what is free is kept for run %s", two);
+    check_why(k, little, why, 2);
     assert_int_equal(kit_cancel(k, one), 0);
     kit_state(k, two, "Running");
     kit_state(k, little, "Queued");
