@@ -632,6 +632,10 @@ bool ty_lead_came(const struct ty_lead *l, int node)
 {
     return l->node[node - l->first].who;
 }
+bool ty_lead_closed(const struct ty_lead *l, int node)
+{
+    return l->node[node - l->first].wait.in == TY_Q_CLOSED;
+}
 bool ty_lead_trouble(const struct ty_lead *l)
 {
     return l->queue[TY_Q_CLOSED].first || l->queue[TY_Q_SILENT].first;

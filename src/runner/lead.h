@@ -71,6 +71,8 @@ int ty_lead_nodes(const struct ty_lead *l); /* how many it leads */
 /* Is there one that may be lost: not heard, or its connection was closed and it has not come back? */
 bool ty_lead_trouble(const struct ty_lead *l);
 bool ty_lead_came(const struct ty_lead *l, int node); /* its agent was here */
+/* Of one that is lost: its agent had closed the connection, so it has ended; false: it was not heard. */
+bool ty_lead_closed(const struct ty_lead *l, int node);
 enum ty_node_state ty_lead_state(const struct ty_lead *l, int node);
 
 /* To all nodes, also those that come back later.  `what` is consumed: the JSON of GO. */

@@ -68,6 +68,18 @@ static void give_up(struct ty_runner *r, int node)
     ty_follow_judge(r);
 }
 
+static char *how_it_was_lost(const struct ty_runner *r, int node)
+{
+    const char *name = name_of(r, node);
+    int64_t seconds = r->job->node_lost_seconds;
+
+    if (!ty_lead_came(r->lead, node))
+        return ty_strf("node '%s' did not come within %" PRId64 " s", name, seconds);
+    if (ty_lead_closed(r->lead, node))
+        return ty_strf("node '%s' was lost: Trainyard's agent on it has ended", name);
+    return ty_strf("node '%s' was lost: it was not heard for %" PRId64 " s", name, seconds);
+}
+
 static void node_lost(struct ty_runner *r, int node)
 {
     bool first = r->ending == TY_ENDING_SCRIPT && r->culprit < 0;
@@ -88,11 +100,7 @@ static void node_lost(struct ty_runner *r, int node)
     if (first && !r->failure) {
         r->ending = TY_ENDING_NODE_LOST;
         r->lost_node = node;
-        r->failure =
-            ty_strf(r->phase == TY_PHASE_preparing && ty_lead_came(r->lead, node) == false
-                        ? "node '%s' did not come within %" PRId64 " s"
-                        : "node '%s' was lost: its agent ended, or was not heard for %" PRId64 " s",
-                    name_of(r, node), r->job->node_lost_seconds);
+        r->failure = how_it_was_lost(r, node);
     }
     give_up(r, node);
 }
@@ -344,6 +352,33 @@ bool ty_leading_over(const struct ty_runner *r)
         if (s == TY_NODE_WAITING || s == TY_NODE_DONE || s == TY_NODE_LOST)
             over += ty_lead_count(r->lead, (enum ty_node_state)s);
     return !r->lead || over == ty_lead_nodes(r->lead);
+}
+
+#define NODES_NAMED 3
+
+/* What they had not sent is lost with the runner that gathered it, and they have ended as it has. */
+void ty_leading_after(struct ty_runner *r, const json_t *settled)
+{
+    CLEANUP_STR struct ty_str names = { 0 };
+    CLEANUP_FREE char *text = NULL;
+    int n = 0;
+
+    for (int i = r->job->own_nodes; i < r->job->nnodes; i++) {
+        if (json_object_get(settled, name_of(r, i)))
+            continue;
+        if (n++ < NODES_NAMED)
+            ty_str_addf(&names, "%s'%s'", n > 1 ? ", " : "", name_of(r, i));
+        tell_node(r, i, ty_node_state_word(TY_NODE_LOST));
+    }
+    if (n > NODES_NAMED)
+        ty_str_addf(&names, " and %d more", n - NODES_NAMED);
+    if (n == 0 || names.failed)
+        return;
+    text = ty_strf("the files and logs of node%s %s may not be complete: the runner that gathered "
+                   "them was killed",
+                   n == 1 ? "" : "s", names.text);
+    if (text)
+        ty_runner_warning(r, text);
 }
 
 /* What the nodes had is on the disk here: they may go. */

@@ -239,19 +239,41 @@ static void watch_files(struct ty_runner *r)
 }
 
 struct past {
-    bool exited;
+    bool started, exited;
     uint64_t collected;
+    json_t *settled; /* names of nodes that are done or lost, as keys */
 };
+
+static void past_done(struct past *p)
+{
+    json_decref(p->settled);
+}
+
+static void learn_node(struct past *p, const char *node, const char *state)
+{
+    if (!node || !state ||
+        (strcmp(state, ty_node_state_word(TY_NODE_DONE)) != 0 &&
+         strcmp(state, ty_node_state_word(TY_NODE_LOST)) != 0))
+        return;
+    if (!p->settled)
+        p->settled = json_object();
+    json_object_set_new(p->settled, node, json_true());
+}
 
 static void learn(uint64_t seq, const json_t *o, void *ctx)
 {
     const char *kind = json_string_value(json_object_get(o, "kind"));
     struct past *p = ctx;
 
+    if (kind && strcmp(kind, "started") == 0)
+        p->started = true;
     if (kind && strcmp(kind, "exited") == 0)
         p->exited = true;
     if (kind && strcmp(kind, "collected") == 0)
         p->collected = seq;
+    if (kind && strcmp(kind, "node") == 0)
+        learn_node(p, json_string_value(json_object_get(o, "node")),
+                   json_string_value(json_object_get(o, "state")));
 }
 
 /* What the job writes to is its user's; the folders above stay the runner's, so that nothing can be exchanged. */
@@ -329,7 +351,7 @@ static void allow_files(struct ty_runner *r)
 static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
 {
     enum ty_phase before = ty_phase_read(dir);
-    struct past past = { 0 };
+    CLEANUP(past_done) struct past past = { 0 };
     int got = ty_jobfile_read(dir, &r->job, err);
     bool fresh;
 
@@ -354,10 +376,13 @@ static int begin(struct ty_runner *r, const char *dir, struct ty_error *err)
         got = ty_logs_take_up(&r->logs, r->job, err);
     if (got < 0)
         return got;
-    if (fresh)
+    if (fresh) {
         ty_life_begin(r);
-    else
-        ty_life_salvage(r, past.exited);
+        return 0;
+    }
+    if (r->job->leads && !past.collected && past.started)
+        ty_leading_after(r, past.settled);
+    ty_life_salvage(r, past.exited);
     return 0;
 }
 

@@ -9,7 +9,6 @@
 /* Exit code of a runner that finds another one at work. */
 #define TY_RUNNER_BUSY 3
 #define TY_RUNNER_NOT_BEGUN 4 /* its job folder cannot be used now; runner.log says why */
-/* 0: all is delivered, or the run is gone, and so is the job folder; 1: it could not begin;
- * TY_RUNNER_BUSY. */
+/* 0: all is delivered, or the run is gone, and so is the job folder; 1: there is no such folder; or one of those above. */
 int ty_runner_main(const char *job_dir);
 #endif

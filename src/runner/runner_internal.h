@@ -211,6 +211,9 @@ const char *ty_follow_who(const struct ty_runner *r, int i, char buf[320]);
 void ty_follow_abort(struct ty_runner *r, int rank, int code);
 /* leading.c; without other nodes they do nothing, and nobody is waited for */
 int ty_leading_open(struct ty_runner *r, struct ty_error *err);
+/* In place of that, after a runner that was killed: warns of nodes whose part is lost.  settled: an object with the names of those
+ * whose end that runner has told as keys; NULL: none. */
+void ty_leading_after(struct ty_runner *r, const json_t *settled);
 bool ty_leading_ready(const struct ty_runner *r);
 void ty_leading_go(struct ty_runner *r); /* all start, here and there */
 void ty_leading_end(struct ty_runner *r, int64_t grace_ms);
