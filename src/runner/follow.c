@@ -218,7 +218,9 @@ void ty_follow_judge(struct ty_runner *r)
         (r->ranks.bad > 0 || r->mpi.aborted >= 0)) {
         r->culprit =
             r->mpi.aborted >= 0 ? judge_abort(r) : ty_verdict(&r->ranks, r->now_us, &r->verdict_us);
-        if (r->culprit >= 0 && r->ranks.at[r->culprit].victim && ty_leading_trouble(r)) {
+        /* One that is to blame has not ended yet, as far as is known. */
+        if (r->culprit >= 0 && r->ranks.at[r->culprit].victim && r->ranks.ended < r->ranks.n &&
+            ty_leading_trouble(r)) {
             r->culprit = -1;
             r->verdict_us = r->now_us + TY_VERDICT_WAIT_US;
         }

@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "inside.h"
+#include "runner/lead.h"
 #include "runner/rank.h"
 #include <errno.h>
 #include <poll.h>
@@ -379,6 +380,32 @@ static void test_victims_are_not_named(void **state)
     inside_done(&in);
 }
 
+/* All have ended, and a node is not heard: nobody is left to blame but the one that ended badly. */
+static void test_a_victim_of_nobody(void **state)
+{
+    static const char key[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    struct ty_error err;
+    int good = 0, bad = 1 << 8; /* as wait statuses */
+
+    (void)state;
+    make_several("true", 1);
+    json_object_set_new(in.j.json, "local_nodes", json_integer(1));
+    json_object_set_new(in.j.json, "link", json_pack("{s:s}", "key", key));
+    inside_open(&in);
+    assert_int_equal(ty_leading_open(&in.r, &err), 0);
+    assert_true(ty_leading_trouble(&in.r)); /* it has not come */
+    in.r.phase = TY_PHASE_running;
+    ty_ranks_ended(&in.r.ranks, 0, &good, false, in.r.now_us);
+    ty_ranks_ended(&in.r.ranks, 1, &bad, true, in.r.now_us);
+    ty_follow_judge(&in.r);
+    assert_int_equal(inside_number(&in, "exited", 0, "exit_code"), 1);
+    assert_int_equal(inside_number(&in, "exited", 0, "rank"), 1);
+    assert_string_equal(inside_text(&in, "exited", 0, "message"),
+                        "rank 1 (node h1) exited with code 1");
+    in.r.lead = ty_lead_free(in.r.lead);
+    inside_done(&in);
+}
+
 static void test_one_is_killed(void **state)
 {
     (void)state;
@@ -679,6 +706,7 @@ int main(int argc, char **argv)
         T(test_several_end_well),
         T(test_one_fails),
         T(test_victims_are_not_named),
+        T(test_a_victim_of_nobody),
         T(test_one_is_killed),
         T(test_one_of_the_wrappers_is_killed),
         T(test_several_canceled),
