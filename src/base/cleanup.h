@@ -32,11 +32,6 @@ static inline void ty_closep(int *fd)
     if (*fd >= 0)
         close(*fd);
 }
-static inline void ty_fclosep(FILE **f)
-{
-    if (*f)
-        fclose(*f);
-}
 static inline void ty_closedirp(DIR **d)
 {
     if (*d)
@@ -44,6 +39,5 @@ static inline void ty_closedirp(DIR **d)
 }
 #define CLEANUP_FREE CLEANUP(ty_freep)
 #define CLEANUP_CLOSE CLEANUP(ty_closep)
-#define CLEANUP_FILE CLEANUP(ty_fclosep)
 #define CLEANUP_DIR CLEANUP(ty_closedirp)
 #endif

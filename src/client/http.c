@@ -30,7 +30,6 @@ void ty_http_close(struct ty_http_conn *c)
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
-    c->used = false;
     c->at = c->end = 0;
 }
 
@@ -365,7 +364,6 @@ int ty_http_ask(struct ty_http_conn *c, struct ty_http_exchange *x)
         return sent;
     }
     r = read_reply(c, x, &f);
-    c->used = true;
     if (r || sent == 1 || !f.keep ||
         (!f.chunked && f.until_end && x->status != 204 && x->status != 304))
         ty_http_close(c);

@@ -16,8 +16,7 @@ struct ty_error;
 #define TY_HTTP_BUFFER (64 * 1024)
 
 struct ty_http_conn {
-    int fd;    /* -1: closed */
-    bool used; /* a reply has come on it: the other side may close it at any time */
+    int fd; /* -1: closed */
     char in[TY_HTTP_BUFFER];
     size_t at, end; /* bytes not yet consumed: in[at..end) */
 };

@@ -12,7 +12,6 @@
 #define TEXT_MAX 4096 /* bytes of one package, URL or word */
 #define REQUIREMENT_MAX \
     65536 /* of one requirement with its hashes: a release may have hundreds of files */
-#define NAME_MAX_BYTES 255
 #define SHM_MAX (1LL << 50)
 #define IMAGE_ARGUMENTS_MAX 100
 

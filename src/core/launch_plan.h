@@ -22,7 +22,7 @@ struct ty_launch {
     const struct ty_run_spec *spec;
     const char *run_id;
     int64_t attempt;
-    const char *work_dir, *job_dir, *spool_dir, *log_dir, *tmp_dir, *home; /* absolute paths; home: the state folder */
+    const char *work_dir, *job_dir, *spool_dir, *tmp_dir, *home; /* absolute paths; home: the state folder */
     const char *user, *user_home, *python_path; /* python_path: folder with our Python packages, or NULL */
     const char *workspace;    /* name, "trainyard" */
     const char *const *data_dirs; /* absolute; one per spec->data */

@@ -171,7 +171,7 @@ int ty_object_pause_ms(unsigned tries, int again_ms)
 
 /* ---- one operation, with its tries ---- */
 
-enum what { LIST, PROBE, MAKE, HEAD, GET, PUT, REMOVE };
+enum what { LIST, PROBE, MAKE, HEAD, REMOVE };
 
 struct ask {
     struct ty_object_store *s;
@@ -180,26 +180,8 @@ struct ask {
     const char *doing;
     const char *path; /* or the prefix of LIST */
     const char *marker;
-    const void *bytes; /* of PUT */
-    size_t n;
-    bool overwrite;
     unsigned tries; /* at most */
 };
-
-static int build_put(const struct ask *a, struct ty_http_req *r, struct ty_error *err)
-{
-    uint8_t md5[TY_MD5_BYTES];
-    struct ty_object_content c = { .bytes = a->n, .md5 = md5, .overwrite = a->overwrite };
-
-    ty_md5(a->bytes, a->n, md5);
-    r->body = malloc(a->n ? a->n : 1);
-    if (!r->body)
-        return ty_error_oom(err);
-    if (a->n > 0)
-        memcpy(r->body, a->bytes, a->n);
-    r->body_bytes = a->n;
-    return a->s->kind->put(a->s, r, a->path, &c, err);
-}
 
 static int build(const struct ask *a, struct ty_http_req *r, struct ty_error *err)
 {
@@ -214,10 +196,6 @@ static int build(const struct ask *a, struct ty_http_req *r, struct ty_error *er
         return k->make_container(a->s, r, err);
     case HEAD:
         return k->head(a->s, r, a->path, err);
-    case GET:
-        return k->get(a->s, r, a->path, 0, UINT64_MAX, NULL, err);
-    case PUT:
-        return build_put(a, r, err);
     default:
         return k->remove(a->s, r, a->path, err);
     }
@@ -291,56 +269,6 @@ int ty_object_head(struct ty_object_store *s, struct ty_http *h, const char *pat
         return w;
     o.path = path;
     return fn ? fn(&o, ctx) : 0;
-}
-
-int ty_object_get(struct ty_object_store *s, struct ty_http *h, const char *path, char **ret,
-                  size_t *bytes, struct ty_error *err)
-{
-    struct ask a = {
-        .s = s, .h = h, .what = GET, .doing = "download", .path = path, .tries = TY_OBJECT_TRIES
-    };
-    CLEANUP_HTTP_REQ struct ty_http_req r = { .want_md5 = true };
-    uint8_t md5[TY_MD5_BYTES];
-    struct ty_object o;
-    int w = of_path(&a, &r, err);
-    size_t n = r.text.len;
-    char *text;
-
-    if (w == 0)
-        w = s->kind->about(s, &r, &o);
-    if (w < 0)
-        return w;
-    ty_md5_end(&r.md5, md5);
-    if (o.has_md5 && memcmp(o.md5, md5, sizeof md5) != 0)
-        return ty_object_say(s, a.doing, path, -EBADMSG, err,
-                             "what came is not what the store has: its MD5 is another one");
-    text = ty_str_take(&r.text);
-    if (!text)
-        return ty_error_oom(err);
-    *ret = text;
-    *bytes = n;
-    return 0;
-}
-
-int ty_object_put(struct ty_object_store *s, struct ty_http *h, const char *path, const void *bytes,
-                  size_t n, bool overwrite, struct ty_error *err)
-{
-    struct ask a = { .s = s,
-                     .h = h,
-                     .what = PUT,
-                     .doing = "upload",
-                     .path = path,
-                     .bytes = bytes,
-                     .n = n,
-                     .overwrite = overwrite,
-                     .tries = TY_OBJECT_TRIES };
-    CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
-    int w = overwrite ? -ENOENT : ty_object_head(s, h, path, NULL, NULL, err);
-
-    if (w == 0) /* not every store refuses it by itself */
-        return ty_object_say(s, a.doing, path, -EEXIST, err,
-                             "there is such an object already, and overwrite is not set");
-    return w == -ENOENT ? of_path(&a, &r, err) : w;
 }
 
 int ty_object_remove(struct ty_object_store *s, struct ty_http *h, const char *path,

@@ -151,10 +151,6 @@ int ty_object_say(const struct ty_object_store *s, const char *doing, const char
 int ty_object_list(struct ty_object_store *s, struct ty_http *h, const char *prefix, ty_object_fn fn, void *ctx, struct ty_error *err);
 /* (waits) fn is called with what is there. -ENOENT. */
 int ty_object_head(struct ty_object_store *s, struct ty_http *h, const char *path, ty_object_fn fn, void *ctx, struct ty_error *err);
-/* (waits) Small objects in memory: at most TY_HTTP_TEXT_MAX. *ret is malloc'ed and has a NUL behind it. */
-int ty_object_get(struct ty_object_store *s, struct ty_http *h, const char *path, char **ret, size_t *bytes, struct ty_error *err);
-int ty_object_put(struct ty_object_store *s, struct ty_http *h, const char *path, const void *bytes, size_t n, bool overwrite,
-                  struct ty_error *err);
 /* (waits) 0 also when there was none. */
 int ty_object_remove(struct ty_object_store *s, struct ty_http *h, const char *path, struct ty_error *err);
 /* (waits) Is the container there, does the key fit, is the clock right?  -ENODEV, -EACCES, -ETIME, ... */

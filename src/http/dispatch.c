@@ -202,7 +202,6 @@ void request_begin(struct request *req, const char *method)
     int64_t length = body_length(req);
     int r;
 
-    req->has_body = length != 0;
     req->plain = wants_text(req);
     r = begin(req, method, length);
     if (r < 0 && !req->reply.response)

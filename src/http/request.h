@@ -92,7 +92,6 @@ struct request {
     struct { const char *name, *value; } params[PARAMS_MAX];
     int nparams;
     bool plain;                  /* errors as text */
-    bool has_body;
     bool token_in_query;         /* a link: answered by web_welcome */
     struct ty_str body;
     uint64_t received, body_max;

@@ -624,10 +624,6 @@ int ty_lead_nodes(const struct ty_lead *l)
 {
     return l->n;
 }
-enum ty_node_state ty_lead_state(const struct ty_lead *l, int node)
-{
-    return l->node[node - l->first].state;
-}
 bool ty_lead_came(const struct ty_lead *l, int node)
 {
     return l->node[node - l->first].who;

@@ -73,7 +73,6 @@ bool ty_lead_trouble(const struct ty_lead *l);
 bool ty_lead_came(const struct ty_lead *l, int node); /* its agent was here */
 /* Of one that is lost: its agent had closed the connection, so it has ended; false: it was not heard. */
 bool ty_lead_closed(const struct ty_lead *l, int node);
-enum ty_node_state ty_lead_state(const struct ty_lead *l, int node);
 
 /* To all nodes, also those that come back later.  `what` is consumed: the JSON of GO. */
 void ty_lead_go(struct ty_lead *l, json_t *what);

@@ -92,7 +92,6 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .work_dir = j->work,
         .job_dir = j->dir,
         .spool_dir = j->spool,
-        .log_dir = j->log,
         .tmp_dir = j->tmp,
         .home = j->home,
         .user = j->user,

@@ -36,7 +36,6 @@ static struct ty_launch launch(const struct ty_run_spec *spec)
         .work_dir = "/h/jobs/r/work",
         .job_dir = "/h/jobs/r",
         .spool_dir = "/h/jobs/r/spool",
-        .log_dir = "/h/jobs/r/log",
         .tmp_dir = "/h/jobs/r/tmp",
         .home = "/h",
         .user = "ann",
