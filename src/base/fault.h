@@ -8,6 +8,7 @@
  *   in a child process   TY_FAULT=store.commit:3        the third visit fails
  *                        TY_FAULT=store.commit:3+       the third and every later one
  *                        TY_FAULT=store.commit:3:ENOSPC with that errno (EIO, ENOSPC, ENOMEM, EROFS, ENOLCK)
+ *                        TY_FAULT=/a/file            none fails; each visit adds a line to the file, the point's name
  */
 #ifndef TY_FAULT_H
 #define TY_FAULT_H

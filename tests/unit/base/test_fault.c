@@ -62,6 +62,24 @@ static void test_environment(void **state)
     assert_string_equal(seen, "0000");
 }
 
+/* What is visited can be asked for; nothing fails then. */
+static void test_visits_are_told(void **state)
+{
+    char file[] = "/tmp/ty-visits-XXXXXX", seen[8], self[200], told[100] = "";
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    int fd = mkstemp(file);
+
+    (void)state;
+    assert_true(n > 0 && fd >= 0);
+    self[n] = 0;
+    in_child(self, file, EIO, seen);
+    assert_string_equal(seen, "0000");
+    assert_true(read(fd, told, sizeof told - 1) > 0);
+    assert_string_equal(told, "test.point\ntest.point\ntest.point\ntest.point\n");
+    close(fd);
+    unlink(file);
+}
+
 static int be_child(int error)
 {
     for (int i = 0; i < 4; i++) {
@@ -74,7 +92,8 @@ static int be_child(int error)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_armed_visit),
-                                        cmocka_unit_test(test_environment) };
+                                        cmocka_unit_test(test_environment),
+                                        cmocka_unit_test(test_visits_are_told) };
 
     if (argc > 1)
         return be_child((int)strtol(argv[1], NULL, 10));
