@@ -42,7 +42,7 @@ objects_gone() { [ ! -e "/proc/$1" ] || [ "$(sed 's/.*) //' "/proc/$1/stat" 2>/d
 
 # azurite_start FOLDER [PORT]: at AZ_HOST (default: 127.0.0.1); its files lie in FOLDER; it can be started there again, with what it holds, at the same port.
 azurite_start() {
-    local dir=$1 n=300
+    local dir=$1 n=900
     objects_need azurite "$AZURITE_VERSION" || return 1
     mkdir -p "$dir" || return 1
     AZ_ACCOUNT=${AZ_ACCOUNT:-tyaccount}
@@ -84,7 +84,7 @@ azure() { /usr/bin/python3 "$OBJECTS_HERE/objects_azure.py" "$@"; }
 
 # front_start FOLDER HOST:PORT RULE...: a faulty server before that one (objects_front.py); FRONT is its HOST:PORT, FOLDER/front what it has done
 front_start() {
-    local dir=$1 n=100 port
+    local dir=$1 n=1200 port
     shift
     front_stop
     rm -f "$dir/front.in" && mkfifo "$dir/front.in" && : >"$dir/front" || return 1

@@ -249,7 +249,7 @@ int main(int argc, char **argv)
     const char *mode = argc > 1 ? argv[1] : "twice";
     struct ty_error err = { 0 };
 
-    alarm(60);
+    alarm(380);
     CHECK(ty_world_from_env(&w, &err) == 0, ": %s", err.text);
     CHECK(strcmp(w.launcher, "openmpi") == 0, ": %s", w.launcher);
     if (strcmp(mode, "twice") == 0) {

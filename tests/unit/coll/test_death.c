@@ -365,7 +365,7 @@ static void fork_and_die(struct world_rank *r)
     child = fork();
     CHECK(child >= 0);
     if (child == 0) { /* as workers of a data loader do */
-        alarm(60);
+        alarm(380);
         for (int i = 0; i < 1000; i++)
             p[i] = p[i] == 1 ? 100 : 1000;
         CHECK(ty_coll_do(r->c, &call, NULL, &err) == -ESHUTDOWN && strstr(err.text, "fork"));

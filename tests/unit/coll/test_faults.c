@@ -148,6 +148,6 @@ int main(void)
         cmocka_unit_test(every_point),
     };
 
-    alarm(110);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,7 @@ static void live_as_rank_1(int in, int out, const unsigned char *its_key, const 
     struct iovec v = { b, 8 };
     struct ty_net_msg m = { 0, 1, &v, 1 };
 
-    alarm(120);
+    alarm(380);
     if (ty_net_open(&o, &n, &mine, NULL) < 0)
         _exit(2);
     child_says(out, mine);
@@ -213,7 +213,7 @@ static void test_cut_network(void **state)
         pid[i] = fork();
         assert_true(pid[i] >= 0);
         if (pid[i] == 0) {
-            alarm(100);
+            alarm(380);
             _exit(live_through_a_cut((enum cut)i));
         }
     }

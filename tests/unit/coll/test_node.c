@@ -249,7 +249,7 @@ static pid_t other_process(struct rank *r, bool leaves)
     assert_true(pid >= 0);
     if (pid > 0)
         return pid;
-    alarm(30);
+    alarm(280);
     close(r[0].listener);
     open_node(&r[1]);
     if (r[1].r < 0)
@@ -330,6 +330,6 @@ int main(void)
 
     if (sodium_init() < 0)
         return 1;
-    alarm(60);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

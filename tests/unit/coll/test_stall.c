@@ -590,6 +590,6 @@ int main(void)
     };
 
     heard = mmap(NULL, sizeof *heard, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    alarm(100);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

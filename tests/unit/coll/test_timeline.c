@@ -393,7 +393,7 @@ int main(void)
 
     snprintf(path, sizeof path, "/tmp/ty-timeline-%d.json", (int)getpid());
     snprintf(other, sizeof other, "%s.other", path);
-    alarm(60);
+    alarm(380);
     r = cmocka_run_group_tests(tests, NULL, NULL);
     unlink(path);
     return r;

@@ -131,7 +131,7 @@ static void fork_and_ask(struct world_rank *r)
         if (pid == 0) {
             struct ty_coll_stats stats;
 
-            alarm(10);
+            alarm(100);
             ty_coll_stats(r->c, &stats);
             _exit(ty_coll_set_size(r->c, 0) != r->size || ty_coll_set_rank(r->c, 0) != r->rank);
         }
@@ -226,6 +226,6 @@ int main(void)
         cmocka_unit_test(refused),
     };
 
-    alarm(60);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -314,7 +314,7 @@ int main(void)
         cmocka_unit_test(test_ends_with_its_reader),
     };
 
-    alarm(100);
+    alarm(380);
     signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests_name("helper", tests, NULL, NULL);
 }

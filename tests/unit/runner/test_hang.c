@@ -280,6 +280,6 @@ int main(void)
         cmocka_unit_test_teardown(at_another_node, job_clean),
     };
 
-    alarm(100);
+    alarm(380);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
