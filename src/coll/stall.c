@@ -12,8 +12,9 @@
 #define SHOWN 8 /* most operations in a text */
 #define TICK_MIN_US 50000
 #define TICK_MAX_US 5000000
-#define NOTE_US 1000000 /* who waits for longer tells the other nodes */
-#define LONG_US 1000000 /* an operation that is under way for longer keeps others waiting */
+#define STOPPED_US 500000 /* who is this late to look was stopped, or had no processor */
+#define NOTE_US 1000000   /* who waits for longer tells the other nodes */
+#define LONG_US 1000000   /* an operation that is under way for longer keeps others waiting */
 #define NOTES_MAX 4096
 
 /* ---- notes of other nodes ---- */
@@ -479,6 +480,8 @@ static void look(struct ty_coll *c)
     struct look l = { 0, NULL };
     bool late;
 
+    if (now_us < c->stall->deaf_us)
+        return;
     ty_stall_each(c, find_oldest, &l);
     late = l.oldest && warn_us > 0 && l.oldest_us >= warn_us;
     if (l.oldest && end_us > 0 && l.oldest_us >= end_us) {
@@ -505,11 +508,20 @@ static int64_t tick_us(const struct ty_coll *c)
     return tick < TICK_MIN_US ? TICK_MIN_US : tick > TICK_MAX_US ? TICK_MAX_US : tick;
 }
 
+/* While it was stopped itself it could hear nobody, and they may have been stopped with it: they get as long again to come. */
+static void mind_the_gap(struct ty_stall *s, int64_t since_us, int64_t tick)
+{
+    int64_t now_us = ty_mono_us(), gap = now_us - since_us;
+
+    if (gap > tick + STOPPED_US)
+        s->deaf_us = now_us + gap;
+}
+
 static void *watch(void *arg)
 {
     struct ty_coll *c = arg;
     struct ty_stall *s = c->stall;
-    int64_t tick = tick_us(c);
+    int64_t tick = tick_us(c), awake_us = ty_mono_us();
 
     pthread_mutex_lock(&c->lock);
     while (!s->stop) {
@@ -523,10 +535,14 @@ static void *watch(void *arg)
         s->dormant = c->pending == 0;
         if (s->dormant) {
             pthread_cond_wait(&s->wake, &c->lock);
+            awake_us = ty_mono_us();
             continue;
         }
-        if (pthread_cond_timedwait(&s->wake, &c->lock, &at) == ETIMEDOUT && !s->stop)
+        if (pthread_cond_timedwait(&s->wake, &c->lock, &at) == ETIMEDOUT && !s->stop) {
+            mind_the_gap(s, awake_us, tick);
+            awake_us = ty_mono_us();
             look(c);
+        }
     }
     pthread_mutex_unlock(&c->lock);
     return NULL;

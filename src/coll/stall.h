@@ -22,6 +22,7 @@ struct ty_stall {
     pthread_cond_t wake; /* with the engine's lock, as all of this */
     bool started, stop, dormant;
     int64_t warned_us; /* when it last did */
+    int64_t deaf_us;   /* nobody is called late before */
     int *ranks;        /* [size] room for those who are missing */
     unsigned char note[TY_NOTE_BYTES]; /* what other nodes were told last */
     int64_t looked_us; /* when ty_stall_each was called last */

@@ -16,6 +16,7 @@ static struct heard {
     char line[WORLD_MAX][2048]; /* the first of each rank */
     _Atomic uint32_t lines[WORLD_MAX];
     _Atomic uint32_t ends; /* ranks that have seen the world end */
+    _Atomic uint32_t go;   /* the one that is waited for comes */
     _Atomic uint32_t bell;
 } * heard;
 
@@ -461,6 +462,60 @@ static void a_peer_that_is_stopped(void **state)
     check_stopped(3, three, (void *)1);
 }
 
+/* Until the engine knows that it was stopped; the alarm of the test ends it. */
+static void await_noticed(struct ty_coll *c)
+{
+    for (bool noticed = false; !noticed && !c->ended; usleep(1000)) {
+        pthread_mutex_lock(&c->lock);
+        noticed = c->stall->deaf_us > 0;
+        pthread_mutex_unlock(&c->lock);
+    }
+}
+
+/* All are stopped while one waits: those who come as soon as they can again are not late. */
+static void stopped_together(struct world_rank *r)
+{
+    struct ty_error err;
+    int32_t x = 1;
+
+    r->c = open_as(r, 2, 2);
+    CHECK(reduce(r, "first", &err) == 0);
+    if (r->rank == 0) {
+        int64_t h = submit(r, "second", &x, &err);
+
+        CHECK(h > 0);
+        atomic_fetch_add(&heard->ends, 1);
+        ring();
+        await_noticed(r->c); /* it looks before the other comes */
+        atomic_store(&heard->go, 1);
+        ring();
+        CHECK(ty_coll_wait(r->c, h, NULL, &err) == 0 || (fprintf(stderr, "%s\n", err.text), false));
+    } else {
+        wait_for(&heard->go, 1);
+        CHECK(reduce(r, "second", &err) == 0);
+    }
+    r->c = ty_coll_close(r->c);
+}
+
+static void a_world_that_is_stopped(void **state)
+{
+    struct world w = { .size = 2, .manual = true };
+
+    (void)state;
+    memset(heard, 0, sizeof *heard);
+    world_fork(&w, stopped_together);
+    wait_for_ends(1);
+    for (int i = 0; i < w.size; i++)
+        kill(w.pid[i], SIGSTOP);
+    usleep(
+        4000000); /* more than they are patient: this is what is tested, and nothing is waited for */
+    for (int i = 0; i < w.size; i++)
+        kill(w.pid[i], SIGCONT);
+    world_end(&w, 60000);
+    for (int i = 0; i < w.size; i++)
+        assert_int_equal(heard->lines[i], 0);
+}
+
 /* ---- what it costs ---- */
 
 static void idle(struct world_rank *r)
@@ -583,6 +638,7 @@ int main(void)
         cmocka_unit_test(the_world_ends),
         cmocka_unit_test(no_end_before_a_word),
         cmocka_unit_test(a_peer_that_is_stopped),
+        cmocka_unit_test(a_world_that_is_stopped),
         cmocka_unit_test(nobody_looks_at_nothing),
         cmocka_unit_test(variables),
         cmocka_unit_test(joins),
