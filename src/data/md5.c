@@ -1,8 +1,9 @@
-/* md5.c - RFC 1321, for one sum or for two at once
+/* md5.c - RFC 1321, for one sum, for two, or for eight at once
  *
  * Each step of MD5 waits for the one before it, so that a core could do twice as much: two sums are
- * run side by side.  The loops over steps and lanes are unrolled by the compiler, which turns the tables
- * into constants.
+ * run side by side.  What waits longest, the word that was made last, is taken last into each addition.
+ * Eight sums lie in the lanes of vectors, one step of all of them being one instruction or two.  The loops over steps
+ * and lanes are unrolled by the compiler, which turns the tables into constants.
  */
 #include "data/md5.h"
 #include <assert.h>
@@ -31,20 +32,12 @@ static const uint8_t turns[4][4] = {
     { 7, 12, 17, 22 }, { 5, 9, 14, 20 }, { 4, 11, 16, 23 }, { 6, 10, 15, 21 }
 };
 
-static inline __attribute__((always_inline)) uint32_t mix(int round, uint32_t b, uint32_t c,
-                                                          uint32_t d)
-{
-    switch (round) {
-    case 0:
-        return d ^ (b & (c ^ d));
-    case 1:
-        return (b & d) | (c & ~d);
-    case 2:
-        return b ^ c ^ d;
-    default:
-        return c ^ (b | ~d);
-    }
-}
+/* For words and for vectors of them. */
+#define MIX(round, b, c, d) \
+    ((round) == 0   ? (d) ^ ((b) & ((c) ^ (d))) \
+     : (round) == 1 ? ((c) & ~(d)) + ((b) & (d)) \
+     : (round) == 2 ? (b) ^ (c) ^ (d) \
+                    : (c) ^ ((b) | ~(d)))
 
 static inline __attribute__((always_inline)) int word_of(int step)
 {
@@ -75,7 +68,7 @@ static inline __attribute__((always_inline)) void run(uint32_t *const *state, in
         for (int i = 0; i < 64; i++)
 #pragma GCC unroll 2
             for (int l = 0; l < lanes; l++) {
-                uint32_t f = a[l] + mix(i / 16, b[l], c[l], d[l]) + w[l][word_of(i)] + sines[i];
+                uint32_t f = a[l] + w[l][word_of(i)] + sines[i] + MIX(i / 16, b[l], c[l], d[l]);
                 int turn = turns[i / 16][i % 4];
 
                 a[l] = d[l], d[l] = c[l], c[l] = b[l];
@@ -101,6 +94,67 @@ static void run_two(struct ty_md5 *a, const uint8_t *p, struct ty_md5 *b, const 
     const uint8_t *bytes[2] = { p, q };
 
     run(state, 2, bytes, blocks);
+}
+
+/* ---- eight at once ---- */
+
+typedef uint32_t vec __attribute__((vector_size(4 * TY_MD5_LANES)));
+typedef uint32_t quad __attribute__((vector_size(16)));
+
+static inline __attribute__((always_inline)) quad load(const uint8_t *p)
+{
+    quad q;
+
+    memcpy(&q, p, sizeof q);
+    return q;
+}
+
+/* Four words of four lanes, turned so that each row is one word of all of them. */
+static inline __attribute__((always_inline)) void turn_four(const uint8_t *const *bytes, size_t at,
+                                                            uint32_t (*w)[TY_MD5_LANES])
+{
+    quad a = load(bytes[0] + at), b = load(bytes[1] + at);
+    quad c = load(bytes[2] + at), d = load(bytes[3] + at);
+    quad ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+         cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+    quad low = __builtin_shufflevector(ab, cd, 0, 1, 4, 5),
+         next = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+
+    memcpy(w[0], &low, sizeof low);
+    memcpy(w[1], &next, sizeof next);
+    ab = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    low = __builtin_shufflevector(ab, cd, 0, 1, 4, 5),
+    next = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+    memcpy(w[2], &low, sizeof low);
+    memcpy(w[3], &next, sizeof next);
+}
+
+/* state[k]: word k of all lanes. */
+static inline __attribute__((always_inline)) void
+run_vec(uint32_t (*state)[TY_MD5_LANES], const uint8_t *const *bytes, size_t blocks)
+{
+    uint32_t w[16][TY_MD5_LANES] __attribute__((aligned(sizeof(vec))));
+    vec was[4], a, b, c, d;
+
+    memcpy(was, state, sizeof was);
+    for (size_t n = 0; n < blocks; n++) {
+        for (size_t k = 0; k < 16; k += 4)
+            for (size_t l = 0; l < TY_MD5_LANES; l += 4)
+                turn_four(bytes + l, n * BLOCK + 4 * k, (uint32_t(*)[TY_MD5_LANES]) & w[k][l]);
+        a = was[0], b = was[1], c = was[2], d = was[3];
+#pragma GCC unroll 64
+        for (int i = 0; i < 64; i++) {
+            int turn = turns[i / 16][i % 4];
+            vec f;
+
+            memcpy(&f, w[word_of(i)], sizeof f);
+            f += a + sines[i] + MIX(i / 16, b, c, d);
+            a = d, d = c, c = b;
+            b += (f << turn) | (f >> (32 - turn));
+        }
+        was[0] += a, was[1] += b, was[2] += c, was[3] += d;
+    }
+    memcpy(state, was, sizeof was);
 }
 
 void ty_md5_begin(struct ty_md5 *m)
@@ -148,6 +202,43 @@ void ty_md5_add_pair(struct ty_md5 *a, const void *p, struct ty_md5 *b, const vo
 void ty_md5_add_two(struct ty_md5 *a, struct ty_md5 *b, const void *bytes, size_t n)
 {
     ty_md5_add_pair(a, bytes, b, bytes, n);
+}
+
+/* Lanes without a sum of their own run the first one's bytes. */
+static void run_lanes(struct ty_md5 *const *sums, const void *const *bytes, unsigned n,
+                      size_t blocks)
+{
+    uint32_t state[4][TY_MD5_LANES] = { 0 };
+    const uint8_t *from[TY_MD5_LANES];
+
+    for (unsigned l = 0; l < TY_MD5_LANES; l++) {
+        from[l] = bytes[l < n ? l : 0];
+        for (int k = 0; k < 4; k++)
+            state[k][l] = sums[l < n ? l : 0]->state[k];
+    }
+    run_vec(state, from, blocks);
+    for (unsigned l = 0; l < n; l++) {
+        for (int k = 0; k < 4; k++)
+            sums[l]->state[k] = state[k][l];
+        sums[l]->bytes += blocks * BLOCK;
+    }
+}
+
+void ty_md5_add_lanes(struct ty_md5 *const *sums, const void *const *bytes, unsigned n, size_t each)
+{
+    size_t whole = each / BLOCK * BLOCK;
+
+    for (unsigned l = 0; l < n; l++)
+        if (sums[l]->bytes % BLOCK != 0)
+            whole = 0;
+    if (n > 2 && whole > 0)
+        run_lanes(sums, bytes, n, whole / BLOCK);
+    else if (n == 2)
+        ty_md5_add_pair(sums[0], bytes[0], sums[1], bytes[1], whole);
+    else
+        whole = 0;
+    for (unsigned l = 0; l < n; l++)
+        ty_md5_add(sums[l], (const uint8_t *)bytes[l] + whole, each - whole);
 }
 
 void ty_md5_end(struct ty_md5 *m, uint8_t sum[TY_MD5_BYTES])

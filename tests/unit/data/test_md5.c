@@ -94,6 +94,39 @@ static void test_pair(void **state)
     }
 }
 
+/* One to eight sums, whatever their length, also where one of them begins in the middle of a block. */
+static void test_lanes(void **state)
+{
+    static uint8_t bytes[TY_MD5_LANES][1000];
+    struct ty_md5 sums[TY_MD5_LANES], *at[TY_MD5_LANES];
+    const void *from[TY_MD5_LANES];
+    uint8_t got[16], whole[16];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i / 1000][i % 1000] = (uint8_t)(i * 7 + i / 251);
+    for (unsigned n = 1; n <= TY_MD5_LANES; n++)
+        for (size_t each = 0; each < 900; each += 13)
+            for (size_t first = 0; first < 100; first += 64 + 10) {
+                for (unsigned l = 0; l < n; l++) {
+                    at[l] = &sums[l];
+                    ty_md5_begin(&sums[l]);
+                    if (l == n - 1)
+                        ty_md5_add(&sums[l], bytes[l], first);
+                    from[l] = bytes[l] + (l == n - 1 ? first : 0);
+                }
+                ty_md5_add_lanes(at, from, n, each / 2); /* and once more, from there */
+                for (unsigned l = 0; l < n; l++)
+                    from[l] = (const uint8_t *)from[l] + each / 2;
+                ty_md5_add_lanes(at, from, n, each - each / 2);
+                for (unsigned l = 0; l < n; l++) {
+                    ty_md5_end(&sums[l], got);
+                    ty_md5(bytes[l], each + (l == n - 1 ? first : 0), whole);
+                    assert_memory_equal(got, whole, 16);
+                }
+            }
+}
+
 static void test_texts(void **state)
 {
     uint8_t sum[16], again[16];
@@ -118,9 +151,8 @@ static void test_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published),
-        cmocka_unit_test(test_in_pieces),
-        cmocka_unit_test(test_pair),
+        cmocka_unit_test(test_published), cmocka_unit_test(test_in_pieces),
+        cmocka_unit_test(test_pair),      cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
