@@ -100,6 +100,8 @@ static void part_hashed(struct ty_moving *w, struct ty_hash_job *j)
 
 int ty_moving_hash(struct ty_mover *v, struct ty_moving *w, unsigned ahead, struct ty_error *err)
 {
+    struct ty_hash_job *first = NULL, **last = &first;
+    unsigned n = 0;
     int r = 0;
 
     while (r == 0 && w->next_hash < w->nparts && w->ahead + w->hashing < ahead &&
@@ -123,12 +125,14 @@ int ty_moving_hash(struct ty_mover *v, struct ty_moving *w, unsigned ahead, stru
             continue;
         }
         w->hashing++;
-        r = ty_hashers_add(v->hashers, &p->job);
-        if (r < 0)
-            w->hashing--;
-        if (r < 0)
-            ty_error_set(err, r, "cannot start a thread that hashes: %s", strerror(-r));
+        n++;
+        *last = &p->job;
+        last = &p->job.next;
     }
+    if (r == 0 && first && (r = ty_hashers_add(v->hashers, first)) < 0)
+        ty_error_set(err, r, "cannot start a thread that hashes: %s", strerror(-r));
+    if (r < 0)
+        w->hashing -= n;
     return r;
 }
 

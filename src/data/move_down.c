@@ -373,21 +373,22 @@ static bool is_checked(const struct ty_moving *w)
     return w->known.o.has_md5 || w->known.o.has_parts_md5;
 }
 
-/* Parts that have come are hashed in order, those behind a gap later. */
+/* How many parts are to be hashed now: they are hashed in order, those behind a gap later.  Sums of their own are computed of as
+ * many at once as have lanes, since a core has eight for the price of three: parts wait for others while some are to come. */
+static unsigned parts_to_hash(const struct ty_moving *w)
+{
+    unsigned n = w->next_hash;
+
+    while (n < w->nparts && w->parts[n].there)
+        n++;
+    n -= w->next_hash;
+    return w->want_whole || w->done_parts == w->nparts || n >= TY_MD5_LANES ? n : 0;
+}
+
 static int hash_parts(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
 {
-    int r = 0;
-
-    while (r == 0 && w->next_hash < w->nparts && w->parts[w->next_hash].there &&
-           !(w->want_whole && w->hashing > 0)) {
-        unsigned was = w->next_hash;
-
-        w->ahead = 0;
-        r = ty_moving_hash(v, w, w->hashing + 1, err);
-        if (w->next_hash == was)
-            break;
-    }
-    return r;
+    w->ahead = 0;
+    return ty_moving_hash(v, w, w->hashing + parts_to_hash(w), err);
 }
 
 static int next_part(struct ty_mover *v, struct ty_moving *w, struct ty_slot *s,

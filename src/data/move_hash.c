@@ -16,7 +16,11 @@ struct ty_hashers {
     pthread_mutex_t lock;
     pthread_cond_t more, less; /* a job was added; a job is complete */
     struct ty_hash_job *first, **last, *complete;
-    struct ty_hash_job *running[THREADS_MAX], *beside[THREADS_MAX];
+    struct batch {
+        struct ty_hash_job
+            *jobs[TY_MD5_LANES]; /* of the same size, none with a whole when they are several */
+        unsigned n;
+    } running[THREADS_MAX];
     pthread_t threads[THREADS_MAX];
     int nthreads, idle;
     bool stop;
@@ -55,37 +59,42 @@ int ty_hash_now(struct ty_hash_job *j)
     return j->result;
 }
 
-/* Two parts of the same size at once. */
-static int hash_pair(struct ty_hash_job *j, struct ty_hash_job *k, uint8_t *buffer)
+/* Parts of the same size side by side. */
+static int hash_lanes(struct batch *b, uint8_t *buffer)
 {
-    size_t half = BUFFER_BYTES / 2;
-    struct ty_md5 a, b;
+    size_t room = BUFFER_BYTES / TY_MD5_LANES;
+    struct ty_md5 sums[TY_MD5_LANES], *to[TY_MD5_LANES];
+    const void *from[TY_MD5_LANES];
 
-    ty_md5_begin(&a);
-    ty_md5_begin(&b);
-    for (uint64_t at = 0; at < j->bytes;) {
-        size_t want = j->bytes - at < half ? (size_t)(j->bytes - at) : half;
+    for (unsigned i = 0; i < b->n; i++) {
+        to[i] = &sums[i];
+        from[i] = buffer + i * room;
+        ty_md5_begin(&sums[i]);
+    }
+    for (uint64_t at = 0; at < b->jobs[0]->bytes;) {
+        uint64_t left = b->jobs[0]->bytes - at;
+        size_t want = left < room ? (size_t)left : room;
 
-        if (pread(j->fd, buffer, want, (off_t)(j->offset + at)) != (ssize_t)want ||
-            pread(k->fd, buffer + half, want, (off_t)(k->offset + at)) != (ssize_t)want)
-            return -EAGAIN; /* one after the other will tell which, and why */
-        ty_md5_add_pair(&a, buffer, &b, buffer + half, want);
+        for (unsigned i = 0; i < b->n; i++)
+            if (pread(b->jobs[i]->fd, buffer + i * room, want, (off_t)(b->jobs[i]->offset + at)) !=
+                (ssize_t)want)
+                return -EAGAIN; /* one after the other will tell which, and why */
+        ty_md5_add_lanes(to, from, b->n, want);
         at += want;
     }
-    ty_md5_end(&a, j->sum);
-    ty_md5_end(&b, k->sum);
+    for (unsigned i = 0; i < b->n; i++) {
+        ty_md5_end(&sums[i], b->jobs[i]->sum);
+        b->jobs[i]->result = 0;
+    }
     return 0;
 }
 
-static void hash_both(struct ty_hash_job *j, struct ty_hash_job *k, uint8_t *buffer)
+static void hash_batch(struct batch *b, uint8_t *buffer)
 {
-    if (k && buffer && hash_pair(j, k, buffer) == 0) {
-        j->result = k->result = 0;
+    if (b->n > 1 && buffer && hash_lanes(b, buffer) == 0)
         return;
-    }
-    j->result = buffer ? hash(j, buffer) : -ENOMEM;
-    if (k)
-        k->result = buffer ? hash(k, buffer) : -ENOMEM;
+    for (unsigned i = 0; i < b->n; i++)
+        b->jobs[i]->result = buffer ? hash(b->jobs[i], buffer) : -ENOMEM;
 }
 
 /* With the lock held: the next job, of which none is NULL. */
@@ -99,22 +108,26 @@ static struct ty_hash_job *take_first(struct ty_hashers *s)
     return j;
 }
 
-/* With the lock held: one that can be done together with j, when no idle thread is there to do it. */
-static struct ty_hash_job *take_partner(struct ty_hashers *s, const struct ty_hash_job *j)
+/* With the lock held: the next job, and those behind it that can be done together with it.  Idle threads get none of them:
+ * eight together are done as soon as three. */
+static void take_batch(struct ty_hashers *s, struct batch *b)
 {
-    const struct ty_hash_job *k = s->first;
+    const struct ty_hash_job *j = b->jobs[0] = take_first(s);
 
-    if (!k || s->idle > 0 || j->whole || k->whole || k->bytes != j->bytes)
-        return NULL;
-    return take_first(s);
+    for (b->n = 1; b->n < TY_MD5_LANES && s->first; b->n++) {
+        if (j->whole || s->first->whole || s->first->bytes != j->bytes)
+            return;
+        b->jobs[b->n] = take_first(s);
+    }
 }
 
-static void put_complete(struct ty_hashers *s, struct ty_hash_job *j)
+static void put_complete(struct ty_hashers *s, struct batch *b)
 {
-    if (!j)
-        return;
-    j->next = s->complete;
-    s->complete = j;
+    for (unsigned i = 0; i < b->n; i++) {
+        b->jobs[i]->next = s->complete;
+        s->complete = b->jobs[i];
+    }
+    b->n = 0;
 }
 
 static void *work(void *ctx)
@@ -127,7 +140,7 @@ static void *work(void *ctx)
     for (me = 0; !pthread_equal(s->threads[me], pthread_self());)
         me++;
     while (!s->stop) {
-        struct ty_hash_job *j, *k;
+        struct batch *b = &s->running[me];
 
         if (!s->first) {
             s->idle++;
@@ -135,16 +148,11 @@ static void *work(void *ctx)
             s->idle--;
             continue;
         }
-        j = take_first(s);
-        k = take_partner(s, j);
-        s->running[me] = j;
-        s->beside[me] = k;
+        take_batch(s, b);
         pthread_mutex_unlock(&s->lock);
-        hash_both(j, k, buffer);
+        hash_batch(b, buffer);
         pthread_mutex_lock(&s->lock);
-        s->running[me] = s->beside[me] = NULL;
-        put_complete(s, j);
-        put_complete(s, k);
+        put_complete(s, b);
         pthread_cond_broadcast(&s->less);
         ty_http_wake(s->http);
     }
@@ -202,18 +210,27 @@ static int start_thread(struct ty_hashers *s)
     return s->nthreads > 0 ? 0 : -r;
 }
 
-int ty_hashers_add(struct ty_hashers *s, struct ty_hash_job *j)
+int ty_hashers_add(struct ty_hashers *s, struct ty_hash_job *first)
 {
+    unsigned batches = 0, n = 0;
+    struct ty_hash_job *last;
     int r = 0;
 
+    for (last = first; last->next; last = last->next)
+        batches += n++ % TY_MD5_LANES == 0;
+    batches += n % TY_MD5_LANES == 0;
     pthread_mutex_lock(&s->lock);
-    if (s->idle == 0 || s->first)
+    if (s->first)
+        batches++;
+    for (unsigned i = (unsigned)s->idle; i < batches && r == 0; i++)
         r = start_thread(s);
     if (r == 0) {
-        j->next = NULL;
-        *s->last = j;
-        s->last = &j->next;
-        pthread_cond_signal(&s->more);
+        *s->last = first;
+        s->last = &last->next;
+        if (batches > 1)
+            pthread_cond_broadcast(&s->more);
+        else
+            pthread_cond_signal(&s->more);
     }
     pthread_mutex_unlock(&s->lock);
     return r;
@@ -234,9 +251,9 @@ struct ty_hash_job *ty_hashers_take(struct ty_hashers *s)
 static bool is_running(const struct ty_hashers *s, const void *owner)
 {
     for (int i = 0; i < s->nthreads; i++)
-        if ((s->running[i] && s->running[i]->owner == owner) ||
-            (s->beside[i] && s->beside[i]->owner == owner))
-            return true;
+        for (unsigned k = 0; k < s->running[i].n; k++)
+            if (s->running[i].jobs[k]->owner == owner)
+                return true;
     return false;
 }
 

@@ -12,7 +12,7 @@ struct ty_hash_job {
     int result; /* 0, or a negative errno: -ENODATA when the file ends before */
     void *owner;
     unsigned part;
-    struct ty_hash_job *next; /* private */
+    struct ty_hash_job *next; /* that is added together with this one; private from then on */
 };
 
 struct ty_hashers;
@@ -20,8 +20,9 @@ struct ty_hashers;
 struct ty_hashers *ty_hashers_new(struct ty_http *h);
 /* Jobs that have not begun are dropped, those that have are waited for; none is freed. */
 struct ty_hashers *ty_hashers_free(struct ty_hashers *s);
-/* The job must stay where it is until it is taken.  0 or a negative errno (no thread can be started). */
-int ty_hashers_add(struct ty_hashers *s, struct ty_hash_job *j);
+/* A job and those that its `next` leads to; they must stay where they are until they are taken.  Those of the same size that are added
+ * together are done side by side, which costs a core little more than two of them.  0 or a negative errno (no thread can be started). */
+int ty_hashers_add(struct ty_hashers *s, struct ty_hash_job *first);
 /* One that is complete, or NULL. */
 struct ty_hash_job *ty_hashers_take(struct ty_hashers *s);
 /* Wait until no job of `owner` is under way; those not begun are dropped. */

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 #define TY_MOVE_SMALL (256 << 10) /* bytes: such files go through memory, and are hashed where they are */
-#define TY_MOVE_AHEAD 6           /* parts of a file that are hashed before they are sent */
+#define TY_MOVE_AHEAD 8           /* parts of a file that are hashed before they are sent */
 
 enum ty_op { OP_HEAD, OP_PUT, OP_FIND, OP_PARTS, OP_ABANDON, OP_BEGIN, OP_PART, OP_FINISH, OP_GET };
 

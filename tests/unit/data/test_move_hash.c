@@ -14,8 +14,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define N 8
-#define PART 1000003
+#define N 21
+#define PART 400003
 
 struct box {
     struct ty_http *h;
@@ -59,6 +59,14 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* All of them at once. */
+static int add_all(struct box *x)
+{
+    for (unsigned i = 0; i + 1 < N; i++)
+        x->jobs[i].next = &x->jobs[i + 1];
+    return ty_hashers_add(x->s, &x->jobs[0]);
+}
+
 static struct ty_hash_job *wait_for_one(struct box *x)
 {
     struct ty_hash_job *j;
@@ -86,6 +94,28 @@ static void test_parts(void **state)
     }
     assert_int_equal(seen, (1u << N) - 1);
     assert_null(ty_hashers_take(x->s));
+}
+
+/* One that cannot be read among others: it is told of, and only it; others of another size go beside them. */
+static void test_one_fails(void **state)
+{
+    struct box *x = *state;
+    unsigned failed = 0;
+    uint8_t sum[16];
+
+    x->jobs[5].fd = -1;
+    x->jobs[N - 1].bytes = PART / 2;
+    assert_int_equal(add_all(x), 0);
+    for (unsigned i = 0; i < N; i++) {
+        struct ty_hash_job *j = wait_for_one(x);
+
+        assert_int_equal(j->result, j->part == 5 ? -EBADF : 0);
+        failed += j->result < 0;
+        ty_md5(x->bytes + j->offset, j->bytes, sum);
+        if (j->part != 5)
+            assert_memory_equal(j->sum, sum, 16);
+    }
+    assert_int_equal(failed, 1);
 }
 
 static void test_whole(void **state)
@@ -128,6 +158,7 @@ static void test_forget(void **state)
     ty_hashers_forget(x->s, x);
     assert_ptr_equal(wait_for_one(x), &x->jobs[3]);
     assert_null(ty_hashers_take(x->s));
+    x->jobs[5].next = NULL;
     assert_int_equal(ty_hashers_add(x->s, &x->jobs[5]), 0);
     assert_null(ty_hashers_free(NULL));
     x->s = ty_hashers_free(x->s); /* with one under way */
@@ -137,6 +168,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_parts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_ends_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_forget, set_up, tear_down),
