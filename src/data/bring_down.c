@@ -25,15 +25,17 @@
 
 #define BATCH 4096
 #define BATCH_BYTES ((uint64_t)8 << 30)
-#define TRIES 3 /* a file that is collected or spoilt between its fetching and its use */
+#define SETTLE_US ((int64_t)5 * 1000000) /* between two looks at what is whole meanwhile... */
+#define SETTLE_TIMES 10 /* ...and many times what one takes: the disk may be slow */
+#define TRIES 3         /* a file that is collected or spoilt between its fetching and its use */
 
 /* One file of a batch. */
 struct piece {
     char *rel, *mark, *path, *cached; /* owned; path: of the object */
     uint64_t bytes;
     int64_t mtime_us;
-    off_t at;  /* of its byte in the lock file */
-    bool have; /* fetched by this run */
+    off_t at;           /* of its byte in the lock file */
+    bool fetched, have; /* by this run: whole; and its place in the cache is settled */
     struct ty_object object;
 };
 struct batch {
@@ -43,10 +45,12 @@ struct batch {
     struct piece *at;
     size_t n, placed;           /* of n, in order: those that the job has, also from a try before */
     struct ty_move_file *files; /* that have to be fetched */
-    size_t nfiles;
-    uint64_t bytes; /* of those n */
-    char *dir;      /* <cache>/data/<store> */
-    int lock;       /* <dir>/lock */
+    struct piece **of;          /* of files[i] */
+    size_t nfiles, nfetched;    /* fetched: and not settled */
+    int64_t settle_us;          /* when that is due */
+    uint64_t bytes;             /* of those n */
+    char *dir;                  /* <cache>/data/<store> */
+    int lock;                   /* <dir>/lock */
     bool waited, made_room;
     struct ty_error *err;
 };
@@ -101,16 +105,6 @@ static int sync_folder(const char *dir)
     CLEANUP_CLOSE int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     return fd < 0 || syncfs(fd) < 0 ? -errno : 0;
-}
-
-static int on_progress(uint64_t bytes, uint64_t total, uint64_t files, uint64_t files_total,
-                       void *ctx)
-{
-    struct ty_bring *b = ((struct batch *)ctx)->b;
-
-    (void)total, (void)files_total;
-    ty_progress_tell(&b->progress, b->bytes + bytes, b->bytes_all, b->files + files, b->files_all);
-    return 0;
 }
 
 static int fetch_failed(const struct batch *s, int r)
@@ -172,9 +166,12 @@ static int look(struct batch *s, const struct piece **busy)
             *busy = p;
         else if (r < 0)
             return r;
-        if (r == 1)
-            s->files[s->nfiles++] =
-                (struct ty_move_file){ .local = p->cached, .path = p->path, .object = &p->object };
+        if (r != 1)
+            continue;
+        p->fetched = false;
+        s->of[s->nfiles] = p;
+        s->files[s->nfiles++] =
+            (struct ty_move_file){ .local = p->cached, .path = p->path, .object = &p->object };
     }
     return 0;
 }
@@ -194,18 +191,54 @@ static int wait_for(struct batch *s, const struct piece *p)
     return r;
 }
 
-static int settle_all(struct batch *s)
+/* What is whole is the cache's from now on, and who waits for it may have it.  The times that say "whole" must not outlive, in a power
+ * cut, the bytes that they speak of. */
+static int settle_fetched(struct batch *s)
 {
-    int r = s->nfiles > 0 ? sync_folder(s->dir) : 0;
+    int64_t begun = ty_mono_us();
+    int r = s->nfetched > 0 ? sync_folder(s->dir) : 0;
 
-    /* The times that say "whole" must not outlive, in a power cut, the bytes that they speak of. */
-    for (size_t i = 0; r == 0 && i < s->nfiles; i++)
-        for (size_t k = 0; k < s->n; k++)
-            if (s->at[k].cached == s->files[i].local) {
-                r = settle(&s->at[k]);
-                s->at[k].have = true;
-            }
+    for (size_t i = 0; r == 0 && s->nfetched > 0 && i < s->nfiles; i++) {
+        struct piece *p = s->of[i];
+
+        if (!p->fetched)
+            continue;
+        r = settle(p);
+        if (r < 0)
+            break;
+        p->have = true;
+        p->fetched = false;
+        s->nfetched--;
+        (void)grip(s, p, F_UNLCK, F_OFD_SETLK);
+    }
+    s->settle_us = ty_mono_us() + SETTLE_US + SETTLE_TIMES * (ty_mono_us() - begun);
     return r;
+}
+
+static int on_progress(uint64_t bytes, uint64_t total, uint64_t files, uint64_t files_total,
+                       void *ctx)
+{
+    struct batch *s = ctx;
+    struct ty_bring *b = s->b;
+
+    (void)total, (void)files_total;
+    ty_progress_tell(&b->progress, b->bytes + bytes, b->bytes_all, b->files + files, b->files_all);
+    if (ty_mono_us() > s->settle_us)
+        (void)settle_fetched(s); /* what fails is tried again at the end */
+    return 0;
+}
+
+static int on_file(const struct ty_move_file *f, enum ty_move_what what, int code, const char *why,
+                   const struct ty_object *o, void *ctx)
+{
+    struct batch *s = ctx;
+
+    (void)why, (void)o;
+    if (what == TY_MOVE_FAILED)
+        return code;
+    s->of[f - s->files]->fetched = true;
+    s->nfetched++;
+    return 0;
 }
 
 /* What look() has collected. */
@@ -215,13 +248,18 @@ static int get(struct batch *s)
                          .http = s->b->http,
                          .overwrite = true,
                          .progress = on_progress,
+                         .each = on_file,
                          .ctx = s };
-    int r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
+    int r, settled;
 
+    s->nfetched = 0;
+    s->settle_us = ty_mono_us() + SETTLE_US;
+    r = FAULT("bring.fetch", -errno, ty_move_down(&m, s->files, s->nfiles, NULL, s->err));
+    ty_data_cache_grown(s->b->o.cache);
+    settled = settle_fetched(s); /* also when others are not there: they need not come again */
     if (r < 0)
         return fetch_failed(s, r);
-    ty_data_cache_grown(s->b->o.cache);
-    r = settle_all(s);
+    r = settled;
     return r < 0
                ? ty_error_set(s->err, r, "cannot write to the cache '%s': %s", s->dir, strerror(-r))
                : 0;
@@ -467,14 +505,16 @@ int ty_bring_down(struct ty_bring *b, const char *to, bool own, struct ty_error 
     s.dir = ty_strf("%s/data/%s", b->o.cache, b->id);
     s.at = calloc(BATCH, sizeof *s.at);
     s.files = calloc(BATCH, sizeof *s.files);
+    s.of = calloc(BATCH, sizeof(struct piece *));
     b->files = b->bytes = 0;
     err->code = 0;
-    r = s.dir && s.at && s.files ? run(&s) : ty_error_oom(err);
+    r = s.dir && s.at && s.files && s.of ? run(&s) : ty_error_oom(err);
     if (s.at)
         clear(&s);
     ty_closep(&s.lock);
     free(s.dir);
     free(s.at);
     free(s.files);
+    free(s.of);
     return r;
 }

@@ -154,6 +154,19 @@ the_trouble() {
     named=$(warnings_of "$run" | grep -c "was not put into datastore 'slow'")
     more=$(warnings_of "$run" | sed -n 's/.*: \([0-9]*\) more files were not put there.*/\1/p')
     equal "a store that refuses the first file gets no other, and all that are not there are counted" 300 $((named + ${more:-0}))
+    # What somebody fetches that never comes holds nobody who wants something else, nor what has come meanwhile.
+    rm -rf "$cache"
+    front_start "$T" "$AZ_ENDPOINT" "GET,set/big,hold,0,1000"
+    check "a store that keeps silent about a file is registered" trainyard data add silent --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "http://$FRONT/$AZ_ACCOUNT" --protocol http --key-env AZ_KEY
+    a=$(trainyard submit -q --data "d=silent:download" -- true)
+    check "a run fetches all of it" until_true 20 grep -q "set/big hold" "$T/front"
+    b=$(trainyard submit -q --data "d=silent/set/sub:download" -- sh -c 'cat "$AZUREML_DATAREFERENCE_d/f1"')
+    check "another one that wants a folder of it ends meanwhile" trainyard wait "$b"
+    equal "...and has it" "file 1" "$(trainyard logs "$b")"
+    equal "...while the first one still waits" Queued "$(state_of "$a")"
+    has "the cache is shown" "$(trainyard data cache --plain)" "$FRONT/$AZ_ACCOUNT/con"
+    trainyard cancel "$a" > /dev/null
+    trainyard wait "$a" > /dev/null 2>&1
     front_stop
 }
 
