@@ -73,9 +73,7 @@ static int parse(struct request *req, struct registering *g)
     int r = request_json(req, "description of the datastore", &body);
 
     if (r == 0)
-        r = json_is_object(body)
-                ? ty_json_only(body, what, known, &req->err)
-                : ty_error_set(&req->err, -EINVAL, "%s is not a JSON object", what);
+        r = ty_json_only(body, what, known, &req->err);
     if (r == 0)
         r = ty_json_get_str(body, what, "kind", &kind, &req->err);
     if (r == 0 && !kind)

@@ -152,9 +152,9 @@ int ty_http_data_list(struct request *req, struct reply *reply)
 
 int ty_http_data_get(struct request *req, struct reply *reply)
 {
-    uint64_t offset = (uint64_t)request_count(req, "offset", 0), bytes;
-    CLEANUP_CLOSE int fd = -1;
     struct work *w;
+    uint64_t bytes;
+    int fd = -1;
     int r = open_store(req, &w);
 
     if (r < 0)
@@ -162,13 +162,7 @@ int ty_http_data_get(struct request *req, struct reply *reply)
     ty_owner_enter(w->owner);
     r = ty_datastore_read(w->store, req->args[1], &fd, &bytes, &req->err);
     ty_owner_leave(w->owner);
-    if (r < 0)
-        return r;
-    if (offset > bytes)
-        return ty_error_set(&req->err, -EINVAL,
-                            "'%.200s' has %llu bytes; the offset %llu is behind its end",
-                            req->args[1], (unsigned long long)bytes, (unsigned long long)offset);
-    return reply_fd(reply, TAKE_FD(fd), offset, bytes - offset, "application/octet-stream");
+    return r < 0 ? r : reply_file(req, reply, fd, 0, bytes, "application/octet-stream");
 }
 
 static int data_put_begin(struct request *req)

@@ -116,19 +116,18 @@ static int get_log(struct request *req, struct reply *reply, int64_t id, const c
     uint64_t from;
     int r = log_since(req, id, log, &from);
     CLEANUP_FREE char *path = ty_store_log_path(req->http->o.store, req->args[0], log);
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    int fd;
 
+    if (r < 0)
+        return run_missing(req, r, req->args[0]);
     if (!path)
         return ty_error_oom(&req->err);
-    if (r < 0) {
-        close(fd);
-        return run_missing(req, r, req->args[0]);
-    }
-    if (fd < 0 && (errno != ENOENT || bytes > 0))
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && bytes == 0) /* nothing was written to it yet */
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
         return ty_error_set(&req->err, -EIO, "cannot open the log '%.200s' of run '%s': %m",
                             req->args[1], req->args[0]);
-    if (fd < 0)
-        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return reply_file(req, reply, fd, from, bytes, "text/plain; charset=utf-8");
 }
 

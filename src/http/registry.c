@@ -64,8 +64,7 @@ static int check_path(const json_t *one, struct ty_error *err)
     static const char *const known[] = { "datastore", "path", NULL };
     static const char what[] = "a path of the dataset";
     const char *store = NULL, *path = NULL;
-    int r = json_is_object(one) ? ty_json_only(one, what, known, err)
-                                : ty_error_set(err, -EINVAL, "%s is not an object", what);
+    int r = ty_json_only(one, what, known, err);
 
     if (r == 0)
         r = ty_json_get_str(one, what, "datastore", &store, err);
@@ -200,9 +199,7 @@ static int parse(struct request *req, struct registering *g)
     int r = request_json(req, g->kind->word, &body);
 
     if (r == 0)
-        r = json_is_object(body)
-                ? ty_json_only(body, "the registration", known, &req->err)
-                : ty_error_set(&req->err, -EINVAL, "the registration is not a JSON object");
+        r = ty_json_only(body, "the registration", known, &req->err);
     if (r == 0)
         r = ty_json_get_bool(body, "the registration", "create_new_version", &more, &req->err);
     if (r < 0)

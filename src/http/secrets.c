@@ -143,9 +143,7 @@ static int read_value(struct request *req, const json_t *body, const char **ret)
 {
     static const char *const known[] = { "value", NULL };
     const char *value = NULL;
-    int r = json_is_object(body)
-                ? ty_json_only(body, "the secret", known, &req->err)
-                : ty_error_set(&req->err, -EINVAL, "the secret is not a JSON object");
+    int r = ty_json_only(body, "the secret", known, &req->err);
 
     if (r == 0)
         r = ty_json_get_str(body, "the secret", "value", &value, &req->err);

@@ -27,6 +27,7 @@
 
 #define IDLE_SECONDS 60      /* a connection on which nothing moves */
 #define CONNECTIONS_MORE 256 /* beside the followers' */
+#define FOLLOWERS_MAX (1 << 20)
 #define CONNECTION_MEMORY (128 * 1024)
 #define BEAT_MS 15000
 #define GRACE_MS 2000
@@ -271,6 +272,13 @@ static void on_grace(uv_timer_t *t)
 
 /* ---- opening, stopping ---- */
 
+static unsigned connections_max(const struct ty_conf *conf)
+{
+    int64_t followers = ty_conf_number(conf, "limits.followers");
+
+    return CONNECTIONS_MORE + (unsigned)(followers < FOLLOWERS_MAX ? followers : FOLLOWERS_MAX);
+}
+
 static struct MHD_Daemon *start_server(struct ty_http *h, unsigned connections)
 {
     return MHD_start_daemon(
@@ -319,8 +327,7 @@ int ty_http_open(const struct ty_http_options *o, struct ty_http **ret, struct t
     auth_user_name(geteuid(), h->user, sizeof h->user);
     r = openapi_make(&h->openapi, &h->openapi_len, err);
     if (r == 0) {
-        h->mhd = start_server(h, (unsigned)ty_conf_number(o->conf, "limits.followers") +
-                                     CONNECTIONS_MORE);
+        h->mhd = start_server(h, connections_max(o->conf));
         if (!h->mhd)
             r = ty_error_set(err, -EIO, "cannot start the HTTP server: %m");
     }

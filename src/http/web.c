@@ -326,9 +326,15 @@ static void keep_port(struct ty_http *h)
 /* The port of the configuration, or the one that links were given with, or any. */
 static int open_port(struct ty_http *h, int kept, struct ty_error *err)
 {
-    int wanted = (int)ty_conf_number(h->o.conf, "http.port");
-    int r = start(h, wanted ? wanted : kept, err);
+    int64_t wanted = ty_conf_number(h->o.conf, "http.port");
+    int r;
 
+    if (wanted > UINT16_MAX)
+        return ty_error_set(err, -EIO,
+                            "cannot open a port for browsers: http.port is %lld in the daemon's "
+                            "configuration, and a port is at most %d; 0 takes a free one",
+                            (long long)wanted, UINT16_MAX);
+    r = start(h, wanted ? (int)wanted : kept, err);
     if (r == -EADDRINUSE && !wanted && kept) {
         ty_log(TY_LOG_WARN,
                "port %d, for browsers, is taken by another program: old links lead there", kept);

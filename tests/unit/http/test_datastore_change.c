@@ -122,7 +122,7 @@ static void test_refused(void **state)
         { "a%0ab", S3(UNSEEN), "cannot be the name of a datastore" },
         { "..", S3(UNSEEN), "cannot be the name of a datastore" },
         { "a", "{", "cannot read the description of the datastore" },
-        { "a", "[]", "is not a JSON object" },
+        { "a", "[]", "must be a JSON object, not an array" },
         { "a", "{\"config\":{}}", "has no 'kind'" },
         { "a", "{\"kind\":\"s3\"}", "'config' is not a JSON object" },
         { "a", "{\"kind\":\"ftp\",\"config\":{}}", "is no kind of datastore" },

@@ -1,4 +1,5 @@
 /* test_html.c - what comes from users stays text; curves keep what matters */
+#include "base/conf.h"
 #include "http/html.h"
 #include "kit.h"
 #include <math.h>
@@ -122,6 +123,15 @@ static void test_links(void **state)
     assert_false(json_equal(link, again));
 }
 
+/* 70000 would be taken for 4464, its lower 16 bits. */
+static void test_port_too_high(void **state)
+{
+    struct kit *k = *state;
+
+    assert_int_equal(ty_conf_set(k->conf, "http.port", "70000", "test", NULL), 0);
+    expect(k, "GET", "/api/v1/link", NULL, 500, "http.port is 70000");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, kit_open, kit_close)
@@ -131,7 +141,8 @@ int main(void)
                                         cmocka_unit_test(test_chart),
                                         T(test_pages),
                                         T(test_page_of_several_processes),
-                                        T(test_links) };
+                                        T(test_links),
+                                        T(test_port_too_high) };
 
     return cmocka_run_group_tests_name("html", tests, NULL, NULL);
 }

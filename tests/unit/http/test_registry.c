@@ -49,7 +49,7 @@ static void test_what_is_no_environment(void **state)
 {
     struct kit *k = *state;
 
-    expect(k, "PUT", ENVS "/x", "[]", 400, "not a JSON object");
+    expect(k, "PUT", ENVS "/x", "[]", 400, "must be a JSON object, not an array");
     expect(k, "PUT", ENVS "/x", "{}", 400, "'content'");
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"paths\":[]}}", 400, "'paths'");
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"spec\":{\"torch\":6}}}", 400, "torch");
@@ -85,7 +85,7 @@ static void test_datasets(void **state)
         "{\"create_new_version\":false,\"content\":{\"paths\":[{\"datastore\":\"d\",\"path\":\"\"}]}}",
         409, "create_new_version");
     expect(k, "PUT", SETS "/x", PATHS(""), 400, "a list of 1 to 1000");
-    expect(k, "PUT", SETS "/x", PATHS("1"), 400, "not an object");
+    expect(k, "PUT", SETS "/x", PATHS("1"), 400, "must be a JSON object, not a whole number");
     expect(k, "PUT", SETS "/x", PATHS("{\"datastore\":\"d\"}"), 400, "no 'path'");
     expect(k, "PUT", SETS "/x", PATHS("{\"datastore\":\"d/e\",\"path\":\"a\"}"), 400, "d/e");
     expect(k, "PUT", SETS "/x", PATHS("{\"datastore\":\"d\",\"path\":\"../a\"}"), 400, "'../a'");

@@ -18,7 +18,7 @@ static void test_secrets(void **state)
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"\"}", 400,
            "a text of 1 to 65536 bytes");
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":1}", 400, "'value'");
-    expect(k, "PUT", "/api/v1/secrets/token", "[]", 400, "not a JSON object");
+    expect(k, "PUT", "/api/v1/secrets/token", "[]", 400, "must be a JSON object, not an array");
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"x\",\"more\":1}", 400, "'more'");
     expect(k, "DELETE", "/api/v1/secrets/token", NULL, 204, "");
     expect(k, "DELETE", "/api/v1/secrets/token", NULL, 404, "there is no secret");
