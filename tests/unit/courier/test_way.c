@@ -346,9 +346,10 @@ static void test_slow_greeting(void **state)
     struct kit k;
 
     (void)state;
-    kit_begin(&k, "/tmp", 1,
-              "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/cat 3>&1 > /dev/null\"], "
-              "\"hosts\": [{\"host\": \"h1\"}]}");
+    kit_begin(
+        &k, "/tmp", 1,
+        "{\"kind\": \"hosts\", \"ssh_options\": [\"ProxyCommand=/bin/cat 3>&1 > /dev/null\"], "
+        "\"hosts\": [{\"host\": \"h1\"}]}");
     h = &k.c.hosts[0];
     k.c.now_us += 50 * KIT_SECOND;
     h->retry_us = k.c.now_us;
