@@ -602,6 +602,7 @@ static int az_about(struct ty_object_store *base, const struct ty_http_req *r, s
     if (!md5 && !range && !ty_http_asked(r, "x-ms-blob-content-md5"))
         md5 = ty_http_answer(r, "Content-MD5");
     o->has_md5 = md5 && ty_md5_from_base64(md5, o->md5) == 0;
+    ty_az_read_parts(ty_http_answer(r, TY_AZ_PARTS), o);
     return 0;
 }
 

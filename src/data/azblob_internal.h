@@ -6,6 +6,7 @@
 #include "data/sharedkey.h"
 
 #define TY_AZ_VERSION "2020-10-02" /* of the service: of requests and answers */
+#define TY_AZ_PARTS "x-ms-meta-trainyard_parts"
 
 struct ty_az_store {
     struct ty_object_store base;
@@ -40,6 +41,8 @@ int ty_az_part(struct ty_object_store *base, struct ty_http_req *r, const char *
 int ty_az_sent(struct ty_object_store *base, const struct ty_http_req *r, struct ty_object_part *p);
 int ty_az_finish(struct ty_object_store *base, struct ty_http_req *r, const char *path, const char *upload,
                  const struct ty_object_part *parts, unsigned n, const struct ty_object_content *c, struct ty_error *err);
+/* What TY_AZ_PARTS says (NULL: nothing) into o, whose md5 is set; what is not of that content counts for nothing. */
+void ty_az_read_parts(const char *text, struct ty_object *o);
 
 /* azblob_judge.c */
 int ty_az_judge(struct ty_object_store *base, const struct ty_http_req *r, const char *doing, const char *path, int *again_ms,

@@ -128,6 +128,38 @@ int ty_az_sent(struct ty_object_store *base, const struct ty_http_req *r, struct
     return 0;
 }
 
+/* "PART_BYTES SUM WHOLE", of which SUM is the MD5 of the parts' MD5s: parts of a download are hashed side by side, which the whole is not.
+ * WHOLE ties it to the content that it is of, as metadata may outlive that under the hands of other tools. */
+static int note_parts(struct ty_http_req *r, const struct ty_object_part *parts, unsigned n,
+                      const struct ty_object_content *c)
+{
+    uint8_t sum[TY_MD5_BYTES];
+    char text[25], whole[25];
+    struct ty_md5 m;
+
+    ty_md5_begin(&m);
+    for (unsigned i = 0; i < n; i++)
+        ty_md5_add(&m, parts[i].md5, TY_MD5_BYTES);
+    ty_md5_end(&m, sum);
+    return ty_http_header(r, TY_AZ_PARTS, "%llu %s %s", (unsigned long long)c->part_bytes,
+                          ty_md5_base64(sum, text), ty_md5_base64(c->md5, whole));
+}
+
+void ty_az_read_parts(const char *text, struct ty_object *o)
+{
+    char sum[25], whole[25];
+    uint8_t md5[TY_MD5_BYTES], parts[TY_MD5_BYTES];
+    unsigned long long bytes;
+
+    if (!text || !o->has_md5 || sscanf(text, "%llu %24s %24s", &bytes, sum, whole) != 3 ||
+        bytes == 0 || ty_md5_from_base64(sum, parts) < 0 || ty_md5_from_base64(whole, md5) < 0 ||
+        memcmp(md5, o->md5, sizeof md5) != 0)
+        return;
+    o->part_bytes = bytes;
+    o->has_parts_md5 = true;
+    memcpy(o->parts_md5, parts, sizeof parts);
+}
+
 /* Latest: a block that is not waiting any more, as this list has been heard already and only the answer was lost, is taken
  * from the blob. */
 int ty_az_finish(struct ty_object_store *base, struct ty_http_req *r, const char *path,
@@ -157,6 +189,8 @@ int ty_az_finish(struct ty_object_store *base, struct ty_http_req *r, const char
         h = ty_http_header(r, "x-ms-blob-content-type", "application/octet-stream");
     if (h == 0 && c->md5)
         h = ty_http_header(r, "x-ms-blob-content-md5", "%s", ty_md5_base64(c->md5, md5));
+    if (h == 0 && c->md5)
+        h = note_parts(r, parts, n, c);
     if (h == 0 && !c->overwrite)
         h = ty_http_header(r, "If-None-Match", "*");
     return h < 0 ? ty_error_oom(err) : ty_az_sign(s, r, err);

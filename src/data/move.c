@@ -149,8 +149,10 @@ bool ty_moving_is(const struct ty_moving *w, const struct ty_object *o)
 
     if (o->bytes != w->bytes)
         return false;
-    if (o->has_md5)
-        return memcmp(w->nparts == 1 ? w->parts[0].md5 : w->whole_md5, o->md5, sizeof o->md5) == 0;
+    if (o->has_md5 && w->nparts == 1)
+        return memcmp(w->parts[0].md5, o->md5, sizeof o->md5) == 0;
+    if (o->has_md5 && w->want_whole)
+        return memcmp(w->whole_md5, o->md5, sizeof o->md5) == 0;
     if (!o->has_parts_md5 || o->part_bytes != w->part_bytes)
         return false;
     ty_md5_begin(&m);

@@ -176,14 +176,14 @@ static void drop_parts(struct ty_moving *w)
 static int cut(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)
 {
     const struct ty_object *o = &w->known.o;
-    uint64_t of_object = o->has_parts_md5 && !o->has_md5 ? o->part_bytes : 0, part = of_object;
+    uint64_t of_object = o->has_parts_md5 ? o->part_bytes : 0, part = of_object;
 
     w->bytes = o->bytes;
     if (w->bytes <= v->kind->part_bytes && !of_object)
         part = w->bytes ? w->bytes : 1;
     else if (part < PART_MIN || part > PART_MOST)
         part = 0;
-    w->want_whole = o->has_md5;
+    w->want_whole = o->has_md5 && (part == 0 || part != of_object);
     return ty_moving_cut(v, w, part, err);
 }
 
@@ -382,7 +382,7 @@ static unsigned parts_to_hash(const struct ty_moving *w)
     while (n < w->nparts && w->parts[n].there)
         n++;
     n -= w->next_hash;
-    return w->want_whole || w->done_parts == w->nparts || n >= TY_MD5_LANES ? n : 0;
+    return w->want_whole || w->done_parts == w->nparts ? n : n - n % TY_MD5_LANES;
 }
 
 static int hash_parts(struct ty_mover *v, struct ty_moving *w, struct ty_error *err)

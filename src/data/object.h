@@ -27,7 +27,8 @@ struct ty_object {
     int64_t modified_us; /* 0: not said */
     bool has_md5;        /* of the whole content */
     uint8_t md5[TY_MD5_BYTES];
-    /* S3: the object came in parts of part_bytes (the last one shorter), and parts_md5 is the MD5 of their MD5s. */
+    /* The object came in parts of part_bytes (the last one shorter), and parts_md5 is the MD5 of their MD5s. S3 has this instead of an
+     * MD5 of the whole, Azure Blob besides it. */
     uint64_t part_bytes; /* 0: not known */
     bool has_parts_md5;
     uint8_t parts_md5[TY_MD5_BYTES];

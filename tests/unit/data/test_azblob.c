@@ -292,11 +292,16 @@ static int note_part(const struct ty_object_part *p, void *ctx)
 }
 
 /* The name of a block is read again from a list, and those of others are left out. */
+/* The MD5 of that of one part, "0123456789abcdef". */
+#define PARTS "8388608 QDKvjWEDUSOQbljgZxQMxQ=="
+
 static void test_blocks(void **state)
 {
     struct ty_object_store *s = opened("");
     struct ty_object_part p = { .number = 66051, .bytes = 9, .has_md5 = true };
-    struct ty_object_content c = { .bytes = 9, .md5 = (const uint8_t *)"fedcba9876543210" };
+    struct ty_object_content c = { .bytes = 9,
+                                   .md5 = (const uint8_t *)"fedcba9876543210",
+                                   .part_bytes = 8 << 20 };
     CLEANUP_HTTP_REQ struct ty_http_req r = { 0 };
     CLEANUP_STR struct ty_str said = { 0 };
     char *next = NULL;
@@ -328,7 +333,46 @@ static void test_blocks(void **state)
         "</BlockList>");
     assert_int_equal(r.body_bytes, strlen(r.body));
     has(&r, "x-ms-blob-content-md5", "ZmVkY2JhOTg3NjU0MzIxMA==");
+    has(&r, "x-ms-meta-trainyard_parts", PARTS " ZmVkY2JhOTg3NjU0MzIxMA==");
     has(&r, "If-None-Match", "*");
+    ty_object_close(s);
+}
+
+/* The sum of the parts counts for the content that it was noted with. */
+static void test_about_parts(void **state)
+{
+    static const struct {
+        const char *md5, *parts;
+        bool counts;
+    } cases[] = {
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", PARTS " ZmVkY2JhOTg3NjU0MzIxMA==", true },
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", PARTS " sZRqySSS0jR8YjW00mERhA==", false },
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", PARTS, false },
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", "0 QDKvjWEDUSOQbljgZxQMxQ== ZmVkY2JhOTg3NjU0MzIxMA==",
+          false },
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", "8388608 QDKv ZmVkY2JhOTg3NjU0MzIxMA==", false },
+        { "ZmVkY2JhOTg3NjU0MzIxMA==", "", false },
+        { NULL, PARTS " ZmVkY2JhOTg3NjU0MzIxMA==", false },
+    };
+    struct ty_object_store *s = opened("");
+    uint8_t sum[TY_MD5_BYTES];
+
+    (void)state;
+    ty_md5("0123456789abcdef", 16, sum);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CLEANUP_HTTP_REQ struct ty_http_req r = { .method = "HEAD" };
+        struct ty_object o;
+
+        if (cases[i].md5)
+            answer_header(&r, "Content-MD5", cases[i].md5);
+        answer_header(&r, "X-Ms-Meta-Trainyard_Parts", cases[i].parts);
+        assert_int_equal(ty_azblob.about(s, &r, &o), 0);
+        assert_int_equal(o.has_md5, cases[i].md5 != NULL);
+        assert_int_equal(o.has_parts_md5, cases[i].counts);
+        assert_int_equal(o.part_bytes, cases[i].counts ? 8 << 20 : 0);
+        if (cases[i].counts)
+            assert_memory_equal(o.parts_md5, sum, sizeof sum);
+    }
     ty_object_close(s);
 }
 
@@ -498,12 +542,12 @@ static void test_no_answer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses), cmocka_unit_test(test_bad_configuration),
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_sas),       cmocka_unit_test(test_listed),
-        cmocka_unit_test(test_blocks),    cmocka_unit_test(test_about),
-        cmocka_unit_test(test_judge),     cmocka_unit_test(test_judge_who),
-        cmocka_unit_test(test_no_answer),
+        cmocka_unit_test(test_addresses),   cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_sas),         cmocka_unit_test(test_listed),
+        cmocka_unit_test(test_blocks),      cmocka_unit_test(test_about),
+        cmocka_unit_test(test_about_parts), cmocka_unit_test(test_judge),
+        cmocka_unit_test(test_judge_who),   cmocka_unit_test(test_no_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
