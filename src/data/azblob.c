@@ -276,6 +276,17 @@ bool ty_az_sas_value(const char *sas, const char *key, char *text, size_t max)
     return false;
 }
 
+char *ty_az_sas_url(const struct ty_object_store *base, int64_t until_s)
+{
+    const struct ty_az_store *s = (const struct ty_az_store *)base;
+    CLEANUP_FREE char *made = s->key.key ? ty_sharedkey_sas(&s->key, s->container, until_s) : NULL;
+    const char *sas = s->sas ? s->sas : made;
+
+    if (s->key.key && !made)
+        return NULL;
+    return sas ? ty_strf("%s?%s", s->url, sas) : strdup(s->url);
+}
+
 /* ---- requests ---- */
 
 static size_t characters(const char *text)

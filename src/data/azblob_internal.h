@@ -28,6 +28,10 @@ int ty_az_sign(struct ty_az_store *s, struct ty_http_req *r, struct ty_error *er
 /* What the SAS says for a key ("se"), decoded, into text; false: nothing. */
 bool ty_az_sas_value(const char *sas, const char *key, char *text, size_t max);
 
+/* The container's address with who may use it in its query: the SAS that the store has, or one of the account key's that is good until
+ * then (seconds since 1970).  malloc'ed; NULL: out of memory. */
+char *ty_az_sas_url(const struct ty_object_store *base, int64_t until_s);
+
 /* "Thu, 26 Nov 2026 20:31:51 GMT" as microseconds since 1970; 0: it is no such time. */
 int64_t ty_az_when(const char *text);
 

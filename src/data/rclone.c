@@ -6,6 +6,7 @@
 #include "base/fs.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "data/azblob_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
@@ -23,6 +24,7 @@
 #define PAUSE_MS 20
 #define ENV_MAX 32
 #define META_MAX (1 << 20)
+#define SAS_S (90 * 24 * 3600)
 
 static const char *find(const char *name, char path[64])
 {
@@ -48,10 +50,8 @@ static bool is_azure(const json_t *access)
     return kind && strcmp(kind, "azureblob") == 0;
 }
 
-const char *ty_rclone_why_not(const json_t *access)
+const char *ty_rclone_why_not(void)
 {
-    const json_t *config = json_object_get(access, "config");
-    const char *endpoint = text_of(config, "endpoint"), *protocol = text_of(config, "protocol");
     char path[64];
 
     if (!find("rclone", path))
@@ -60,10 +60,6 @@ const char *ty_rclone_why_not(const json_t *access)
         return "fusermount3 is not installed (package fuse3)";
     if (faccessat(AT_FDCWD, "/dev/fuse", R_OK | W_OK, AT_EACCESS) < 0)
         return "this user may not use /dev/fuse";
-    /* rclone knows the address of an account only as https://ACCOUNT.blob.SUFFIX, but for a SAS. */
-    if (is_azure(access) && !text_of(config, "sas_token") &&
-        ((protocol && strcmp(protocol, "https") != 0) || (endpoint && strstr(endpoint, "://"))))
-        return "rclone cannot be told the address of this account";
     return NULL;
 }
 
@@ -100,30 +96,22 @@ static void for_s3(struct env *e, const json_t *config)
     add(e, "RCLONE_CONFIG_TY_NO_CHECK_BUCKET", "true");
 }
 
-static void for_azure(struct env *e, const json_t *config)
+/* rclone knows the address of an account only as https://ACCOUNT.blob.SUFFIX, but for a SAS.  One that is made of the key gives it no more
+ * than the container, for longer than any run lasts. */
+static int for_azure(struct env *e, const json_t *access, struct ty_error *err)
 {
-    const char *sas = text_of(config, "sas_token"), *endpoint = text_of(config, "endpoint"),
-               *account = text_of(config, "account_name"),
-               *container = text_of(config, "container_name"),
-               *protocol = text_of(config, "protocol");
-    CLEANUP_FREE char *base = NULL, *url = NULL;
+    struct ty_object_store *store = NULL;
+    CLEANUP_FREE char *url = NULL;
+    int r = ty_object_open(access, &store, err);
 
-    add(e, "RCLONE_CONFIG_TY_TYPE", "azureblob");
-    if (!sas) {
-        add(e, "RCLONE_CONFIG_TY_ACCOUNT", account);
-        add(e, "RCLONE_CONFIG_TY_KEY", text_of(config, "account_key"));
-        if (endpoint)
-            base = ty_strf("blob.%s", endpoint);
-        add(e, "RCLONE_CONFIG_TY_ENDPOINT", base);
-        return;
-    }
-    base = endpoint && strstr(endpoint, "://")
-               ? strdup(endpoint)
-               : ty_strf("%s://%s.blob.%s", protocol ? protocol : "https", account ? account : "",
-                         endpoint ? endpoint : "core.windows.net");
-    url = base ? ty_strf("%s/%s?%s", base, container ? container : "", sas) : NULL;
+    if (r < 0)
+        return r;
+    url = ty_az_sas_url(store, ty_wall_us() / 1000000 + SAS_S);
+    ty_object_close(store);
     e->failed |= !url;
+    add(e, "RCLONE_CONFIG_TY_TYPE", "azureblob");
     add(e, "RCLONE_CONFIG_TY_SAS_URL", url);
+    return 0;
 }
 
 /* As this process reaches the store, so does rclone. */
@@ -175,19 +163,20 @@ static int start(const struct ty_rclone *m, pid_t *pid, struct ty_error *err)
                            "0",
                            NULL };
     struct ty_spawn spawn = { .argv = argv, .cwd = "/", .in = -1, .out = log, .err = log };
-    int r;
+    int r = 0;
 
     if (is_azure(m->access))
-        for_azure(&e, config);
+        r = for_azure(&e, m->access, err);
     else
         for_s3(&e, config);
     add(&e, "PATH", "/usr/local/bin:/usr/bin:/bin");
     add(&e, "HOME", "/nonexistent");
     for_the_way(&e);
     spawn.envp = (const char *const *)e.at;
-    r = e.failed || !remote || log < 0 || !argv[0]
-            ? ty_error_set(err, -ENOMEM, "rclone cannot be started")
-            : ty_spawn(&spawn, pid, err);
+    if (r == 0)
+        r = e.failed || !remote || log < 0 || !argv[0]
+                ? ty_error_set(err, -ENOMEM, "rclone cannot be started")
+                : ty_spawn(&spawn, pid, err);
     for (int i = 0; i < e.n; i++)
         free(e.at[i]);
     return r;

@@ -1,6 +1,7 @@
 /* rclone.h - an object store as a folder, by rclone and FUSE
  *
- * rclone is a process of its own.  Credentials go by its environment, never by its command line.  Files that are written are cached
+ * rclone is a process of its own.  Credentials go by its environment, never by its command line, and of an Azure account's
+ * key only a SAS of the container.  Files that are written are cached
  * beside the mount, and sent when they are closed; whoever unmounts waits for that.
  */
 #ifndef TY_RCLONE_H
@@ -11,8 +12,8 @@
 #include <sys/types.h>
 struct ty_error;
 
-/* NULL: it can be mounted by rclone here; else why not, a clause. */
-const char *ty_rclone_why_not(const json_t *access);
+/* NULL: object stores can be mounted by rclone here; else why not, a clause. */
+const char *ty_rclone_why_not(void);
 struct ty_rclone {
     const json_t *access;
     const char *path;  /* below the store's root; "" */

@@ -166,12 +166,23 @@ char *ty_sharedkey_string(const char *account, const struct ty_http_req *r)
     return ty_str_take(&s);
 }
 
+static int add_signature(struct ty_str *s, const struct ty_sharedkey *k, const char *text)
+{
+    crypto_auth_hmacsha256_state state;
+    uint8_t sum[crypto_auth_hmacsha256_BYTES];
+
+    crypto_auth_hmacsha256_init(&state, k->key, k->key_bytes);
+    crypto_auth_hmacsha256_update(&state, (const uint8_t *)text, strlen(text));
+    crypto_auth_hmacsha256_final(&state, sum);
+    sodium_memzero(&state, sizeof state);
+    ty_str_add_base64(s, sum, sizeof sum);
+    return s->failed ? -ENOMEM : 0;
+}
+
 int ty_sharedkey_sign(const struct ty_sharedkey *k, struct ty_http_req *r, int64_t now_s)
 {
     CLEANUP_STR struct ty_str sum_text = { 0 };
     CLEANUP_FREE char *text = NULL;
-    crypto_auth_hmacsha256_state state;
-    uint8_t sum[crypto_auth_hmacsha256_BYTES];
     char date[32];
     int w;
 
@@ -182,12 +193,35 @@ int ty_sharedkey_sign(const struct ty_sharedkey *k, struct ty_http_req *r, int64
     text = ty_sharedkey_string(k->account, r);
     if (!text)
         return -ENOMEM;
-    crypto_auth_hmacsha256_init(&state, k->key, k->key_bytes);
-    crypto_auth_hmacsha256_update(&state, (const uint8_t *)text, strlen(text));
-    crypto_auth_hmacsha256_final(&state, sum);
-    sodium_memzero(&state, sizeof state);
-    ty_str_add_base64(&sum_text, sum, sizeof sum);
-    if (sum_text.failed)
+    if (add_signature(&sum_text, k, text) < 0)
         return -ENOMEM;
     return ty_http_header(r, "Authorization", "SharedKey %s:%s", k->account, sum_text.text);
+}
+
+#define SAS_RIGHTS "rcwdl"
+#define SAS_VERSION "2020-12-06"
+
+char *ty_sharedkey_sas(const struct ty_sharedkey *k, const char *container, int64_t until_s)
+{
+    CLEANUP_STR struct ty_str text = { 0 }, sum = { 0 }, query = { 0 };
+    time_t t = (time_t)until_s;
+    struct tm tm = { 0 };
+    char until[32];
+
+    gmtime_r(&t, &tm);
+    snprintf(until, sizeof until, "%04d-%02d-%02dT%02d:%02d:%02dZ", (tm.tm_year + 1900) % 10000,
+             (tm.tm_mon + 1) % 100, tm.tm_mday % 100, tm.tm_hour % 100, tm.tm_min % 100,
+             tm.tm_sec % 100);
+    /* rights, start, end, resource, policy, addresses, protocols, version, kind, and seven that a container has not */
+    ty_str_addf(&text, SAS_RIGHTS "\n\n%s\n/blob/%s/%s\n\n\n\n" SAS_VERSION "\nc\n\n\n\n\n\n\n",
+                until, k->account, container);
+    if (text.failed || add_signature(&sum, k, text.text) < 0)
+        return NULL;
+    ty_str_addf(&query, "sp=" SAS_RIGHTS "&se=%s&sv=" SAS_VERSION "&sr=c&sig=", until);
+    for (const char *p = sum.text; *p; p++)
+        if (*p == '+' || *p == '/' || *p == '=')
+            ty_str_addf(&query, "%%%02X", (unsigned char)*p);
+        else
+            ty_str_addn(&query, p, 1);
+    return ty_str_take(&query);
 }

@@ -17,4 +17,8 @@ struct ty_sharedkey {
 int ty_sharedkey_sign(const struct ty_sharedkey *k, struct ty_http_req *r, int64_t now_s);
 /* What is signed, in the form that versions since 2015-02-21 of the service want; malloc'ed; NULL: out of memory. */
 char *ty_sharedkey_string(const char *account, const struct ty_http_req *r);
+
+/* A SAS of the container, good for its blobs until then (seconds since 1970), for who must not have the key: "sp=rcwdl&...&sig=...",
+ * malloc'ed; NULL: out of memory. */
+char *ty_sharedkey_sas(const struct ty_sharedkey *k, const char *container, int64_t until_s);
 #endif

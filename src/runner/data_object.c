@@ -108,7 +108,7 @@ static int mount_by_rclone(struct object *x)
     /* FUSE lets nobody of another user namespace in. */
     const char *why = x->j->spec->env && x->j->spec->env->view != TY_VIEW_PLAIN
                           ? "the job has a view of its own of the files"
-                          : ty_rclone_why_not(m.access);
+                          : ty_rclone_why_not();
     CLEANUP_FREE char *text = NULL;
     CLEANUP_JSON json_t *o = NULL;
     struct ty_error err = { 0 };

@@ -93,10 +93,10 @@ the_store() {
     equal "$n: ...what is new comes all the same" "one new" "$(cat ../got/out/a) $(cat ../got/out/b)"
 }
 
-# a_mount NAME: HOW it is mounted has to be as $2 says
+# a_mount NAME HOW [filled] [OPTION]: it is mounted as HOW says
 a_mount() {
     n=$1
-    run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'cd "$AZUREML_DATAREFERENCE_m" && sh "$OLDPWD/look.sh" . && echo changed > sub/f7 && mkdir new && echo made > new/file')
+    run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'cd "$AZUREML_DATAREFERENCE_m" && sh "$OLDPWD/look.sh" . && echo changed > sub/f7 && mkdir new && echo made > new/file')
     trainyard wait "$run" > /dev/null 2>&1
     equal "$n: a run with a mount ends well ($2)" Completed "$(state_of "$run")"
     has "$n: it is mounted as it can be here" "$(notes_of "$run")" "$2"
@@ -104,14 +104,14 @@ a_mount() {
     rm -rf ../got && trainyard data get "$n:set" ../got > /dev/null
     equal "$n: what the job wrote there is in the store" "changed made" "$(cat ../got/set/sub/f7) $(cat ../got/set/new/file)"
     check "$n: nothing is mounted any more" sh -c "! grep -q '$T' /proc/self/mountinfo"
-    run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; while ! [ -e go ]; do sleep 0.05; done; cat "$AZUREML_DATAREFERENCE_m/sub/f1"')
+    run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'echo begun; while ! [ -e go ]; do sleep 0.05; done; cat "$AZUREML_DATAREFERENCE_m/sub/f1"')
     check "$n: a run with a mount begins" until_true 20 saw "$run" begun
     echo theirs > ../set/sub/f9 && trainyard data put ../set/sub/f9 "$n:set/sub/f9" --overwrite > /dev/null
     : > "$TRAINYARD_HOME/jobs/$run/work/go"
     trainyard wait "$run" > /dev/null 2>&1
     has "$n: a file that somebody else changed is named" "$(warnings_of "$run")" "data reference 'm': 1 file of datastore '$n' changed while the run was running: sub/f9"
     if [ "$3" = filled ]; then
-        run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; while ! [ -e go ]; do sleep 0.05; done; echo mine > "$AZUREML_DATAREFERENCE_m/sub/f8"')
+        run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'echo begun; while ! [ -e go ]; do sleep 0.05; done; echo mine > "$AZUREML_DATAREFERENCE_m/sub/f8"')
         check "$n: a run that writes begins" until_true 20 saw "$run" begun
         echo theirs > ../set/sub/f8 && trainyard data put ../set/sub/f8 "$n:set/sub/f8" --overwrite > /dev/null
         : > "$TRAINYARD_HOME/jobs/$run/work/go"
@@ -120,14 +120,14 @@ a_mount() {
         rm -rf ../got && trainyard data get "$n:set" ../got > /dev/null
         equal "$n: ...and is what they wrote" theirs "$(cat ../got/set/sub/f8)"
     fi
-    run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
+    run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
     check "$n: a run with a mount begins" until_true 20 saw "$run" begun
     trainyard cancel "$run" > /dev/null
     trainyard wait "$run" > /dev/null 2>&1
     equal "$n: it can be canceled" Canceled "$(state_of "$run")"
     check "$n: ...and nothing is mounted then" until_true 10 sh -c "! grep -q '$T' /proc/self/mountinfo"
     check "$n: ...its folder is gone" until_true 10 sh -c "! [ -e '$TRAINYARD_HOME/jobs/$run' ]"
-    run=$(trainyard submit -q --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
+    run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
     check "$n: a run with a mount begins" until_true 20 saw "$run" begun
     kill -9 "$(runner_pid "$run")"
     trainyard wait "$run" > /dev/null 2>&1
@@ -177,7 +177,16 @@ if azurite_start "$T/azurite"; then
     azure PUT /con restype=container > /dev/null < /dev/null
     check "a container is registered" trainyard data add az --kind azureblob --account "$AZ_ACCOUNT" --container con --endpoint "$AZ_URL" --protocol http --key-env AZ_KEY
     the_store az
-    a_mount az "it is not mounted, but brought before the script" filled
+    if [ $fuse = 1 ]; then
+        a_mount az "mounted by rclone"
+        run=$(trainyard submit -q --data "m=az/set:mount" -- sh -c 'for p in /proc/[0-9]*; do tr "\0" " " < $p/cmdline 2> /dev/null | grep "^[^ ]*rclone mount"; done; true')
+        trainyard wait "$run" > /dev/null 2>&1
+        said=$(trainyard logs "$run")
+        has "rclone's command line is seen" "$said" "rclone mount ty:con/set"
+        equal "...and has neither a key nor a SAS" "" "$(printf '%s\n' "$said" | grep -F -e sig= -e "$AZ_KEY")"
+    else
+        a_mount az "it is not mounted, but brought before the script" filled
+    fi
     the_trouble
 else
     skip "data in Azure Blob" "$objects_why"
@@ -188,6 +197,14 @@ if s3_start; then
     the_store s3
     if [ $fuse = 1 ]; then
         a_mount s3 "mounted by rclone"
+        # Where FUSE cannot come in: a private view of the files.
+        if command -v bwrap > /dev/null; then
+            trainyard data add view --bucket tbk --prefix view --endpoint "$S3_URL" --key-id S3RVER --key-env S3_KEY
+            check "view: data are put" trainyard data put ../set view:set
+            a_mount view "it is not mounted, but brought before the script" filled --sandbox
+        else
+            skip "a mount in a private view" "bubblewrap is not here"
+        fi
     else
         skip "a mount by rclone" "rclone, fuse3 or /dev/fuse is not here"
     fi

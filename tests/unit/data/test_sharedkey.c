@@ -171,6 +171,17 @@ static void test_bad_query(void **state)
     ty_http_req_done(&r);
 }
 
+/* By Python's hmac. */
+static void test_sas(void **state)
+{
+    struct ty_sharedkey k = dash_key();
+    CLEANUP_FREE char *sas = ty_sharedkey_sas(&k, "sets", 1800000000);
+
+    (void)state;
+    assert_string_equal(sas, "sp=rcwdl&se=2027-01-15T08:00:00Z&sv=2020-12-06&sr=c&sig="
+                             "%2BOO%2FShk1fMna87%2FSyD%2BfLgAW1RVCqAhSIieVU79ZiBM%3D");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -178,6 +189,7 @@ int main(void)
         cmocka_unit_test(test_documented_strings),
         cmocka_unit_test(test_other_implementation),
         cmocka_unit_test(test_bad_query),
+        cmocka_unit_test(test_sas),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
