@@ -194,8 +194,8 @@ static const struct kind kinds[] = {
         { "sas_token", rule_sas, .secret = true } }, .object = true },
     { "azurefile", "file", {
         { "root", rule_root, .must = false },
-        { "account_name", rule_account, .given_only = true },
-        { "file_share_name", rule_container, .given_only = true },
+        { "account_name", rule_account, .must = false },
+        { "file_share_name", rule_container, .must = false },
         { "protocol", rule_protocol, .given_only = true },
         { "endpoint", rule_azure_endpoint, .given_only = true },
         { "account_key", rule_account_key, .secret = true, .given_only = true },

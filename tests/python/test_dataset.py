@@ -141,9 +141,13 @@ def test_upload_directory(ds, project):
     (lambda ds: Dataset.File.from_files((ds, "sets"), partition_format="{x}"), "partition_format"),
     (lambda ds: Dataset.Tabular.from_delimited_files(path=(ds, "x.csv")), "Tabular.from_delimited_files.*read its files with pandas"),
     (lambda ds: Dataset.auto_read_files("x"), "Dataset.auto_read_files"), (lambda ds: Dataset("x"), "Dataset.File.from_files"),
-    (lambda ds: Dataset.File.from_files((ds, "sets")).as_hdfs(), "as_hdfs"), (lambda ds: Dataset.File.from_files((ds, "sets")).mount(), "mount"),
+    (lambda ds: Dataset.File.from_files((ds, "sets")).as_hdfs(), "as_hdfs"), (lambda ds: Dataset.File.from_files((ds, "sets")).filter(1), "FileDataset.filter comes with a later release"),
     (lambda ds: Dataset.File.from_files((ds, "sets")).as_named_input("x").as_hdfs(), "as_hdfs"),
-    (lambda ds: Dataset.File.from_files((ds, "sets")).take(3), "FileDataset.take comes with a later release"),
+    (lambda ds: Dataset.File.from_files((ds, "sets")).take(0), "of 6 files none is left"),
+    (lambda ds: Dataset.File.from_files((ds, "sets")).skip(6), "of 6 files none is left"),
+    (lambda ds: Dataset.File.from_files((ds, "sets")).take(-1), "count is -1"),
+    (lambda ds: Dataset.File.from_files((ds, "sets")).random_split(10), "percentage is 10"),
+    (lambda ds: Dataset.File.from_files((ds, "sets/other")).random_split(0.5), "one part would have none"),
     (lambda ds: Dataset.File.from_files((ds, "sets")).as_named_input("a b"), "'a b'"),
     (lambda ds: DatasetConsumptionConfig("x", "y"), "dataset is of type str"),
     (lambda ds: DatasetConsumptionConfig("x", Dataset.File.from_files((ds, "sets")), mode="hdfs"), "mode is 'hdfs'"),
@@ -151,6 +155,47 @@ def test_upload_directory(ds, project):
 def test_what_is_refused(ds, call, words):
     with pytest.raises(UserErrorException, match=words):
         call(ds)
+
+
+def test_parts(ds, tmp_path):
+    dataset = Dataset.File.from_files((ds, "sets/set/train"))
+    assert dataset.take(2).to_path() == ["/a.gz", "/b.gz"] == dataset.take(2).take(99).to_path()
+    assert dataset.skip(2).to_path() == ["/c.gz"]
+    one, other = dataset.random_split(0.67, seed=3)
+    assert len(one.to_path()) == 2 and len(other.to_path()) == 1
+    assert sorted(p.rsplit("/")[-1] for p in one.to_path() + other.to_path()) == ["a.gz", "b.gz", "c.gz"]
+    assert dataset.random_split(0.67, seed=3)[0].to_path() == one.to_path()
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    for name in ("a[b]*?.txt", "ab.txt"):
+        (odd / name).write_text(name)
+    ds.upload(str(odd), "odd", show_progress=False)
+    assert Dataset.File.from_files((ds, "odd")).take(1).to_path() == ["/a[b]*?.txt"]
+
+
+def test_mount(ds, tmp_path):
+    dataset = Dataset.File.from_files((ds, "sets/set/train"))
+    with dataset.mount() as mounted:
+        assert sorted(os.listdir(mounted.mount_point)) == ["a.gz", "b.gz", "deep"]
+    assert not os.path.exists(mounted.mount_point)
+    chosen = dataset.mount(str(tmp_path / "here"))
+    chosen.start()
+    assert (tmp_path / "here" / "a.gz").exists()
+    chosen.stop()
+    assert not (tmp_path / "here").exists()
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(UserErrorException, match="is no empty folder"):
+        with dataset.mount(str(tmp_path)):
+            pass
+    assert (tmp_path / "mine").exists()
+
+
+def test_upload_of_some(ds, project):
+    made = Dataset.File.upload_directory("d", (ds, "some"), pattern="set/train/**/*.gz", show_progress=False)
+    assert made.to_path() == ["/a.gz", "/b.gz", "/deep/c.gz"]
+    assert not ds.download("none", prefix="some/other", show_progress=False)
+    with pytest.raises(UserErrorException, match="matches no file"):
+        Dataset.File.upload_directory("d", (ds, "some"), pattern="*.png")
 
 
 def test_two_files_of_one_place(ds, workspace, tmp_path):

@@ -111,7 +111,10 @@ def test_kinds(s3, workspace, tmp_path):
     assert (folder.datastore_type, folder.container_name, folder.protocol) == ("AzureBlob", str(tmp_path / "new"), "file")
     folder.unregister()
     share = Datastore.register_azure_file_share(workspace, "share", "files", "account1", account_key=SECRET, root=str(tmp_path / "new"))
-    assert share.container_name == str(tmp_path / "new") and SECRET not in everywhere(share)
+    assert (share.datastore_type, share.account_name, share.container_name) == ("AzureFile", "account1", "files")
+    assert isinstance(share, AzureFileDatastore) and SECRET not in everywhere(share)
+    share.upload_files([__file__], show_progress=False)
+    assert os.listdir(str(tmp_path / "new")) == [os.path.basename(__file__)]
     share.unregister()
     assert isinstance(AzureFileDatastore.__new__(AzureFileDatastore), Datastore)
 
@@ -119,6 +122,9 @@ def test_kinds(s3, workspace, tmp_path):
 @pytest.mark.parametrize("call, words", [
     (lambda ws: Datastore.register_azure_file_share(ws, "x", "files", "account1", account_key=SECRET), "mounted"),
     (lambda ws: Datastore.register_azure_blob_container(ws, "x-y", "container", "account1", account_key=SECRET), "x-y"),
+    (lambda ws: Datastore.register_azure_blob_container(ws, "", "container", "account1"), "datastore_name is ''; it has 1 to 255"),
+    (lambda ws: Datastore.register_azure_blob_container(ws, "../x", "container", "account1"), "datastore_name is '../x'"),
+    (lambda ws: Datastore.register_azure_blob_container(ws, "x\n", "container", "account1"), r"datastore_name is 'x\\n'"),
     (lambda ws: Datastore.register_azure_blob_container(ws, "x", "Container!", "account1", account_key=SECRET), "Container!"),
     (lambda ws: Datastore.register_azure_blob_container(ws, "x", 3, "account1", account_key=SECRET), "container_name is of type int"),
     (lambda ws: Datastore.register_azure_blob_container(ws, 3, "container", "account1"), "datastore_name is of type int"),

@@ -1,4 +1,6 @@
 """Datasets: files that are registered by name and version. Tabular ones come with a later release."""
+import os
+import posixpath
 from typing import TYPE_CHECKING, Any, Dict, Optional, Union
 
 from azureml.core._later import _LaterName, later_name
@@ -37,14 +39,23 @@ class FileDatasetFactory:
     @staticmethod
     def upload_directory(src_dir: str, target: Any, pattern: Optional[str] = None, overwrite: bool = False,
                          show_progress: bool = True) -> FileDataset:
-        """Upload a folder to `target`, a (datastore, path) pair or a DataPath, and make a dataset of it."""
-        if pattern is not None:
-            raise later("Dataset.File.upload_directory: pattern", "use datastore.upload_files() with the files that you choose")
+        """Upload a folder to `target`, a (datastore, path) pair or a DataPath, and make a dataset of it.
+
+        pattern: only files whose path in the folder it matches, with `*`, `?`, `[a-z]`, and `**` for any folders.
+        """
         (source,) = file_dataset.sources_of(target, "Dataset.File.upload_directory: target")
         if isinstance(source, str):
             raise UserErrorException("Dataset.File.upload_directory: target is '%s'; a (datastore, path) pair is needed" % source)
-        source[0].upload(src_dir, source[1] or None, overwrite, show_progress)
-        return FileDataset([source])
+        datastore, path = source
+        if pattern is None:
+            datastore.upload(src_dir, path or None, overwrite, show_progress)
+            return FileDataset([source])
+        found = [os.path.join(folder, name) for folder, _, names in sorted(os.walk(src_dir)) for name in sorted(names)]
+        chosen = [f for f in found if os.path.isfile(f) and file_dataset._paths.matches(pattern, os.path.relpath(f, src_dir))]
+        if not chosen:
+            raise UserErrorException("Dataset.File.upload_directory: the pattern '%s' matches no file of '%s'" % (pattern, src_dir))
+        datastore.upload_files(chosen, src_dir, path or None, overwrite, show_progress)
+        return FileDataset([(datastore, posixpath.join(file_dataset._paths.literal(path), pattern))])
 
 
 class _Names(_LaterName):

@@ -1,5 +1,6 @@
 """Datastores: named storage that scripts read data from and write data to: folders, S3 buckets, Azure blob containers."""
 import os
+import re
 import uuid
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Tuple
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from azureml.core.workspace import Workspace
 
 MEGABYTE = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9_]{1,255}\Z")
 
 
 class Datastore:
@@ -143,8 +145,8 @@ class Datastore:
 
     @property
     def container_name(self) -> str:
-        """The container or bucket; of a folder the folder that holds the files."""
-        return self._config.get("container_name") or self._config.get("bucket") or self._root
+        """The container, bucket or share; of a folder the folder that holds the files."""
+        return self._config.get("container_name") or self._config.get("bucket") or self._config.get("file_share_name") or self._root
 
     @property
     def account_key(self) -> str:
@@ -305,6 +307,8 @@ def _register(workspace: "Workspace", what: str, name: Any, kind: str, config: D
               unseen: bool) -> Datastore:
     if not isinstance(name, str):
         raise UserErrorException("%s: datastore_name is of type %s; a text is needed" % (what, type(name).__name__))
+    if not _NAME.match(name):
+        raise UserErrorException("%s: datastore_name is %.100r; it has 1 to 255 letters, digits or '_'" % (what, name))
     for key, value in config.items():
         if value is not None and not isinstance(value, bool if key == "path_style" else str):
             raise UserErrorException("%s: %s is of type %s; a text is needed" % (what, key, type(value).__name__))

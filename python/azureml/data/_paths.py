@@ -36,6 +36,11 @@ def tidy(path: str) -> str:
     return path
 
 
+def literal(path: str) -> str:
+    """The pattern that means the file of that name alone."""
+    return _MAGIC.sub(lambda m: "[%s]" % m.group(), path)
+
+
 def is_whole(paths: Sequence[Path]) -> bool:
     """Is it one file or folder, so that nothing has to be looked up?"""
     return len(paths) == 1 and not _MAGIC.search(paths[0][1])

@@ -47,4 +47,5 @@ def kind_of(record: Dict[str, Any]) -> Type[Datastore]:
     """The class for DATASTORE."""
     if record["kind"] == "s3":
         return S3Datastore
-    return AzureFileDatastore if record["name"] == "workspacefilestore" else AzureBlobDatastore
+    share = record["name"] == "workspacefilestore" or "file_share_name" in (record.get("config") or {})
+    return AzureFileDatastore if share else AzureBlobDatastore

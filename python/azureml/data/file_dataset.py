@@ -3,15 +3,17 @@ import hashlib
 import http.client
 import os
 import posixpath
+import random
 import tempfile
 import urllib.error
 import urllib.request
 import uuid
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 from urllib.parse import unquote, urlsplit
 
 from azureml.core._service import client, later, sdk_errors
 from azureml.data import _paths
+from azureml.data._mounted import MountContext
 from azureml.data.data_reference import clean_path
 from azureml.data.datapath import DataPath
 from azureml.data.dataset_consumption_config import DatasetConsumptionConfig
@@ -103,9 +105,42 @@ class FileDataset:
         """Spark is not there: UserErrorException."""
         raise later("FileDataset.as_hdfs", "use as_mount() or as_download()")
 
-    def mount(self, mount_point: Optional[str] = None, **_: Any) -> Any:
-        """Nothing is mounted outside of runs: UserErrorException, which says what to do."""
-        raise later("FileDataset.mount", "use download(), or give the dataset to a run with as_mount()")
+    def mount(self, mount_point: Optional[str] = None, **_: Any) -> MountContext:
+        """Its files in `mount_point` (default: a new temporary folder), from ``start()`` to ``stop()`` or in a ``with``; as copies."""
+        return MountContext(self, mount_point)
+
+    # Parts of it
+
+    def _of(self, pieces: Sequence[_paths.Piece]) -> "FileDataset":
+        return FileDataset([(p.datastore, _paths.literal(p.path)) for p in pieces], self._workspace)
+
+    def take(self, count: int) -> "FileDataset":
+        """The first `count` files, in the order of ``to_path()``. UserErrorException when that would be none."""
+        return self._part("take", count, lambda files, n: files[:n])
+
+    def skip(self, count: int) -> "FileDataset":
+        """All but the first `count` files. UserErrorException when none is left."""
+        return self._part("skip", count, lambda files, n: files[n:])
+
+    def _part(self, what: str, count: int, choose: "Callable[[List[_paths.Piece], int], List[_paths.Piece]]") -> "FileDataset":
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            raise UserErrorException("FileDataset.%s: count is %r; a whole number from 0 on is needed" % (what, count))
+        files = _paths.files(self._resolved())
+        chosen = choose(files, count)
+        if not chosen:
+            raise UserErrorException("FileDataset.%s(%d): of %d files none is left" % (what, count, len(files)))
+        return self._of(chosen)
+
+    def random_split(self, percentage: float, seed: Optional[int] = None) -> "Tuple[FileDataset, FileDataset]":
+        """Two datasets: about `percentage` (0 to 1) of the files, and the others. The same `seed` gives the same ones."""
+        if isinstance(percentage, bool) or not isinstance(percentage, (int, float)) or not 0 < percentage < 1:
+            raise UserErrorException("FileDataset.random_split: percentage is %r; a number between 0 and 1 is needed" % (percentage,))
+        files = _paths.files(self._resolved())
+        first = set(random.Random(seed).sample(range(len(files)), round(len(files) * percentage)))
+        parts = [f for i, f in enumerate(files) if i in first], [f for i, f in enumerate(files) if i not in first]
+        if not all(parts):
+            raise UserErrorException("FileDataset.random_split(%r): of %d files one part would have none" % (percentage, len(files)))
+        return self._of(parts[0]), self._of(parts[1])
 
     # Registering
 

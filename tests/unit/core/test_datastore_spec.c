@@ -53,7 +53,9 @@ static void test_good(void **state)
           "{\"sas_token\":\"sv=2021&sig=a%2Bb\"}", "sas_token" },
         { "azurefile",
           "{\"root\":\"/mnt/share\",\"account_name\":\"acc\",\"file_share_name\":\"share\",\"account_key\":\"QUJD\"}",
-          "file", "{\"root\":\"/mnt/share\"}", "{}", "none" },
+          "file",
+          "{\"root\":\"/mnt/share\",\"account_name\":\"acc\",\"file_share_name\":\"share\"}", "{}",
+          "none" },
     };
 
     (void)state;
