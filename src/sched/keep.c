@@ -301,7 +301,7 @@ static void clear_job_folders(struct ty_sched *s)
     while ((e = readdir(dir)))
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
             !live_find(s, e->d_name) && !runner_holds(s->o.home, e->d_name))
-            ty_jobdir_remove(s->o.home, e->d_name);
+            ty_jobdir_give_up(s->o.home, e->d_name);
 }
 
 void keep_open(struct ty_sched *s)

@@ -197,7 +197,7 @@ static void on_lost_again(void *ctx, int r, const char *run, const struct ty_err
     (void)err;
     if (r < 0 || !l)
         return;
-    ty_jobdir_remove(s->o.home, run);
+    ty_jobdir_give_up(s->o.home, run);
     if (l->job)
         l->job = l->kind->free(l->job);
     attempt_left(l);
@@ -210,7 +210,7 @@ static void on_lost(void *ctx, int r, const char *run, const struct ty_error *er
 
     (void)err;
     if (r == 0)
-        ty_jobdir_remove(s->o.home, run);
+        ty_jobdir_give_up(s->o.home, run);
 }
 
 /* Of a machine or a runner, rather than of the run's own files or specification. */
@@ -293,6 +293,23 @@ static void not_begun(struct live *l)
     retry_soon(l->sched);
 }
 
+static void runner_ended(void *ctx, int code);
+
+/* The courier of a run that has ended was killed before its hosts were clean: another goes on with that. */
+static bool go_on_cleaning(struct live *l)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
+    struct ty_job_start how = { .loop = l->sched->o.loop,
+                                .agent = l->sched->o.agent,
+                                .job_dir = dir,
+                                .ended = runner_ended,
+                                .ctx = l };
+    struct ty_error err;
+
+    return dir && l->kind->couriers && l->salvages++ < SALVAGES_MAX &&
+           ty_jobdir_exists(l->sched->o.home, l->name) && l->kind->start(&how, &l->job, &err) == 0;
+}
+
 static void runner_ended(void *ctx, int code)
 {
     struct live *l = ctx;
@@ -300,7 +317,9 @@ static void runner_ended(void *ctx, int code)
 
     l->job = l->kind->free(l->job);
     if (ty_run_state_ended(l->run.state)) {
-        ty_jobdir_remove(l->sched->o.home, l->name);
+        if (code != 0 && go_on_cleaning(l))
+            return;
+        ty_jobdir_give_up(l->sched->o.home, l->name);
         run_act(l);
         return;
     }
@@ -439,6 +458,8 @@ void run_check_silence(struct live *l, int64_t now_us)
 
     if (!l->job || silent < l->sched->silent_us)
         return;
+    if (ty_run_state_ended(l->run.state) && l->kind->couriers)
+        return; /* it cleans hosts, for a day if need be, and has nothing to say here */
     if (silent > l->sched->node_lost_us)
         l->kind->kill(l->job); /* its end is noticed, and the job taken up by a new runner */
     if (l->stored_seq != l->seq ||

@@ -27,17 +27,30 @@ bool ty_jobdir_exists(const char *home, const char *run)
     return path && access(path, F_OK) == 0;
 }
 
-int ty_jobdir_attempt(const char *home, const char *run)
+static json_t *read_job(const char *home, const char *run)
 {
     CLEANUP_FREE char *path = ty_strf("%s/jobs/%s/job.json", home, run), *text = NULL;
-    CLEANUP_JSON json_t *o = NULL;
+    json_t *o = NULL;
     size_t n;
 
-    if (!path || ty_read_file(path, JOB_JSON_MAX, &text, &n) < 0 ||
-        ty_json_parse(text, n, &o, NULL) < 0)
-        return 1;
-    n = (size_t)json_integer_value(json_object_get(o, "attempt"));
+    return path && ty_read_file(path, JOB_JSON_MAX, &text, &n) == 0 &&
+                   ty_json_parse(text, n, &o, NULL) == 0
+               ? o
+               : NULL;
+}
+
+static int attempt_of(const json_t *job)
+{
+    json_int_t n = json_integer_value(json_object_get(job, "attempt"));
+
     return n > 0 && n <= INT32_MAX ? (int)n : 1;
+}
+
+int ty_jobdir_attempt(const char *home, const char *run)
+{
+    CLEANUP_JSON json_t *job = read_job(home, run);
+
+    return attempt_of(job);
 }
 
 int ty_jobdir_remove(const char *home, const char *run)
@@ -45,6 +58,19 @@ int ty_jobdir_remove(const char *home, const char *run)
     CLEANUP_FREE char *dir = ty_jobdir_path(home, run);
 
     return dir ? ty_rm_rf(dir) : -ENOMEM;
+}
+
+int ty_jobdir_give_up(const char *home, const char *run)
+{
+    CLEANUP_JSON json_t *job = read_job(home, run);
+    const char *kind = json_string_value(json_object_get(json_object_get(job, "target"), "kind"));
+    CLEANUP_FREE char *from = ty_jobdir_path(home, run), *lost = ty_path_join(home, "lost"),
+                      *to = ty_strf("%s/lost/%s.%d", home, run, attempt_of(job));
+
+    if (kind && strcmp(kind, "hosts") == 0 && from && to && lost && ty_mkdir_p(lost, 0700) == 0 &&
+        ty_rm_rf(to) == 0 && rename(from, to) == 0)
+        return 0;
+    return ty_jobdir_remove(home, run);
 }
 
 static const char *user_home(void)

@@ -28,4 +28,7 @@ int ty_jobdir_attempt(const char *home, const char *run);
 /* Make the folder, whole or not at all; 0 when it exists already. */
 int ty_jobdir_make(const struct ty_jobdir *j, struct ty_blobs *blobs, struct ty_error *err);
 int ty_jobdir_remove(const char *home, const char *run);
+/* The same where nobody knows what is left of the job: the folder of one on hosts goes to lost/, from where the next courier of any
+ * job goes on to clean them (courier/lost.c). */
+int ty_jobdir_give_up(const char *home, const char *run);
 #endif

@@ -95,6 +95,17 @@ for name in raise exit kill wrapper again agent leader cuts; do left $name h1 h2
 left cable h3 h4
 left first h5 h6
 
+# ---- all is told, and the courier is killed before it has cleaned ----
+run[late]=$(trainyard submit -q --target three --nodes 2 --backend gloo -- sh -c 'until [ -e /tmp/go ]; do sleep 0.05; done')
+check "late: it runs" within 60 in_state "${run[late]}" Running
+leader=$(host_of late 0) daemon=$(daemon_pid) courier=$(runner_pid "${run[late]}")
+kill -STOP "$daemon"
+for h in h5 h6; do host_sh $h "touch /tmp/go"; done
+check "late: it has ended there" within 60 host_sh "$leader" "grep -q collected $far/jobs/${run[late]}/phase"
+kill -9 "$courier"; kill -CONT "$daemon"
+ends late 60 Completed
+left late h5 h6
+
 # ---- machines that are lost ----
 trainyard down 2> /dev/null
 export TRAINYARD_SCHED_SILENT_SECONDS=2 TRAINYARD_SCHED_NODE_LOST_SECONDS=8
@@ -103,6 +114,7 @@ hurt other_off four --max-restarts node_lost=1 -- long -1 60
 hurt other_cut two -- none
 hurt first_cut three -- none
 for name in first_off other_off other_cut first_cut; do await_going $name; done
+courier=$(runner_pid "${run[first_off]}")
 host_off h1
 host_off h8
 cable_cut h4
@@ -118,6 +130,7 @@ check "other_cut: the host that is cut off ends its part by itself" until_true 3
 ends other_off 90 Completed
 has "other_off: ...in a second attempt, since" "$(trainyard show "${run[other_off]}")" "attempt 1 ended: .*h8"
 left other_off h7 h9
+check "first_off: its courier goes on, until the host is clean" kill -0 "$courier"
 cable_mend h4; cable_mend h5
 host_on h1; host_on h8
 left first_off h1

@@ -1,5 +1,6 @@
 /* test_run.c - one run from its start to its end, however it ends */
 #include "kit.h"
+#include "sched/sched_internal.h"
 
 static const char *text_of(const json_t *run, const char *a, const char *b)
 {
@@ -249,6 +250,31 @@ static void test_silence(void **state)
     assert_non_null(strstr(events, "started silent heard silent cancel"));
 }
 
+static int kills;
+
+static void count_kill(struct ty_job *job)
+{
+    (void)job;
+    kills++;
+}
+
+/* The courier of a run that has ended is silent: it may clean hosts for a day.  A runner has no such reason. */
+static void test_silence_at_the_end(void **state)
+{
+    struct ty_sched s = { .silent_us = 10, .node_lost_us = 20 };
+    struct ty_target_kind kind = { .couriers = true, .kill = count_kill };
+    struct live l = {
+        .sched = &s, .kind = &kind, .job = (struct ty_job *)&kind, .run.state = TY_RUN_COMPLETED
+    };
+
+    (void)state;
+    run_check_silence(&l, 1000);
+    assert_int_equal(kills, 0);
+    kind.couriers = false;
+    run_check_silence(&l, 1000);
+    assert_int_equal(kills, 1);
+}
+
 #ifdef TY_FAULTS
 /* The store fails while a run goes on, at each commit in turn: the run ends in its true state all the same. */
 static void test_a_store_that_fails_meanwhile(void **state)
@@ -285,6 +311,7 @@ int main(void)
         T(test_a_job_folder_that_vanishes),
         T(test_a_runner_that_cannot_begin),
         T(test_silence),
+        cmocka_unit_test(test_silence_at_the_end),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails_meanwhile),
 #endif

@@ -127,11 +127,32 @@ static void test_leftovers(void **state)
     assert_int_equal(access("jobs/.new-r_1_00000000", F_OK), -1);
 }
 
+/* What may be left of a job on hosts is not forgotten with its folder. */
+static void test_given_up(void **state)
+{
+    CLEANUP_JSON json_t *hosts = json_pack("{s:{s:s}}", "target", "kind", "hosts");
+    struct ty_jobdir here = job(), there = job();
+    struct ty_error err = { 0 };
+
+    (void)state;
+    there.run = "r_1_00000002";
+    there.attempt = 3;
+    there.extra = hosts;
+    assert_int_equal(ty_jobdir_make(&here, NULL, &err), 0);
+    assert_int_equal(ty_jobdir_make(&there, NULL, &err), 0);
+    assert_int_equal(ty_jobdir_give_up(tests_folder, here.run), 0);
+    assert_int_equal(ty_jobdir_give_up(tests_folder, there.run), 0);
+    assert_int_equal(access("jobs/r_1_00000000", F_OK), -1);
+    assert_int_equal(access("jobs/r_1_00000002", F_OK), -1);
+    assert_int_equal(access("lost/r_1_00000002.3/job.json", F_OK), 0);
+    assert_int_equal(ty_jobdir_give_up(tests_folder, there.run), 0); /* there is none */
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = { T(test_what_is_in_it), T(test_with_a_snapshot),
-                                        T(test_leftovers) };
+                                        T(test_leftovers), T(test_given_up) };
 
     return cmocka_run_group_tests_name("jobdir", tests, NULL, NULL);
 }
