@@ -10,6 +10,7 @@
 #include "base/owner.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "runner/oom.h"
 #include "runner/runner_internal.h"
 #include "runner/verdict.h"
 #include <inttypes.h>
@@ -86,15 +87,27 @@ void ty_follow_started(struct ty_runner *r, int i, pid_t pid)
 
 /* --- ending --- */
 
+/* " (the kernel has killed ...)", or "": what it killed may have been a child of the rank, or somebody else's. */
+static const char *memory_text(const struct ty_member *m, char buf[128])
+{
+    *buf = '\0';
+    if (m->oom_kills > 0)
+        snprintf(buf, 128,
+                 "; the kernel has killed %d process%s on its machine for want of memory since the "
+                 "job began",
+                 m->oom_kills, m->oom_kills == 1 ? "" : "es");
+    return buf;
+}
+
 /* Why it ends although nobody let it; the rest of the sentence is how. */
 static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
 {
-    char how[64], who[320];
+    char how[64], who[320], memory[128];
 
     if (r->culprit >= 0) {
-        snprintf(buf, n, "%s %s%s", ty_follow_who(r, r->culprit, who),
+        snprintf(buf, n, "%s %s%s%s", ty_follow_who(r, r->culprit, who),
                  r->culprit == r->mpi.aborted ? "called MPI_Abort and " : "",
-                 ty_status_text(status, how));
+                 ty_status_text(status, how), memory_text(&r->ranks.at[r->culprit], memory));
         return;
     }
     if (r->job->size == 1)
@@ -142,7 +155,7 @@ static int any_status(const struct ty_runner *r)
 
 static void all_ended(struct ty_runner *r)
 {
-    char text[512];
+    char text[640];
     int status;
 
     if (ty_life_kill_all(r) < 0)
@@ -257,6 +270,15 @@ static void reap_wrapper(struct ty_runner *r, const struct ty_member *m)
     }
 }
 
+/* Nothing else tells a rank that was killed by somebody from one that had taken too much memory. */
+static void look_at_memory(const struct ty_runner *r, struct ty_member *m)
+{
+    int64_t kills = m->reported && m->status != 0 ? ty_oom_kills() : -1;
+
+    if (kills >= 0 && kills > r->oom_kills)
+        m->oom_kills = (int)(kills - r->oom_kills);
+}
+
 static void told(int i, const struct ty_report *report, void *ctx)
 {
     struct ty_runner *r = ctx;
@@ -266,6 +288,7 @@ static void told(int i, const struct ty_report *report, void *ctx)
     if (!report) {
         if (!m->reported)
             reap_wrapper(r, m);
+        look_at_memory(r, m);
         ty_ranks_ended(&r->ranks, i, m->reported ? &m->status : NULL, is_victim(r, i), r->now_us);
         ty_node_rank_ended(r, i);
     } else if (report->kind == TY_REPORT_STARTED) {

@@ -157,6 +157,7 @@ static void rank_ended(struct ty_runner *r, int rank, const json_t *o)
         r->ranks.at[rank].reaped = true;
         r->ranks.at[rank].wrapper_status = (int)json_integer_value(wrapper);
     }
+    r->ranks.at[rank].oom_kills = (int)json_integer_value(json_object_get(o, "oom_kills"));
     ty_ranks_ended(&r->ranks, rank, json_is_integer(status) ? &value : NULL,
                    json_is_true(json_object_get(o, "victim")), r->now_us);
     ty_follow_judge(r);

@@ -285,6 +285,8 @@ void ty_node_rank_ended(struct ty_runner *r, int i)
         json_object_set_new(o, "status", json_integer(m->status));
     else if (m->reaped)
         json_object_set_new(o, "wrapper", json_integer(m->wrapper_status));
+    if (m->oom_kills > 0)
+        json_object_set_new(o, "oom_kills", json_integer(m->oom_kills));
     if (r->failure)
         json_object_set_new(o, "failed", ty_lossy_text(r->failure, strlen(r->failure)));
     if (r->ranks.ended == r->ranks.n && (declared = ty_life_declared(r)))

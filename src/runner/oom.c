@@ -1,13 +1,16 @@
-/* oom.c - oom_score_adj */
+/* oom.c - oom_score_adj, and the kernel's count of its victims */
 #include "runner/oom.h"
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FILE_NAME "/proc/self/oom_score_adj"
+#define COUNTS "/proc/vmstat"
+#define COUNTS_MAX (64 * 1024)
 
 int ty_oom_get(void)
 {
@@ -30,4 +33,16 @@ void ty_oom_set(int adjust)
 
     if (fd < 0 || write(fd, text, (size_t)n) < 0)
         return; /* not allowed here: the runner is as likely a victim as others */
+}
+
+int64_t ty_oom_kills(void)
+{
+    CLEANUP_FREE char *text = NULL;
+    const char *line;
+    size_t n;
+
+    if (ty_read_file(COUNTS, COUNTS_MAX, &text, &n) < 0)
+        return -1;
+    line = strstr(text, "\noom_kill ");
+    return line ? strtoll(line + strlen("\noom_kill "), NULL, 10) : -1;
 }

@@ -25,6 +25,7 @@ struct ty_member {
     bool ended;             /* nothing of it runs any more */
     bool victim;            /* it said that it ends because another rank has gone */
     int status;             /* of the program, as of wait(2) */
+    int oom_kills;          /* processes of its machine that the kernel killed for want of memory, from the job's start to its bad end */
     int64_t ended_us;       /* monotonic */
 };
 

@@ -98,6 +98,7 @@ struct ty_runner {
     struct ty_logs logs;
     int lock, dir_fd, signals, inotify, spool_watch; /* inotify -1: none to be had, everything is polled */
     int oom; /* oom_score_adj as it was */
+    int64_t oom_kills; /* as the kernel counted when the ranks were started; -1: it does not */
     int64_t files; /* the limit on open files as it was; 0: it is unchanged */
     int64_t now_us;
     bool over; /* leave the loop and remove the folder */

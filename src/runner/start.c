@@ -10,6 +10,7 @@
 #include "base/str.h"
 #include "core/launch_plan.h"
 #include "runner/master.h"
+#include "runner/oom.h"
 #include "runner/prepare.h"
 #include "runner/runner_internal.h"
 #include "runner/view.h"
@@ -196,6 +197,7 @@ void ty_start_ranks(struct ty_runner *r)
 
     if (r->job->leads && r->meeting.port == 0)
         r->meeting.port = ty_master_claim(&r->meeting.hold);
+    r->oom_kills = ty_oom_kills();
     got = ty_prepare_places(r->job, &places, &err);
     head_log(r);
     ty_hang_open(r);

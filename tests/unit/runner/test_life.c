@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "inside.h"
 #include "runner/lead.h"
+#include "runner/oom.h"
 #include "runner/rank.h"
 #include <errno.h>
 #include <poll.h>
@@ -380,6 +381,27 @@ static void test_victims_are_not_named(void **state)
     inside_done(&in);
 }
 
+/* Of a rank that was killed the error says that memory had run out meanwhile, here as on another node. */
+static void test_want_of_memory(void **state)
+{
+    int64_t kills = ty_oom_kills();
+
+    (void)state;
+    run_to_output("echo ready; kill -STOP $$; kill -9 $$");
+    assert_true(kills > -1);
+    in.r.oom_kills = kills - 2; /* as if two had been killed since */
+    kill(in.r.ranks.at[0].pid, SIGCONT);
+    inside_until(&in, TY_PHASE_collected);
+    assert_non_null(strstr(inside_text(&in, "exited", 0, "message"),
+                           "the command was killed by signal 9 (Killed); the kernel has killed "));
+    assert_non_null(strstr(inside_text(&in, "exited", 0, "message"),
+                           " processes on its machine for want of memory since the job began"));
+    in.r.job->leads = false;
+    ty_node_rank_ended(&in.r, 0);
+    assert_true(inside_number(&in, "rank_ended", 0, "oom_kills") >= 2);
+    inside_done(&in);
+}
+
 /* All have ended, and a node is not heard: nobody is left to blame but the one that ended badly. */
 static void test_a_victim_of_nobody(void **state)
 {
@@ -707,6 +729,7 @@ int main(int argc, char **argv)
         T(test_one_fails),
         T(test_victims_are_not_named),
         T(test_a_victim_of_nobody),
+        T(test_want_of_memory),
         T(test_one_is_killed),
         T(test_one_of_the_wrappers_is_killed),
         T(test_several_canceled),
