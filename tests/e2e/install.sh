@@ -2,7 +2,8 @@
 # What `make install` puts in place works by itself: the programs, the Python packages, and the C library for others.
 . "$(dirname "$0")/lib.sh"
 unset PYTHONPATH
-check "it is installed" meson install -C "$BUILD" --destdir "$T/root"
+# As sudo does it: with a PATH that knows nothing of the build folder.
+check "it is installed" env PATH="${PATH#"$BUILD":}" meson install -C "$BUILD" --destdir "$T/root"
 top=$(dirname "$(dirname "$(find "$T/root" -name trainyardd)")")
 export PATH=$top/bin:/usr/bin:/bin
 equal "a run of the installed programs" "made by trainyard" \
@@ -14,7 +15,7 @@ has "...and its experiment" "$out" "project"
 
 man=$top/share/man
 plain() { sed 's/.\x08//g'; }
-equal "each command has a page of the manual" "$(trainyard help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\)\( [a-z]\{2,\}\)\{0,1\}  .*/\1\2/p' | tr ' ' - | sort)" \
+equal "each command has a page of the manual" "$(trainyard help | sed -n '/^Start:/,/^Options/s/^  \([a-z]*\)\( [a-z]\{2,\}\)\{0,1\}  .*/\1\2/p' | tr ' ' - | sort)" \
     "$(cd "$man/man1" && ls trainyard-*.1 | sed 's/^trainyard-//; s/\.1$//' | sort)"
 exits "...without a mistake in their language" 0 sh -c "mandoc -T lint -W warning '$man'/man1/*.1 '$man'/man5/*.5"
 page=$(mandoc -T ascii "$man/man1/trainyard-run.1" | plain)
