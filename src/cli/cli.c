@@ -17,7 +17,7 @@ const struct ty_cli_option ty_cli_global_options[] = {
     { 0, "home", "DIR", "state folder, instead of TRAINYARD_HOME" },
     { 0, "no-color", NULL, "no colour (also NO_COLOR, TERM=dumb)" },
     { 0, "no-input", NULL, "never ask" },
-    { 0, "version", NULL, "print the version" },
+    { 'V', "version", NULL, "print the version" },
     TY_OPT_END,
 };
 
@@ -186,14 +186,15 @@ static bool second_words(const char *first, struct ty_str *list, const char *wor
     return k > 0;
 }
 
-static int unknown_command(const struct ty_cli *cli, const char *first, const char *second)
+int ty_cli_unknown(const struct ty_cli *cli, const char *first, const char *second)
 {
     CLEANUP_STR struct ty_str list = { 0 };
     const char *words[WORDS_MAX], *near;
     int i, k = 0;
 
     if (second_words(first, &list, words)) {
-        near = second ? ty_nearest(second, words) : NULL;
+        near = second ? ty_cli_other_word(second, words) : NULL;
+        near = near || !second ? near : ty_nearest(second, words);
         if (!second)
             return ty_cli_usage(cli, "'%s' needs one of %s after it", first, list.text);
         return ty_cli_usage(cli,
@@ -204,7 +205,8 @@ static int unknown_command(const struct ty_cli *cli, const char *first, const ch
     for (i = 0; ty_cli_commands[i] && k < WORDS_MAX - 1; i++)
         words[k++] = ty_cli_commands[i]->name;
     words[k] = NULL;
-    near = ty_nearest(first, words);
+    near = ty_cli_other_word(first, words);
+    near = near ? near : ty_nearest(first, words);
     if (near)
         return ty_cli_usage(cli, "no command '%s'; did you mean '%s'?", first, near);
     return ty_cli_usage(cli, "no command '%s'", first);
@@ -373,8 +375,8 @@ static int read_command(struct ty_cli *cli, char **argv, int *i)
 
     cli->command = ty_cli_find(argv[*i], argv[*i + 1], &words);
     if (!cli->command)
-        return unknown_command(cli, argv[*i],
-                               argv[*i + 1] && argv[*i + 1][0] != '-' ? argv[*i + 1] : NULL);
+        return ty_cli_unknown(cli, argv[*i],
+                              argv[*i + 1] && argv[*i + 1][0] != '-' ? argv[*i + 1] : NULL);
     *i += words;
     cli->own_failure = cli->command->own_failure;
     return 0;

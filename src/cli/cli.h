@@ -112,6 +112,10 @@ const char *ty_cli_nth(const struct ty_cli *cli, const char *option, int n);
 int ty_cli_fail(const struct ty_cli *cli, const struct ty_error *err);
 int ty_cli_usage(const struct ty_cli *cli, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+/* The usage error for a command that is not there, with the one that was likely meant.  `second` may be NULL. */
+int ty_cli_unknown(const struct ty_cli *cli, const char *first, const char *second);
+/* The one of `commands` that does what other tools call `word`; NULL: none is known. */
+const char *ty_cli_other_word(const char *word, const char *const *commands);
 int ty_cli_exit_of(int code); /* of a negative errno */
 /* The client, opened at the first call; `start`: start a daemon when none answers. */
 int ty_cli_client(struct ty_cli *cli, bool start, struct ty_error *err);

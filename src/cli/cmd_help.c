@@ -13,8 +13,9 @@ static int run(struct ty_cli *cli)
         return ty_cli_help(c);
     if (cli->nargs == 1 && ty_cli_help_group(cli->args[0]))
         return TY_EXIT_OK;
-    return ty_cli_usage(cli, "no command '%s%s%s'", cli->args[0], cli->nargs > 1 ? " " : "",
-                        cli->nargs > 1 ? cli->args[1] : "");
+    if (ty_cli_find(cli->args[0], NULL, &words))
+        return ty_cli_usage(cli, "no command '%s %s'", cli->args[0], cli->args[1]);
+    return ty_cli_unknown(cli, cli->args[0], cli->args[1]);
 }
 
 const struct ty_cli_command ty_cmd_help = {

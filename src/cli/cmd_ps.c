@@ -7,6 +7,7 @@
 #include "client/stubs.h"
 #include "core/run_state.h"
 #include <errno.h>
+#include <strings.h>
 
 #define RECENT 20
 #define PAGE 1000
@@ -114,13 +115,16 @@ static int fetch_default(struct ty_cli *cli, json_t *all, struct ty_error *err)
     return 0;
 }
 
-static char *query_of(const struct ty_cli *cli, int64_t limit, const char *before)
+static char *query_of(const struct ty_cli *cli, const char *state, int64_t limit,
+                      const char *before)
 {
-    static const char *const filters[] = { "state", "experiment", "target", "tag" };
+    static const char *const filters[] = { "experiment", "target", "tag" };
     struct ty_str q = { 0 };
     size_t i;
 
     ty_str_addf(&q, "limit=%lld", (long long)(limit < PAGE ? limit : PAGE));
+    if (state)
+        ty_str_addf(&q, "&state=%s", state);
     for (i = 0; i < sizeof filters / sizeof *filters; i++)
         if (ty_cli_flag(cli, filters[i])) {
             ty_str_addf(&q, "&%s=", filters[i]);
@@ -133,13 +137,14 @@ static char *query_of(const struct ty_cli *cli, int64_t limit, const char *befor
     return ty_str_take(&q);
 }
 
-static int fetch_pages(struct ty_cli *cli, int64_t limit, json_t *all, struct ty_error *err)
+static int fetch_pages(struct ty_cli *cli, const char *state, int64_t limit, json_t *all,
+                       struct ty_error *err)
 {
     CLEANUP_FREE char *before = NULL;
     int i;
 
     for (i = 0; i < PAGES_MAX && limit > 0; i++) {
-        CLEANUP_FREE char *query = query_of(cli, limit, before);
+        CLEANUP_FREE char *query = query_of(cli, state, limit, before);
         CLEANUP_JSON json_t *page = NULL;
         int r = query ? fetch(cli, query, &page, err) : ty_error_oom(err);
 
@@ -156,8 +161,8 @@ static int fetch_pages(struct ty_cli *cli, int64_t limit, json_t *all, struct ty
     return 0;
 }
 
-/* 0 or an exit code. */
-static int check_state(struct ty_cli *cli, const char *given)
+/* The state as it is written, however it was typed.  0 or an exit code. */
+static int check_state(struct ty_cli *cli, const char *given, const char **state)
 {
     const char *words[TY_RUN_STATE_COUNT + 3] = { "active", "ended" };
     const char *near;
@@ -165,8 +170,10 @@ static int check_state(struct ty_cli *cli, const char *given)
     for (int i = 0; i < TY_RUN_STATE_COUNT; i++)
         words[i + 2] = ty_run_state_word((enum ty_run_state)i);
     for (size_t i = 0; words[i]; i++)
-        if (!strcmp(words[i], given))
+        if (!strcasecmp(words[i], given)) {
+            *state = words[i];
             return 0;
+        }
     near = ty_nearest(given, words);
     if (near)
         return ty_cli_usage(cli, "no state '%s'; did you mean '%s'?", given, near);
@@ -184,7 +191,7 @@ static int run(struct ty_cli *cli)
     struct ty_error err = { 0 };
     int64_t limit = ty_cli_flag(cli, "all") ? INT64_MAX : RECENT;
     json_t *runs = json_object_get(all, "runs");
-    int r = state ? check_state(cli, state) : 0;
+    int r = state ? check_state(cli, state, &state) : 0;
 
     if (r)
         return r;
@@ -192,7 +199,7 @@ static int run(struct ty_cli *cli)
         return ty_cli_usage(cli, "--limit '%s' is not a number from 1 on", text);
     r = ty_cli_client(cli, true, &err);
     if (r == 0)
-        r = text || filtered || ty_cli_flag(cli, "all") ? fetch_pages(cli, limit, runs, &err)
+        r = text || filtered || ty_cli_flag(cli, "all") ? fetch_pages(cli, state, limit, runs, &err)
                                                         : fetch_default(cli, runs, &err);
     if (r < 0)
         return ty_cli_fail(cli, &err);

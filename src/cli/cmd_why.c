@@ -431,9 +431,12 @@ static void print_holders(const struct ty_cli *cli, const struct story *s)
 static void print(const struct ty_cli *cli, const struct story *s, const char *text)
 {
     CLEANUP_FREE char *safe = ty_out_safe(text);
+    CLEANUP_FREE char *advice = ty_cli_run_advice(s->run);
 
     puts(safe ? safe : text);
     print_lines(ty_out_str(json_object_get(s->run, "error"), "log_tail"));
+    if (advice)
+        puts(advice);
     if (s->slots) {
         print_ahead(cli, s);
         print_holders(cli, s);

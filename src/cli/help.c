@@ -6,6 +6,16 @@
 
 #define COLUMN 30
 
+/* What begins with these commands, in the order of the table. */
+static const struct heading {
+    const char *first, *text;
+} headings[] = {
+    { "run", "Start" },       { "ps", "Look at runs, and end them" },
+    { "data ls", "Data" },    { "target ls", "Machines, and who waits for them" },
+    { "env ls", "Packages" }, { "secret ls", "Secrets" },
+    { "up", "The service" },  { NULL, NULL },
+};
+
 static void print_options(const struct ty_cli_option *o)
 {
     for (; o && o->name; o++) {
@@ -60,6 +70,7 @@ bool ty_cli_help_group(const char *first)
 
 int ty_cli_help(const struct ty_cli_command *c)
 {
+    const struct heading *next = headings;
     int i;
 
     if (c)
@@ -68,11 +79,13 @@ int ty_cli_help(const struct ty_cli_command *c)
         "Trainyard runs training jobs on machines of your own.\n\nExamples:\n"
         "  trainyard run -- python3 train.py --lr 0.01    run it here, watch its output, get its exit code\n"
         "  trainyard ps                                   what runs and what ran\n"
-        "  trainyard logs -f @last                        follow the output of the latest run\n"
-        "\nCommands:\n",
+        "  trainyard logs -f @last                        follow the output of the latest run\n",
         stdout);
-    for (i = 0; ty_cli_commands[i]; i++)
+    for (i = 0; ty_cli_commands[i]; i++) {
+        if (!strcmp(ty_cli_commands[i]->name, next->first ? next->first : ""))
+            printf("\n%s:\n", next++->text);
         printf("  %-16s  %s\n", ty_cli_commands[i]->name, ty_cli_commands[i]->summary);
+    }
     fputs("\nOptions of every command:\n", stdout);
     print_options(ty_cli_global_options);
     fputs("\n'trainyard COMMAND --help' tells more.\n", stdout);

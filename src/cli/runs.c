@@ -185,12 +185,36 @@ int ty_cli_run_code(const json_t *run)
     return TY_EXIT_OWN;
 }
 
+char *ty_cli_run_advice(const json_t *run)
+{
+    static const char said[] = "ModuleNotFoundError: No module named '";
+    const char *at = NULL,
+               *next = strstr(ty_out_str(json_object_get(run, "error"), "log_tail"), said);
+    size_t n;
+
+    for (; next; next = strstr(at, said))
+        at = next + strlen(said);
+    n = at ? strspn(at, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") : 0;
+    if (n == 0 || n > 64)
+        return NULL;
+    if (n == 5 && !strncmp(at, "torch", n))
+        return strdup("its Python has no torch: 'trainyard doctor' shows those that have it, and "
+                      "'trainyard run --torch any' installs one");
+    return ty_strf(
+        "if '%.*s' is a package, 'trainyard run --pip PACKAGE' brings it; if it is a file of yours, "
+        "it has to lie in the folder that is submitted",
+        (int)n, at);
+}
+
 void ty_cli_run_outcome(const json_t *run)
 {
+    CLEANUP_FREE char *advice = ty_cli_run_advice(run);
     const char *message = ty_out_str(json_object_get(run, "error"), "message");
     CLEANUP_FREE char *safe = ty_out_safe(message);
 
     fflush(stdout);
     fprintf(stderr, "trainyard: run '%s' %s%s%s\n", ty_out_str(run, "id"), ty_out_str(run, "state"),
             message[0] ? ": " : "", safe ? safe : "");
+    if (advice)
+        fprintf(stderr, "  %s\n", advice);
 }

@@ -18,23 +18,27 @@ int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err);
 /* Tell fn of each event of a run's log ({"seq", "at", "kind", "data"}, docs/spec/event-log.md), in
  * order. */
-int ty_cli_run_events(struct ty_cli *cli, const char *id, void (*fn)(const json_t *event, void *ctx),
-                      void *ctx, struct ty_error *err);
+int ty_cli_run_events(struct ty_cli *cli, const char *id,
+                      void (*fn)(const json_t *event, void *ctx), void *ctx, struct ty_error *err);
 /* Processes of a RUN in all, from 1 on. */
 int64_t ty_cli_run_size(const json_t *run);
 /* What an ended run's shell sees: its exit code, 128 + signal, TY_EXIT_OWN when it has none that
  * tells of its failure. */
 int ty_cli_run_code(const json_t *run);
-/* "run 'x' Failed: <message>" on stderr. */
+/* What mends a run that ended for want of a Python module, told from the last lines of its log; NULL: nothing is known.  The
+ * caller's to free. */
+char *ty_cli_run_advice(const json_t *run);
+/* "run 'x' Failed: <message>" on stderr, and the advice. */
 void ty_cli_run_outcome(const json_t *run);
 
 /* Following one run to its end, over restarts of the daemon. */
 struct ty_lines;
 struct ty_cli_follow {
     const char *run;
-    const char *log;     /* NULL: states only */
-    int64_t offset;      /* of the log, to begin with */
-    bool ranks;          /* of a run of several processes the logs of all instead: lines with "[rank] " before them */
+    const char *log; /* NULL: states only */
+    int64_t offset;  /* of the log, to begin with */
+    bool
+        ranks; /* of a run of several processes the logs of all instead: lines with "[rank] " before them */
     const int64_t *offsets; /* of their logs, to begin with; NULL: from their beginnings */
     int noffsets;
     struct ty_lines *only; /* with ranks: lines that match; NULL: every line */
@@ -44,12 +48,12 @@ struct ty_cli_follow {
     bool states;         /* tell of states on stderr */
     int (*print)(const char *bytes, size_t n, void *ctx); /* the log's bytes; NULL: to stdout */
     void *print_ctx;
-    bool rows; /* also what is logged as metrics: "rows" events */
+    bool rows;   /* also what is logged as metrics: "rows" events */
     bool system; /* these are what is sampled of the machines, instead */
     /* Told of each event but "log", whose result ends the following when negative; NULL: none. */
     int (*hear)(const char *event, const json_t *data, void *ctx);
     void *hear_ctx;
-    json_t *end;         /* out: RUN, owned by the caller */
+    json_t *end; /* out: RUN, owned by the caller */
 };
 /* 0 and f->end; -EINTR after ty_cli_catch_signals() and a Ctrl-C; -ETIMEDOUT the deadline; and
  * others. */

@@ -32,6 +32,12 @@ static void test_usage_errors(void **state)
     (void)state;
     usage_error(CAPTURE(NULL, "shwo"), 2, "did you mean 'show'?");
     usage_error(CAPTURE(NULL, "frobnicate"), 2, "no command 'frobnicate'");
+    usage_error(CAPTURE(NULL, "stop", "@last"), 2, "no command 'stop'; did you mean 'cancel'?");
+    usage_error(CAPTURE(NULL, "runs"), 2, "did you mean 'ps'?");
+    usage_error(CAPTURE(NULL, "help", "delete"), 2, "no command 'delete'; did you mean 'rm'?");
+    usage_error(CAPTURE(NULL, "artifact", "ls", "a"), 2, "did you mean 'artifacts ls'?");
+    usage_error(CAPTURE(NULL, "target", "create", "a"), 2, "did you mean 'target add'?");
+    usage_error(CAPTURE(NULL, "data", "delete", "a"), 2, "did you mean 'data rm'?");
     usage_error(CAPTURE(NULL, "data"), 2,
                 "'data' needs one of ls, put, get, show, add, default, rm or cache after it");
     usage_error(CAPTURE(NULL, "data", "lss"), 2, "did you mean 'data ls'?");

@@ -79,7 +79,7 @@ static void test_the_program(void **state)
 
     (void)state;
     assert_int_equal(c.code, 0);
-    assert_true(strstr(c.out, "Examples:") < strstr(c.out, "\nCommands:\n"));
+    assert_true(strstr(c.out, "Examples:") < strstr(c.out, "\nStart:\n  run "));
     for (int i = 0; ty_cli_commands[i]; i++) { /* each once, in the order of the table */
         CLEANUP_FREE char *line =
             ty_strf("\n  %-16s  %s\n", ty_cli_commands[i]->name, ty_cli_commands[i]->summary);

@@ -85,7 +85,7 @@ static void test_ps_filters(void **state)
 
     (void)state;
     f = fake_start(answers);
-    says(TRY("ps", "-q", "-n", "3", "-s", "active", "-e", "a&b", "-t", "gpu", "--tag", "k=v w"), 0,
+    says(TRY("ps", "-q", "-n", "3", "-s", "ACTIVE", "-e", "a&b", "-t", "gpu", "--tag", "k=v w"), 0,
          A "\n" B "\nthird\n", "");
     assert_int_equal(fake_count(f), 2);
     fake_stop(f);
@@ -208,6 +208,41 @@ static void test_wait_outcomes(void **state)
     assert_string_equal(c.err, "");
     captured_done(&c);
     says(TRY("wait", B), 1, "", "trainyard: run '" B "' Failed: it broke\n");
+    fake_stop(f);
+}
+
+/* A job that lacks a package is told how to get it; one that says nothing of the kind is not. */
+static void test_advice(void **state)
+{
+#define LACKS(name) \
+    END(RUN( \
+        A, "Failed", \
+        ", \"exit_code\": 1, \"error\": {\"message\": \"it broke\", \"log_tail\": " \
+        "\"ModuleNotFoundError: No module named 'old'\\nModuleNotFoundError: No module named '" name \
+        "'\\n\"}"))
+    struct fake_answer answers[] = { { .match = "GET /api/v1/runs/" A "/follow",
+                                       .raw = LACKS("torch"),
+                                       .close = true,
+                                       .times = 1 },
+                                     { .match = "GET /api/v1/runs/" A "/follow",
+                                       .raw = LACKS("sklearn.svm"),
+                                       .close = true,
+                                       .times = 1 },
+                                     { .match = "GET /api/v1/runs/" A "/follow",
+                                       .raw = LACKS("\\u001b[2J"),
+                                       .close = true,
+                                       .times = 1 },
+                                     { 0 } };
+
+    (void)state;
+    f = fake_start(answers);
+    says(TRY("wait", A), 1, "",
+         "trainyard: run '" A "' Failed: it broke\n"
+         "  its Python has no torch: 'trainyard doctor' shows those that have it, and "
+         "'trainyard run --torch any' installs one\n");
+    refuses(TRY("wait", A), 1,
+            "Failed: it broke\n  if 'sklearn' is a package, 'trainyard run --pip PACKAGE'");
+    says(TRY("wait", A), 1, "", "trainyard: run '" A "' Failed: it broke\n");
     fake_stop(f);
 }
 
@@ -344,11 +379,17 @@ static void test_run_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ps_words),        cmocka_unit_test(test_ps_filters),
-        cmocka_unit_test(test_ps_without_runs), cmocka_unit_test(test_show_lines),
-        cmocka_unit_test(test_names),           cmocka_unit_test(test_wait_outcomes),
-        cmocka_unit_test(test_cancel_several),  cmocka_unit_test(test_rm_looks_first),
-        cmocka_unit_test(test_submit),          cmocka_unit_test(test_run_that_cannot_be_followed),
+        cmocka_unit_test(test_ps_words),
+        cmocka_unit_test(test_ps_filters),
+        cmocka_unit_test(test_ps_without_runs),
+        cmocka_unit_test(test_show_lines),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_wait_outcomes),
+        cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_cancel_several),
+        cmocka_unit_test(test_rm_looks_first),
+        cmocka_unit_test(test_submit),
+        cmocka_unit_test(test_run_that_cannot_be_followed),
         cmocka_unit_test(test_run_ends),
     };
 
