@@ -116,7 +116,7 @@ int ty_mkdir_p(const char *path, mode_t mode)
     if (!part)
         return -ENOMEM;
     r = make_one(part, mode);
-    if (r != -ENOENT)
+    if (r != -ENOENT || !*part)
         return r;
     for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;

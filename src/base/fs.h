@@ -18,7 +18,7 @@ bool ty_path_is_inside(const char *path);
  * leads out or the path is absolute. */
 int ty_path_clean(const char *path, char **ret);
 
-int ty_mkdir_p(const char *path, mode_t mode);
+int ty_mkdir_p(const char *path, mode_t mode); /* of "": -ENOENT */
 /* mkdir -p of the folder that `path` lies in. */
 int ty_mkdir_parent(const char *path, mode_t mode);
 /* Remove a file or a whole folder, following no link; 0 when there was nothing.  What is mounted below it is not touched: -EBUSY. */

@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/recover.h"
+#include "core/ascii.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -76,7 +77,7 @@ int ty_sha256_file(int fd, char sha[TY_SHA256_HEX + 1], uint64_t *bytes)
 /* "ab/cdef..." for "abcdef...". */
 static int blob_path(const char *sha, char path[PATH_CAP])
 {
-    if (strlen(sha) != TY_SHA256_HEX || strspn(sha, "0123456789abcdef") != TY_SHA256_HEX)
+    if (!ty_ascii_hex(sha, TY_SHA256_HEX))
         return -EINVAL;
     snprintf(path, PATH_CAP, "%.2s/%s", sha, sha + 2);
     return 0;

@@ -2,17 +2,13 @@
 #include "blob/each.h"
 #include "base/cleanup.h"
 #include "blob/blob.h"
+#include "core/ascii.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #define NAME_DIGITS (TY_SHA256_HEX - 2)
-
-static bool is_blob_name(const char *name)
-{
-    return strlen(name) == NAME_DIGITS && strspn(name, "0123456789abcdef") == NAME_DIGITS;
-}
 
 static int each_in(int storefd, const char *prefix, bool blobs, ty_each_fn fn, void *ctx)
 {
@@ -28,7 +24,7 @@ static int each_in(int storefd, const char *prefix, bool blobs, ty_each_fn fn, v
         return -ENOMEM;
     }
     for (errno = 0; (e = readdir(dir)); errno = 0) {
-        if (blobs ? !is_blob_name(e->d_name) : e->d_name[0] == '.')
+        if (blobs ? !ty_ascii_hex(e->d_name, NAME_DIGITS) : e->d_name[0] == '.')
             continue;
         r = fn(fd, prefix, e->d_name, ctx);
         if (r < 0)

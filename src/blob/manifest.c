@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/str.h"
 #include "blob/snapshot_internal.h"
+#include "core/ascii.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -161,8 +162,8 @@ static int read_file_fields(struct ty_snapshot *s, struct entry *e, const char *
 {
     int64_t bytes;
 
-    if (strlen(sha) != TY_SHA256_HEX || strspn(sha, "0123456789abcdef") != TY_SHA256_HEX ||
-        ty_parse_i64(size, &bytes) < 0 || bytes < 0 || s->bytes + (uint64_t)bytes > INT64_MAX)
+    if (!ty_ascii_hex(sha, TY_SHA256_HEX) || ty_parse_i64(size, &bytes) < 0 || bytes < 0 ||
+        s->bytes + (uint64_t)bytes > INT64_MAX)
         return -EBADMSG;
     memcpy(e->sha, sha, sizeof e->sha);
     e->bytes = (uint64_t)bytes;

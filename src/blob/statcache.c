@@ -86,10 +86,12 @@ static void read_line(struct ty_statcache *c, char *line)
 /* Whole, and ours?  Its last line is taken off. */
 static bool check(char *text, size_t n)
 {
-    char sha[TY_SHA256_HEX + 1], *last = text + n - LAST_LEN;
+    char sha[TY_SHA256_HEX + 1], *last;
 
-    if (n < strlen(HEADER) + LAST_LEN || strlen(text) != n || !ty_starts_with(text, HEADER) ||
-        !ty_starts_with(last, LAST))
+    if (n < strlen(HEADER) + LAST_LEN || strlen(text) != n || !ty_starts_with(text, HEADER))
+        return false;
+    last = text + n - LAST_LEN;
+    if (!ty_starts_with(last, LAST))
         return false;
     ty_sha256_hex(text, n - LAST_LEN, sha);
     if (memcmp(last + strlen(LAST), sha, TY_SHA256_HEX) != 0)

@@ -248,7 +248,7 @@ static int read_head(struct ty_http_conn *c, struct ty_http_exchange *x, struct 
     if (n < 0)
         return n;
     if (n < 12 || strncmp(line, "HTTP/1.", 7) || line[8] != ' ' ||
-        parse_number(line + 9, 10, &status) < 0)
+        parse_number(line + 9, 10, &status) < 0 || status < 100 || status > 999)
         return -EBADMSG;
     x->status = (int)status;
     *f = (struct framing){ .until_end = true, .keep = line[7] == '1' };

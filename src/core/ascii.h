@@ -22,4 +22,9 @@ static inline bool ty_ascii_only(const char *s, const char *also)
         s++;
     return *s == '\0';
 }
+/* Is `s` exactly `n` lower-case hexadecimal digits, as hashes are written? */
+static inline bool ty_ascii_hex(const char *s, size_t n)
+{
+    return strlen(s) == n && strspn(s, "0123456789abcdef") == n;
+}
 #endif

@@ -23,5 +23,5 @@ bool ty_run_id_valid(const char *id)
 
 bool ty_sha256_valid(const char *hex)
 {
-    return strlen(hex) == 64 && strspn(hex, "0123456789abcdef") == 64;
+    return ty_ascii_hex(hex, 64);
 }

@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "blob/blob.h"
+#include "core/ascii.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 
 static bool is_word(const char *text)
 {
-    return strlen(text) == 2 * RANDOM_BYTES && strspn(text, "0123456789abcdef") == 2 * RANDOM_BYTES;
+    return ty_ascii_hex(text, 2 * RANDOM_BYTES);
 }
 
 /* As the folder's own: a link of that name leads nowhere. */

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "core/ascii.h"
 #include "env/env_internal.h"
 #include <dirent.h>
 #include <errno.h>
@@ -129,7 +130,7 @@ static void names_free(char ***v)
 
 static bool is_key(const char *name)
 {
-    return strlen(name) == TY_ENV_HASH && strspn(name, "0123456789abcdef") == TY_ENV_HASH;
+    return ty_ascii_hex(name, TY_ENV_HASH);
 }
 
 static json_t *read_about(const char *cache, const char *key)

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/fs.h"
 #include "blob/blob.h"
+#include "core/ascii.h"
 #include "env/env_internal.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -116,7 +117,7 @@ static const char *sha_of(const json_t *download)
 
 static bool is_sha(const char *sha)
 {
-    return sha && strlen(sha) == TY_ENV_HASH && strspn(sha, "0123456789abcdef") == TY_ENV_HASH;
+    return sha && ty_ascii_hex(sha, TY_ENV_HASH);
 }
 
 /* The name of the package's folder in wheels/.  A wheel is named by its SHA-256.  What is built here from source is of one Python

@@ -93,6 +93,7 @@ static void test_mkdir(void **state)
     assert_int_equal(ty_mkdir_p("m/file/a", 0755), -ENOTDIR);
     assert_int_equal(ty_mkdir_p("m/file", 0755), -ENOTDIR);
     assert_int_equal(ty_mkdir_p("/", 0755), 0);
+    assert_int_equal(ty_mkdir_p("", 0755), -ENOENT);
 }
 
 static void test_remove(void **state)

@@ -118,6 +118,20 @@ static void test_body_limit(void **state)
     ty_str_done(&x.body_in);
 }
 
+/* 2^32 + 200 would be taken for 200, its lower 32 bits. */
+static void test_no_status(void **state)
+{
+    static const char *const lines[] = { "4294967496 OK", "99 Too low", "1000 Too high" };
+    struct ty_http_exchange x;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        CLEANUP_FREE char *text = ty_strf("HTTP/1.1 %s\r\nContent-Length: 0\r\n\r\n", lines[i]);
+
+        assert_int_equal(talk(text, 65536, &x, false), -EBADMSG);
+    }
+}
+
 static void test_endless_head(void **state)
 {
     CLEANUP_STR struct ty_str text = { 0 };
@@ -156,9 +170,9 @@ static void test_idle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pieces),     cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_body_limit), cmocka_unit_test(test_endless_head),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_pieces),       cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_body_limit),   cmocka_unit_test(test_no_status),
+        cmocka_unit_test(test_endless_head), cmocka_unit_test(test_idle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
