@@ -12,7 +12,9 @@
 #include "runner/ranks.h"
 
 #define TY_VERDICT_WAIT_US (200 * 1000)
-#define TY_VERDICT_VICTIM_US (600 * 1000) /* as long as there are but such that say that another has gone */
+/* As long as there are but such that say that another has gone: whoever leaves tells the others first, and may have much to put
+ * away before it ends. */
+#define TY_VERDICT_VICTIM_US (5 * 1000 * 1000)
 /* The index of that rank, or -1: none yet.  Then *due_us (untouched otherwise) is when to ask again without further news,
  * INT64_MAX if nobody has ended badly. */
 int ty_verdict(const struct ty_ranks *s, int64_t now_us, int64_t *due_us);
