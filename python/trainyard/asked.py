@@ -4,7 +4,7 @@
 
 question: {"pip": [specification], "conda": [specification], "more": [name for system], "constraints": [specification], "besides": [name],
            "python": specification or null}
-answer:   {"version", "platform", "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
+answer:   {"version", "platform", "executable": path, "path": what PATH is there, "prefix", "base_prefix", "sites": [folder], "pip": version or null, "venv": bool, "ensurepip": bool,
            "packages": {name: version}, "missing": [{"spec", "name", "why"}], "conda_missing": [..], "satisfied": [{"name", "version"}],
            "system": [{"name", "version"}], "torch_cuda": version for which its torch was built, "" for none or null, "python_matches": bool}
            system: what the specifications, those named besides, and what they need in turn, are given by folders outside of the interpreter's prefix or,
@@ -162,7 +162,8 @@ def answer(question: Mapping[str, Any], ours: str) -> Dict[str, Any]:
               if not own or not str(found[name].locate_file("")).startswith(own)]
     python = question.get("python")
     spec = python if not python or re.match(r"[<>=!~]", python) else "=" + python
-    return {"version": "%d.%d.%d" % sys.version_info[:3], "platform": sysconfig.get_platform(), "prefix": sys.prefix,
+    return {"version": "%d.%d.%d" % sys.version_info[:3], "platform": sysconfig.get_platform(), "executable": sys.executable,
+            "path": os.environ.get("PATH"), "prefix": sys.prefix,
             "base_prefix": sys.base_prefix, "sites": sites, "pip": have.get("pip"),
             "venv": importlib.util.find_spec("venv") is not None, "ensurepip": importlib.util.find_spec("ensurepip") is not None,
             "packages": have, "missing": missing, "conda_missing": conda_missing, "satisfied": satisfied, "system": system,

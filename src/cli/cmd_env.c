@@ -17,6 +17,7 @@
 #include "data/cache.h"
 #include "env/env.h"
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -273,6 +274,39 @@ static void on_log(const char *text, void *ctx)
         fprintf(stderr, "%s\n", safe);
 }
 
+/* Who breaks a build off finds nothing of it afterwards, and a shell that it was a signal. */
+static volatile sig_atomic_t broken_off; /* the signal */
+
+static void break_off(int sig)
+{
+    broken_off = sig;
+}
+
+static bool is_broken_off(void *ctx)
+{
+    (void)ctx;
+    return broken_off != 0;
+}
+
+static void hear_signals(void)
+{
+    static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction a = { .sa_handler = break_off }, old;
+
+        if (sigaction(signals[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(signals[i], &a, NULL);
+    }
+}
+
+static void end_by_signal(void)
+{
+    fflush(NULL);
+    signal(broken_off, SIG_DFL);
+    raise(broken_off);
+}
+
 /* Trainyard's Python packages, which lie beside the programs, or where they were installed. */
 static char *python_path(void)
 {
@@ -378,6 +412,7 @@ static int get(struct ty_cli *cli, const char *cache, json_t **record, struct ty
                                 .use_gpu = ty_cli_flag(cli, "gpu"),
                                 .offline = ty_cli_flag(cli, "offline"),
                                 .log = on_log,
+                                .stopped = is_broken_off,
                                 .ctx = &b };
     struct ty_env_spec *spec = NULL;
     struct ty_conf *conf = NULL;
@@ -394,8 +429,10 @@ static int get(struct ty_cli *cli, const char *cache, json_t **record, struct ty
         q.cache_bytes_max = ty_conf_number(conf, "env.cache_bytes");
     if (r == 0 && strcmp(ty_conf_text(conf, "env.torch_index"), "none") != 0)
         q.torch_index = ty_conf_text(conf, "env.torch_index");
-    if (r == 0)
+    if (r == 0) {
+        hear_signals();
         r = ty_env_get(&q, &e, err);
+    }
     if (r == 0) {
         *record = json_incref(e.record);
         ty_env_done(&e);
@@ -414,8 +451,13 @@ static int build(struct ty_cli *cli)
 
     if (r == 0)
         r = get(cli, cache, &record, &err);
-    if (r < 0)
-        return ty_cli_fail(cli, &err);
+    if (r < 0) {
+        int code = ty_cli_fail(cli, &err);
+
+        if (broken_off)
+            end_by_signal();
+        return code;
+    }
     if (ty_cli_flag(cli, "json"))
         return ty_out_json(cli, record);
     puts(ty_out_str(record, "interpreter"));

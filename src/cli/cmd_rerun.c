@@ -130,9 +130,11 @@ static int lock_environment(const char *id, const json_t *old, json_t *spec, str
     json_t *env = json_object_get(spec, "environment"),
            *lock = json_object_get(json_object_get(old, "environment"), "lock");
 
-    if (!json_is_object(env) || json_object_get(env, "image") ||
-        json_is_true(json_object_get(env, "user_managed")) || json_object_size(env) == 0)
+    if (!json_is_object(env) || json_is_true(json_object_get(env, "user_managed")) ||
+        json_object_size(env) == 0)
         return 0;
+    if (!json_is_object(lock) && json_object_get(env, "image"))
+        return 0; /* what the image holds is all that it had */
     if (!json_is_object(lock)) {
         fprintf(stderr,
                 "trainyard: run '%s' has no record of the packages that it had (it never got so "

@@ -308,6 +308,12 @@ static int add_processes(const struct ty_cli *cli, json_t *spec, struct ty_error
     return restarts ? add_restarts(restarts, spec, err) : 0;
 }
 
+/* Who says no more than that names none: where it lacks what the run asks for, and another one of the node has it, that one runs. */
+static bool is_any_python(const char *word)
+{
+    return strcmp(word, "python3") == 0 || strcmp(word, "python") == 0;
+}
+
 static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec,
                        struct ty_error *err)
 {
@@ -325,6 +331,8 @@ static int add_command(const struct ty_cli *cli, const char *dir, json_t *spec,
         if (json_array_append_new(command, json_string(i == 0 ? program : cli->args[i])) < 0)
             return ty_error_set(err, -EINVAL, "the command's word %d, '%s', is not valid UTF-8",
                                 i + 1, cli->args[i]);
+    if (is_any_python(word) && json_object_set_new(spec, "interpreter_any", json_true()) < 0)
+        return ty_error_oom(err);
     return json_object_set(spec, "command", command) < 0 ? ty_error_oom(err) : 0;
 }
 

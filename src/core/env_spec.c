@@ -272,15 +272,11 @@ static int get_image(struct ty_env_spec *s, struct ty_error *err)
     return 0;
 }
 
-/* What the user manages, and an image, are used as they are. */
+/* What the user manages is used as it is. */
 static int check_together(const struct ty_env_spec *s, struct ty_error *err)
 {
-    bool packages = s->conda[0] || s->pip[0];
-
     if (s->user_managed && s->lock)
         return ty_error_set(err, -EINVAL, WHAT ": 'user_managed' and 'lock' contradict each other");
-    if (s->view == TY_VIEW_IMAGE && s->lock && packages)
-        return ty_error_set(err, -EINVAL, WHAT ": 'image' and 'lock' contradict each other");
     return 0;
 }
 

@@ -50,8 +50,15 @@ int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct t
     if (!asks || !script)
         return ty_error_oom(err);
     r = env_run(b, &p, &said, err);
-    if (r == 0 && said.status != 0 && said.end.text &&
-        (strstr(said.end.text, "importlib.metadata") || strstr(said.end.text, "SyntaxError")))
+    if (r == 0 && b->q->view && said.status >= 125)
+        r = ty_error_set(
+            err, -ENOTSUP,
+            "no packages can be installed on top of the image '%s': its '%s' cannot be run "
+            "(status %d): %.300s",
+            b->q->spec->image, interpreter, said.status,
+            said.end.text && *said.end.text ? said.end.text : "it is not there");
+    else if (r == 0 && said.status != 0 && said.end.text &&
+             (strstr(said.end.text, "importlib.metadata") || strstr(said.end.text, "SyntaxError")))
         r = ty_error_set(
             err, -ENOTSUP,
             "the interpreter '%s' is older than Python 3.8, for which no environment can be built; "

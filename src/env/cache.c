@@ -4,14 +4,10 @@
 #include "env/env_internal.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define HOLD_TRIES \
-    100 /* a millisecond each: who lists the cache has each lock for a moment; a remover has it for longer */
 
 char *env_path(const char *cache, const char *a, const char *b, const char *suffix)
 {
@@ -52,11 +48,12 @@ static bool still_there(int fd, const char *cache, const char *key)
            a.st_dev == b.st_dev;
 }
 
-static int lock(int fd, int how)
+/* `b`: whose waiting may be stopped; NULL: nobody's. */
+static int lock(const struct env_build *b, int fd, int how)
 {
     while (flock(fd, how) < 0)
-        if (errno != EINTR)
-            return -errno;
+        if (errno != EINTR || (b && env_stopped(b)))
+            return errno == EINTR ? -ECANCELED : -errno;
     return 0;
 }
 
@@ -66,11 +63,11 @@ int env_lock(struct env_build *b, int how, struct ty_error *err)
         close(TAKE_FD(b->lock));
     for (;;) {
         CLEANUP_CLOSE int fd = open_lock(b->q->cache, b->key);
-        int r = fd < 0 ? fd : lock(fd, how | LOCK_NB);
+        int r = fd < 0 ? fd : lock(b, fd, how | LOCK_NB);
 
         if (r == -EWOULDBLOCK) {
             env_log(b, "another process is building this environment; waiting for it");
-            r = lock(fd, how);
+            r = lock(b, fd, how);
         }
         if (r < 0)
             return ty_error_set(err, r, "cannot lock the environment %.12s in '%s': %s", b->key,
@@ -86,7 +83,7 @@ int env_lock_now(const char *cache, const char *key, int how)
 {
     for (;;) {
         CLEANUP_CLOSE int fd = open_lock(cache, key);
-        int r = fd < 0 ? fd : lock(fd, how | LOCK_NB);
+        int r = fd < 0 ? fd : lock(NULL, fd, how | LOCK_NB);
 
         if (r < 0)
             return r;
@@ -99,25 +96,7 @@ int env_lock_wheels(const char *cache, int how)
 {
     CLEANUP_FREE char *path = ty_strf("%s/wheels/.lock", cache);
     CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
-    int r = fd < 0 ? (path ? -errno : -ENOMEM) : lock(fd, how);
+    int r = fd < 0 ? (path ? -errno : -ENOMEM) : lock(NULL, fd, how);
 
     return r < 0 ? r : TAKE_FD(fd);
-}
-
-int ty_env_hold(const char *prefix)
-{
-    const char *slash = strrchr(prefix, '/');
-    CLEANUP_FREE char *folder = slash ? strndup(prefix, (size_t)(slash - prefix)) : NULL;
-    char *last = folder ? strrchr(folder, '/') : NULL;
-
-    if (!last || strcmp(last, "/envs") != 0)
-        return -EINVAL;
-    *last = '\0';
-    for (int i = 0;; i++) {
-        int r = env_lock_now(folder, slash + 1, LOCK_SH);
-
-        if (r != -EWOULDBLOCK || i == HOLD_TRIES)
-            return r;
-        poll(NULL, 0, 1);
-    }
 }

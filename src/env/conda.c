@@ -139,7 +139,7 @@ static char *address_of(const char *channel)
 static int channel_is_dead(const char *channel, const char *url, const char *why,
                            struct ty_error *err)
 {
-    CLEANUP_FREE char *name = env_mask(channel), *address = env_mask(url);
+    CLEANUP_FREE char *name = ty_env_mask(channel), *address = ty_env_mask(url);
     bool file = ty_starts_with(url, "file://");
 
     if (file || strcmp(why, "404") == 0)
@@ -367,8 +367,43 @@ static int write_explicit(const char *path, const json_t *lock, struct ty_error 
     return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path, strerror(-r)) : 0;
 }
 
+/* Command lines are seen by everybody on the machine: channels with a password are told in a file that nobody else can read. */
+static bool has_passwords(const json_t *channels)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (channels, i, one) {
+        CLEANUP_FREE char *masked = ty_env_mask(json_string_value(one));
+
+        if (!masked || strcmp(masked, json_string_value(one)) != 0)
+            return true;
+    }
+    return false;
+}
+
+/* "#!final" is conda's: channels of files that are read before do not count. */
+static int write_settings(const char *path, const json_t *channels, struct ty_error *err)
+{
+    CLEANUP_STR struct ty_str s = { 0 };
+    const json_t *one;
+    size_t i;
+    int r;
+
+    ty_str_add(&s, "channels: #!final\n");
+    json_array_foreach (channels, i, one) {
+        ty_str_add(&s, "  - ");
+        ty_str_add_json(&s, json_string_value(one), json_string_length(one));
+        ty_str_add(&s, "\n");
+    }
+    r = s.failed ? -ENOMEM : ty_write_file(path, s.text, s.len, 0600);
+    return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path, strerror(-r)) : 0;
+}
+
+/* `settings`: the file that has the channels; NULL: they are words, as is which file it is for micromamba. */
 static size_t client_words(const struct env_build *b, const struct asking *a,
-                           const char *explicit_file, const char **v)
+                           const char *explicit_file, const char *settings, bool by_word,
+                           const char **v)
 {
     const json_t *one;
     size_t i, n = 1;
@@ -385,9 +420,13 @@ static size_t client_words(const struct env_build *b, const struct asking *a,
         v[n++] = explicit_file;
         return n;
     }
-    if (json_array_size(a->channels) > 0)
+    if (settings && by_word) {
+        v[n++] = "--rc-file";
+        v[n++] = settings;
+    }
+    if (json_array_size(a->channels) > 0 && !settings)
         v[n++] = "--override-channels";
-    json_array_foreach (a->channels, i, one) {
+    json_array_foreach (settings ? NULL : a->channels, i, one) {
         v[n++] = "--channel";
         v[n++] = json_string_value(one);
     }
@@ -405,20 +444,27 @@ static int with_client(struct env_build *b, const char *client, const char *name
     CLEANUP_FREE char *pkgs = ty_strf("CONDA_PKGS_DIRS=%s/conda/pkgs", b->q->cache);
     CLEANUP_FREE char *root = ty_strf("MAMBA_ROOT_PREFIX=%s/conda/root", b->q->cache);
     CLEANUP_FREE char *list = lock ? ty_strf("%s.txt", b->building) : NULL;
-    const char *env[] = { pkgs, strcmp(name, "micromamba") == 0 ? root : NULL, NULL };
+    bool micromamba = strcmp(name, "micromamba") == 0, told = !lock && has_passwords(a->channels);
+    CLEANUP_FREE char *settings = told ? ty_strf("%s.condarc", b->building) : NULL;
+    CLEANUP_FREE char *condarc = ty_strf("CONDARC=%s", settings ? settings : "");
+    const char *env[] = { pkgs, micromamba ? root : told ? condarc : NULL, NULL };
     const char **v = calloc(room, sizeof *v);
     struct env_program p = { .argv = v,
                              .more_env = env,
                              .limit_seconds = CLIENT_SECONDS,
                              .doing = "installing conda packages" };
     struct env_said said;
-    int r = v && pkgs && root && (list || !lock) ? 0 : ty_error_oom(err);
+    int r = v && pkgs && root && condarc && (list || !lock) && (settings || !told)
+                ? 0
+                : ty_error_oom(err);
 
     if (r == 0 && lock)
         r = write_explicit(list, lock, err);
+    if (r == 0 && told)
+        r = write_settings(settings, a->channels, err);
     if (r == 0) {
         v[0] = client;
-        client_words(b, a, list, v);
+        client_words(b, a, list, settings, micromamba, v);
         b->tool = strdup(name);
         env_progress(b, 10, "installing conda packages");
         r = env_run(b, &p, &said, err);
@@ -428,6 +474,8 @@ static int with_client(struct env_build *b, const char *client, const char *name
     }
     if (list)
         unlink(list);
+    if (settings)
+        unlink(settings);
     free(v);
     if (r == 0 && rename(b->final, b->building) < 0)
         r = ty_error_set(err, -errno, "cannot rename '%s' to '%s': %m", b->final, b->building);
@@ -460,7 +508,7 @@ static json_t *kept_of(const json_t *meta)
     for (const char *const *k = keys; o && *k; k++) {
         json_t *value = json_object_get(meta, *k);
         CLEANUP_FREE char *masked =
-            json_is_string(value) ? env_mask(json_string_value(value)) : NULL;
+            json_is_string(value) ? ty_env_mask(json_string_value(value)) : NULL;
 
         if (masked)
             json_object_set_new(o, *k, json_string(masked));
@@ -583,8 +631,34 @@ static int check_lock(const json_t *lock, struct ty_error *err)
     return 0;
 }
 
-int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *err)
+/* A lock's addresses have no passwords; those of the specification's channels have. */
+static json_t *with_passwords(const struct env_build *b, const json_t *lock)
 {
+    json_t *copy = json_deep_copy(lock), *one;
+    size_t i;
+
+    json_array_foreach (copy, i, one) {
+        const char *url = json_string_value(json_object_get(one, "url"));
+
+        for (const char **c = b->q->spec->channels; url && *c; c++) {
+            CLEANUP_FREE char *address = address_of(*c),
+                              *masked = address ? ty_env_mask(address) : NULL;
+            size_t n = masked ? strlen(masked) : 0;
+
+            if (!masked || strncmp(url, masked, n) != 0 || url[n] != '/')
+                continue;
+            CLEANUP_FREE char *whole = ty_strf("%s%s", address, url + n);
+            if (whole)
+                json_object_set_new(one, "url", json_string(whole));
+            break;
+        }
+    }
+    return copy;
+}
+
+int env_conda_build(struct env_build *b, const json_t *given, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *lock = given ? with_passwords(b, given) : NULL;
     CLEANUP(asking_done) struct asking a = { 0 };
     CLEANUP_FREE char *client = NULL, *folder = NULL,
                       *packages = ty_strf("%s/conda/pkgs", b->q->cache);
@@ -593,6 +667,8 @@ int env_conda_build(struct env_build *b, const json_t *lock, struct ty_error *er
 
     if (r < 0)
         return ty_error_set(err, r, "cannot make '%s': %s", packages ? packages : "", strerror(-r));
+    if (given && !lock)
+        return ty_error_oom(err);
     r = lock ? check_lock(lock, err) : find_asking(b, &a, err);
     if (r == 0 && !lock && !b->q->offline)
         r = check_channels(b, a.channels, err);

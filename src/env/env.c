@@ -10,6 +10,7 @@
 #include "base/fs.h"
 #include "blob/blob.h"
 #include "env/env_internal.h"
+#include "env/view.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gnu/libc-version.h>
@@ -65,10 +66,10 @@ static json_int_t mtime_of(const char *path)
 static char *known_path(const struct env_build *b, const char *interpreter)
 {
     const struct ty_env_request *q = b->q;
-    CLEANUP_FREE char *text =
-        ty_strf("%s\n%s\n%lld\n%d\n%d\n%s\n%s", b->hash, interpreter,
-                (long long)mtime_of(interpreter), q->use_gpu, q->interpreter_any,
-                q->python_path ? q->python_path : "", q->torch_index ? q->torch_index : "");
+    CLEANUP_FREE char *text = ty_strf(
+        "%s\n%s\n%lld\n%d\n%d\n%s\n%s\n%s", b->hash, interpreter, (long long)mtime_of(interpreter),
+        q->use_gpu, q->interpreter_any, q->python_path ? q->python_path : "",
+        q->torch_index ? q->torch_index : "", q->image_id ? q->image_id : "");
     char hex[TY_ENV_HASH + 1];
 
     if (!text)
@@ -93,13 +94,14 @@ static int give(const struct env_build *b, json_t *record, int hold, struct ty_e
 {
     const char *prefix = json_string_value(json_object_get(record, "prefix"));
     const char *interpreter = json_string_value(json_object_get(record, "interpreter"));
+    const char *path = json_string_value(json_object_get(json_object_get(record, "image"), "path"));
     const json_t *variables = json_object_get(record, "variables");
     struct ty_env e = { .hold = hold, .record = json_incref(record) };
 
     (void)b;
     e.interpreter = strdup(interpreter ? interpreter : "");
     e.prefix = prefix ? strdup(prefix) : NULL;
-    e.path = prefix ? ty_strf("%s/bin", prefix) : NULL;
+    e.path = prefix ? ty_strf("%s/bin%s%s", prefix, path ? ":" : "", path ? path : "") : NULL;
     e.variables = variables ? json_incref((json_t *)variables) : json_object();
     if (!e.interpreter || (prefix && (!e.prefix || !e.path)) || !e.variables || !*e.interpreter) {
         ty_env_done(&e);
@@ -134,7 +136,8 @@ static int look_up(struct env_build *b, const char *path, struct ty_env *ret, st
         return 0;
     record = json_object_get(known, "record");
     prefix = json_string_value(json_object_get(record, "prefix"));
-    if (!record || !folders_are_as_they_were(json_object_get(known, "sites")))
+    /* An image stays what it is. */
+    if (!record || (!b->q->view && !folders_are_as_they_were(json_object_get(known, "sites"))))
         return 0;
     if (prefix) {
         hold = hold_whole(b, record, prefix);
@@ -180,11 +183,16 @@ static json_t *record_of(const struct env_build *b, const char *interpreter, con
                   b->lock_pip, "conda", b->lock_conda, "system",
                   b->system || prefix ? b->system : json_object_get(a, "system"));
 
-    return json_pack("{s:i, s:s, s:s?, s:b, s:f, s:s, s:O?, s:s?, s:O?, s:O?, s:o, s:s?}",
+    json_t *image = b->q->view ? json_pack("{s:s, s:s?, s:O?}", "name", b->q->spec->image, "id",
+                                           b->q->image_id, "path", json_object_get(a, "path"))
+                               : NULL;
+
+    return json_pack("{s:i, s:s, s:s?, s:b, s:f, s:s, s:O?, s:s?, s:O?, s:O?, s:o, s:s?, s:o*}",
                      "version", RECORD_VERSION, "hash", b->hash, "key", *b->key ? b->key : NULL,
                      "built", built, "seconds", seconds, "interpreter", interpreter, "python",
                      json_object_get(a, "version"), "prefix", prefix, "torch", b->torch,
-                     "satisfied", json_object_get(a, "satisfied"), "lock", lock, "tool", b->tool);
+                     "satisfied", json_object_get(a, "satisfied"), "lock", lock, "tool", b->tool,
+                     "image", image);
 }
 
 /* ---- which prefix ---- */
@@ -201,7 +209,7 @@ static int place_prefix(struct env_build *b, struct ty_error *err)
 static int name_prefix(struct env_build *b, struct ty_error *err)
 {
     CLEANUP_FREE char *spec = ty_env_spec_canonical(b->q->spec),
-                      *real = realpath(b->interpreter, NULL);
+                      *real = b->q->view ? strdup(b->q->image_id) : realpath(b->interpreter, NULL);
     CLEANUP_FREE char *missing =
         json_dumps(json_object_get(b->asked, "missing"), JSON_COMPACT | JSON_SORT_KEYS);
     CLEANUP_FREE char *torch =
@@ -365,7 +373,7 @@ static int write_about(const struct env_build *b, const json_t *record, struct t
         json_pack("{s:O?, s:O, s:I}", "spec", (json_t *)b->q->spec->json, "record",
                   (json_t *)record, "built", (json_int_t)ty_wall_us());
     CLEANUP_FREE char *whole = about ? ty_json_text(about) : NULL;
-    CLEANUP_FREE char *text = whole ? env_mask(whole) : NULL;
+    CLEANUP_FREE char *text = whole ? ty_env_mask(whole) : NULL;
     int r = path && text ? ty_write_file(path, text, strlen(text), 0600) : -ENOMEM;
 
     return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path ? path : "", strerror(-r))
@@ -568,6 +576,13 @@ static int look_at(struct env_build *b, const char *interpreter, struct ty_error
     b->asked = b->torch = NULL;
     b->interpreter = strdup(interpreter);
     r = b->interpreter ? env_ask(b, b->interpreter, &b->asked, err) : ty_error_oom(err);
+    if (r == 0 && b->q->view) { /* a name of the image's PATH */
+        const char *path = json_string_value(json_object_get(b->asked, "executable"));
+
+        free(b->interpreter);
+        b->interpreter = strdup(path ? path : interpreter);
+        r = b->interpreter ? 0 : ty_error_oom(err);
+    }
     return r == 0 ? env_torch_choose(b, err) : r;
 }
 
@@ -588,9 +603,11 @@ static int choose_interpreter(struct env_build *b, struct ty_error *err)
     if ((r == 0 && lacks_nothing(b)) || !b->q->interpreter_any || b->q->spec->lock)
         return r;
     CLEANUP_FREE char *of_path = env_find("python3");
-    return has_all(b, of_path) || has_all(b, "/usr/bin/python3")
-               ? 0
-               : look_at(b, b->q->interpreter, err);
+    if (!has_all(b, of_path) && !has_all(b, "/usr/bin/python3"))
+        return look_at(b, b->q->interpreter, err);
+    env_log(b, "%s lacks what is asked for, and %s has it: that one is used", b->q->interpreter,
+            b->interpreter);
+    return 0;
 }
 
 /* What is missing, if anything, in a prefix. */
@@ -601,6 +618,12 @@ static int find_or_build(struct env_build *b, json_t **ret, struct ty_error *err
 
     if (r < 0)
         return r;
+    if (b->q->view && env_conda_needed(b))
+        return ty_error_set(
+            err, -ENOTSUP,
+            "packages of conda cannot be installed on top of the image '%s', and it lacks some that are "
+            "asked for: name them as packages of pip, or take an image that has them",
+            b->q->spec->image);
     if (lock && locks_nothing(lock) && !lacks_nothing(b))
         return lacks_locked(b, err);
     if (lock ? locks_nothing(lock) : lacks_nothing(b)) {
@@ -633,7 +656,8 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
 
     if (r < 0)
         return ty_error_oom(err);
-    if (ty_env_spec_is_empty(q->spec) || q->spec->user_managed || q->spec->view == TY_VIEW_IMAGE)
+    if (ty_env_spec_is_empty(q->spec) || q->spec->user_managed ||
+        (q->spec->view == TY_VIEW_IMAGE && !q->view))
         return as_it_is(&b, ret, err);
     known = known_path(&b, q->interpreter);
     if (!known)

@@ -11,6 +11,7 @@
 #include "core/env_spec.h"
 #include <stdint.h>
 struct ty_error;
+struct ty_view;
 
 struct ty_env_request {
     const struct ty_env_spec *spec;
@@ -18,6 +19,10 @@ struct ty_env_request {
     bool interpreter_any;     /* another one of this machine will do where that one lacks what is asked for */
     const char *cache;        /* folder, absolute; made when it is not there; the caller's own */
     const char *python_path;  /* folder of our Python packages (azureml, horovod, trainyard), or NULL */
+    const struct ty_view *view; /* of an image (view.h), in which all programs run: `interpreter` is one of its own, by path or name, and
+                               * the cache, python_path and TMPDIR are among what it shows at their places; NULL: of this machine.
+                               * `name`, `work` and `input` are set for each program */
+    const char *image_id;     /* with a view: what its packages are of; another image of that name has another one */
     bool use_gpu;             /* torch must have been built for CUDA, where this machine has a GPU */
     const char *torch_index;  /* where builds of PyTorch are, NULL: its own index (torch.h) */
     bool offline;             /* ask no index: only what is cached */
@@ -26,6 +31,8 @@ struct ty_env_request {
      * "downloading", "linking").  Either may be NULL. */
     void (*log)(const char *line, void *ctx);
     void (*progress)(int percent, const char *doing, void *ctx);
+    /* Asked when a signal came, and at least once a second: true ends the build (-ECANCELED), of which nothing is left.  Or NULL. */
+    bool (*stopped)(void *ctx);
     void *ctx;
 };
 
@@ -35,7 +42,8 @@ struct ty_env {
     char *path;        /* malloc'ed: folders for the front of PATH, with ':' between; NULL: none but the interpreter's */
     json_t *variables; /* object of texts: for the job's environment (LD_LIBRARY_PATH, CONDA_PREFIX, ...); may be empty */
     json_t *record;    /* docs/spec/environment.md, Record: choice, reasons, lock */
-    int hold;          /* a descriptor (close-on-exec); while it is open, nothing of the prefix is removed; -1: no prefix */
+    int hold;          /* a descriptor (close-on-exec); while it is open, here or where it was sent, nothing of the prefix is removed;
+                        * -1: no prefix */
 };
 
 #define TY_ENV_HASH 64 /* hex digits */
@@ -43,11 +51,12 @@ struct ty_env {
 int ty_env_hash(const struct ty_env_spec *s, char hex[TY_ENV_HASH + 1]);
 
 /* *ret is filled (ty_env_done).  -ENOENT: a package or version that cannot be had, in the resolver's own words; -ENETUNREACH: an
- * index that does not answer; -ENOSPC; -ENOTSUP: a tool that is not here, and what to install; -ECANCELED; ... */
+ * index that does not answer; -ENOSPC; -ENOTSUP: a tool that is not here, and what to install; -ECANCELED: `stopped`; ... */
 int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err);
 void ty_env_done(struct ty_env *e);
-/* Another process holds what ty_env_get gave: open the hold again by its prefix.  A descriptor, or a negative errno. */
-int ty_env_hold(const char *prefix);
+
+/* URLs with their users' passwords, and the keys of conda channels ("/t/KEY/"), as "***": malloc'ed. */
+char *ty_env_mask(const char *text);
 
 /* ---- the cache ---- */
 struct ty_env_item {

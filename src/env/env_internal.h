@@ -54,15 +54,14 @@ struct env_said {
     int status;        /* exit status, 128 + signal */
     bool hopeless;     /* it was ended since it had said so */
 };
-/* 0 when it ended, whatever its status; it ends with this process.  -ETIMEDOUT. */
+/* 0 when it ended, whatever its status; it ends with this process.  -ETIMEDOUT, -ECANCELED. */
 int env_run(struct env_build *b, const struct env_program *p, struct env_said *said, struct ty_error *err);
 void env_said_done(struct env_said *s);
+bool env_stopped(const struct env_build *b);
 void env_log(struct env_build *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void env_progress(struct env_build *b, int percent, const char *doing);
 /* Programs of PATH: malloc'ed absolute path, or NULL. */
 char *env_find(const char *program);
-/* URLs with their users' passwords, and the keys of conda channels ("/t/KEY/"), as "***": malloc'ed. */
-char *env_mask(const char *text);
 
 /* ---- ask.c ---- */
 int env_ask(struct env_build *b, const char *interpreter, json_t **ret, struct ty_error *err);
@@ -100,6 +99,8 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err);
 int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing, struct ty_error *err);
 /* A line of pip's after which an index that does not answer would be asked again and again (--retries 2). */
 bool env_pip_hopeless(const char *line);
+/* The index that took a connection and then said nothing for seconds, as it was named; NULL: that is not what has failed. */
+const char *env_pip_silent(const struct env_build *b, const struct env_said *said);
 
 /* ---- wheels.c ---- */
 /* Is the package with that SHA-256 unpacked in wheels/? */

@@ -9,12 +9,14 @@
 #include "core/ascii.h"
 #include "env/env_internal.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define REPORT_MAX (256u << 20)
 #define RESOLVE_SECONDS 3600
+#define SLOW_SECONDS "60" /* of silence, from an index that is known to be slow */
 
 /* ---- pip's words ---- */
 
@@ -50,7 +52,7 @@ static void words_done(struct words *w)
 /* Command lines are seen by everybody on the machine. */
 static bool has_password(const char *text)
 {
-    CLEANUP_FREE char *masked = env_mask(text);
+    CLEANUP_FREE char *masked = ty_env_mask(text);
 
     return !masked || strcmp(masked, text) != 0;
 }
@@ -131,7 +133,8 @@ static char *id_of(const struct env_build *b, const char *sha, const char *url)
 
     if (path && is_sha(sha) && ty_ends_with(path, ".whl"))
         return strdup(sha);
-    text = is_sha(sha) ? ty_strf("%s\n%s\n%s", sha, version, platform)
+    text = is_sha(sha) ? ty_strf("%s\n%s\n%s\n%s", sha, version, platform,
+                                 b->q->image_id ? b->q->image_id : "")
                        : ty_strf("%s\n%s", b->key, url);
     if (!text || !path)
         return NULL;
@@ -231,14 +234,31 @@ static void count(struct env_build *b, const char *line)
     b->done++;
 }
 
+/* An index that keeps silent for some seconds may only be slow: then it has an answer to what costs it nothing. */
+static bool is_alive(struct env_build *b, const char *index)
+{
+    const char *urls[] = { index, NULL }, *why;
+    CLEANUP_JSON json_t *answer = NULL;
+    CLEANUP_FREE char *shown = ty_env_mask(index);
+    struct ty_error err;
+
+    if (env_reached(b, urls, &answer, &err) < 0)
+        return false;
+    why = json_string_value(json_object_get(answer, index));
+    if (why && (strlen(why) != 3 || strspn(why, "0123456789") != 3))
+        return false;
+    env_log(b, "the package index %s answers, but slowly: it is waited for", shown ? shown : "");
+    return true;
+}
+
 /* What it leaves in a temporary folder goes with the prefix, whichever way both end.  `impatient`: an index that does not answer
- * twice is dead, and so is a name server (RES_OPTIONS is glibc's). */
+ * twice is dead, and so is a name server (RES_OPTIONS is glibc's).  -EAGAIN: it is slow, and needs more patience. */
 static int run_pip(struct env_build *b, struct words *w, bool impatient, const char *doing,
                    struct ty_error *err)
 {
     CLEANUP_FREE char *path = ty_strf("PYTHONPATH=%s", b->q->python_path ? b->q->python_path : "");
     CLEANUP_FREE char *tmp = ty_strf("TMPDIR=%s/tmp", b->building);
-    const char *index = b->q->spec->index_url;
+    const char *index = b->q->spec->index_url, *silent;
     CLEANUP_FREE char *of_pip = ty_strf("PIP_INDEX_URL=%s", index ? index : "");
     CLEANUP_FREE char *of_uv = ty_strf("UV_INDEX_URL=%s", index ? index : "");
     CLEANUP_FREE char *of_new_uv = ty_strf("UV_DEFAULT_INDEX=%s", index ? index : "");
@@ -271,7 +291,9 @@ static int run_pip(struct env_build *b, struct words *w, bool impatient, const c
     if (r < 0)
         return ty_error_set(err, r, "cannot make '%s': %s", tmp + strlen("TMPDIR="), strerror(-r));
     r = env_run(b, &p, &said, err);
-    if (r == 0 && (said.status != 0 || said.hopeless))
+    if (r == 0 && said.hopeless && (silent = env_pip_silent(b, &said)) && is_alive(b, silent))
+        r = -EAGAIN;
+    else if (r == 0 && (said.status != 0 || said.hopeless))
         r = env_pip_failed(b, &said, doing, err);
     env_said_done(&said);
     ty_rm_rf(tmp + strlen("TMPDIR="));
@@ -310,12 +332,23 @@ static int renew_pip(struct env_build *b, const char *venv, struct ty_error *err
     return r;
 }
 
+/* Of an image's Python it is another one than of this machine's of the same version. */
+static char *tool_folder(const struct env_build *b, const char *version)
+{
+    char hex[TY_ENV_HASH + 1];
+
+    if (!b->q->view)
+        return ty_strf("%s/tools/pip-%s", b->q->cache, version);
+    ty_sha256_hex(b->q->image_id, strlen(b->q->image_id), hex);
+    return ty_strf("%s/tools/pip-%s-%.12s", b->q->cache, version, hex);
+}
+
 /* A venv of ours with a pip in it, for interpreters that have none: made by ensurepip, once. */
 int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
 {
     const json_t *base = json_object_get(b->asked, "base_version"); /* of b->interpreter */
     const char *version = json_string_value(base ? base : json_object_get(b->asked, "version"));
-    CLEANUP_FREE char *folder = ty_strf("%s/tools/pip-%s", b->q->cache, version);
+    CLEANUP_FREE char *folder = tool_folder(b, version);
     CLEANUP_FREE char *python = ty_strf("%s/bin/python3", folder ? folder : "");
     CLEANUP_FREE char *mine = ty_strf("%s.%d", folder ? folder : "", (int)getpid());
     const char *with[] = { b->interpreter, "-m", "venv", mine, NULL };
@@ -331,10 +364,17 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err)
 
     if (!folder || !python || !mine)
         return ty_error_oom(err);
-    if (access(python, X_OK) == 0) {
+    /* In an image's venv it is a link that leads nowhere here. */
+    if (faccessat(AT_FDCWD, python, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
         *ret = TAKE(python);
         return 0;
     }
+    if (!has && !json_is_true(json_object_get(b->asked, "ensurepip")) && b->q->view)
+        return ty_error_set(
+            err, -ENOTSUP,
+            "no packages can be installed on top of the image '%s': its Python has neither a pip (22.3 or "
+            "newer) nor ensurepip; take an image that has one, or one that has the packages",
+            b->q->spec->image);
     if (!has && !json_is_true(json_object_get(b->asked, "ensurepip")))
         return ty_error_set(
             err, -ENOTSUP,
@@ -363,8 +403,8 @@ static int write_list(const char *path, const struct ty_str *lines, struct ty_er
     return r < 0 ? ty_error_set(err, r, "cannot write '%s': %s", path, strerror(-r)) : 0;
 }
 
-static int resolve(struct env_build *b, const char *python, const char *tool, const json_t *specs,
-                   struct ty_error *err)
+static int resolve_once(struct env_build *b, const char *python, const char *tool,
+                        const json_t *specs, bool patient, struct ty_error *err)
 {
     CLEANUP_FREE char *report = ty_strf("%s/report.json", b->building);
     CLEANUP_FREE char *constraints = ty_strf("%s/constraints.txt", b->building);
@@ -386,7 +426,7 @@ static int resolve(struct env_build *b, const char *python, const char *tool, co
     add(&w, "--retries");
     add(&w, "2"); /* before the third try it is given up: env_pip_hopeless */
     add(&w, "--timeout");
-    add(&w, "4");
+    add(&w, patient ? SLOW_SECONDS : "4");
     add_sources(&w, &secret, b);
     if (b->q->spec->constraints[0]) {
         for (const char **c = b->q->spec->constraints; *c; c++)
@@ -406,13 +446,21 @@ static int resolve(struct env_build *b, const char *python, const char *tool, co
         add(&w, "-r");
         add(&w, list);
     }
-    r = run_pip(b, &w, true, "resolving the packages", err);
+    r = run_pip(b, &w, !patient, "resolving the packages", err);
     if (r == 0)
         r = read_report(b, report, err);
     unlink(report);
     unlink(constraints);
     unlink(list);
     return r;
+}
+
+static int resolve(struct env_build *b, const char *python, const char *tool, const json_t *specs,
+                   struct ty_error *err)
+{
+    int r = resolve_once(b, python, tool, specs, false, err);
+
+    return r == -EAGAIN ? resolve_once(b, python, tool, specs, true, err) : r;
 }
 
 /* A line of a requirements file: the address and its hash; or, what an index has by that name, version and hash, whichever
@@ -460,7 +508,8 @@ static int fetch_once(struct env_build *b, const char *python, const char *tool,
                       const json_t *items, bool by_name, struct ty_error *err)
 {
     CLEANUP_FREE char *list = ty_strf("%s/requirements.txt", b->building);
-    CLEANUP_FREE char *staging = ty_strf("%s/staging", b->building), *uv = env_find("uv");
+    CLEANUP_FREE char *staging = ty_strf("%s/staging", b->building),
+                      *uv = b->q->view ? NULL : env_find("uv");
     CLEANUP_STR struct ty_str lines = { 0 };
     CLEANUP(words_done) struct words w = { 0 };
     const json_t *item;
@@ -559,7 +608,9 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
     if (r == 0)
         env_progress(b, 90, "linking");
     json_array_foreach (b->lock_pip, i, item)
-        if (r == 0)
+        if (r == 0 && env_stopped(b))
+            r = ty_error_set(err, -ECANCELED, "linking the packages was broken off");
+        else if (r == 0)
             r = env_wheel_link(b, json_string_value(json_object_get(item, "id")), site, err);
     return r;
 }

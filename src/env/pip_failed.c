@@ -13,9 +13,15 @@
 #define WORDS_MAX 2000
 #define PYPI "https://pypi.org/simple"
 
+/* Connected, and then nothing came for seconds: dead, or slow. */
+static bool is_silent(const char *line)
+{
+    return strstr(line, "Retrying (Retry(total=") && strstr(line, "Read timed out");
+}
+
 bool env_pip_hopeless(const char *line)
 {
-    return strstr(line, "Retrying (Retry(total=0") != NULL;
+    return strstr(line, "Retrying (Retry(total=0") || is_silent(line);
 }
 
 /* A line of `text` that holds `word`: its beginning, and its length in *n. */
@@ -120,27 +126,47 @@ static bool is_named(const char *line, const char *url)
     return host && *host && strstr(line, host);
 }
 
+static const char *first_index(const struct env_build *b)
+{
+    const char *usual = getenv("PIP_INDEX_URL");
+
+    return b->q->spec->index_url ? b->q->spec->index_url : usual && *usual ? usual : PYPI;
+}
+
+/* The index whose host `line` names; NULL: none of ours. */
+static const char *named_index(const struct env_build *b, const char *line)
+{
+    if (is_named(line, first_index(b)))
+        return first_index(b);
+    for (const char **u = b->q->spec->extra_index_urls; *u; u++)
+        if (is_named(line, *u))
+            return *u;
+    return b->torch_index && is_named(line, b->torch_index) ? b->torch_index : NULL;
+}
+
+const char *env_pip_silent(const struct env_build *b, const struct env_said *said)
+{
+    const char *line = said->end.text ? strstr(said->end.text, "Retrying (Retry(total=") : NULL;
+    CLEANUP_FREE char *one = line ? strndup(line, strcspn(line, "\n")) : NULL;
+
+    return one && is_silent(one) ? named_index(b, one) : NULL;
+}
+
 /* The index that `line` is about, its password masked; where the line does not say, all that it may be. */
 static char *index_of(const struct env_build *b, const char *line)
 {
     const struct ty_env_spec *s = b->q->spec;
-    const char *usual = getenv("PIP_INDEX_URL");
-    const char *first = s->index_url ? s->index_url : usual && *usual ? usual : PYPI;
+    const char *first = first_index(b), *named = named_index(b, line);
     CLEANUP_STR struct ty_str all = { 0 };
 
-    if (is_named(line, first))
-        return env_mask(first);
-    for (const char **u = s->extra_index_urls; *u; u++)
-        if (is_named(line, *u))
-            return env_mask(*u);
-    if (b->torch_index && is_named(line, b->torch_index))
-        return env_mask(b->torch_index);
+    if (named)
+        return ty_env_mask(named);
     ty_str_add(&all, first);
     for (const char **u = s->extra_index_urls; *u; u++)
         ty_str_addf(&all, " or %s", *u);
     if (b->torch_index)
         ty_str_addf(&all, " or %s", b->torch_index);
-    return all.failed ? NULL : env_mask(all.text);
+    return all.failed ? NULL : ty_env_mask(all.text);
 }
 
 /* What a person wants of a warning that is full of a library's objects; else all of it. */
@@ -184,9 +210,9 @@ static int unreachable(const struct env_build *b, const char *line, size_t n, st
 int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing,
                    struct ty_error *err)
 {
-    static const char *const lost[] = { "Could not fetch URL", "Max retries exceeded",
-                                        "Retrying (Retry(total=0", "error sending request for url",
-                                        NULL };
+    static const char *const lost[] = { "Could not fetch URL",           "Max retries exceeded",
+                                        "Retrying (Retry(total=0",       "Read timed out",
+                                        "error sending request for url", NULL };
     const char *text = said->end.text ? said->end.text : "", *line;
     CLEANUP_FREE char *words = own_words(text);
     size_t n;

@@ -2,7 +2,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
+#include "base/proc.h"
+#include "core/launch_plan.h"
 #include "env/env_internal.h"
+#include "env/view.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,6 +20,7 @@
 #define END_MAX 8192
 #define LINE_MAX_BYTES 4000 /* a longer one goes to the log in pieces */
 #define DAY_S (24 * 3600)
+#define LOOK_MS 1000 /* how long a signal that came just before waiting goes unseen */
 
 extern char **environ;
 
@@ -30,6 +34,11 @@ void env_log(struct env_build *b, const char *fmt, ...)
     va_end(ap);
     if (b->q->log && s.text && !s.failed)
         b->q->log(s.text, b->q->ctx);
+}
+
+bool env_stopped(const struct env_build *b)
+{
+    return b->q->stopped && b->q->stopped(b->q->ctx);
 }
 
 void env_progress(struct env_build *b, int percent, const char *doing)
@@ -67,7 +76,7 @@ static const char *mask_token(struct ty_str *s, const char *path)
     return path + 3 + n;
 }
 
-char *env_mask(const char *text)
+char *ty_env_mask(const char *text)
 {
     CLEANUP_STR struct ty_str s = { 0 };
 
@@ -151,15 +160,80 @@ static char **environment(const char *const *more)
     return v;
 }
 
+/* ---- in an image ---- */
+
+/* What a program becomes there; on this machine, itself. */
+struct vessel {
+    char *name;         /* of the container */
+    char **argv, **env; /* owned; NULL: those of the program */
+};
+
+static void vessel_done(struct vessel *v)
+{
+    free(v->name);
+    ty_strv_free(v->argv);
+    ty_strv_free(v->env);
+}
+
+static struct ty_view view_of(const struct env_build *b, const struct env_program *p,
+                              const struct vessel *vessel)
+{
+    struct ty_view v = *b->q->view;
+
+    v.name = vessel->name;
+    v.work = p->cwd ? p->cwd : b->q->cache;
+    v.input = p->input != NULL;
+    return v;
+}
+
+static int put_into(struct env_build *b, const struct env_program *p, char *const *env,
+                    struct vessel *vessel, struct ty_error *err)
+{
+    struct ty_view v;
+
+    vessel->name = ty_strf("trainyard-build-%d-%lld", (int)getpid(), (long long)ty_mono_us());
+    if (!vessel->name)
+        return ty_error_oom(err);
+    v = view_of(b, p, vessel);
+    return ty_view_wrap(&v, (char *const *)p->argv, env, &vessel->argv, &vessel->env, err);
+}
+
+/* A tool that was killed leaves its container. */
+static void remove_container(const struct env_build *b, const struct env_program *p,
+                             const struct vessel *vessel)
+{
+    struct ty_view v = view_of(b, p, vessel);
+    struct ty_error err;
+    char **argv = NULL;
+    int status;
+    pid_t pid;
+
+    if (ty_view_after(&v, &argv, &err) == 0 && argv) {
+        struct ty_spawn s = { .argv = (const char *const *)argv,
+                              .envp = (const char *const *)vessel->env,
+                              .cwd = "/",
+                              .in = -1,
+                              .out = -1,
+                              .err = -1 };
+
+        if (ty_spawn(&s, &pid, &err) == 0)
+            while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+                ;
+    }
+    ty_strv_free(argv);
+}
+
 /* ---- running ---- */
 
 struct pipes {
     int in, out, log; /* our ends; -1: closed */
 };
 
-static void child(const struct env_program *p, const char *cwd, char **env, pid_t parent, int in,
-                  int out, int log)
+/* `ends`: for its input, its answer and the log. */
+static void child(const struct env_program *p, const struct vessel *in, const char *cwd, char **env,
+                  pid_t parent, const int ends[3])
 {
+    char *const *argv = in->argv ? in->argv : (char *const *)p->argv;
     sigset_t none;
 
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
@@ -168,9 +242,10 @@ static void child(const struct env_program *p, const char *cwd, char **env, pid_
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (dup2(in, 0) < 0 || dup2(p->quiet ? out : log, 1) < 0 || dup2(log, 2) < 0 || chdir(cwd) < 0)
+    if (dup2(ends[0], 0) < 0 || dup2(ends[p->quiet ? 1 : 2], 1) < 0 || dup2(ends[2], 2) < 0 ||
+        chdir(cwd) < 0)
         _exit(126);
-    execve(p->argv[0], (char **)p->argv, env);
+    execve(argv[0], argv, in->argv ? in->env : env);
     _exit(127);
 }
 
@@ -205,7 +280,7 @@ static void log_lines(struct env_build *b, const struct env_program *prog, struc
         n += n < left && (p[n] == '\n' || p[n] == '\r');
         p += n;
         left -= n;
-        masked = line && *line ? env_mask(line) : NULL;
+        masked = line && *line ? ty_env_mask(line) : NULL;
         if (!masked)
             continue;
         keep_end(&said->end, masked);
@@ -249,7 +324,7 @@ static void write_some(int *fd, const char **input)
     }
 }
 
-/* Until it has closed both of its outputs, or has said that it is hopeless.  -ETIMEDOUT. */
+/* Until it has closed both of its outputs, or has said that it is hopeless.  -ETIMEDOUT, -ECANCELED. */
 static int follow(struct env_build *b, const struct env_program *p, struct pipes *io,
                   struct env_said *said)
 {
@@ -263,11 +338,13 @@ static int follow(struct env_build *b, const struct env_program *p, struct pipes
                                 { .fd = io->in, .events = POLLOUT } };
         int64_t left = end - ty_mono_us();
 
-        if (left <= 0)
-            return -ETIMEDOUT;
-        if (poll(fds, 3, (int)(left / 1000 < 60000 ? left / 1000 + 1 : 60000)) < 0 &&
-            errno != EINTR)
-            return -errno;
+        if (left <= 0 || env_stopped(b))
+            return left <= 0 ? -ETIMEDOUT : -ECANCELED;
+        if (poll(fds, 3, (int)(left / 1000 < LOOK_MS ? left / 1000 + 1 : LOOK_MS)) < 0) {
+            if (errno != EINTR)
+                return -errno;
+            continue;
+        }
         if (fds[2].revents)
             write_some(&io->in, &input);
         if (fds[0].revents)
@@ -298,6 +375,7 @@ static void close_all(int *fds, int n)
 int env_run(struct env_build *b, const struct env_program *p, struct env_said *said,
             struct ty_error *err)
 {
+    CLEANUP(vessel_done) struct vessel vessel = { 0 };
     int fds[6] = { -1, -1, -1, -1, -1, -1 }, status = 0, r;
     char **env = environment(p->more_env);
     pid_t pid = -1, self = getpid();
@@ -305,10 +383,13 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
 
     *said = (struct env_said){ 0 };
     r = env ? open_pipes(fds, err) : ty_error_oom(err);
+    if (r == 0 && b->q->view)
+        r = put_into(b, p, env, &vessel, err);
     if (r == 0 && (pid = fork()) < 0)
         r = ty_error_set(err, -errno, "cannot start '%s': %m", p->argv[0]);
     if (pid == 0)
-        child(p, p->cwd ? p->cwd : b->q->cache, env, self, fds[0], fds[3], fds[5]);
+        child(p, &vessel, p->cwd ? p->cwd : b->q->cache, env, self,
+              (int[]){ fds[0], fds[3], fds[5] });
     free(env);
     if (r < 0) {
         close_all(fds, 6);
@@ -325,9 +406,13 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
     close_all((int[]){ io.in, io.out, io.log }, 3);
+    if (b->q->view && (r < 0 || said->hopeless))
+        remove_container(b, p, &vessel);
     said->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (r == -ETIMEDOUT)
         return ty_error_set(err, r, "%s took more than %d s and was ended ('%s')", p->doing,
                             p->limit_seconds, p->argv[0]);
+    if (r == -ECANCELED)
+        return ty_error_set(err, r, "%s was broken off", p->doing);
     return r < 0 ? ty_error_set(err, r, "cannot follow '%s': %s", p->argv[0], strerror(-r)) : 0;
 }

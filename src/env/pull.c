@@ -134,6 +134,37 @@ static bool is_here(const struct ty_view *v, char *const *env)
     return run_tool(argv, env, &quiet, &err) == 0;
 }
 
+/* A file's time and size; what apptainer fetches when it starts is known by its name alone. */
+static char *apptainer_id(const char *image)
+{
+    struct stat st;
+
+    return stat(image, &st) < 0 ? strdup(image)
+                                : ty_strf("%s %lld.%09ld %lld", image, (long long)st.st_mtim.tv_sec,
+                                          st.st_mtim.tv_nsec, (long long)st.st_size);
+}
+
+int ty_view_image_id(const struct ty_view *v, char *const *env, char **ret, struct ty_error *err)
+{
+    const char *argv[] = { v->tool.path, "image",        "inspect", "--format",
+                           "{{.Id}}",    v->spec->image, NULL };
+    struct output o = { 0 };
+    char *id;
+    int r = v->tool.kind == TY_TOOL_APPTAINER ? 0 : run_tool(argv, env, &o, err);
+
+    if (r < 0)
+        return r;
+    if (r > 0 || (v->tool.kind != TY_TOOL_APPTAINER && !o.last[0]))
+        return ty_error_set(err, -EIO, "%s does not tell the id of the image '%s' (status %d): %s",
+                            ty_tool_word(v->tool.kind), v->spec->image, r,
+                            o.last[0] ? o.last : "it said nothing");
+    id = o.last[0] ? strdup(o.last) : apptainer_id(v->spec->image);
+    if (!id)
+        return ty_error_oom(err);
+    *ret = id;
+    return 0;
+}
+
 int ty_view_pull(const struct ty_view *v, char *const *env,
                  void (*log)(const char *line, void *ctx), void *ctx, struct ty_error *err)
 {

@@ -136,7 +136,7 @@ static int note(struct env_build *b, const struct ty_torch_choice *c, const stru
                 const char *reason, bool warn)
 {
     bool there = !*c->torch && n->torch;
-    CLEANUP_FREE char *index = *c->index ? env_mask(c->index) : NULL;
+    CLEANUP_FREE char *index = *c->index ? ty_env_mask(c->index) : NULL;
 
     json_decref(b->torch);
     b->torch = json_pack("{s:s?, s:s?, s:s, s:s?, s:s?, s:s}", "version", there ? n->torch : NULL,
@@ -219,7 +219,7 @@ int env_torch_reach(struct env_build *b, struct ty_error *err)
     why = json_string_value(json_object_get(answer, page));
     if (!why)
         return 0;
-    shown = env_mask(page);
+    shown = ty_env_mask(page);
     env_log(b, "%s does not have PyTorch (%s): pip's own index is asked",
             shown ? shown : "the index", why);
     b->torch_by_pip = true;

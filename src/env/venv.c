@@ -106,6 +106,12 @@ int env_venv_build(struct env_build *b, const json_t *specs, const json_t *lock,
 
     if (!python)
         return ty_error_oom(err);
+    if (!json_is_true(json_object_get(b->asked, "venv")) && b->q->view)
+        return ty_error_set(
+            err, -ENOTSUP,
+            "no packages can be installed on top of the image '%s': its Python has no module venv; take "
+            "an image that has it, or one that has the packages",
+            b->q->spec->image);
     if (!json_is_true(json_object_get(b->asked, "venv")))
         return ty_error_set(
             err, -ENOTSUP,

@@ -217,7 +217,7 @@ static bool image_knows(const struct ty_view *v, const char *name, size_t n)
 {
     static const char *const own[] = { "PATH", "SHELL", "HOME", "USER", "LOGNAME", "LANG", NULL };
 
-    for (const char *const *o = own; *o; o++)
+    for (const char *const *o = own + v->own_path; *o; o++)
         if (strlen(*o) == n && memcmp(*o, name, n) == 0)
             return !json_object_get(v->user_environment, *o);
     return false;
@@ -298,6 +298,8 @@ static void container(const struct ty_view *v, char *const *env, struct words *w
 
     add_all(w, v->tool.path, "run", "--rm", "--name", v->name, "--network", "host", "--pid", "host",
             "--workdir", v->work, "--entrypoint", "", "--security-opt", "label=disable", NULL);
+    if (v->input)
+        add(w, "--interactive");
     if (v->spec->shm_bytes > 0 && v->alone)
         add_all(w, "--shm-size", NULL),
             add_taken(w, ty_strf("%lld", (long long)v->spec->shm_bytes));
@@ -330,11 +332,21 @@ static char *apptainer_image(const char *image)
     return strstr(image, "://") || image[0] == '/' ? strdup(image) : ty_strf("docker://%s", image);
 }
 
-static void apptainer(const struct ty_view *v, struct words *w)
+/* It keeps PATH to itself, unless it is told. */
+static void tell_path(char *const *env, struct words *w)
+{
+    for (; *env; env++)
+        if (ty_starts_with(*env, "PATH="))
+            add_all(w, "--env", *env, NULL);
+}
+
+static void apptainer(const struct ty_view *v, char *const *env, struct words *w)
 {
     add_all(w, v->tool.path, "exec", "--pwd", v->work, "--home", v->tmp, NULL);
     if (v->gpu)
         add(w, "--nv");
+    if (v->own_path)
+        tell_path(env, w);
     for (const char *const *p = v->writable; p && *p; p++)
         if (exists(*p))
             add_all(w, "--bind", *p, NULL);
@@ -366,7 +378,7 @@ int ty_view_wrap(const struct ty_view *v, char *const *argv, char *const *env, c
         container(v, env, &w);
         break;
     case TY_TOOL_APPTAINER:
-        apptainer(v, &w);
+        apptainer(v, env, &w);
         break;
     }
     add_vector(&w, argv);

@@ -41,6 +41,8 @@ struct ty_view {
     const json_t *user_environment;      /* object: what the user asked for, which an image's own does not replace */
     const char *password;                /* of the image's registry; NULL: none */
     bool gpu;                            /* the node's GPUs are wanted */
+    bool input;                          /* the process reads its stdin */
+    bool own_path;                       /* PATH of the process is more than the image's own */
     bool alone;                          /* no other process of the job is on this machine: shm_bytes counts */
     uid_t uid;                           /* who the job runs as */
     gid_t gid;
@@ -50,6 +52,9 @@ int ty_view_wrap(const struct ty_view *v, char *const *argv, char *const *env, c
                  struct ty_error *err);
 /* What removes a container that its tool could not remove, having been killed; *ret NULL: nothing has to. */
 int ty_view_after(const struct ty_view *v, char ***ret, struct ty_error *err);
+
+/* What names the content of the image that is here: its digest, of a file its time and size; malloc'ed.  -EIO. */
+int ty_view_image_id(const struct ty_view *v, char *const *env, char **ret, struct ty_error *err);
 
 /* Have the image here (waits for the network; for a process of its own).  `env`: for the tool; output goes line by line to
  * `log`.  The registry's password goes to a file in v->tmp (0600) which the tool reads.  -EIO with the tool's own last

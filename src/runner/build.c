@@ -16,6 +16,7 @@
 #include "core/launch_plan.h"
 #include "env/env.h"
 #include "runner/child.h"
+#include "runner/view.h"
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -32,7 +33,7 @@ bool ty_build_wanted(const struct ty_jobfile *j)
 {
     const struct ty_env_spec *env = j->spec->env;
 
-    return env && !j->spec->interactive && env->view != TY_VIEW_IMAGE &&
+    return env && !j->spec->interactive &&
            (env->conda[0] || env->pip[0] || env->python || env->torch || env->torchvision ||
             env->lock);
 }
@@ -42,7 +43,9 @@ bool ty_build_wanted(const struct ty_jobfile *j)
 /* What the user set for the job, and the tools that build its environment understand as well. */
 static bool is_for_tools(const char *name)
 {
-    static const char *const beginnings[] = { "PIP_", "UV_", "CONDA_", "MAMBA_" };
+    static const char *const beginnings[] = {
+        "PIP_", "UV_", "CONDA_", "MAMBA_", "CONTAINERS_", "DOCKER_", "APPTAINER_", "SINGULARITY_"
+    };
     static const char *const names[] = { "http_proxy",     "https_proxy",        "no_proxy",
                                          "all_proxy",      "ssl_cert_file",      "ssl_cert_dir",
                                          "curl_ca_bundle", "requests_ca_bundle", "netrc" };
@@ -82,7 +85,9 @@ static int set_path(const struct ty_jobfile *j, const char *python)
     const char *slash = strrchr(python, '/');
     CLEANUP_STR struct ty_str s = { 0 };
 
-    ty_str_addf(&s, "%.*s:%s", (int)(slash - python), python, SYSTEM_PATH);
+    if (slash)
+        ty_str_addf(&s, "%.*s:", (int)(slash - python), python);
+    ty_str_add(&s, SYSTEM_PATH);
     for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
         CLEANUP_FREE char *path = ty_starts_with(folders[i], "%s/")
                                       ? ty_path_join(j->user_home, folders[i] + 3)
@@ -142,7 +147,9 @@ static int tell(const struct builder *b, const struct ty_env *e)
                                        "interpreter", e->interpreter, "prefix", e->prefix, "path",
                                        e->path, "variables", e->variables, "record", e->record);
 
-    return o ? ty_child_send(b->out, o) : -ENOMEM;
+    if (!o)
+        return -ENOMEM;
+    return e->hold < 0 ? ty_child_send(b->out, o) : ty_child_pass(b->out, o, e->hold);
 }
 
 static void tell_failure(const struct ty_jobfile *j, const struct builder *b,
@@ -192,6 +199,7 @@ static int get(const struct ty_jobfile *j, struct builder *b, struct ty_error *e
                                 .log = on_log,
                                 .progress = on_progress,
                                 .ctx = b };
+    CLEANUP(ty_view_builder_done) struct ty_view_builder seen = { 0 };
     struct ty_env e = { .hold = -1 };
     int r;
 
@@ -200,7 +208,17 @@ static int get(const struct ty_jobfile *j, struct builder *b, struct ty_error *e
             err, -ENOTSUP,
             "cannot look for the packages of the run: Trainyard's own Python packages "
             "are not installed beside it ('make install' does that)");
-    q.interpreter = base_of(j->spec, &q.interpreter_any);
+    r = ty_view_of_builder(j, &seen, err);
+    if (r < 0)
+        return r;
+    q.view = seen.id ? &seen.view : NULL;
+    q.image_id = seen.id;
+    if (q.view)
+        q.interpreter = ty_view_interpreter(j);
+    if (q.view && !q.interpreter)
+        q.interpreter = ty_run_python(j->spec) ? ty_run_python(j->spec) : "python3";
+    if (!q.view)
+        q.interpreter = base_of(j->spec, &q.interpreter_any);
     r = set_environment(j, q.interpreter);
     if (r < 0)
         return ty_error_set(err, r, "its tools cannot be given an environment: %s", strerror(-r));

@@ -4,7 +4,7 @@
 #include "runner/jobfile.h"
 struct ty_error;
 
-/* Does the job ask for one that is got here?  (What an image has is looked for there.) */
+/* Does the job ask for one that is got?  Of an image it is got in the image, which has to be here (ty_view_prepare). */
 bool ty_build_wanted(const struct ty_jobfile *j);
 /* Get it: tells "log", "building" and "environment" (environment.c).  `runner` is the process that this one was started by:
  * when that ends, whatever builds ends at once.  On an error "failed" is told. */

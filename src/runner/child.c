@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,8 +41,8 @@ int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx,
     pid_t self = getpid(), pid;
     int fds[2];
 
-    if (pipe2(fds, O_CLOEXEC) < 0)
-        return ty_error_set(err, -errno, "cannot make a pipe: %m");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return ty_error_set(err, -errno, "cannot make a socket: %m");
     pid = fork();
     if (pid == 0)
         child_main(self, fds[1], fn, ctx);
@@ -53,7 +54,7 @@ int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx,
         return r;
     }
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    *c = (struct ty_child){ .pid = pid, .fd = fds[0] };
+    *c = (struct ty_child){ .pid = pid, .fd = fds[0], .passes = true, .passed = -1 };
     return 0;
 }
 
@@ -91,7 +92,7 @@ int ty_child_exec(struct ty_child *c, const struct ty_child_program *p, struct t
     r = ty_spawn(&spawn, &pid, err);
     if (r < 0)
         return r;
-    *c = (struct ty_child){ .pid = pid, .fd = TAKE_FD(mine) };
+    *c = (struct ty_child){ .pid = pid, .fd = TAKE_FD(mine), .passed = -1 };
     return 0;
 }
 
@@ -100,6 +101,8 @@ static int reap(struct ty_child *c)
     int status = c->status;
 
     close(c->fd); /* first: it may wait for somebody to read */
+    if (c->passed >= 0)
+        close(c->passed);
     while (!c->reaped && waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
         ;
     ty_str_done(&c->in);
@@ -145,6 +148,34 @@ static void lines(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void 
     }
 }
 
+/* As read(2); a descriptor that comes goes to c->passed, in place of one that nobody has taken. */
+static ssize_t receive(struct ty_child *c, char *buf, size_t size)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct iovec bytes = { .iov_base = buf, .iov_len = size };
+    struct msghdr m = { .msg_iov = &bytes,
+                        .msg_iovlen = 1,
+                        .msg_control = control.room,
+                        .msg_controllen = sizeof control.room };
+    const struct cmsghdr *head;
+    ssize_t n;
+
+    if (!c->passes)
+        return read(c->fd, buf, size);
+    n = recvmsg(c->fd, &m, MSG_CMSG_CLOEXEC);
+    head = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+    if (head && head->cmsg_level == SOL_SOCKET && head->cmsg_type == SCM_RIGHTS &&
+        head->cmsg_len == CMSG_LEN(sizeof(int))) {
+        if (c->passed >= 0)
+            close(c->passed);
+        memcpy(&c->passed, CMSG_DATA(head), sizeof(int));
+    }
+    return n;
+}
+
 int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void *ctx, bool *failed)
 {
     CLEANUP_FREE char *buf = NULL;
@@ -154,7 +185,7 @@ int ty_child_read(struct ty_child *c, void (*fn)(json_t *line, void *ctx), void 
     if (c->pid == 0)
         return 0;
     buf = malloc(READ_MAX);
-    n = buf ? read(c->fd, buf, READ_MAX) : -1;
+    n = buf ? receive(c, buf, READ_MAX) : -1;
     if (n < 0 && buf && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n > 0) {
@@ -200,6 +231,33 @@ int ty_child_send(int out, const json_t *line)
     ty_str_add(&s, text);
     ty_str_add(&s, "\n");
     return s.failed ? -ENOMEM : ty_write_all(out, s.text, s.len);
+}
+
+int ty_child_pass(int out, const json_t *line, int fd)
+{
+    CLEANUP_FREE char *text = ty_json_text(line);
+    CLEANUP_FREE char *whole = text ? ty_strf("%s\n", text) : NULL;
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct iovec bytes = { .iov_base = whole, .iov_len = whole ? strlen(whole) : 0 };
+    struct msghdr m = { .msg_iov = &bytes,
+                        .msg_iovlen = 1,
+                        .msg_control = control.room,
+                        .msg_controllen = sizeof control.room };
+    struct cmsghdr *head = CMSG_FIRSTHDR(&m);
+    ssize_t n;
+
+    if (!whole)
+        return -ENOMEM;
+    head->cmsg_level = SOL_SOCKET;
+    head->cmsg_type = SCM_RIGHTS;
+    head->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(head), &fd, sizeof(int));
+    while ((n = sendmsg(out, &m, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
+    return n < 0 ? -errno : ty_write_all(out, whole + n, bytes.iov_len - (size_t)n);
 }
 
 void ty_child_tell(int out, const char *kind, const char *text)

@@ -1,7 +1,7 @@
 /* child.h - long work (unpacking, copying, hashing) in a process of its own; the runner stays at
  * its post
  *
- * The child tells what it does as JSON objects, one a line, through a pipe.  It dies with the runner.
+ * The child tells what it does as JSON objects, one a line, through a pipe or socket.  It dies with the runner.
  */
 #ifndef TY_CHILD_H
 #define TY_CHILD_H
@@ -15,10 +15,12 @@ struct ty_child {
     pid_t pid; /* 0: none */
     int fd;    /* -1: none; readable when there is something to read */
     struct ty_str in;
+    bool passes; /* descriptors may come with its lines (ty_child_start) */
+    int passed;  /* the last that came, close-on-exec, until somebody takes it (TAKE_FD); -1: none */
     bool reaped; /* by ty_child_reaped */
     int status;
 };
-#define TY_CHILD_INIT { .fd = -1 }
+#define TY_CHILD_INIT { .fd = -1, .passed = -1 }
 
 /* In the child, fn is called and its value (0 or a negative errno) ends it. */
 int ty_child_start(struct ty_child *c, int (*fn)(int out, void *ctx), void *ctx, struct ty_error *err);
@@ -44,6 +46,8 @@ void ty_child_kill(struct ty_child *c); /* and wait; *c is as new */
 /* For the child's side: {"kind": kind, "text": text}; text may be anything. */
 void ty_child_tell(int out, const char *kind, const char *text);
 int ty_child_send(int out, const json_t *line);
+/* The same, and a descriptor with it: what it holds (a lock) is held in between, too.  For a child of ty_child_start. */
+int ty_child_pass(int out, const json_t *line, int fd);
 /* A JSON string of any bytes; what is not UTF-8, and NULs, become U+FFFD.  NULL: out of memory. */
 json_t *ty_lossy_text(const char *bytes, size_t n);
 #endif

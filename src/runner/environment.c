@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
-#include "base/owner.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
 #include "env/env.h"
@@ -97,26 +96,15 @@ static void note(struct ty_runner *r, const json_t *record)
         ty_runner_note(r, "%s", s.text);
 }
 
-/* What the cache removes while nobody holds it may have gone in the moment between the child and here. */
+/* The builder's own hold came with its word: in between nobody can have removed the prefix. */
 static int hold(struct ty_runner *r)
 {
-    int got;
-
     if (!r->env.prefix)
         return 0;
-    ty_owner_enter(r->job->owner);
-    got = ty_env_hold(r->env.prefix);
-    if (got >= 0 && access(r->env.prefix, F_OK) < 0) {
-        int error = -errno;
-
-        close(got);
-        got = error;
-    }
-    ty_owner_leave(r->job->owner);
-    if (got < 0)
-        return got;
-    r->env.hold = got;
-    return 0;
+    if (r->child.passed < 0)
+        return -EPROTO;
+    r->env.hold = TAKE_FD(r->child.passed);
+    return access(r->env.prefix, F_OK) < 0 ? -errno : 0;
 }
 
 /* Which PyTorch is used is not always the one that was asked for. */

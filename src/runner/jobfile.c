@@ -319,6 +319,47 @@ static int find_cache(struct ty_jobfile *j, struct ty_error *err)
     return j->cache ? 0 : ty_error_oom(err);
 }
 
+/* The specification has the addresses of package indexes without passwords; the whole of them came beside it. */
+static void complete(json_t *value, const json_t *addresses)
+{
+    const char *key;
+    json_t *one;
+    void *next;
+    size_t i;
+
+    json_object_foreach_safe(value, next, key, one)
+    {
+        json_t *whole =
+            json_is_string(one) ? json_object_get(addresses, json_string_value(one)) : NULL;
+
+        if (whole)
+            json_object_set(value, key, whole);
+        else
+            complete(one, addresses);
+    }
+    json_array_foreach (value, i, one) {
+        json_t *whole =
+            json_is_string(one) ? json_object_get(addresses, json_string_value(one)) : NULL;
+
+        if (whole)
+            json_array_set(value, i, whole);
+        else
+            complete(one, addresses);
+    }
+}
+
+static int read_spec(struct ty_jobfile *j, struct ty_error *err)
+{
+    json_t *spec = json_object_get(j->json, "spec"),
+           *addresses = json_object_get(j->json, "addresses");
+
+    if (addresses) {
+        complete(json_object_get(spec, "environment"), addresses);
+        complete(json_object_get(spec, "environment_variables"), addresses);
+    }
+    return ty_run_spec_parse(spec, &j->spec, err);
+}
+
 int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *err)
 {
     CLEANUP(ty_jobfile_freep) struct ty_jobfile *j = calloc(1, sizeof *j);
@@ -340,7 +381,7 @@ int ty_jobfile_read(const char *dir, struct ty_jobfile **ret, struct ty_error *e
     if (r == 0)
         r = numbers(j, err);
     if (r == 0)
-        r = ty_run_spec_parse(json_object_get(j->json, "spec"), &j->spec, err);
+        r = read_spec(j, err);
     if (r == 0)
         r = data_places(j, err);
     if (r == 0)

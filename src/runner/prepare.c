@@ -160,10 +160,10 @@ int ty_prepare(int out, void *ctx)
         r = hand_over(j, &err);
     if (r == 0)
         r = make_folders(j, &err);
-    if (r == 0 && ty_build_wanted(j) && (r = ty_build(j, out, runner)) < 0)
-        return r; /* it has said why */
     if (r == 0)
         r = ty_view_prepare(j, out, &err);
+    if (r == 0 && ty_build_wanted(j) && (r = ty_build(j, out, runner)) < 0)
+        return r; /* it has said why */
     if (r == 0)
         r = ty_data_in(j, out, &err);
     if (r < 0)

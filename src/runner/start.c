@@ -114,7 +114,7 @@ static int expand(struct ty_runner *r, const struct ty_rank_plan *p, char **plac
         .rendezvous = rendezvous,
         .secret = m->rendezvous ? m->secret : NULL,
         .checkpoint_dir = j->checkpoint_dir,
-        .interpreter = ty_view_interpreter(j) ? ty_view_interpreter(j) : r->env.interpreter,
+        .interpreter = r->env.interpreter ? r->env.interpreter : ty_view_interpreter(j),
         .env_path = r->env.path,
         .env_prefix = r->env.prefix,
         .env_variables = r->env.variables,

@@ -2,6 +2,7 @@
 #include "runner/view.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/fs.h"
 #include "base/owner.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
@@ -172,6 +173,51 @@ static int list_shown(const struct ty_runner *r, char **places, struct shown *s,
     return 0;
 }
 
+void ty_view_builder_done(struct ty_view_builder *b)
+{
+    free(b->id);
+    free(b->packages);
+}
+
+int ty_view_of_builder(const struct ty_jobfile *j, struct ty_view_builder *ret,
+                       struct ty_error *err)
+{
+    struct ty_view *v = &ret->view;
+    size_t n = 0;
+    char **env;
+    int r;
+
+    if (j->spec->env->view != TY_VIEW_IMAGE)
+        return 0;
+    /* What is written comes first, then what is only read. */
+    ret->packages = two_above_file(j->python_path);
+    ret->paths[n++] = j->cache;
+    ret->paths[n++] = j->tmp;
+    ret->paths[n++] = NULL;
+    *v = (struct ty_view){ .spec = j->spec->env,
+                           .tmp = j->tmp,
+                           .writable = ret->paths,
+                           .readable = ret->paths + n,
+                           .uid = geteuid(),
+                           .gid = getegid() };
+    ret->paths[n++] = j->python_path;
+    ret->paths[n++] = ret->packages;
+    ret->paths[n] = NULL;
+    r = ty_mkdir_p(j->cache, 0700);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot make the cache of environments '%s': %s", j->cache,
+                            strerror(-r));
+    r = ty_view_tool(v->spec, user_variable(j, "DOCKER_HOST"), &v->tool, err);
+    if (r < 0)
+        return r;
+    env = tool_env(j);
+    if (!env)
+        return ty_error_oom(err);
+    r = ty_view_image_id(v, env, &ret->id, err);
+    ty_strv_free(env);
+    return r;
+}
+
 int ty_view_of_rank(const struct ty_runner *r, const struct ty_rank_plan *p, char **places,
                     char ***env, char ***argv, char ***after, struct ty_error *err)
 {
@@ -186,6 +232,7 @@ int ty_view_of_rank(const struct ty_runner *r, const struct ty_rank_plan *p, cha
                          .name = name,
                          .user_environment = j->spec->environment,
                          .gpu = j->spec->use_gpu,
+                         .own_path = r->env.path != NULL,
                          .alone = ty_jobfile_own_ranks(j, &(int){ 0 }) == 1,
                          .uid = j->owner ? j->owner->uid : geteuid(),
                          .gid = j->owner ? j->owner->gid : getegid() };

@@ -376,6 +376,8 @@ static int make_job_folder(struct live *l, const struct target *t, struct ty_err
     if (r == 0)
         r = view_secret(s, l, extra, err);
     if (r == 0)
+        r = addresses_give(s, l->user, l->spec->json, extra, err);
+    if (r == 0)
         r = describe_caches(s, extra, err);
     if (r == 0)
         r = data_dirs(s, l->spec, &dirs, err);

@@ -234,7 +234,16 @@ void attempt_sweep(struct ty_sched *s);    /* checkpoints of runs that are gone 
 
 /* view.c */
 /* Is there something on the target's machines that can run the run's image, or make its sandbox?  -ENOTSUP and a sentence. */
-int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty_str *warning, struct ty_error *err);
+int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty_error *err);
+/* addresses.c: leave the passwords of package indexes and channels out of a specification (its values are copied before they are
+ * changed); *found, an object, gets each whole text under what is left of it. */
+int addresses_mask(json_t *spec, json_t *found, struct ty_error *err);
+/* They become secrets of the user.  -ENOENT: `spec` has one without its password that nobody has ever given whole. */
+int addresses_seal(struct ty_sched *s, const char *user, const json_t *spec, json_t *found, struct ty_unit *u,
+                   struct ty_error *err);
+/* Put "addresses" into the keys of a job.json: whole texts under what the specification has of them.  -ENOENT: as above. */
+int addresses_give(struct ty_sched *s, const char *user, const json_t *spec, json_t *extra, struct ty_error *err);
+
 /* Put "image_password" into the keys of a job.json, when the image's registry wants one: it is a secret of the run's user. */
 int view_secret(struct ty_sched *s, const struct live *l, json_t *extra, struct ty_error *err);
 

@@ -160,7 +160,7 @@ static json_t *complete(struct ty_sched *s, const char *experiment, const json_t
     return spec;
 }
 
-static int parse(struct ty_sched *s, const char *experiment, const json_t *given,
+static int parse(struct ty_sched *s, const char *experiment, const json_t *given, json_t *secrets,
                  struct ty_run_spec **ret, struct ty_str *warning, struct ty_error *err)
 {
     CLEANUP_JSON json_t *json = complete(s, experiment, given);
@@ -170,7 +170,9 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
 
     if (!json)
         return ty_error_set(err, -EINVAL, "the run spec is not a JSON object");
-    r = ty_run_spec_parse(json, &spec, err);
+    r = addresses_mask(json, secrets, err);
+    if (r == 0)
+        r = ty_run_spec_parse(json, &spec, err);
     if (r == 0)
         r = check_names(s, spec, err);
     if (r == 0)
@@ -185,7 +187,7 @@ static int parse(struct ty_sched *s, const char *experiment, const json_t *given
         if (r == 0)
             r = fit_check(s, t, spec, warning, err);
         if (r == 0)
-            r = view_check(t, spec, warning, err);
+            r = view_check(t, spec, err);
     }
     if (r < 0) {
         ty_run_spec_free(spec);
@@ -287,19 +289,26 @@ int ty_sched_submit(struct ty_sched *s, const char *experiment, const json_t *js
                     const struct ty_user *who, ty_sched_done done, void *ctx, struct ty_error *err)
 {
     CLEANUP_STR struct ty_str warning = { 0 };
+    CLEANUP_JSON json_t *secrets = json_object();
     struct ty_run_spec *spec = NULL;
     struct submission *sub;
     struct ty_unit *u;
     struct live *l;
-    int r = check_queue(s, err);
+    int r = secrets ? check_queue(s, err) : ty_error_oom(err);
 
     if (r == 0)
         r = check_user(s, who, err);
     if (r == 0)
-        r = parse(s, experiment, json, &spec, &warning, err);
+        r = parse(s, experiment, json, secrets, &spec, &warning, err);
     if (r < 0)
         return r;
     u = ty_unit_new();
+    r = addresses_seal(s, who->name, spec->json, secrets, u, err);
+    if (r < 0) {
+        ty_unit_free(u);
+        ty_run_spec_free(spec);
+        return r;
+    }
     sub = calloc(1, sizeof *sub);
     l = sub ? make_live(s, spec, who, u, err) : NULL;
     ty_run_spec_free(spec);

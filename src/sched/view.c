@@ -43,8 +43,7 @@ static int check_hosts(const struct target *t, const struct ty_env_spec *e, stru
         t->name, t->nodes[0]->name);
 }
 
-int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty_str *warning,
-               struct ty_error *err)
+int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty_error *err)
 {
     const struct ty_env_spec *e = spec->env;
     struct ty_tool tool = TY_TOOL_INIT;
@@ -57,11 +56,6 @@ int view_check(const struct target *t, const struct ty_run_spec *spec, struct ty
                          &tool, err);
     else
         r = check_hosts(t, e, err);
-    if (r == 0 && e->view == TY_VIEW_IMAGE && (e->pip[0] || e->conda[0] || (e->torch && *e->torch)))
-        ty_str_addf(
-            warning,
-            "%sthe run uses the image '%s' as it is: the packages that it asks for have to be in it",
-            warning->len ? "; " : "", e->image);
     return r;
 }
 

@@ -76,6 +76,55 @@ exits "...and its run fails" 1 trainyard wait "$d"
 open_gate tythree
 exits "what was broken off is built by the next" 0 trainyard run --requirements three.txt -- $PY -c 'import tythree'
 
+gate tyfour
+wants four.txt tyfour
+trainyard env build --interpreter $PY --requirements four.txt > /dev/null 2> four.log &
+builder=$!
+made() { ls "$TRAINYARD_HOME/cache/envs" | grep -q building; }
+check "env build makes one, from an index that answers, but slowly" until_true 60 grep -q "answers, but slowly" four.log
+check "...beside its place" made
+kill -TERM $builder
+wait $builder
+equal "...until a signal breaks it off" 143 $?
+lacks_made() { ! made; }
+check "...and nothing of it is left" lacks_made
+trainyard env build --interpreter $PY --requirements four.txt > /dev/null 2> four.log &
+builder=$!
+check "a slow index" until_true 60 grep -q "answers, but slowly" four.log
+open_gate tyfour
+wait $builder
+equal "...is waited for" 0 $?
+
+# ---- whose python ----
+$PY -m venv --without-pip "$T/bare"
+there=$($PY -c 'import importlib.metadata as m; print(min(d.metadata["Name"] for d in m.distributions() if d.metadata["Name"].lower() not in ("pip", "setuptools", "wheel")))')
+equal "a bare python3 that lacks what another one has ($there) gives way to it" /usr \
+    "$(PATH=$T/bare/bin:$PATH trainyard run --pip "$there" -- python3 -c 'import sys; print(sys.prefix)' 2>/dev/null)"
+
+# ---- passwords ----
+private=$(echo "$INDEX_URL" | sed 's|http://|http://me:geheim9@|; s|/simple|/private/simple|')
+printf '%s\n' "-i $private" tytwo > private.txt
+trainyard env gc --all > /dev/null
+exits "an index may want a password" 0 trainyard run --no-snapshot --requirements private.txt --env "PIP_EXTRA_INDEX_URL=$private" -- \
+    $PY -c 'import tytwo, os; print("me:geheim" + "9@" in os.environ["PIP_EXTRA_INDEX_URL"])'
+has "...which the script has, where it is a variable of its own" "$out" "^True$"
+secretive=$(trainyard ps -a -q | head -1)
+told() {
+    trainyard show "$1"; trainyard show "$1" --json; trainyard api "runs/$1"; trainyard api "runs/$1/events"; trainyard api "runs/$1/environments"
+    trainyard why "$1"; cat "$(build_log "$1")" "$TRAINYARD_HOME/logs/$1/azureml-logs/60_control_log.txt"; trainyard env ls --json; trainyard secret ls
+}
+told "$secretive" > told.txt 2>&1
+has "...that is told of without it" "$(cat told.txt)" "http://me:[*][*][*]@127.0.0.1"
+equal "...everywhere" 0 "$(grep -c geheim9 told.txt)"
+equal "...and lies nowhere as it is" "" "$(grep -rla geheim9 "$TRAINYARD_HOME")"
+trainyard env gc --all > /dev/null
+exits "rerun has it again" 0 trainyard rerun "$secretive"
+trainyard env gc --all > /dev/null
+exits "...and so has rerun --exact" 0 trainyard rerun --exact "$secretive"
+sed 's/geheim9/***/; s/me:/you:/' private.txt > unknown.txt
+exits "one that nobody has given is not known" 125 trainyard run --no-snapshot --requirements unknown.txt -- $PY -c 'import tytwo'
+has "...by name" "$out" "password of the address 'http://you:[*][*][*]@"
+
 # ---- to the file ----
 wheel tyone 2.0
 has "env ls lists what was built" "$(trainyard env ls)" "^[0-9a-f]{12} +3.* tytwo"

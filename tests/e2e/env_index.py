@@ -4,7 +4,7 @@
     env_index.py wheel DIR NAME VERSION [REQUIREMENT...]   make NAME-VERSION-py3-none-any.whl: a module NAME with __version__
     env_index.py serve DIR [HOST]                          serve DIR/*.whl; DIR/port holds the port once it listens
 
-While DIR/gate-NAME exists, files of NAME are not sent: whoever asks waits. DIR/requests has a line for each request.
+Below /private/ is the same, for who has the password geheim9. While DIR/gate-NAME exists, files of NAME are not sent: whoever asks waits. DIR/requests has a line for each request.
 """
 import base64
 import hashlib
@@ -57,6 +57,10 @@ class Index(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         parts = self.path.strip("/").split("/")
+        if parts[0] == "private":
+            if self.headers.get("Authorization") != "Basic " + base64.b64encode(b"me:geheim9").decode():
+                return self.answer(401)
+            parts = parts[1:]
         wheels = sorted(f for f in os.listdir(self.folder) if f.endswith(".whl"))
         if parts[0] == "files" and parts[-1] in wheels:
             gate = os.path.join(self.folder, "gate-" + parts[-1].split("-")[0])

@@ -2,6 +2,8 @@
 # Views: a job sees the machine's files, bubblewrap's view of them, or those of an image that podman runs.
 # The image is made of this machine's own Python and shell, so that no registry is needed.
 . "$(dirname "$0")/lib.sh"
+. "$SOURCE/tests/e2e/env.lib.sh"
+trap 'index_stop; at_end' EXIT
 lacks() { if printf '%s\n' "$2" | grep -qF -- "$3"; then not_ok "$1" "'$3' in:" "$2"; else ok "$1"; fi; }
 spec_run() { trainyard api experiments/views/runs -X POST -d "$1" 2>&1; }
 # A run of `sh -c SCRIPT` with the environment given, submitted through the API: prints its name.
@@ -66,12 +68,17 @@ if [ -z "$why" ]; then
        ! timeout 60 podman run --rm --network host --ulimit "nofile=$(ulimit -Sn):$(ulimit -Hn)" --ulimit nproc=4096:4096 tytest:1 /bin/sh -c 'exit 0' >"$T/try.log" 2>&1; then
         why="podman cannot run a container here: $(tail -n 1 "$T/try.log" "$T/import.log" 2>/dev/null | tr '\n' ' ')"
     fi
+    # The same with a pip in it.
+    mkdir -p "$R/usr/lib/python3/dist-packages"
+    cp -a /usr/lib/python3/dist-packages/pip /usr/lib/python3/dist-packages/pip-*-info "$R/usr/lib/python3/dist-packages/" 2>/dev/null
+    [ -n "$why" ] || tar -C "$R" -c . | podman import - tytest:2 >"$T/import.log" 2>&1 || why="podman cannot import: $(tail -n 1 "$T/import.log")"
     rm -rf "$R"
 fi
 if [ -n "$why" ]; then
     skip "an image" "$why"
 else
     tool="{\"CONTAINERS_CONF\": \"$CONTAINERS_CONF\", \"CONTAINERS_STORAGE_CONF\": \"$CONTAINERS_STORAGE_CONF\", \"WORD\": \"one two\"}"
+    no_container() { [ -z "$(podman ps -aq)" ]; }
     run=$(submit_sh '{"image": {"name": "tytest:1"}}' 'cat /etc/os-name; echo "[$WORD] $RANK"; pwd; echo kept > outputs/kept; python3 -c "import sys; print(sys.prefix)"; exit 0' "$tool")
     check "a run from an image ends well" ends_well "$run"
     log=$(log_of "$run")
@@ -98,6 +105,39 @@ P
     has "which is the image's" "$(log_of "$run")" "logged from of the image"
     has "and logs metrics" "$(trainyard metrics --plain "$run" 2>/dev/null)" "inside"
     }
+    # Packages on top of it
+    index_start
+    wheel tyone 1.0
+    wheel tytwo 1.0 tyone
+    asks() { printf '{"image": {"name": "%s"}, "pip": {"packages": ["%s"], "index_url": "%s"}}' "$1" "$2" "$INDEX_URL"; }
+    say='python3 -c "import sys, tytwo, tyone; print(tyone.__version__, sys.prefix)"; cat /etc/os-name'
+    run=$(submit_sh "$(asks tytest:2 tytwo)" "$say" "$tool")
+    check "packages that an image lacks are installed on top of it" ends_well "$run"
+    log=$(log_of "$run")
+    has "into a prefix of the cache" "$log" "1.0 $TRAINYARD_HOME/cache/envs/"
+    has "which its Python has" "$log" "of the image"
+    equal "the record says what was built" "True tytwo tyone" "$(of "$run" built) $(of "$run" lock.pip.0.name) $(of "$run" lock.pip.1.name)"
+    equal "...and of which image" "tytest:2 $(podman image inspect --format '{{.Id}}' tytest:2)" "$(of "$run" image.name) $(of "$run" image.id)"
+    has "...the log is one of the run" "$(cat "$(build_log "$run")")" "Collecting tytwo"
+    asked=$(requests)
+    again=$(submit_sh "$(asks tytest:2 tytwo)" "$say" "$tool")
+    check "another run" ends_well "$again"
+    equal "finds them built" "False $asked" "$(of "$again" built) $(requests)"
+    check "no container of a build is left" no_container
+    wheel tyone 2.0
+    exact=$(trainyard rerun --exact -d -q "$run" 2>/dev/null)
+    trainyard env gc --all >/dev/null
+    check "rerun --exact has the same" ends_well "$exact"
+    has "in its versions" "$(log_of "$exact")" "^1.0 "
+    run=$(submit_sh "$(asks tytest:2 tynosuch)" "$say" "$tool")
+    exits "a package that nobody has ends the run" 1 timeout 60 trainyard wait -q "$run"
+    has "in the resolver's words" "$(trainyard show "$run" --json)" "No matching distribution found for tynosuch"
+    run=$(submit_sh "$(asks tytest:1 tytwo)" "$say" "$tool")
+    exits "an image without pip ends it, too" 1 timeout 60 trainyard wait -q "$run"
+    has "with the reason" "$(trainyard show "$run" --json)" "on top of the image 'tytest:1': its Python has neither a pip"
+    run=$(submit_sh '{"image": {"name": "tytest:2"}, "conda": {"packages": ["zlib"]}}' "$say" "$tool")
+    exits "packages of conda end it" 1 timeout 60 trainyard wait -q "$run"
+    has "with the way out" "$(trainyard show "$run" --json)" "packages of conda cannot be installed on top of the image"
     # Cancelled
     run=$(submit_sh '{"image": {"name": "tytest:1"}}' 'echo begun; sleep 600' "$tool")
     begun() { log_of "$run" | grep -q begun; }
@@ -105,7 +145,6 @@ P
     check "can be cancelled" trainyard cancel "$run"
     exits "and is" 1 trainyard wait -q "$run"
     equal "with its state" Canceled "$(state_of "$run")"
-    no_container() { [ -z "$(podman ps -aq)" ]; }
     check "and leaves no container" until_true 20 no_container
     # Killed hard: the runner is gone
     run=$(submit_sh '{"image": {"name": "tytest:1"}}' 'echo begun; sleep 600' "$tool")

@@ -137,8 +137,8 @@ static void what_is_held_stays(void **state)
     CLEANUP_FREE char *said = box_python(alpha.interpreter, "import ty_alpha, ty_beta", &status);
     assert_string_equal(said, "");
 
-    /* Who has only its name holds it, too. */
-    int hold = ty_env_hold(alpha.prefix);
+    /* Whoever was given the hold has it, too, whatever becomes of who gave it. */
+    int hold = dup(alpha.hold);
     assert_true(hold >= 0);
     ty_env_done(&alpha);
     collect(b, &gc);
@@ -297,40 +297,6 @@ static void what_does_not_say_what_it_is_is_built_anew(void **state)
     ty_env_done(&e);
 }
 
-/* Who lists the cache has its locks for moments, which no run is to fail of. */
-static void a_moments_lock_is_waited_for(void **state)
-{
-    struct box *b = *state;
-    struct ty_env e;
-    int fds[2], hold, status;
-    pid_t pid;
-    char c;
-
-    get(b, ALPHA, &e);
-    close(e.hold);
-    e.hold = -1;
-    assert_int_equal(pipe(fds), 0);
-    pid = fork();
-    if (pid == 0) {
-        CLEANUP_FREE char *lock = ty_strf("%s.lock", e.prefix);
-        int fd = open(lock, O_RDWR | O_CLOEXEC);
-
-        flock(fd, LOCK_EX);
-        if (write(fds[1], "x", 1) < 0)
-            _exit(1);
-        poll(NULL, 0, 5);
-        _exit(0);
-    }
-    assert_int_equal(read(fds[0], &c, 1), 1);
-    hold = ty_env_hold(e.prefix);
-    assert_true(hold >= 0);
-    close(hold);
-    waitpid(pid, &status, 0);
-    close(fds[0]);
-    close(fds[1]);
-    ty_env_done(&e);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, box_set_up, box_tear_down)
@@ -344,7 +310,6 @@ int main(void)
         TEST(packages_of_conda_go_when_nothing_links_them),
         TEST(what_killed_programs_left_goes),
         TEST(what_does_not_say_what_it_is_is_built_anew),
-        TEST(a_moments_lock_is_waited_for),
     };
 
     return cmocka_run_group_tests_name("env collect", tests, NULL, NULL);

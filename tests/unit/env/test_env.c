@@ -93,7 +93,7 @@ static void what_is_secret_in_an_address_is_masked(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        CLEANUP_FREE char *masked = env_mask(texts[i][0]);
+        CLEANUP_FREE char *masked = ty_env_mask(texts[i][0]);
 
         assert_string_equal(masked, texts[i][1]);
     }

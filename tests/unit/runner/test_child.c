@@ -2,12 +2,15 @@
 #include "base/error.h"
 #include "runner/child.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -131,6 +134,53 @@ static void test_reaped_by_somebody_else(void **state)
     assert_true(follow(&c, &h));
 }
 
+static int lock_and_pass(int out, void *ctx)
+{
+    json_t *line = json_pack("{s:s, s:s}", "kind", "note", "text", "locked");
+    int fd = open(ctx, O_RDWR | O_CLOEXEC);
+    int r = flock(fd, LOCK_SH) < 0 ? -errno : 0;
+
+    ty_child_tell(out, "note", "before");
+    if (r == 0)
+        r = ty_child_pass(out, line, fd);
+    ty_child_tell(out, "note", "after");
+    json_decref(line);
+    return r;
+}
+
+/* At no moment between the child's end and the parent's taking it is what a descriptor holds free. */
+static void test_a_lock_is_passed(void **state)
+{
+    char path[] = "/tmp/ty-child.XXXXXX";
+    struct ty_child c = TY_CHILD_INIT;
+    struct heard h = { 0 };
+    struct ty_error err;
+    bool failed = true;
+    int other, mine = mkstemp(path), status;
+
+    (void)state;
+    assert_true(mine >= 0);
+    other = open(path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(ty_child_start(&c, lock_and_pass, path, &err), 0);
+    assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
+    ty_child_reaped(&c, c.pid, status);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1); /* it is on its way */
+    while (c.passed < 0)
+        assert_int_equal(ty_child_read(&c, hear, &h, &failed), 0);
+    assert_string_equal(h.last, "locked");
+    close(mine);
+    mine = c.passed;
+    c.passed = -1;
+    assert_int_equal(fcntl(mine, F_GETFD), FD_CLOEXEC);
+    assert_false(follow(&c, &h));
+    assert_int_equal(h.n, 3);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
+    close(mine);
+    assert_int_equal(flock(other, LOCK_EX | LOCK_NB), 0);
+    close(other);
+    unlink(path);
+}
+
 /* News of a child that has ended may come late: nobody is signalled then, least of all the whole group of the caller. */
 static void test_none(void **state)
 {
@@ -175,9 +225,13 @@ static void test_lossy_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_lines),      cmocka_unit_test(test_failures),
-        cmocka_unit_test(test_kill),       cmocka_unit_test(test_reaped_by_somebody_else),
-        cmocka_unit_test(test_lossy_text), cmocka_unit_test(test_none),
+        cmocka_unit_test(test_lines),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_reaped_by_somebody_else),
+        cmocka_unit_test(test_lossy_text),
+        cmocka_unit_test(test_none),
+        cmocka_unit_test(test_a_lock_is_passed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

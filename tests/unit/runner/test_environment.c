@@ -103,6 +103,36 @@ static void test_it_is_there(void **state)
     inside_done(&in);
 }
 
+/* What nobody holds may be gone the next moment: it is not used. */
+static void test_a_prefix_that_comes_without_its_hold(void **state)
+{
+    json_t *told = there(json_pack("{s:s}", "hash", "ab"));
+
+    (void)state;
+    begin();
+    json_object_set_new(told, "prefix", json_string(in.r.job->dir));
+    hear(told);
+    assert_non_null(in.r.failure);
+    assert_true(in.r.env.failed);
+    assert_int_equal(inside_count(&in, "environment"), 0);
+    inside_done(&in);
+}
+
+static void test_a_prefix_is_held(void **state)
+{
+    json_t *told = there(json_pack("{s:s}", "hash", "ab"));
+
+    (void)state;
+    begin();
+    json_object_set_new(told, "prefix", json_string(in.r.job->dir));
+    in.r.child.passed = dup(STDERR_FILENO);
+    hear(told);
+    assert_null(in.r.failure);
+    assert_true(in.r.env.hold >= 0);
+    assert_int_equal(in.r.child.passed, -1);
+    inside_done(&in);
+}
+
 /* A record that is too long for the stream is told without its lists, and that is said. */
 static void test_a_very_long_record(void **state)
 {
@@ -157,6 +187,8 @@ int main(void)
         T(test_a_log_once_something_is_built),
         T(test_progress_is_told_now_and_then),
         T(test_it_is_there),
+        T(test_a_prefix_that_comes_without_its_hold),
+        T(test_a_prefix_is_held),
         T(test_a_very_long_record),
         T(test_of_another_node),
         T(test_a_build_that_failed),
