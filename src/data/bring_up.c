@@ -217,6 +217,7 @@ int ty_bring_up(struct ty_bring *b, const char *from, struct ty_error *err)
 int ty_bring_back(struct ty_bring *b, const char *from, struct ty_error *err)
 {
     struct sending s = { .b = b, .from = from, .err = err };
+    CLEANUP_FREE char *gone = NULL;
     int r = ty_listing_load(b->o.listing, &s.known);
 
     if (r < 0)
@@ -224,5 +225,9 @@ int ty_bring_back(struct ty_bring *b, const char *from, struct ty_error *err)
                             b->o.ref->name, strerror(-r));
     r = send_all(&s);
     ty_listing_forget(s.known);
+    if (!s.file)
+        gone = ty_listing_removed(b->o.listing, from, b->o.ref->datastore);
+    if (gone)
+        ty_bring_warn(b, "%s", gone);
     return r;
 }

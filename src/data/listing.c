@@ -370,3 +370,37 @@ char *ty_changes_text(const struct ty_changes *c, const char *datastore)
     ty_str_addf(&text, ": %s", c->names.text ? c->names.text : "");
     return ty_str_take(&text);
 }
+
+struct removed {
+    const char *dir;
+    struct ty_changes out;
+    struct comparing c; /* for its names */
+};
+
+static int look_for(const struct ty_listed *f, void *ctx)
+{
+    struct removed *m = ctx;
+    CLEANUP_FREE char *path = ty_path_join(m->dir, f->path);
+    struct stat st;
+
+    if (path && lstat(path, &st) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        m->out.gone++;
+        name(&m->c, f->path);
+    }
+    return path ? 0 : -ENOMEM;
+}
+
+char *ty_listing_removed(const char *file, const char *dir, const char *datastore)
+{
+    struct removed m = { .dir = dir };
+    char *text = NULL;
+
+    m.c.out = &m.out;
+    if (ty_listing_read(file, look_for, &m) == 0 && m.out.gone > 0)
+        text =
+            ty_strf("%" PRIu64 " file%s that the run has removed stay%s in datastore '%s': %s%s",
+                    m.out.gone, m.out.gone == 1 ? "" : "s", m.out.gone == 1 ? "s" : "", datastore,
+                    m.out.names.text ? m.out.names.text : "", m.c.named > NAMED_MAX ? ", ..." : "");
+    ty_str_done(&m.out.names);
+    return text;
+}

@@ -66,6 +66,9 @@ int ty_listing_compare_with(const char *file, int (*each)(ty_listed_fn fn, void 
                             struct ty_changes *ret);
 /* "3 files of datastore 'd' changed while the run was running: a, b, c" (malloc'ed), or NULL: nothing is different (or out of memory). */
 char *ty_changes_text(const struct ty_changes *c, const char *datastore);
+/* Of a mount that is not the folder itself, whose files go back while what is removed there stays: "2 files that the run has removed stay in
+ * datastore 'd': a, b" (malloc'ed), or NULL: `dir` has all of the listing (or out of memory). */
+char *ty_listing_removed(const char *file, const char *dir, const char *datastore);
 /* One of our own files in a datastore? (".trainyard-..." as the last part) */
 bool ty_listing_hides(const char *path);
 #endif

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define PAUSE_FIRST_MS 500
@@ -21,6 +22,13 @@ const struct ty_object_kind *ty_object_kind_of(const char *name)
         if (strcmp(kinds[i]->name, name) == 0)
             return kinds[i];
     return NULL;
+}
+
+static void leave_no_core(void)
+{
+    const struct rlimit none = { 0 };
+
+    (void)setrlimit(RLIMIT_CORE, &none);
 }
 
 int ty_object_open(const json_t *access, struct ty_object_store **ret, struct ty_error *err)
@@ -38,6 +46,7 @@ int ty_object_open(const json_t *access, struct ty_object_store **ret, struct ty
             name ? name : "", kind ? kind : "");
     if (!json_is_object(config))
         return ty_error_set(err, -EINVAL, "datastore '%s' has no \"config\"", name ? name : "");
+    leave_no_core();
     r = k->open(config, ret, err);
     return r < 0 && name ? ty_error_prefix(err, "datastore '%s'", name) : r;
 }

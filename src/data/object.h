@@ -121,7 +121,8 @@ extern const struct ty_object_kind ty_s3, ty_azblob;
 /* NULL: there is no such kind. */
 const struct ty_object_kind *ty_object_kind_of(const char *name);
 
-/* `access`: {"name","kind","config":{...}}.  -EINVAL: no such kind, or config that it does not understand. */
+/* `access`: {"name","kind","config":{...}}.  -EINVAL: no such kind, or config that it does not understand.  From now on the process, which
+ * has credentials in its memory, leaves no core file. */
 int ty_object_open(const json_t *access, struct ty_object_store **ret, struct ty_error *err);
 struct ty_object_store *ty_object_close(struct ty_object_store *s);
 /* -EINVAL and a text that names it, quoted, with what is wrong. */

@@ -393,6 +393,16 @@ static int send_back(const struct ty_listed *f, void *ctx)
     return o ? b->back->keep(b->back->ctx, real, o) : -ENOMEM;
 }
 
+static void tell_removed(struct returning *b, const char *list)
+{
+    const struct ty_data_ref *ref = &b->j->spec->data[b->i];
+    CLEANUP_FREE char *gone = ty_listing_removed(list, b->from, ref->datastore);
+    CLEANUP_FREE char *text = gone ? ty_strf("data reference '%s': %s", ref->name, gone) : NULL;
+
+    if (text)
+        warn_back(text, b);
+}
+
 /* Files that the job has left in an upload, and new or changed ones of a mount. */
 static int return_sent(struct returning *b)
 {
@@ -418,6 +428,8 @@ static int return_sent(struct returning *b)
         b->file = S_ISREG(st.st_mode);
         r = ty_listing_walk(place, send_back, left_out, b, &err);
     }
+    if (r == 0 && b->known && !b->file)
+        tell_removed(b, list);
     ty_listing_forget(b->known);
     if (r < 0 && r != -EPIPE && r != -ENOMEM)
         warn_back(err.code ? err.text : strerror(-r), b);

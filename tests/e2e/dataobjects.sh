@@ -119,6 +119,10 @@ a_mount() {
         has "$n: what somebody else changed is not replaced" "$(warnings_of "$run")" "data reference 'm': 'set/sub/f8' was not put into datastore '$n': it was changed there while the run was running"
         rm -rf ../got && trainyard data get "$n:set" ../got > /dev/null
         equal "$n: ...and is what they wrote" theirs "$(cat ../got/set/sub/f8)"
+        run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'rm "$AZUREML_DATAREFERENCE_m/sub/f3"')
+        trainyard wait "$run" > /dev/null 2>&1
+        has "$n: what a run removes is said to stay" "$(warnings_of "$run")" "data reference 'm': 1 file that the run has removed stays in datastore '$n': sub/f3"
+        has "$n: ...and does" "$(trainyard data ls "$n:set/sub/f3")" "set/sub/f3 "
     fi
     run=$(trainyard submit -q $4 --data "m=$n/set:mount" -- sh -c 'echo begun; exec sleep 1000')
     check "$n: a run with a mount begins" until_true 20 saw "$run" begun

@@ -161,6 +161,7 @@ def test_parts(ds, tmp_path):
     dataset = Dataset.File.from_files((ds, "sets/set/train"))
     assert dataset.take(2).to_path() == ["/a.gz", "/b.gz"] == dataset.take(2).take(99).to_path()
     assert dataset.skip(2).to_path() == ["/c.gz"]
+    assert dataset.take(1).as_mount("here").path_on_compute == "here"
     one, other = dataset.random_split(0.67, seed=3)
     assert len(one.to_path()) == 2 and len(other.to_path()) == 1
     assert sorted(p.rsplit("/")[-1] for p in one.to_path() + other.to_path()) == ["a.gz", "b.gz", "c.gz"]
@@ -169,7 +170,7 @@ def test_parts(ds, tmp_path):
     odd.mkdir()
     for name in ("a[b]*?.txt", "ab.txt"):
         (odd / name).write_text(name)
-    ds.upload(str(odd), "odd", show_progress=False)
+    ds.upload_files([str(path) for path in odd.iterdir()], target_path="odd", show_progress=False)
     assert Dataset.File.from_files((ds, "odd")).take(1).to_path() == ["/a[b]*?.txt"]
 
 

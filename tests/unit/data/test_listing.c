@@ -187,6 +187,25 @@ static void all_may_be_gone(void **state)
     ty_str_done(&c.names);
 }
 
+static void what_is_removed_is_named(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *none = NULL, *one = NULL, *two = NULL;
+
+    put(b, "a", "1");
+    put(b, "sub/b", "2");
+    list(b);
+    put(b, "new", "3");
+    none = ty_listing_removed(b->list, b->data, "sets");
+    assert_null(none);
+    drop(b, "sub/b");
+    one = ty_listing_removed(b->list, b->data, "sets");
+    assert_string_equal(one, "1 file that the run has removed stays in datastore 'sets': sub/b");
+    ty_rm_rf(b->data);
+    two = ty_listing_removed(b->list, b->data, "sets");
+    assert_string_equal(two, "2 files that the run has removed stay in datastore 'sets': a, sub/b");
+}
+
 static void a_folder_is_known_by_its_word_and_a_copy_is_not(void **state)
 {
     struct box *b = *state;
@@ -236,6 +255,7 @@ int main(void)
         T(foreign_text_is_no_listing),
         T(changes_are_named),
         T(all_may_be_gone),
+        T(what_is_removed_is_named),
         T(a_folder_is_known_by_its_word_and_a_copy_is_not),
         T(a_folder_that_cannot_be_marked_is_known_by_its_looks),
     };

@@ -12,6 +12,7 @@
 #include "data/object.h"
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static struct ty_object_store store = { .kind = &ty_s3, .where = (char *)"bucket 'b'" };
@@ -115,11 +116,33 @@ static void test_results(void **state)
     }
 }
 
+/* A core file of who moves data would have the key in it. */
+static void test_no_core(void **state)
+{
+    CLEANUP_JSON json_t *access =
+        json_pack("{s:s s:s s:{s:s}}", "name", "d", "kind", "s3", "config", "bucket", "open");
+    struct ty_object_store *opened = NULL;
+    struct ty_error err = { 0 };
+    struct rlimit now;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_CORE, &now), 0);
+    now.rlim_cur = now.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_CORE, &now), 0);
+    if (ty_object_open(access, &opened, &err) < 0)
+        fail_msg("%s", err.text);
+    ty_object_close(opened);
+    assert_int_equal(getrlimit(RLIMIT_CORE, &now), 0);
+    assert_int_equal(now.rlim_cur, 0);
+    assert_int_equal(now.rlim_max, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths), cmocka_unit_test(test_open),    cmocka_unit_test(test_pauses),
-        cmocka_unit_test(test_clock), cmocka_unit_test(test_results),
+        cmocka_unit_test(test_paths),   cmocka_unit_test(test_open),
+        cmocka_unit_test(test_pauses),  cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_results), cmocka_unit_test(test_no_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

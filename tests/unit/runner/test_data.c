@@ -210,6 +210,26 @@ static void of_a_mount_goes_back_what_is_new_or_changed(void **state)
     assert_string_equal(goes_back(b), "one instead;sub/new;end");
 }
 
+/* What is removed in a copy stays where it came from, and that is said. */
+static void of_a_mount_what_is_removed_is_named(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *at = NULL, *two = NULL, *told = in(b, "told"), *text = NULL;
+    CLEANUP_CLOSE int quiet = b->out;
+
+    b->out = open(told, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    b->ref.mode = TY_DATA_MOUNT;
+    sent(b, false);
+    assert_int_equal(ty_data_in(&b->job, b->out, &b->err), 0);
+    at = place(b);
+    two = ty_path_join(at, "sub/two");
+    assert_int_equal(unlink(two), 0);
+    assert_string_equal(goes_back(b), "end");
+    assert_int_equal(ty_read_file(told, 1 << 20, &text, NULL), 0);
+    assert_non_null(strstr(text, "data reference 'd': 1 file that the run has removed stays in "
+                                 "datastore 'far': sub/two"));
+}
+
 static void of_an_upload_goes_back_all(void **state)
 {
     struct box *b = *state;
@@ -246,6 +266,7 @@ int main(void)
         T(a_download_is_unpacked_and_nothing_of_it_goes_back),
         T(a_download_of_a_file_is_that_file),
         T(of_a_mount_goes_back_what_is_new_or_changed),
+        T(of_a_mount_what_is_removed_is_named),
         T(of_an_upload_goes_back_all),
         T(content_that_is_gone_is_named),
     };
