@@ -9,6 +9,7 @@ trap 'code=$?; azurite_stop; trainyard down > /dev/null 2>&1; lab_down; (exit $c
 
 mkdir -p "$T/shared" && chmod 777 "$T/shared"
 export LAB_SHARED=$T/shared
+mkdir -p "$XDG_CONFIG_HOME/trainyard" && printf '[data]\ncache_bytes = 1\n' > "$XDG_CONFIG_HOME/trainyard/config" # what was used within the last hour stays
 lab_up h1 h2 || { echo "not ok - the hosts are up"; exit 1; }
 put_target() { printf '%s' "$2" > target.json; trainyard api -X PUT "targets/$1" -d @target.json; }
 error_of() { trainyard show "$1" --json | field error; }
@@ -124,6 +125,40 @@ if AZ_HOST=10.88.0.1 azurite_start "$T/azurite"; then
     equal "...and what each leaves is there" "of h1 of h2 mount of h1 mount of h2" "$(cat ../got/out/h1) $(cat ../got/out/h2) $(cat ../got/set/h1) $(cat ../got/set/h2)"
     check "...which each has in its own cache" host_sh h2 "test -n \"\$(find $far/data -type f -perm 444)\""
     check "no key is left on the hosts" host_sh h1 "! grep -rqF '$AZ_KEY' $far"
+    host_sh h1 "find $far/data -type f -perm 444 -exec touch -a -d '2 hours ago' {} +"
+    echo more > ../more && trainyard data put ../more az:more > /dev/null
+    run=$(trainyard submit -q --target one --data d=az/more:download -- sh -c 'cat "$AZUREML_DATAREFERENCE_d"')
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "a host fetches something else" more "$(trainyard logs "$run")"
+    equal "...and its cache has no more than it may, but what was just used" 1 "$(host_sh h1 "find $far/data -type f -perm 444 | wc -l")"
+
+    # ---- a dataset of several pieces, from a folder that the hosts do not see and an object store ----
+    mkdir -p ../parts/a ../parts/b && for i in 1 2 3; do echo "part $i" > "../parts/a/p$i.txt"; echo "whole $i" > "../parts/b/w$i"; done
+    echo no > ../parts/a/no.log
+    trainyard data put ../parts workspaceblobstore:parts > /dev/null
+    mkdir parts && cat > parts/show.sh <<'C'
+cd "$1" && find -L . -type f | sort | xargs -d '\n' sha256sum | sha256sum
+C
+    mkdir ../want && cp -r ../parts/a ../parts/b ../want && rm ../want/a/no.log && for i in 1 10 11 12; do cp "../set/sub/f$i" ../want; done
+    whole=$(cd ../want && find . -type f | sort | xargs -d '\n' sha256sum | sha256sum)
+    cat > parts.py <<'P'
+import sys
+from azureml.core import Dataset, Datastore, Experiment, ScriptRunConfig, Workspace
+from azureml.core.runconfig import PyTorchConfiguration
+ws = Workspace.from_config()
+near, far = ws.get_default_datastore(), Datastore(ws, "az")
+dataset = Dataset.File.from_files([(near, "parts/a/*.txt"), (near, "parts/b"), (far, "set/sub/f1"), (far, "set/sub/f1[0-2]")])
+given = getattr(dataset.as_named_input("pieces"), "as_" + sys.argv[1])()
+config = ScriptRunConfig("parts", command=["sh", "show.sh", given], compute_target="two",
+                         distributed_job_config=PyTorchConfiguration(process_count=2, node_count=2))
+run = Experiment(ws, "pieces").submit(config)
+print(run.id)
+P
+    for way in mount download; do
+        run=$(PYTHONPATH=$BUILD/python $PY parts.py $way)
+        trainyard wait "$run" > /dev/null 2>&1
+        equal "two hosts have a dataset of several pieces by $way" "Completed $whole $whole" "$(state_of "$run") $(trainyard logs "$run" --rank 0) $(trainyard logs "$run" --rank 1)"
+    done
 else
     skip "two hosts fetch from an object store" "$objects_why"
 fi
