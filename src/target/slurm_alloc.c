@@ -381,6 +381,12 @@ static void submit(struct keeper *k, struct alloc *a)
     ty_run_spec_free(spec);
 }
 
+/* Drained nodes are excluded by name, and Slurm takes no job that excludes what it does not know. */
+static bool drains_a_stranger(const struct keeper *k, const char *sentence)
+{
+    return strstr(sentence, "Invalid node name") && json_array_size(k->target->drained_nodes) > 0;
+}
+
 static void submitted(struct keeper *k, struct alloc *a, int r, const char *out,
                       const char *complaint)
 {
@@ -399,7 +405,11 @@ static void submitted(struct keeper *k, struct alloc *a, int r, const char *out,
         a->retry_us = k->now_us + RETRY_US;
         snprintf(a->reason, sizeof a->reason, "%s", sentence);
     } else {
-        over(k, a, "prepare", "Slurm refuses the job: %s", *sentence ? sentence : out);
+        over(k, a, "prepare", "Slurm refuses the job: %s%s", *sentence ? sentence : out,
+             drains_a_stranger(k, sentence)
+                 ? "; of the target's drained nodes one is not of this cluster ('trainyard target "
+                   "show' names them): take it back with 'trainyard target resume'"
+                 : "");
     }
     k->changed = true;
 }
@@ -485,13 +495,23 @@ static void hear_command(struct keeper *k, struct alloc *a)
 
 /* ---- what Slurm says ---- */
 
+/* The job that a keeper before this one has asked for. */
+static void found(struct alloc *a, uint32_t job)
+{
+    a->job = job;
+    a->unsure = false;
+    json_decref(a->spec);
+    a->spec = NULL;
+    a->retry_us = a->cancel ? 0 : a->retry_us;
+}
+
 static void heard(struct keeper *k, struct alloc *a, const struct ty_slurm_job *j)
 {
     bool list_known = *j->node_list != '\0';
 
     a->absent = 0;
     if (!a->job)
-        a->job = j->number;
+        found(a, j->number);
     if (strcmp(a->word, j->word) != 0 || strcmp(a->reason, j->reason) != 0)
         k->changed = true;
     a->state = j->state;
@@ -515,6 +535,20 @@ static bool is_it(const struct alloc *a, const struct ty_slurm_job *j)
                         strcmp(j->comment + strlen(TY_SLURM_COMMENT), a->id) == 0;
 }
 
+/* Slurm knows nothing of it. */
+static void missed(struct keeper *k, struct alloc *a)
+{
+    if (a->job || !a->spec) {
+        over(k, a, a->up ? "lost" : "prepare",
+             "Slurm does not know its job %" PRIu32 " any more, which ended before the run did",
+             a->job);
+        return;
+    }
+    a->unsure = false; /* the keeper before this one did not come to ask for it */
+    a->absent = 0;
+    a->retry_us = 0;
+}
+
 void allocs_heard(struct keeper *k, char *queue)
 {
     char *line, *rest = NULL;
@@ -533,9 +567,7 @@ void allocs_heard(struct keeper *k, char *queue)
     /* What is connected is there, whatever the list says. */
     for (struct alloc *a = k->allocs; a; a = a->next)
         if (a->absent >= ABSENT_MAX && !a->over && !any_member(a))
-            over(k, a, a->up ? "lost" : "prepare",
-                 "Slurm does not know its job %" PRIu32 " any more, which ended before the run did",
-                 a->job);
+            missed(k, a);
 }
 
 char *alloc_why(const struct keeper *k, const struct alloc *a)
@@ -583,13 +615,17 @@ bool alloc_join(struct keeper *k, struct stranger *s, json_t *about)
 {
     const char *id = json_string_value(json_object_get(about, "allocation"));
     const char *node = json_string_value(json_object_get(about, "node"));
+    const char *number = json_string_value(json_object_get(about, "job"));
     int64_t job = 0;
     struct alloc *a = k->allocs;
     struct member *m;
 
     while (a && (!id || strcmp(a->id, id) != 0))
         a = a->next;
-    m = a && !a->over ? place_of(a, about) : NULL;
+    if (number)
+        ty_parse_i64(number, &job);
+    /* One that was asked for twice has one job too many, whose holders end when nobody speaks to them. */
+    m = a && !a->over && (!a->job || a->job == job) ? place_of(a, about) : NULL;
     if (!m)
         return false;
     member_leave(m);
@@ -602,8 +638,8 @@ bool alloc_join(struct keeper *k, struct stranger *s, json_t *about)
     s->lines = (struct ty_lines){ 0 };
     m->heard_us = k->now_us;
     m->left_us = 0;
-    if (!a->job && ty_parse_i64(json_string_value(json_object_get(about, "job")), &job) == 0)
-        a->job = (uint32_t)job;
+    if (!a->job && job > 0)
+        found(a, (uint32_t)job);
     if (a->ending)
         ty_lines_add(&m->lines, json_pack("{s:b}", "end", 1));
     a->up |= alloc_whole(a);
@@ -712,7 +748,7 @@ void alloc_turn(struct keeper *k, struct alloc *a)
     if (a->doing == DOING_NOTHING && !a->over && k->now_us >= a->retry_us) {
         if (a->cancel && a->job)
             cancel(k, a);
-        else if (a->cancel && !a->spec)
+        else if (a->cancel && a->unsure)
             a->retry_us = NEVER; /* the list will name its job */
         else if (a->cancel)
             over(k, a, "cancel", "the run was canceled before Slurm had a job for it");

@@ -373,6 +373,9 @@ static void alloc_load(struct keeper *k, json_t *o)
     a->ending = json_is_true(json_object_get(o, "ending"));
     a->cancel = json_is_true(json_object_get(o, "cancel"));
     a->reserve = json_is_true(json_object_get(o, "reserve"));
+    a->unsure = a->job == 0;
+    if (json_is_object(json_object_get(o, "spec")))
+        a->spec = json_incref(json_object_get(o, "spec"));
     a->idle_us = k->now_us;
     a->check_us = k->now_us;
     if (a->cancel)

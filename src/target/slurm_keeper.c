@@ -119,7 +119,7 @@ static void sweep(struct keeper *k)
 static bool anything_to_look_for(const struct keeper *k)
 {
     for (const struct alloc *a = k->allocs; a; a = a->next)
-        if (!a->over && (a->job || (!a->spec && a->doing == DOING_NOTHING)))
+        if (!a->over && (a->job || a->unsure))
             return true;
     return false;
 }

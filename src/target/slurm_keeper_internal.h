@@ -50,6 +50,7 @@ struct alloc {
     struct ty_slurm_command command;
     enum doing doing;
     int64_t retry_us;        /* sbatch is tried again; NEVER: it is not to be */
+    bool unsure;             /* a keeper before this one may have asked for it: the list will tell */
     bool tell;               /* its holders do not know where we listen now, and share no folder with us */
     bool reserve;            /* asked for without a run */
     bool cancel;             /* scancel is wanted, or was */
