@@ -151,20 +151,34 @@ static int check_process(const struct target *t, const struct ty_run_spec *spec,
 
 /* ---- GPUs ---- */
 
+bool target_lacks_gpus(const struct target *t)
+{
+    if (t->kind && t->kind->lacks_gpus)
+        return t->kind->lacks_gpus(t->spec, t->facts);
+    return t->spec->nhosts > 0 && !target_has_gpus(t) && all_known(t);
+}
+
 static int check_gpus(const struct target *t, const struct ty_run_spec *spec,
                       struct ty_str *warning, struct ty_error *err)
 {
-    /* Of this box its kind tells (target/local.c), and of others the engine behind them. */
-    if (!spec->use_gpu || t->spec->nhosts == 0 || target_has_gpus(t) || !all_known(t))
+    const char *where = t->spec->nhosts > 0 ? "host" : "node";
+
+    if (!spec->use_gpu || !target_lacks_gpus(t))
         return 0;
     if (t->spec->require_gpu)
         return ty_error_set(
             err, -EINVAL,
-            "use_gpu is true, and no host of target '%s' has a GPU, but it requires one "
+            "use_gpu is true, and no %s of target '%s' has a GPU, but it requires one "
             "(require_gpu); set use_gpu=False, or require_gpu=false on the target to run on CPUs",
-            t->name);
-    ty_str_addf(warning, "use_gpu is true, but no host of target '%s' has a GPU: the run uses CPUs",
-                t->name);
+            where, t->name);
+    if (run_says_gpus(spec))
+        return ty_error_set(
+            err, -EINVAL,
+            "the run asks for %d GPU%s a process, and no %s of target '%s' has one; "
+            "leave them out (--gpus), or change the target",
+            spec->gpus, plural(spec->gpus), where, t->name);
+    ty_str_addf(warning, "use_gpu is true, but no %s of target '%s' has a GPU: the run uses CPUs",
+                where, t->name);
     return 0;
 }
 

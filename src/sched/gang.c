@@ -37,7 +37,7 @@ bool target_has_gpus(const struct target *t)
 
 /* ---- what it needs ---- */
 
-static bool gpus_said(const struct ty_run_spec *spec)
+bool run_says_gpus(const struct ty_run_spec *spec)
 {
     return json_is_integer(json_object_get(json_object_get(spec->json, "resources"), "gpus"));
 }
@@ -67,7 +67,7 @@ void gang_need(const struct ty_sched *s, const struct target *t, const struct ty
                                    : spec->node_count,
         .piece = { .cpus = spec->cpus * ranks, .memory_mb = spec->memory_mb * ranks },
         .few_cpus = ranks > 1,
-        .few_gpus = !gpus_said(spec),
+        .few_gpus = !run_says_gpus(spec),
         .lasts_us = run_limit_us(s, spec),
     };
     if (spec->use_gpu && target_has_gpus(t))
@@ -263,6 +263,15 @@ static const struct ty_host *host_of(const struct target *t, const struct node *
     return NULL;
 }
 
+/* Where there is no GPU, the engine behind the target is asked for none: it would refuse. */
+static void leave_gpus_out(const struct live *l, json_t *job)
+{
+    json_t *spec = json_copy(l->spec->json);
+
+    json_object_set_new(spec, "use_gpu", json_false());
+    json_object_set_new(job, "spec", spec);
+}
+
 /* What a courier needs, to bring the job to other machines. */
 static void add_target(const struct live *l, const struct target *t, json_t *job)
 {
@@ -278,6 +287,8 @@ static void add_target(const struct live *l, const struct target *t, json_t *job
     json_object_set(job, "target", t->spec->json);
     json_object_set_new(job, "hosts", hosts);
     json_object_set_new(job, "local_nodes", json_integer(1));
+    if (target_places(t) && l->spec->use_gpu && target_lacks_gpus(t))
+        leave_gpus_out(l, job);
     if (l->spec->node_count == 1)
         return;
     randombytes_buf(bytes, sizeof bytes);

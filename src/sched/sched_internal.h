@@ -172,9 +172,12 @@ int64_t guess_end(struct ty_sched *s, const struct live *l, int64_t ends_us, int
 int fit_check(const struct ty_sched *s, const struct target *t, const struct ty_run_spec *spec, struct ty_str *warning,
               struct ty_error *err);
 
+bool target_lacks_gpus(const struct target *t); /* is known to; of this box its kind tells (target/local.c) */
+
 /* gang.c */
 bool target_on_box(const struct target *t);
 bool target_has_gpus(const struct target *t);
+bool run_says_gpus(const struct ty_run_spec *spec); /* how many, not just use_gpu */
 int64_t run_limit_us(const struct ty_sched *s, const struct ty_run_spec *spec); /* once it has started; PLAN_NEVER: it named none */
 void gang_need(const struct ty_sched *s, const struct target *t, const struct ty_run_spec *spec, struct plan_need *ret);
 int gang_take(struct live *l, const struct plan_need *need, struct node *const *node); /* by piece; 0 or -ENOMEM */

@@ -146,6 +146,14 @@ static struct ty_probe *slurm_probe_free(struct ty_probe *p)
     return NULL;
 }
 
+static bool slurm_lacks_gpus(const struct ty_target_spec *target, const json_t *facts)
+{
+    const json_t *gpus = json_object_get(facts, "gpus");
+
+    return json_is_integer(gpus) && json_integer_value(gpus) == 0 &&
+           !ty_slurm_names_resources(target);
+}
+
 /* ---- counting ---- */
 
 static void count_one(const json_t *a, struct ty_node_counts *n)
@@ -262,6 +270,7 @@ const struct ty_target_kind ty_target_slurm = {
     .free = ty_process_free,
     .probe = slurm_probe,
     .probe_free = slurm_probe_free,
+    .lacks_gpus = slurm_lacks_gpus,
     .counts = slurm_counts,
     .keep = slurm_keep,
     .couriers = true,

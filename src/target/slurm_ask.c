@@ -31,6 +31,19 @@ static const char *or_size(const char *said, const json_t *size, const char *key
     return said ? said : json_string_value(json_object_get(size, key));
 }
 
+bool ty_slurm_names_resources(const struct ty_target_spec *target)
+{
+    const json_t *v;
+    size_t i;
+
+    json_array_foreach (target->slurm.sbatch_options, i, v)
+        if (ty_starts_with(json_string_value(v), "--gres") ||
+            ty_starts_with(json_string_value(v), "--gpu") ||
+            ty_starts_with(json_string_value(v), "-G"))
+            return true;
+    return or_size(target->slurm.gres, size_of(target), "gres") != NULL;
+}
+
 /* sbatch takes the last of several options, and these before its environment. */
 const char *ty_slurm_partition_of(const struct ty_target_spec *target)
 {

@@ -101,6 +101,8 @@ struct ty_slurm_have {
 /* `text` is what `sinfo -h -o TY_SLURM_PARTITION_FORMAT` printed; it is written to.  `wanted`: names with commas between;
  * NULL: the default partition, and where there is none, all. */
 void ty_slurm_have(char *text, const char *wanted, struct ty_slurm_have *ret);
+/* Does the target itself say which generic resources, GPUs for one, its jobs get? */
+bool ty_slurm_names_resources(const struct ty_target_spec *target);
 /* The partitions that jobs of a target go to, as sbatch takes them; NULL: the cluster's own choice. */
 const char *ty_slurm_partition_of(const struct ty_target_spec *target);
 

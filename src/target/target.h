@@ -59,6 +59,8 @@ struct ty_target_kind {
      * Returns at once; what goes wrong is logged where it happens. */
     void (*keep)(const char *agent, const char *home, const char *target, const struct ty_target_spec *before,
                  const struct ty_target_spec *spec);
+    /* Is it known to have no GPU, by the facts of its probe (NULL: none), and is none asked for by its own options? */
+    bool (*lacks_gpus)(const struct ty_target_spec *target, const json_t *facts);
     bool couriers;  /* its job.json holds the target, and the hosts of the placement */
     bool places;    /* the engine behind it places nodes itself: only max_nodes is counted here */
 };

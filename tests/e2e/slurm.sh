@@ -29,8 +29,8 @@ equal "...and ran once on each" "n1 n2 n3 n4 " "$(sort "$T/first.out" | tr '\n' 
 
 # target NAME [KEY: VALUE,...]: a target on it, whose folder all nodes share
 target() {
-    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "$T/on/$1" "$SLURM_CONF" "${2:+, $2}" > "$1.json"
-    trainyard api -X PUT "targets/$1" -d "@$1.json"
+    printf '{"kind": "slurm", "folder": "%s", "environment": {"SLURM_CONF": "%s"}%s}' "$T/on/$1" "$SLURM_CONF" "${2:+, $2}" > "$T/$1.json"
+    trainyard api -X PUT "targets/$1" -d "@$T/$1.json"
 }
 # submit TARGET OPTION... -- COMMAND...: the name of the run
 submit() { t=$1; shift; trainyard submit -q --target "$t" "$@"; }
@@ -65,7 +65,8 @@ for _ in range(6000):
     time.sleep(0.1)
 X
 
-# Cases that leave each other alone go side by side, each with a target of its own; what they say comes in order.
+# Cases that leave each other alone go side by side, each with a target of its own; what they say comes in order.  In this
+# folder they write nothing: it is the snapshot of the others' runs.
 started=()
 begin() { ( failed=0; "$1"; exit $failed ) > "$T/$1.said" 2>&1 & started+=("$1 $!"); }
 finish() {
@@ -83,8 +84,8 @@ case_one() {
     check "a run ends" until_true 60 ended "$run"
     equal "...well" Completed "$(state_of "$run")"
     has "...and has said what it did" "$(trainyard logs "$run")" "^hello 0 1$"
-    check "...its files are kept" trainyard artifacts get "$run" outputs/a.txt -o kept.txt
-    equal "...whole" kept "$(cat kept.txt)"
+    check "...its files are kept" trainyard artifacts get "$run" outputs/a.txt -o "$T/kept.txt"
+    equal "...whole" kept "$(cat "$T/kept.txt")"
     check "...its allocation goes" until_true 20 no_jobs_of one
     check "...and its folder on the nodes" until_true 10 is_empty "$T/on/one/jobs"
 }
@@ -101,6 +102,12 @@ case_added() {
     has "...of which the doctor tells the same" "$(trainyard doctor)" "slurm anyhow +Slurm answers, and has 4 nodes"
     exits "more nodes than there are are refused" 1 trainyard submit --target added --nodes 9 --backend gloo -- $PY hello.py
     has "...with the number" "$out" "has 4 nodes"
+    exits "GPUs are refused where none is" 1 trainyard submit --target added --gpus 1 -- $PY hello.py
+    has "...and it is said why" "$out" "asks for 1 GPU a process, and no node of target 'added' has one"
+    run=$(trainyard api -X POST experiments/gpus/runs -d '{"version": 1, "experiment": "gpus", "command": ["/bin/echo", "on a CPU"], "target": "added", "use_gpu": true}' | field id)
+    check "a run that would like one ends" until_true 60 ended "$run"
+    equal "...well" Completed "$(state_of "$run")"
+    has "...after a warning" "$(trainyard logs "$run")" "^Warning: use_gpu is true, but no node of target 'added' has a GPU: the run uses CPUs"
 }
 case_several() {
     check "a target is made" target several
@@ -114,12 +121,16 @@ case_several() {
 case_bad() {
     check "a target with an unknown partition is made" target bad '"partition": "nosuch"'
     check "a target with an unknown option of sbatch is made" target odd '"sbatch_options": ["--no-such-option"]'
+    check "a target with a drained node that is not there is made" target typo '"drained_nodes": ["n9"]'
     run=$(submit bad -- $PY hello.py)
     odd=$(submit odd -- $PY hello.py)
+    typo=$(submit typo -- $PY hello.py)
     check "a run in an unknown partition ends" until_true 40 ended "$run"
     has "...and Slurm's own words say why" "$(error_of "$run")" "PreparationFailed .*Invalid partition name"
     check "a run with an unknown option ends" until_true 40 ended "$odd"
     has "...and Slurm's own words say why" "$(error_of "$odd")" "PreparationFailed .*no-such-option"
+    check "a run beside a drained node that is not there ends" until_true 40 ended "$typo"
+    has "...and it is said what mends it" "$(error_of "$typo")" "PreparationFailed .*Invalid node name.*drained nodes.*target resume"
 }
 # One that waits, and is canceled; one that is canceled from outside.
 case_cancel() {
@@ -187,13 +198,13 @@ case_alone() {
     check "a run of two nodes sleeps" until_true 60 log_has "$run" "sleeping"
     $PY -c 'import socket, time
 s = socket.socket(socket.AF_INET6)
-s.bind(("::", 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(600)' > taken & thief=$!
-    check "a port is taken" until_true 20 test -s taken
+s.bind(("::", 0)); s.listen(); print(s.getsockname()[1], flush=True); time.sleep(600)' > "$T/taken" & thief=$!
+    check "a port is taken" until_true 20 test -s "$T/taken"
     keeper=$(cat "$TRAINYARD_HOME/slurm/alone/pid") old=$(cat "$TRAINYARD_HOME/slurm/alone/port")
-    printf %s "$(cat taken)" > "$TRAINYARD_HOME/slurm/alone/port"
+    printf %s "$(cat "$T/taken")" > "$TRAINYARD_HOME/slurm/alone/port"
     kill -9 "$keeper"
     sed -i 's/"here":2/"here":0/' "$TRAINYARD_HOME/slurm/alone/status" # as it was is not what is asked for
-    moved() { now=$(cat "$TRAINYARD_HOME/slurm/alone/port"); [ "$now" != "$old" ] && [ "$now" != "$(cat taken)" ] && [ "$(allocations_here alone)" = 2 ]; }
+    moved() { now=$(cat "$TRAINYARD_HOME/slurm/alone/port"); [ "$now" != "$old" ] && [ "$now" != "$(cat "$T/taken")" ] && [ "$(allocations_here alone)" = 2 ]; }
     check "a keeper that begins anew at another port is found by both nodes" until_true 60 moved
     equal "...the run goes on" Running "$(state_of "$run")"
     check "...can be canceled" trainyard cancel "$run"
@@ -225,7 +236,16 @@ kill -9 "$(runner_pid "$run")"
 kill -9 "$(daemon_pid)"
 kill -9 "$(cat "$TRAINYARD_HOME/slurm/one/pid")"
 check "a new daemon takes the run up" until_true 60 in_state "$run" Running
+# So may a keeper whose sbatch finds no slurmctld: the next one looks whether there is a job, and asks for it.
+later=$(submit one -- $PY hello.py)
+check "a run that Slurm has not taken yet waits" until_true 60 says_why "$later" "Slurm takes no jobs now"
+keeper=$(cat "$TRAINYARD_HOME/slurm/one/pid")
+kill -9 "$keeper"
+another() { [ "$(cat "$TRAINYARD_HOME/slurm/one/pid")" != "$keeper" ]; }
+check "...also when its keeper is killed" until_true 60 another
 slurm_ctld
+check "...and is asked for by the next one" until_true 60 ended "$later"
+equal "...and ends well" Completed "$(state_of "$later")"
 equal "...it goes on" Running "$(state_of "$run")"
 check "...can be canceled" trainyard cancel "$run"
 check "...and ends" until_true 60 in_state "$run" Canceled
