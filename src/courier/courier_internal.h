@@ -75,6 +75,8 @@ struct ty_courier_host {
     int64_t heard_us, spoken_us;
     int64_t greet_us;     /* when GREETING began, or its bytes went on */
     int failures;         /* connections that could not be made, in a row */
+    int fruitless;        /* connections in a row that broke before it was READY, and with which nothing new had come there */
+    size_t lacked;        /* files that it lacked when it was asked last */
     char why[600];        /* what the last one said */
     char openmpi[64];
     int resumes;          /* times that its runner was started again */

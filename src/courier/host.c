@@ -29,6 +29,7 @@ void ty_host_init(struct ty_courier_host *h, struct ty_courier *c, const struct 
                                    .ssh = TY_SSH_INIT,
                                    .wanted = true,
                                    .delay_us = DELAY_MIN_US,
+                                   .lacked = SIZE_MAX,
                                    .sending = -1 };
 }
 
@@ -77,6 +78,7 @@ void ty_host_break(struct ty_courier_host *h, const char *why)
 
     snprintf(h->why, sizeof h->why, "%s", why);
     ty_log(TY_LOG_WARN, "host %s: %s", h->spec->host, why);
+    h->fruitless += was_up && h->state < TY_HOST_READY;
     forget(h);
     h->state = TY_HOST_DOWN;
     h->failures = was_up ? 0 : h->failures + 1;
@@ -168,6 +170,9 @@ static void ask(struct ty_courier_host *h, int from)
     h->asked = 0;
     if (h->list < 0) {
         h->state = TY_HOST_SENDING; /* what is missing, be it nothing */
+        if (h->nmissing < h->lacked)
+            h->fruitless = 0;
+        h->lacked = h->nmissing;
         return;
     }
     content = list_of(h, h->list);
@@ -316,6 +321,7 @@ static void send_content(struct ty_courier_host *h)
             if (h->nmissing)
                 ty_log(TY_LOG_INFO, "host %s: %zu files, %llu bytes sent", h->spec->host,
                        h->nmissing, (unsigned long long)h->sent_bytes);
+            h->fruitless = 0;
             h->state = TY_HOST_READY;
             return;
         }

@@ -344,8 +344,11 @@ void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
 
     ty_ssh_listen(s);
     const char *mends = advice(s);
+    size_t said = strlen(s->said);
+    if (*mends && s->said[said - 1] == '.')
+        said--;
     if (s->said[0])
-        snprintf(buf, n, "%s%s%s", s->said, *mends ? "; " : "", mends);
+        snprintf(buf, n, "%.*s%s%s", (int)said, s->said, *mends ? "; " : "", mends);
     else if (reaped && status != 0)
         snprintf(buf, n, "ssh %s", ty_status_text(status, how));
     else

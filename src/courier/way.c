@@ -18,7 +18,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define CONNECTS_MAX 2 /* attempts to reach a host before its run fails */
+#define CONNECTS_MAX 2  /* attempts to reach a host before its run fails */
+#define FRUITLESS_MAX 5 /* connections that break while files are brought, and bring none */
 #define RESUMES_MAX 3
 #define CLEAN_US ((int64_t)24 * 3600 * 1000000)
 #define ADDRESSES_MAX 64
@@ -81,6 +82,17 @@ static bool is_final(const char *why)
     return false;
 }
 
+/* Small things go through, and large ones do not: a network that loses large packets looks like this. */
+static void give_up_bringing(struct ty_courier_host *h)
+{
+    CLEANUP_FREE char *text =
+        ty_strf("the connection breaks again and again before a file has come there (%s); does the "
+                "network let large packets through?",
+                h->why);
+
+    end_with(h, "prepare", text ? text : h->why);
+}
+
 void ty_way_broken(struct ty_courier_host *h)
 {
     struct ty_courier *c = h->c;
@@ -92,6 +104,9 @@ void ty_way_broken(struct ty_courier_host *h)
     if (c->phase == TY_COURIER_PREPARING && !has_mark(c, "started") &&
         (h->failures >= CONNECTS_MAX || is_final(h->why)))
         end_with(h, "prepare", h->why);
+    else if (c->phase == TY_COURIER_PREPARING && !has_mark(c, "started") &&
+             h->fruitless >= FRUITLESS_MAX)
+        give_up_bringing(h);
     /* Agents of other nodes are the leader's: their channels were for starting them. */
     if (c->phase == TY_COURIER_RUNNING && h->index > 0 && c->link && h->begun)
         h->wanted = false;

@@ -112,15 +112,18 @@ static void how_it_ended(struct ty_runner *r, int status, char *buf, size_t n)
     }
     if (r->job->size == 1)
         snprintf(who, sizeof who, "the %s %s", ty_life_program(r), ty_status_text(status, how));
-    else
+    else if (r->job->leads)
         snprintf(who, sizeof who, "its %d processes have ended", r->job->size);
+    else /* what became of the others only the leader knows */
+        snprintf(who, sizeof who, "its %d process%s here ha%s ended", r->ranks.n,
+                 r->ranks.n == 1 ? "" : "es", r->ranks.n == 1 ? "s" : "ve");
     if (r->ending == TY_ENDING_CANCEL)
         snprintf(buf, n, "the run was canceled; %s", who);
     else if (r->ending == TY_ENDING_TIME_LIMIT)
         snprintf(buf, n,
                  "the run reached its time limit of %" PRId64 " s (max_run_duration_seconds); %s",
                  r->job->spec->max_run_seconds, who);
-    else if (r->job->size == 1)
+    else if (r->job->size == 1 || !r->job->leads)
         snprintf(buf, n, "%s", who);
     else
         snprintf(buf, n, "all %d processes ended well", r->job->size);

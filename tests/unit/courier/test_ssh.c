@@ -114,12 +114,12 @@ static void says(const char *lines, const char *expected)
 static void test_advice(void **state)
 {
     (void)state;
-    says("Host key verification failed.\\n", "verification failed.; its key is not known here");
+    says("Host key verification failed.\\n", "verification failed; its key is not known here");
     says(
         "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\\n@@@\\nHost key verification failed.\\n",
-        "verification failed.; it has another key");
+        "verification failed; it has another key");
     says("ann@h1: Permission denied (publickey,password).\\n",
-         "(publickey,password).; ssh has to log in without asking");
+         "(publickey,password); ssh has to log in without asking");
     says("ssh: connect to host h1 port 22: No route to host\\n",
          "route to host; is the machine on");
     says("mkdir: cannot create directory /x: Permission denied\\n", "denied; name another folder");

@@ -110,6 +110,40 @@ static void test_two(void **state)
     kit_end(&k);
 }
 
+/* A connection that comes up and breaks before anything was brought is not tried for ever. */
+static void test_fruitless(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    kit_begin(&k, "/tmp", 1, one);
+    for (int i = 0; i < 5; i++) {
+        assert_null(k.c.verdict);
+        kit_connect(&k, 0);
+        text(&k, 0, TY_CHANNEL_HELLO, "{\"version\": 1}");
+        ty_host_break(&k.c.hosts[0], "it is not heard any more");
+    }
+    is_verdict(&k, "prepare",
+               "again and again before a file has come there (it is not heard any more)");
+    kit_end(&k);
+}
+
+/* One that was ready, and waits for others, is. */
+static void test_ready_breaks(void **state)
+{
+    struct kit k;
+
+    (void)state;
+    kit_begin(&k, "/tmp", 2, two);
+    for (int i = 0; i < 9; i++) {
+        attach(&k, 0, "{\"job\": \"none\"}");
+        assert_int_equal(k.c.hosts[0].state, TY_HOST_READY);
+        ty_host_break(&k.c.hosts[0], "it is not heard any more");
+    }
+    assert_null(k.c.verdict);
+    kit_end(&k);
+}
+
 static void test_cannot(void **state)
 {
     struct kit k;
@@ -421,12 +455,13 @@ static void test_cleaning(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_two),         cmocka_unit_test(test_cannot),
-        cmocka_unit_test(test_nonsense),    cmocka_unit_test(test_content),
-        cmocka_unit_test(test_late_answer), cmocka_unit_test(test_mpi),
-        cmocka_unit_test(test_cancel),      cmocka_unit_test(test_runner_ends),
-        cmocka_unit_test(test_taken_up),    cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_heard_again), cmocka_unit_test(test_slow_greeting),
+        cmocka_unit_test(test_two),          cmocka_unit_test(test_fruitless),
+        cmocka_unit_test(test_ready_breaks), cmocka_unit_test(test_cannot),
+        cmocka_unit_test(test_nonsense),     cmocka_unit_test(test_content),
+        cmocka_unit_test(test_late_answer),  cmocka_unit_test(test_mpi),
+        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_runner_ends),
+        cmocka_unit_test(test_taken_up),     cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_heard_again),  cmocka_unit_test(test_slow_greeting),
         cmocka_unit_test(test_cleaning),
     };
 
