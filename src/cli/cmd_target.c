@@ -18,6 +18,21 @@ static long long in_use(const json_t *target)
            number(target, "nodes", "leaving");
 }
 
+/* "up", or what keeps runs away from it. */
+static const char *state_of(const json_t *target, char *buf, size_t n)
+{
+    long long bad = number(target, "nodes", "unusable"), max = number(target, "nodes", "max");
+
+    if (json_is_true(json_object_get(json_object_get(target, "spec"), "drained")))
+        return "drained";
+    if (bad == 0)
+        return "up";
+    if (bad >= max)
+        return "unusable";
+    snprintf(buf, n, "%lld unusable", bad);
+    return buf;
+}
+
 static int ls(struct ty_cli *cli)
 {
     CLEANUP_TABLE struct ty_table t = { .heads = { "TARGET", "KIND", "NODES", "IN USE", "VM SIZE",
@@ -39,12 +54,13 @@ static int ls(struct ty_cli *cli)
     json_array_foreach (json_object_get(reply, "targets"), i, target) {
         const json_t *spec = json_object_get(target, "spec");
         const char *size = ty_out_str(spec, "vm_size");
-        bool drained = json_is_true(json_object_get(spec, "drained"));
-        char max[24], used[24];
-        const char *cells[] = { ty_out_str(target, "name"), ty_out_str(spec, "kind"),  max, used,
-                                *size ? size : NULL,        drained ? "drained" : "up" };
+        long long nodes = number(target, "nodes", "max"); /* 0: nobody has been asked */
+        char max[24], used[24], state[40];
+        const char *cells[] = { ty_out_str(target, "name"), ty_out_str(spec, "kind"),
+                                nodes > 0 ? max : NULL,     used,
+                                *size ? size : NULL,        state_of(target, state, sizeof state) };
 
-        snprintf(max, sizeof max, "%lld", number(target, "nodes", "max"));
+        snprintf(max, sizeof max, "%lld", nodes);
         snprintf(used, sizeof used, "%lld", in_use(target));
         ty_table_row(&t, cells);
     }
@@ -121,10 +137,14 @@ static void print_spec(json_t *spec)
 static void print_target(const json_t *target)
 {
     static const char *const words[] = { "preparing", "idle", "leaving", "unusable", "preempted" };
+    long long max = number(target, "nodes", "max");
 
     printf("%-12s %s\n", "target", ty_out_str(target, "name"));
     printf("%-12s %s\n", "created", ty_out_str(target, "created"));
-    printf("%-12s %lld of %lld in use", "nodes", in_use(target), number(target, "nodes", "max"));
+    printf("%-12s %lld", "nodes", in_use(target));
+    if (max > 0)
+        printf(" of %lld", max);
+    printf(" in use");
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (number(target, "nodes", words[i]) > 0)
             printf(", %lld %s", number(target, "nodes", words[i]), words[i]);

@@ -59,6 +59,8 @@ def test_the_notebooks_cell(workspace, machine, project):
     assert (attached.name, attached.type, attached.provisioning_state) == (compute_target_name, "VirtualMachine", "Succeeded")
     assert (attached.address, attached.ssh_port, attached.username) == ("127.0.0.1", port, getpass.getuser())
     assert type(workspace.compute_targets[compute_target_name]) is RemoteCompute
+    with pytest.raises(ComputeTargetException, match="'attached' already.*detach\\(\\) lets it go"):
+        RemoteCompute.attach(workspace=workspace, name=compute_target_name, address="127.0.0.1", ssh_port=port, **login)
     (node,) = attached.list_nodes()
     assert (node["nodeId"], node["nodeState"], node["port"], node["runId"]) == ("127.0.0.1", "idle", port, None)
     assert attached.get_status().serialize()["nodeStateCounts"]["idleNodeCount"] == 1

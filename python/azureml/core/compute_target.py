@@ -229,9 +229,11 @@ def _ask(name: str) -> Dict[str, Any]:
 
 def _make(workspace: "Workspace", name: str, spec: Dict[str, Any], method: str) -> ComputeTarget:
     """Make a target that is not there yet."""
-    if name in {t.name for t in ComputeTarget.list(workspace)}:
-        raise ComputeTargetException("there is a compute target '%s' already; ComputeTarget(workspace, '%s') gives it, and its "
-                                     "update() changes it" % (name, name))
+    for there in ComputeTarget.list(workspace):
+        if there.name == name:
+            change = "update() changes it" if hasattr(there, "update") else "detach() lets it go"
+            raise ComputeTargetException("there is a compute target '%s' already; ComputeTarget(workspace, '%s') gives it, and its %s"
+                                         % (name, name, change))
     with sdk_errors(ComputeTargetException, method + ": "):
         record = client().put_target(str(name), spec, ask=True)
     return ComputeTarget(workspace, str(name), _record=record)
