@@ -195,7 +195,7 @@ static int put_failed(const struct ty_blobs *b, const char *path, int r, struct 
     if (r == -ENOSPC)
         return ty_error_set(
             err, r,
-            "cannot store %s in '%s': %s (%s free); make room, for example with `trainyard gc`",
+            "cannot store %s in '%s': %s (%s free); make room there (in a state folder `trainyard gc` does)",
             what, b->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(b->dir), room));
     return ty_error_set(err, r, "cannot store %s in '%s': %s", what, b->dir, strerror(-r));
 }

@@ -34,8 +34,8 @@ static int failed(const struct unpack *u, const struct entry *e, int r)
     if (r == -ENOSPC)
         return ty_error_set(
             u->err, r,
-            "cannot unpack '%s' of the snapshot into '%s': %s (%s free); make room, for example with "
-            "`trainyard gc`",
+            "cannot unpack '%s' of the snapshot into '%s': %s (%s free); make room there "
+            "(in a state folder `trainyard gc` does)",
             e->path, u->dir, strerror(-r), ty_show_bytes(ty_fs_free_bytes(u->dir), room));
     return ty_error_set(u->err, r, "cannot unpack '%s' of the snapshot into '%s': %s", e->path,
                         u->dir, strerror(-r));

@@ -638,7 +638,9 @@ void ty_host_turn(struct ty_courier_host *h)
     if (h->ssh.pid && h->state > TY_HOST_GREETING && now > h->heard_us + TY_CHANNEL_DEAD_US)
         ty_host_break(h, "it is not heard any more");
     else if (h->ssh.pid && h->state == TY_HOST_GREETING && now >= greeted_by(h))
-        ty_host_break(h, "its shell does not begin: nothing came of it in half a minute");
+        ty_host_break(h,
+                      "its shell does not begin: nothing came of it in half a minute; what do its "
+                      "start-up files (~/.bashrc) wait for?");
 }
 
 int ty_host_poll(const struct ty_courier_host *h, struct pollfd *p)

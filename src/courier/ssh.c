@@ -184,6 +184,7 @@ int ty_ssh_start(struct ty_ssh *s, const struct ty_target_spec *target, const st
             err, -EINVAL,
             "a service of the whole machine runs ssh as the user of each run, and takes no "
             "ssh_config and ssh_options from a target; put them into the user's ~/.ssh/config");
+    s->shell = true;
     s->agent = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     if (s->agent < 0 || fstat(s->agent, &st) < 0)
         r = ty_error_set(err, -errno, "cannot open our own program: %m");
@@ -233,6 +234,15 @@ static int mark_of(const char *line, size_t n)
     return 0;
 }
 
+static void skip_line(struct ty_ssh *s, const char *line, size_t n)
+{
+    s->skipped += n + 1;
+    while (n > 0 && (line[n - 1] == '\r' || line[n - 1] == ' '))
+        n--;
+    if (n > 0)
+        snprintf(s->printed, sizeof s->printed, "%.*s", (int)(n < 190 ? n : 190), line);
+}
+
 int ty_ssh_greet(struct ty_ssh *s, struct ty_error *err)
 {
     int r = ty_flow_read(&s->flow, GREETING_MAX);
@@ -245,15 +255,19 @@ int ty_ssh_greet(struct ty_ssh *s, struct ty_error *err)
         size_t n = (size_t)(end - line);
         int mark = mark_of(line, n);
 
+        if (mark == 0)
+            skip_line(s, line, n);
         ty_flow_use(&s->flow, n + 1);
-        if (mark == 1)
+        s->ready = mark == 1;
+        if (s->ready)
             return 1;
         if (mark == 2)
             s->greeted = true;
     }
-    if (ty_flow_waiting(&s->flow) >= GREETING_MAX)
+    if (ty_flow_waiting(&s->flow) + s->skipped >= GREETING_MAX)
         return ty_error_set(err, -EPROTO,
-                            "its shell prints without end, and does not run a command");
+                            "its shell prints without end, and does not run a command; look at its "
+                            "start-up files (~/.bashrc)");
     if (r == 0 && s->greeted && s->agent_left > 0)
         r = send_agent(s, err);
     if (r == 0)
@@ -336,6 +350,21 @@ static const char *advice(const struct ty_ssh *s)
     return "";
 }
 
+#define SSH_FAILED 255 /* ssh's own exit code: others are the command's */
+
+/* It has let us in, and has not come to run our command. */
+static void why_no_command(const struct ty_ssh *s, int status, char *buf, size_t n)
+{
+    char how[64];
+
+    snprintf(
+        buf, n,
+        "its shell %s before it ran a command%s%s%s; look at its start-up files (~/.bashrc), and "
+        "whether this account may run commands",
+        ty_status_text(status, how), s->printed[0] ? ", and said '" : "", s->printed,
+        s->printed[0] ? "'" : "");
+}
+
 void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
 {
     int status = 0;
@@ -349,6 +378,9 @@ void ty_ssh_why(struct ty_ssh *s, char *buf, size_t n)
         said--;
     if (s->said[0])
         snprintf(buf, n, "%.*s%s%s", (int)said, s->said, *mends ? "; " : "", mends);
+    else if (reaped && s->shell && !s->greeted && !s->ready && WIFEXITED(status) &&
+             WEXITSTATUS(status) != SSH_FAILED)
+        why_no_command(s, status, buf, n);
     else if (reaped && status != 0)
         snprintf(buf, n, "ssh %s", ty_status_text(status, how));
     else

@@ -25,6 +25,10 @@ struct ty_ssh {
     const char *sha;     /* of the agent; the caller's */
     bool other_key;      /* ssh has said that the host has another key than before */
     bool greeted;        /* the sh has spoken */
+    bool shell;          /* a login shell stands before our command */
+    bool ready;          /* our program speaks */
+    char printed[200];   /* the last line that came before it does */
+    size_t skipped;      /* bytes of all those lines */
 };
 #define TY_SSH_INIT { .flow = TY_FLOW_INIT, .err = TY_FLOW_INIT, .agent = -1 }
 

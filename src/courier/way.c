@@ -66,7 +66,7 @@ void ty_way_failed(struct ty_courier_host *h, const char *message)
     }
 }
 
-/* ssh's words for what no second try will mend. */
+/* Words, most of them ssh's, for what no second try will mend. */
 static bool is_final(const char *why)
 {
     static const char *const words[] = { "Permission denied",
@@ -74,6 +74,8 @@ static bool is_final(const char *why)
                                          "Could not resolve hostname",
                                          "Bad configuration option",
                                          "Too many authentication failures",
+                                         "its shell does not begin",
+                                         "its shell prints without end",
                                          "REMOTE HOST IDENTIFICATION HAS CHANGED" };
 
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

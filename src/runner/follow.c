@@ -13,6 +13,7 @@
 #include "runner/oom.h"
 #include "runner/runner_internal.h"
 #include "runner/verdict.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -282,11 +283,23 @@ static void look_at_memory(const struct ty_runner *r, struct ty_member *m)
         m->oom_kills = (int)(kills - r->oom_kills);
 }
 
+/* What one machine has, another may lack. */
+static char *why_not_started(const struct ty_runner *r, int i, const char *text)
+{
+    const char *mends = strstr(text, strerror(ENOENT))
+                            ? "; it has to be there, under this path, on "
+                              "each machine that the run uses"
+                            : "";
+    char who[320];
+
+    return r->job->size == 1 ? ty_strf("%s%s", text, mends)
+                             : ty_strf("%s: %s%s", ty_follow_who(r, i, who), text, mends);
+}
+
 static void told(int i, const struct ty_report *report, void *ctx)
 {
     struct ty_runner *r = ctx;
     struct ty_member *m = &r->ranks.at[i];
-    char who[320];
 
     if (!report) {
         if (!m->reported)
@@ -300,8 +313,7 @@ static void told(int i, const struct ty_report *report, void *ctx)
         m->reported = true;
         m->status = report->value;
     } else if (!r->failure) {
-        r->failure = r->job->size == 1 ? strdup(report->text)
-                                       : ty_strf("%s: %s", ty_follow_who(r, i, who), report->text);
+        r->failure = why_not_started(r, i, report->text);
     }
 }
 

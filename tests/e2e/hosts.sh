@@ -166,6 +166,12 @@ has "...and says so" "$(error_of "$run")" "host 'h1': .*No space left.*another f
 host_sh h1 "mkdir -p /tmp/noexec && mount -t tmpfs -o noexec tmpfs /tmp/noexec"
 exits "a host whose folder lets no program run makes no target" 1 trainyard target add noexec --host h1 --folder /tmp/noexec/trainyard
 has "...and says so" "$out" "host 'h1': no program can be run from /tmp/noexec/trainyard; .*noexec: name another folder"
+echo "ForceCommand echo this account is disabled" >> "$LAB/h1/sshd_config"
+sshd_stop h1; sshd_start h1
+exits "an account that runs no commands makes no target" 1 trainyard target add disabled --host h1
+has "...and what it says is told" "$out" "host 'h1': its shell exited with code 0 before it ran a command, and said 'this account is disabled'"
+sed -i '/^ForceCommand/d' "$LAB/h1/sshd_config"
+sshd_stop h1; sshd_start h1
 
 # ---- what a machine has ----
 facts=$(ssh h1 "$far/agents/*/trainyard-agent probe")

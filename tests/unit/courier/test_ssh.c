@@ -126,13 +126,49 @@ static void test_advice(void **state)
     says("what nobody knows\\n", "what nobody knows");
 }
 
+/* What stands before our command and ends, or prints for ever: ssh has let us in. */
+static void shell(const char *script, const char *expected)
+{
+    const char *argv[] = { "/bin/sh", "-c", script, NULL };
+    struct ty_ssh s = TY_SSH_INIT;
+    struct ty_error err = { 0 };
+    char why[700] = "";
+    int r = 0;
+
+    s.shell = true;
+    if (ty_ssh_run(&s, argv, "/", NULL, &err) < 0)
+        fail_msg("%s", err.text);
+    while (r == 0) {
+        struct pollfd p[3];
+        int n = ty_flow_poll(&s.flow, p, true);
+
+        assert_true(poll(p, (nfds_t)n, 20000) >= 0);
+        r = ty_ssh_greet(&s, &err);
+    }
+    if (!err.code)
+        ty_ssh_why(&s, why, sizeof why);
+    ty_ssh_end(&s);
+    if (!strstr(err.code ? err.text : why, expected))
+        fail_msg("no '%s' in: %s%s", expected, err.text, why);
+}
+
+static void test_shell(void **state)
+{
+    (void)state;
+    shell("exit 3", "its shell exited with code 3 before it ran a command; look at");
+    shell(
+        "echo; echo This account is disabled; echo",
+        "exited with code 0 before it ran a command, and said 'This account is disabled'; look at");
+    shell("exit 255", "ssh exited with code 255");
+    shell("exec yes", "its shell prints without end");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_folder),
-        cmocka_unit_test(test_options_of_others),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_folder),  cmocka_unit_test(test_options_of_others),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_advice),
+        cmocka_unit_test(test_shell),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

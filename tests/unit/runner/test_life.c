@@ -485,6 +485,8 @@ static void test_one_cannot_start(void **state)
     assert_string_equal(inside_text(&in, "exited", 0, "reason"), "prepare");
     assert_true(ty_starts_with(inside_text(&in, "exited", 0, "message"), "rank "));
     assert_non_null(strstr(inside_text(&in, "exited", 0, "message"), "cannot start '/no/such/"));
+    assert_non_null(
+        strstr(inside_text(&in, "exited", 0, "message"), "on each machine that the run uses"));
     assert_int_equal(inside_count(&in, "started"), 0);
     inside_done(&in);
 }
