@@ -11,6 +11,7 @@
 #define TY_ROUTES(X) \
     X(GET,    "/openapi.json",                               READER,    openapi_get,     NONE,        OPENAPI,     "Describe this API") \
     X(GET,    "/",                                           READER,    page_list,       NONE,        HTML,        "Page: the newest runs") \
+    X(GET,    "/machines",                                   READER,    page_machines,   NONE,        HTML,        "Page: machines, who waits for them, and datastores") \
     X(GET,    "/runs/{run}",                                 READER,    page_run,        NONE,        HTML,        "Page: one run") \
     X(GET,    "/static/{file}",                              READER,    page_static,     NONE,        BYTES,       "What the pages are drawn with") \
     X(GET,    "/metrics",                                    READER,    prometheus_get,  NONE,        PROMETHEUS,  "Say how this daemon is, for Prometheus") \

@@ -18,7 +18,10 @@ void page_begin(struct ty_str *s, const char *title, const char *attributes, con
         "<script src=\"/static/page.js\" defer></script></head>\n",
         title);
     ty_str_addf(s, "<body%s>\n", attributes);
-    html_add(s, "<header><a href=\"/\">Trainyard</a><span>%s</span></header>\n<main>\n", place);
+    html_add(s,
+             "<header><a href=\"/\">Trainyard</a><nav aria-label=\"Pages\"><a href=\"/\">Runs</a> "
+             "<a href=\"/machines\">Machines</a></nav><span>%s</span></header>\n<main>\n",
+             place);
 }
 
 void page_end(struct ty_str *s)
@@ -62,22 +65,40 @@ int page_reply(struct request *req, struct ty_str *page)
 
 /* ---- the list ---- */
 
-static void add_row(struct ty_str *s, const json_t *run)
+void page_experiment(struct ty_str *s, const char *experiment)
+{
+    ty_str_add(s, "<a href=\"/?experiment=");
+    ty_str_add_url(s, experiment, false);
+    html_add(s, "\">%s</a>", experiment);
+}
+
+static void add_name(struct ty_str *s, const json_t *run)
 {
     const char *id = json_string_value(json_object_get(run, "id")),
                *name = json_string_value(json_object_get(run, "display_name")),
+               *command = json_string_value(json_object_get(run, "command_line")),
                *why = json_string_value(json_object_get(run, "why"));
     CLEANUP_FREE char *path = ty_route_path(TY_ROUTE_page_run, (const char *const[]){ id, NULL });
 
-    ty_str_add(s, "<tr><td>");
-    page_state(s, json_string_value(json_object_get(run, "state")), NULL);
-    html_add(s, "</td><td><a href=\"%s\">%s</a>", path, name ? name : id);
+    html_add(s, "<a href=\"%s\">%s</a>", path, name ? name : id);
     if (name && strcmp(name, id) != 0)
         html_add(s, "<br><span class=\"path faint\">%s</span>", id);
+    if (command)
+        html_add(s, "<br><span class=\"path faint command\">%s</span>", command);
     if (why)
         html_add(s, "<br><span class=\"faint\">%s</span>", why);
+}
+
+static void add_row(struct ty_str *s, const json_t *run)
+{
+    ty_str_add(s, "<tr><td>");
+    page_state(s, json_string_value(json_object_get(run, "state")), NULL);
+    ty_str_add(s, "</td><td class=\"name\">");
+    add_name(s, run);
+    ty_str_add(s, "</td><td>");
+    page_experiment(s, json_string_value(json_object_get(run, "experiment")));
     html_add(s, "</td><td>%s</td><td>%s</td><td>",
-             json_string_value(json_object_get(run, "experiment")),
+             json_string_value(json_object_get(run, "target")),
              json_string_value(json_object_get(run, "user")));
     html_time(s, json_object_get(run, "created"));
     ty_str_add(s, "</td><td class=\"nowrap\">");
@@ -85,17 +106,52 @@ static void add_row(struct ty_str *s, const json_t *run)
     ty_str_add(s, "</td></tr>\n");
 }
 
-static void add_older(struct ty_str *s, const struct ty_run_filter *f, const char *next)
+/* The list's address, with other filters than it has. */
+static void add_list_link(struct ty_str *s, const char *experiment, const char *state,
+                          const char *before)
 {
-    if (!next)
-        return;
-    ty_str_add(s, "<p><a href=\"/?before=");
-    ty_str_add_url(s, next, false);
-    if (f->experiment) {
-        ty_str_add(s, "&amp;experiment=");
-        ty_str_add_url(s, f->experiment, false);
+    const char *const parts[][2] = { { "experiment", experiment },
+                                     { "state", state },
+                                     { "before", before } };
+    const char *sign = "?";
+
+    ty_str_add(s, "<a href=\"/");
+    for (size_t i = 0; i < 3; i++) {
+        if (!parts[i][1])
+            continue;
+        ty_str_addf(s, "%s%s=", sign, parts[i][0]);
+        ty_str_add_url(s, parts[i][1], false);
+        sign = "&amp;";
     }
-    ty_str_add(s, "\">Older runs</a></p>\n");
+    ty_str_add(s, "\"");
+}
+
+/* Which runs are shown, and the way to the others. */
+static void add_filters(struct ty_str *s, const struct ty_run_filter *f)
+{
+    static const char *const states[][2] = { { NULL, "All" },
+                                             { "active", "Active" },
+                                             { "Completed", "Completed" },
+                                             { "Failed", "Failed" },
+                                             { "Canceled", "Canceled" } };
+
+    ty_str_add(s, "<nav class=\"filters\" aria-label=\"Which runs\">");
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        bool here = f->state ? states[i][0] && strcmp(f->state, states[i][0]) == 0 : !states[i][0];
+
+        add_list_link(s, f->experiment, states[i][0], NULL);
+        ty_str_addf(s, "%s>%s</a> ", here ? " aria-current=\"page\"" : "", states[i][1]);
+    }
+    ty_str_add(s, "</nav>\n");
+}
+
+static void add_no_run(struct ty_str *s, const struct ty_run_filter *f)
+{
+    ty_str_add(s,
+               f->experiment || f->state || f->before
+                   ? "<p>No run matches.</p>\n"
+                   : "<p>There is no run here yet: <code>trainyard run -- python3 train.py</code> "
+                     "makes one.</p>\n");
 }
 
 static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json_t *runs,
@@ -107,26 +163,29 @@ static void add_list(struct ty_str *s, const struct ty_run_filter *f, const json
     page_begin(s, f->experiment ? f->experiment : "Runs", f->before ? "" : " data-list=\"1\"",
                f->experiment ? f->experiment : "");
     html_add(s, "<h1>%s</h1>\n", f->experiment ? f->experiment : "Runs");
+    add_filters(s, f);
     if (json_array_size(runs) == 0)
-        ty_str_add(
-            s,
-            "<p>There is no run here yet: <code>trainyard run -- python3 train.py</code> makes one.</p>\n");
+        add_no_run(s, f);
     else
-        ty_str_add(
-            s,
-            "<div class=\"scroll\"><table><thead><tr><th>State</th><th>Run</th><th>Experiment</th><th>User</th>"
-            "<th>Submitted</th><th>Took</th></tr></thead><tbody>\n");
+        ty_str_add(s, "<div class=\"scroll\"><table class=\"runs\"><thead><tr><th>State</th>"
+                      "<th>Run</th><th>Experiment</th><th>Target</th><th>User</th>"
+                      "<th>Submitted</th><th>Took</th></tr></thead><tbody>\n");
     json_array_foreach (runs, i, run)
         add_row(s, run);
     if (json_array_size(runs) > 0)
         ty_str_add(s, "</tbody></table></div>\n");
-    add_older(s, f, next);
+    if (next) {
+        ty_str_add(s, "<p>");
+        add_list_link(s, f->experiment, f->state, next);
+        ty_str_add(s, ">Older runs</a></p>\n");
+    }
     page_end(s);
 }
 
 int ty_http_page_list(struct request *req, struct reply *reply)
 {
     struct ty_run_filter f = { .experiment = request_param(req, "experiment"),
+                               .state = request_param(req, "state"),
                                .before = request_param(req, "before"),
                                .limit = LIST_RUNS };
     CLEANUP_STR struct ty_str page = { 0 };

@@ -2,6 +2,7 @@
  *
  *   page.c      what all have in common; the list of runs; static files
  *   page_run.c  one run
+ *   page_machines.c  machines, targets, who waits, datastores
  *   page_environment.c  what it had of Python and packages
  *   html.c  html_chart.c  markup
  */
@@ -21,6 +22,7 @@ extern const struct static_file static_files[]; /* made by the build; the last h
 void page_begin(struct ty_str *s, const char *title, const char *attributes, const char *place);
 void page_end(struct ty_str *s);
 void page_state(struct ty_str *s, const char *state, const char *id); /* id NULL: none */
+void page_experiment(struct ty_str *s, const char *experiment); /* a link to its runs */
 /* How long a run has taken so far, or waited; from its times. */
 void page_took(struct ty_str *s, const json_t *run);
 /* A section; nothing when there is no record (docs/spec/environment.md). */

@@ -258,7 +258,9 @@ static void add_facts(struct ty_str *s, const struct page *p)
     if (text_of(run, "display_name") &&
         strcmp(text_of(run, "display_name"), text_of(run, "id")) != 0)
         fact(s, "Run", text_of(run, "id"));
-    fact(s, "Experiment", text_of(run, "experiment"));
+    ty_str_add(s, "<div><dt>Experiment</dt><dd>");
+    page_experiment(s, text_of(run, "experiment"));
+    ty_str_add(s, "</dd></div>\n");
     fact(s, "Target", text_of(run, "target"));
     if (p->ranks > 1) {
         snprintf(number, sizeof number, "%lld x %lld",
@@ -270,7 +272,8 @@ static void add_facts(struct ty_str *s, const struct page *p)
     fact_time(s, "Submitted", json_object_get(run, "created"));
     fact_time(s, "Started", json_object_get(run, "started"));
     fact_time(s, "Ended", json_object_get(run, "ended"));
-    ty_str_add(s, "<div><dt>Took</dt><dd>");
+    html_add(s, "<div><dt>Took</dt><dd id=\"took\" data-since=\"%s\">",
+             is_going(p) ? text_of(run, "started") : NULL);
     page_took(s, run);
     ty_str_add(s, "</dd></div>\n");
     if (json_is_integer(code)) {
@@ -399,6 +402,7 @@ static void add_top(struct ty_str *s, const struct page *p, const char *name)
 {
     html_add(s, "<h1>%s ", name);
     page_state(s, text_of(p->run, "state"), "state");
+    ty_str_add(s, " <button type=\"button\" id=\"cancel\" hidden>Cancel</button>");
     html_add(s, "</h1>\n<p class=\"faint\" id=\"why\">%s</p>\n", text_of(p->run, "why"));
 }
 

@@ -29,6 +29,7 @@
 /* clang-format off */
 static const struct param_rule rules[] = {
     TEXT(page_list, "experiment", "Runs of this experiment"),
+    TEXT(page_list, "state", "Runs in this state, or 'active' or 'ended'"),
     TEXT(page_list, "before", "Runs older than the one with this id"),
     TEXT(page_run, "part", "'metrics': the curves alone, for a page that is shown already; 'system': those of the machines"),
     COUNT(page_run, "rank", 0, 65535, "The log of this process; of process 0 when not given"),

@@ -33,7 +33,8 @@ ws = Workspace.from_config()
 print(next(r for r in ws.experiments["project"].get_runs() if r.id == sys.argv[1]).get_portal_url())' "$run")"
 
 # ---- the browser ----
-$PY "$SOURCE/tests/e2e/page_browser.py" "$link" "$T/gates" "$SOURCE/build/test-logs" || not_ok "the browser came to its end"
+other=$(trainyard submit -q -- sleep 1000)
+$PY "$SOURCE/tests/e2e/page_browser.py" "$link" "$T/gates" "$SOURCE/build/test-logs" "$(trainyard link "$other")" || not_ok "the browser came to its end"
 
 # ---- who may come in ----
 equal "nobody comes in without a link" 403 "$(status "$base/runs/$run")"

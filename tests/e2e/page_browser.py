@@ -1,6 +1,6 @@
 """What a person sees: the pages in a real browser, live and without JavaScript.  Results as TAP; called by page.sh.
 
-usage: page_browser.py LINK-OF-A-RUN GATE-FOLDER SCREENSHOTS
+usage: page_browser.py LINK-OF-A-RUN GATE-FOLDER SCREENSHOTS LINK-OF-A-RUN-TO-CANCEL
 
 The run prints a line and a metric for each gate that opens (the file gate1, gate2, ...), and ends with the last.
 """
@@ -89,6 +89,31 @@ def live(driver, link, gates, shots):
     ok("the browser has nothing to complain of", not errors, errors)
 
 
+def shown(driver, identity):
+    return driver.execute_script("const e = document.getElementById(arguments[0]); return Boolean(e) && !e.hidden", identity)
+
+
+def ended_by_hand(driver, link, shots):
+    driver.get(link)
+    ok("a run that goes on can be canceled", until(lambda: shown(driver, "cancel")))
+    ok("...and its page is no wider than a phone", driver.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+    driver.execute_script("window.confirm = () => false; document.getElementById('cancel').click()")
+    driver.execute_script("window.asked = 0; window.confirm = () => { window.asked++; return true; }")
+    driver.execute_script("document.getElementById('cancel').click()")
+    ok("...after a question", until(lambda: driver.execute_script("return window.asked") == 1))
+    ok("...and ends", until(has(driver, "#state", "Canceled")), text(driver, "h1"))
+    ok("...after which there is nothing to cancel", until(lambda: not shown(driver, "cancel")))
+    driver.find_element(By.LINK_TEXT, "Machines").click()
+    ok("the machines have a page", until(has(driver, "main", "CPU slots")), text(driver, "main"))
+    driver.save_screenshot(os.path.join(shots, "page-machines.png"))
+    driver.find_element(By.LINK_TEXT, "Runs").click()
+    ok("...which leads back to the list", until(has(driver, "h1", "Runs")), text(driver, "h1"))
+    driver.execute_script("document.querySelector('.filters a[href$=Canceled]').click()")
+    ok("the list can be narrowed", until(lambda: "Canceled" in text(driver, "table") and "Completed" not in text(driver, "table")),
+       text(driver, "main"))
+
+
 def still(driver, link):
     driver.get(link)
     ok("without JavaScript it says the same", "Completed" in text(driver, "h1") and "line 2" in text(driver, "#log"), text(driver, "main"))
@@ -99,9 +124,13 @@ def still(driver, link):
 
 
 def main():
-    link, gates, shots = sys.argv[1:]
+    link, gates, shots, other = sys.argv[1:]
     os.makedirs(shots, exist_ok=True)
-    for javascript, look in ((True, lambda d: live(d, link, gates, shots)), (False, lambda d: still(d, link))):
+    def scripted(driver):
+        live(driver, link, gates, shots)
+        ended_by_hand(driver, other, shots)
+
+    for javascript, look in ((True, scripted), (False, lambda d: still(d, link))):
         driver = browser(javascript)
         try:
             look(driver)

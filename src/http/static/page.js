@@ -31,6 +31,41 @@ function plain(text) {
         .replace(/[\x00-\x08\x0b-\x1f\x7f]/g, "");
 }
 
+function duration(seconds) {
+    const s = Math.floor(seconds), m = Math.floor(s / 60), h = Math.floor(m / 60);
+    if (s < 60)
+        return s + " s";
+    if (h < 1)
+        return m + " min " + s % 60 + " s";
+    return h < 24 ? h + " h " + m % 60 + " min" : Math.floor(h / 24) + " d " + h % 24 + " h";
+}
+
+// The time that the run has taken goes on while somebody looks.
+function tick(body) {
+    const took = document.getElementById("took");
+    if (body.dataset.going === "")
+        return;
+    if (took?.dataset.since)
+        took.textContent = duration(Math.max(0, (Date.now() - Date.parse(took.dataset.since)) / 1000));
+    setTimeout(tick, 1000, body);
+}
+
+function offerCancel(body) {
+    const button = document.getElementById("cancel");
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+        if (!confirm("Ask this run to stop? What it has written is kept."))
+            return;
+        button.disabled = true;
+        const reply = await fetch("/api/v1/runs/" + encodeURIComponent(body.dataset.run) + "/cancel", { method: "POST" });
+        if (!reply.ok) {
+            const said = await reply.json().catch(() => null);
+            document.getElementById("why").textContent = said?.error?.message ?? "It could not be asked to stop.";
+            button.disabled = false;
+        }
+    });
+}
+
 function followRun(body) {
     const log = document.getElementById("log"), state = document.getElementById("state"), why = document.getElementById("why");
     const source = new EventSource("/api/v1/runs/" + encodeURIComponent(body.dataset.run) + "/follow?after=" + body.dataset.after
@@ -55,6 +90,8 @@ function followRun(body) {
         state.className = "state " + data.state;
         document.title = data.state + " · " + body.dataset.name;
         why.textContent = data.why ?? "";
+        if (data.at && data.state === "Running")
+            document.getElementById("took").dataset.since ||= data.at;
     });
     source.addEventListener("end", () => {
         source.close();
@@ -81,7 +118,9 @@ document.addEventListener("toggle", (event) => {
 }, true);
 
 toEnd();
-if (document.body.dataset.run && document.body.dataset.going)
+if (document.body.dataset.run && document.body.dataset.going) {
     followRun(document.body);
-else if (document.body.dataset.list)
+    offerCancel(document.body);
+    tick(document.body);
+} else if (document.body.dataset.list)
     again(() => refresh("main", location.search), () => true);

@@ -75,7 +75,11 @@ static void test_pages(void **state)
     kit_log(k, "r1", "azureml-logs/70_driver_log.txt", 0, "one <two>\n", 10);
     kit_rows(k, "r1", 0, 0, 5, "lo<ss");
     expect(k, "GET", "/", NULL, 200, "<a href=\"/runs/r1\">r1</a>");
-    expect(k, "GET", "/?experiment=other", NULL, 200, "There is no run here yet");
+    expect(k, "GET", "/", NULL, 200, "<a href=\"/?state=active\">Active</a>");
+    expect(k, "GET", "/?experiment=other", NULL, 200, "<p>No run matches.</p>");
+    expect(k, "GET", "/?experiment=other&state=Failed", NULL, 200,
+           "<a href=\"/?experiment=other&amp;state=Failed\" aria-current=\"page\">Failed</a>");
+    expect(k, "GET", "/machines", NULL, 200, "<td>box</td><td>up</td>");
     expect(k, "GET", "/?before=none", NULL, 404, "no run 'none'");
     expect(k, "GET", "/runs/r1", NULL, 200, "one &#60;two&#62;");
     expect(k, "GET", "/runs/r1", NULL, 200,
