@@ -96,6 +96,7 @@ def test_first_use_says_what_to_do(program, words):
     with pytest.raises(UserErrorException, match=words) as caught:
         exec(program, {})
     assert "comes with a later release of Trainyard; " in str(caught.value)
+    assert "%s.%s" % (caught.type.__module__, caught.type.__name__) == "azureml.exceptions._azureml_exception.UserErrorException"
 
 
 def test_names_as_scripts_ask_about_them():

@@ -62,6 +62,12 @@ class _LaterKey(UserErrorException, KeyError):
     """The same for an entry of a dictionary."""
 
 
+# A traceback names what scripts can catch.
+for _error in (_Later, _LaterKey):
+    _error.__name__ = _error.__qualname__ = UserErrorException.__name__
+    _error.__module__ = UserErrorException.__module__
+
+
 def later(what: str, instead: str, key: bool = False) -> UserErrorException:
     """The error for what a later release brings. key: it was looked for in a dictionary."""
     return (_LaterKey if key else _Later)("%s comes with a later release of Trainyard; %s" % (what, instead))
