@@ -272,10 +272,10 @@ static int change(struct ty_cli *cli, bool drained)
     }
     if (r < 0)
         return ty_cli_fail(cli, &err);
-    fprintf(stderr, "%s%s%s of compute target '%s' %s\n", node ? "node '" : "all", node ? node : "",
-            node ? "'" : "", name,
+    fprintf(stderr, "%s%s%scompute target '%s' %s\n", node ? "node '" : "", node ? node : "",
+            node ? "' of " : "", name,
             drained ? "is drained: what runs goes on, and nothing new is placed"
-                    : "is placed on again");
+                    : "takes runs again");
     return TY_EXIT_OK;
 }
 

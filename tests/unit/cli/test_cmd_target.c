@@ -132,7 +132,7 @@ static void test_changes(void **state)
          "cannot read '/nonexistent'");
     says(TRY("target", "drain", "lab", "--node", "h1"), 0, "", "node 'h1' of compute target 'lab'");
     sent("POST /api/v1/targets/lab/drain ", "{\"node\": \"h1\"}");
-    says(TRY("target", "resume", "lab"), 0, "", "is placed on again");
+    says(TRY("target", "resume", "lab"), 0, "", "compute target 'lab' takes runs again");
     sent("POST /api/v1/targets/lab/resume ", "{}");
     says(TRY("target", "rm", "lab"), 0, "", "removed compute target 'lab'");
     fake_stop(f);
