@@ -278,6 +278,8 @@ static void test_doctor_with_a_daemon(void **state)
     doctor_says(fake_json(STATUS("1", "ok")),
                 fake_json("{\"runs\": 7, \"differ\": 2, \"first\": \"first_1: state\"}"), 1,
                 "failed   event log      2 of 7 runs differ: first_1: state\n");
+    doctor_says(fake_json(STATUS("1", "ok")), fake_reply(403, "text/plain", "root alone can"), 0,
+                "ok       event log      not looked at: root alone can\n");
     doctor_says(fake_json(STATUS("1", "ok")), fake_reply(503, "text/plain", "cannot read it"), 1,
                 "failed   event log      cannot read it\n");
     doctor_says(fake_json(STATUS("1", "no space")), fake_json("{\"runs\": 0}"), 1,
