@@ -6,6 +6,7 @@
 # make soak       ten thousand short runs (SOAK_RUNS), and what they leave of memory and disk
 # make bench      the benchmarks
 # make install    PREFIX=/usr/local
+# make uninstall  remove what the last install has put in place; state folders stay
 # make clean      remove build/
 PREFIX = /usr/local
 JOBS = $(shell nproc)
@@ -67,7 +68,10 @@ install: all
 	meson configure build -Dprefix=$(abspath $(PREFIX))
 	meson install -C build
 
+uninstall:
+	@tools/uninstall build
+
 clean:
 	rm -rf build
 
-.PHONY: all setup setup-test test fuzz soak demo bench install clean
+.PHONY: all setup setup-test test fuzz soak demo bench install uninstall clean

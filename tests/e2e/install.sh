@@ -65,3 +65,7 @@ has "...and has its sentences" "$out" "no run 'none'"
 equal "the library shows what its header declares, and nothing else" \
     "$(grep -o 'ty_[a-z_]*(' "$top/include/trainyard/client.h" | tr -d '(' | sort -u | tr '\n' ' ')" \
     "$(nm -D --defined-only "$lib/libtrainyard.so" | awk '{print $3}' | sort -u | tr '\n' ' ')"
+
+trainyard down 2>/dev/null
+check "it is removed again" "$SOURCE/tools/uninstall" "$BUILD"
+equal "...to the last file" "" "$(find "$T/root" ! -type d)"
