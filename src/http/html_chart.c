@@ -67,9 +67,10 @@ void html_chart(struct ty_str *s, const char *name, const double *values, size_t
     html_add(s, "<figure class=\"chart\"><figcaption><span>%s</span> ", name);
     ty_str_addf(s, "<b>%.6g</b></figcaption>", last);
     if (all.any) {
-        ty_str_addf(
-            s, "<svg viewBox=\"-2 -4 %d %d\" preserveAspectRatio=\"none\" role=\"img\"><title>",
-            WIDTH + 4, HEIGHT + 8);
+        ty_str_addf(s,
+                    "<svg viewBox=\"-2 -4 %d %d\" preserveAspectRatio=\"none\" role=\"img\" "
+                    "data-n=\"%zu\" data-low=\"%.17g\" data-high=\"%.17g\"><title>",
+                    WIDTH + 4, HEIGHT + 8, n, all.low, all.high);
         html_text(s, name);
         ty_str_addf(s, ": %zu values from %.6g to %.6g, the last %.6g</title>", n, all.low,
                     all.high, last);

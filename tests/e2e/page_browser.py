@@ -71,6 +71,11 @@ def live(driver, link, gates, shots):
     ok("...and so does the curve", until(lambda: curve(driver)))
     ok("...which says what it shows", until(lambda: "loss: 50 values from 0.02 to 1" in text(driver, "#metrics svg title", "textContent")),
        text(driver, "#metrics"))
+    driver.execute_script("""const svg = document.querySelector("#metrics svg"), box = svg.getBoundingClientRect();
+svg.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX: box.right - 1, clientY: box.top + 5 }))
+window.said = document.querySelector("#metrics .range span:last-child").textContent""")
+    said = driver.execute_script("return window.said")
+    ok("...and at a place", said == "\u2248 0.02 at 50 of 50", said)
     driver.save_screenshot(os.path.join(shots, "page-running.png"))
     open(os.path.join(gates, "gate2"), "w").close()
     ok("the state changes by itself", until(has(driver, "#state", "Completed")), text(driver, "h1"))

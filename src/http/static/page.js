@@ -105,6 +105,27 @@ function followRun(body) {
     }, () => body.dataset.going !== "");
 }
 
+// What a curve says under the pointer.  It is read off the drawing (html_chart.c: 320 x 110, high values above), so it is a little rounded.
+function pointedAt(svg, clientX) {
+    const points = [...svg.querySelector("path").getAttribute("d").matchAll(/([\d.]+) ([\d.]+)/g)].map((m) => [Number(m[1]), Number(m[2])]);
+    const box = svg.getBoundingClientRect(), n = Number(svg.dataset.n), low = Number(svg.dataset.low), high = Number(svg.dataset.high);
+    const x = (clientX - box.left) / box.width * 324 - 2;
+    const near = points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a);
+    const value = high > low ? high - near[1] / 110 * (high - low) : low;
+    return "≈ " + Number(value.toPrecision(3)) + " at " + Math.round(near[0] / 320 * (n - 1) + 1) + " of " + n;
+}
+
+document.addEventListener("pointermove", (event) => {
+    const svg = event.target.closest?.(".chart svg"), said = svg?.parentElement.querySelector(".range span:last-child");
+    if (said)
+        said.textContent = pointedAt(svg, event.clientX);
+});
+document.addEventListener("pointerout", (event) => {
+    const svg = event.target.closest?.(".chart svg");
+    if (svg && !svg.contains(event.relatedTarget))
+        svg.parentElement.querySelector(".range span:last-child").textContent = svg.dataset.n + " values";
+});
+
 function toEnd() {
     const log = document.getElementById("log");
     if (log)
