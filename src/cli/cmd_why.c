@@ -13,8 +13,9 @@
 
 #define PAGE 1000
 #define PAGES_MAX 100
-#define AHEAD_SHOWN 10 /* of the runs before this one in the queue */
-#define HOLDERS_MAX 20 /* of the runs that use slots: each is asked for by itself */
+#define AHEAD_SHOWN 10   /* of the runs before this one in the queue */
+#define FULL_BYTES 65536 /* with less than this a run can write neither log nor result */
+#define HOLDERS_MAX 20   /* of the runs that use slots: each is asked for by itself */
 
 /* What the event log says of the present state. */
 struct history {
@@ -36,6 +37,7 @@ struct story {
     json_t *slots;       /* {"cpus", "used"} */
     json_t *boxes;       /* names of the targets that are this box, as keys */
     bool here;           /* the run's target is one of them */
+    bool full;           /* the disk of the state folder: what could start waits for room */
 };
 
 static void story_done(struct story *s)
@@ -217,6 +219,20 @@ static int fetch_queue(struct ty_cli *cli, struct story *s, struct ty_error *err
     return r;
 }
 
+/* Of a run that waits for nobody.  Not to know is no failure: the question was another. */
+static bool disk_is_full(struct ty_cli *cli)
+{
+    CLEANUP_JSON json_t *status = NULL;
+    struct ty_call none = { 0 };
+    struct ty_error err = { 0 };
+    const json_t *left;
+
+    if (ty_cli_get(cli, TY_ROUTE_status_get, &none, &status, &err) < 0)
+        return false;
+    left = json_object_get(status, "free_bytes");
+    return json_is_integer(left) && json_integer_value(left) < FULL_BYTES;
+}
+
 static int fetch(struct ty_cli *cli, const char *ref, struct story *s, struct ty_error *err)
 {
     CLEANUP_FREE char *id = NULL;
@@ -232,6 +248,8 @@ static int fetch(struct ty_cli *cli, const char *ref, struct story *s, struct ty
         r = ty_cli_run_events(cli, id, on_event, &s->past, err);
     if (r == 0 && json_is_integer(json_object_get(s->run, "queue_place")))
         r = fetch_queue(cli, s, err);
+    else if (r == 0 && !strcmp(ty_out_str(s->run, "state"), "Queued"))
+        s->full = disk_is_full(cli);
     return r;
 }
 
@@ -286,7 +304,10 @@ static void say_active(const struct story *s, enum ty_run_state state, struct ty
         if (why[0]) /* "waits for ..." is of the run; the rest are sentences of their own */
             ty_str_addf(out, ": %s%s", ty_starts_with(why, "waits ") ? "it " : "", why);
         else
-            ty_str_add(out, ": it has its slots, and is about to start");
+            ty_str_addf(out, ": it has its slots, and %s",
+                        s->full ? "starts when there is room on the disk of the state folder, "
+                                  "which is full"
+                                : "is about to start");
         break;
     case TY_RUN_RUNNING:
         if (s->past.hang)

@@ -121,6 +121,29 @@ static void test_states(void **state)
     }
 }
 
+/* A run that could start and does not: the disk is looked at. */
+static void test_full_disk(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = GET " ",
+          .raw = fake_json(RUN(ID, "Queued", ", \"why\": null, \"queue_place\": null")) },
+        { .match = GET "/events?after=0&limit=1000 ",
+          .raw = fake_json("{\"events\": [" BEGIN "]}") },
+        { .match = "GET /api/v1/status ", .raw = fake_json("{\"free_bytes\": 0}") },
+        { 0 }
+    };
+    struct fake *f = fake_start(answers);
+    struct captured c = CAPTURE(fake_home(f), "why", ID);
+
+    (void)state;
+    assert_int_equal(c.code, 0);
+    assert_true(
+        ty_ends_with(c.out, " ago): it has its slots, and starts when there is room on the disk of "
+                            "the state folder, which is full\n"));
+    captured_done(&c);
+    fake_stop(f);
+}
+
 #define WAITS(id, place) \
     RUN(id, "Queued", ", \"why\": \"waits for 2 CPU slots\", \"queue_place\": " place)
 #define USES(id, more) RUN(id, "Running", ", \"why\": null, \"queue_place\": null" more)
@@ -254,9 +277,9 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_states),   cmocka_unit_test(test_queue),
-        cmocka_unit_test(test_json),     cmocka_unit_test(test_event_pages),
-        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_states),      cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_queue),       cmocka_unit_test(test_json),
+        cmocka_unit_test(test_event_pages), cmocka_unit_test(test_refusals),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
