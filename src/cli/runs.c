@@ -198,8 +198,9 @@ char *ty_cli_run_advice(const json_t *run)
     if (n == 0 || n > 64)
         return NULL;
     if (n == 5 && !strncmp(at, "torch", n))
-        return strdup("its Python has no torch: 'trainyard doctor' shows those that have it, and "
-                      "'trainyard run --torch any' installs one");
+        return strdup(
+            "its Python has no torch: 'trainyard doctor' shows those that have it, to be named in "
+            "the command, and 'trainyard run --torch any' installs one");
     return ty_strf(
         "if '%.*s' is a package, 'trainyard run --pip PACKAGE' brings it; if it is a file of yours, "
         "it has to lie in the folder that is submitted",

@@ -238,8 +238,8 @@ static void test_advice(void **state)
     f = fake_start(answers);
     says(TRY("wait", A), 1, "",
          "trainyard: run '" A "' Failed: it broke\n"
-         "  its Python has no torch: 'trainyard doctor' shows those that have it, and "
-         "'trainyard run --torch any' installs one\n");
+         "  its Python has no torch: 'trainyard doctor' shows those that have it, to be named in "
+         "the command, and 'trainyard run --torch any' installs one\n");
     refuses(TRY("wait", A), 1,
             "Failed: it broke\n  if 'sklearn' is a package, 'trainyard run --pip PACKAGE'");
     says(TRY("wait", A), 1, "", "trainyard: run '" A "' Failed: it broke\n");
