@@ -7,6 +7,7 @@
 #include "base/conf.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/doctor.h"
@@ -180,21 +181,6 @@ bool doctor_first_line(const char *const *argv, char *line, size_t size)
     return ended && status == 0;
 }
 
-char *doctor_find(const char *program)
-{
-    const char *p = getenv("PATH");
-
-    while (p && *p) {
-        size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *path = ty_strf("%.*s/%s", (int)n, p, program);
-
-        if (*p == '/' && path && access(path, X_OK) == 0)
-            return TAKE(path);
-        p += n + (p[n] == ':');
-    }
-    return NULL;
-}
-
 /* True when the interpreter has torch. */
 static bool check_python(struct doctor *d, const char *python)
 {
@@ -228,7 +214,7 @@ static bool check_python(struct doctor *d, const char *python)
 
 static void check_pythons(struct doctor *d)
 {
-    CLEANUP_FREE char *python = doctor_find("python3");
+    CLEANUP_FREE char *python = ty_program_find("python3", NULL);
     bool system = access("/usr/bin/python3", X_OK) == 0, torch = false;
 
     if (python)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/conf.h"
 #include "base/fs.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "cli/commands.h"
 #include "cli/doctor.h"
@@ -394,7 +395,7 @@ static int ask_for(struct ty_cli *cli, json_t **env, char **interpreter, struct 
         free(*interpreter);
         *interpreter = strdup(python);
     } else if (!*interpreter) {
-        *interpreter = doctor_find("python3");
+        *interpreter = ty_program_find("python3", NULL);
     }
     return *interpreter
                ? 0

@@ -14,7 +14,6 @@ void doctor_note(struct doctor *d, const char *check, enum verdict v, const char
     __attribute__((format(printf, 5, 6)));
 /* The first line that `argv` prints, cut to size; false when it fails or takes too long. */
 bool doctor_first_line(const char *const *argv, char *line, size_t size);
-char *doctor_find(const char *program); /* absolute, of PATH; malloc'ed; NULL: it is not there */
 
 /* doctor_tools.c: programs that this machine may have, and what each is for */
 void doctor_tools(struct doctor *d);

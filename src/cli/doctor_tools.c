@@ -3,6 +3,7 @@
  * Only pip is missed by many: without it no environment with packages can be built.
  */
 #include "base/cleanup.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "cli/doctor.h"
 #include <dlfcn.h>
@@ -40,13 +41,13 @@ static char *find_any(const struct tool *t)
     char *path = NULL;
 
     for (size_t i = 0; i < sizeof t->programs / sizeof *t->programs && t->programs[i] && !path; i++)
-        path = doctor_find(t->programs[i]);
+        path = ty_program_find(t->programs[i], NULL);
     return path;
 }
 
 static void check_pip(struct doctor *d)
 {
-    CLEANUP_FREE char *found = doctor_find("python3");
+    CLEANUP_FREE char *found = ty_program_find("python3", NULL);
     const char *python = access("/usr/bin/python3", X_OK) == 0 ? "/usr/bin/python3" : found;
     const char *pip[] = { python, "-m", "pip", "--version", NULL },
                *venv[] = { python, "-c", "import venv, ensurepip", NULL };

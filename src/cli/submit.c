@@ -6,6 +6,7 @@
 #include "cli/submit.h"
 #include "base/conf.h"
 #include "base/fs.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "cli/out.h"
 #include "cli/runs.h"
@@ -20,13 +21,6 @@
 #define EXPERIMENT_MAX 36
 #define EXPERIMENT_MIN 3
 
-static bool runnable(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
-}
-
 /* Why `path` is no program, for a sentence. */
 static const char *why_not(const char *path)
 {
@@ -39,19 +33,11 @@ static const char *why_not(const char *path)
 
 static int on_path(const char *word, char **ret, struct ty_error *err)
 {
-    const char *p = getenv("PATH");
+    char *path = ty_program_find(word, NULL);
 
-    while (p && *p) {
-        size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *path = ty_strf("%.*s/%s", (int)n, p, word);
-
-        if (!path)
-            return ty_error_oom(err);
-        if (*p == '/' && runnable(path)) {
-            *ret = TAKE(path);
-            return 0;
-        }
-        p += n + (p[n] == ':');
+    if (path) {
+        *ret = path;
+        return 0;
     }
     return ty_error_set(err, -ENOENT, "cannot run '%s': no program of that name is on PATH", word);
 }
@@ -70,13 +56,13 @@ int ty_submit_program(const char *word, const char *dir, char **ret, struct ty_e
         path = ty_path_join(dir, clean);
         if (!path)
             return ty_error_oom(err);
-        if (!runnable(path))
+        if (!ty_program_is(path))
             return ty_error_set(err, -ENOENT, "cannot run '%s' in '%s': %s", word, dir,
                                 why_not(path));
         *ret = TAKE(clean);
         return 0;
     }
-    if (!runnable(word))
+    if (!ty_program_is(word))
         return ty_error_set(err, -ENOENT, "cannot run '%s': %s", word, why_not(word));
     /* an absolute name stays as it was typed: python finds its virtual environment by it */
     *ret = strdup(word[0] == '/' ? word : realpath(word, real) ? real : word);

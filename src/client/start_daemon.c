@@ -19,6 +19,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "base/program.h"
 #include "base/str.h"
 #include <dlfcn.h>
 #include <errno.h>
@@ -107,20 +108,13 @@ int ty_daemon_connect(const char *home, struct ty_error *err)
     return TAKE_FD(fd);
 }
 
-static bool runnable(const char *path)
-{
-    struct stat st;
-
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
-}
-
 /* A program found by walking up must belong to root, to us, or to whoever owns the file we
  * started from: a stranger who may write to a folder above must not be able to plant one. */
 static bool trusted(const char *path, uid_t owner)
 {
     struct stat st;
 
-    return runnable(path) && stat(path, &st) == 0 &&
+    return ty_program_is(path) && stat(path, &st) == 0 &&
            (st.st_uid == 0 || st.st_uid == geteuid() || st.st_uid == owner);
 }
 
@@ -151,21 +145,6 @@ static char *find_near(const char *file, int up)
     return NULL;
 }
 
-static char *find_on_path(void)
-{
-    const char *p = getenv("PATH");
-
-    while (p && *p) {
-        size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *path = ty_strf("%.*s/" PROGRAM, (int)n, p);
-
-        if (n > 0 && *p == '/' && path && runnable(path))
-            return TAKE(path);
-        p += n + (p[n] == ':');
-    }
-    return NULL;
-}
-
 int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
 {
     CLEANUP_FREE char *path = NULL;
@@ -174,7 +153,7 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
     if (!daemon || !*daemon)
         daemon = getenv("TRAINYARD_DAEMON");
     if (daemon && *daemon) {
-        if (!runnable(daemon))
+        if (!ty_program_is(daemon))
             return ty_error_set(err, -ENOENT,
                                 "cannot start a daemon: '%s' (TRAINYARD_DAEMON) is no program",
                                 daemon);
@@ -184,7 +163,7 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
     if (!path && dladdr((void *)&ty_daemon_find, &me) && me.dli_fname)
         path = find_near(me.dli_fname, FOLDERS_UP);
     if (!path)
-        path = find_on_path();
+        path = ty_program_find(PROGRAM, NULL);
     if (!path)
         return ty_error_set(err, -ENOENT,
                             "cannot find the program " PROGRAM

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "data/azblob_internal.h"
 #include <errno.h>
@@ -32,7 +33,7 @@ static const char *find(const char *name, char path[64])
 
     for (size_t i = 0; i < sizeof where / sizeof *where; i++) {
         snprintf(path, 64, "%s/%s", where[i], name);
-        if (access(path, X_OK) == 0)
+        if (ty_program_is(path))
             return path;
     }
     return NULL;

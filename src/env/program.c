@@ -1,4 +1,5 @@
 /* program.c - pip and its like: run with a bound, their output line by line to the build log */
+#include "base/program.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/fs.h"
@@ -53,16 +54,7 @@ char *env_find(const char *program)
     static const char *const usual = "/usr/local/bin:/usr/bin:/bin";
     const char *path = getenv("PATH");
 
-    for (const char *p = path && *path ? path : usual; *p;) {
-        size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *full =
-            n > 0 && *p == '/' ? ty_strf("%.*s/%s", (int)n, p, program) : NULL;
-
-        if (full && access(full, X_OK) == 0)
-            return TAKE(full);
-        p += n + (p[n] == ':');
-    }
-    return NULL;
+    return ty_program_find(program, path && *path ? path : usual);
 }
 
 /* A conda channel may have its key behind the host: "/t/KEY/channel".  Where to go on. */

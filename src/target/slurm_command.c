@@ -4,6 +4,7 @@
 #include "base/fs.h"
 #include "base/owner.h"
 #include "base/proc.h"
+#include "base/program.h"
 #include "base/str.h"
 #include "core/launch_plan.h"
 #include "target/slurm_ask.h"
@@ -30,17 +31,10 @@ static const char *path_of(const struct ty_slurm_setting *where)
 
 char *ty_slurm_program(const struct ty_slurm_setting *where, const char *name, struct ty_error *err)
 {
-    const char *p = path_of(where);
+    char *path = ty_program_find(name, path_of(where));
 
-    while (*p) {
-        size_t n = strcspn(p, ":");
-        CLEANUP_FREE char *path = n > 0 && *p == '/' ? ty_strf("%.*s/%s", (int)n, p, name) : NULL;
-
-        if (path && access(path, X_OK) == 0)
-            return TAKE(path);
-        p += n;
-        p += *p == ':';
-    }
+    if (path)
+        return path;
     ty_error_set(
         err, -ENOENT,
         "cannot find Slurm's program '%s' in %s; install Slurm's commands on this machine, or set "
