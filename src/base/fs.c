@@ -31,6 +31,22 @@ char *ty_path_join(const char *a, const char *b)
     return ty_strf("%s%s%s", a, n > 0 && a[n - 1] != '/' ? "/" : "", b);
 }
 
+int ty_path_absolute(const char *path, char **ret)
+{
+    CLEANUP_FREE char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+    char *full;
+
+    if (path[0] != '/' && !here)
+        return -errno;
+    full = here ? ty_path_join(here, path) : strdup(path);
+    if (!full)
+        return -ENOMEM;
+    for (size_t n = strlen(full); n > 1 && full[n - 1] == '/'; n--)
+        full[n - 1] = 0;
+    *ret = full;
+    return 0;
+}
+
 bool ty_path_is_inside(const char *path)
 {
     const char *part = path;

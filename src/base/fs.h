@@ -11,6 +11,8 @@
 struct ty_error;
 
 char *ty_path_join(const char *a, const char *b); /* malloc'ed a/b, or NULL */
+/* `path` seen from the working directory, without slashes at its end, malloc'ed; links and ".." stay.  -ENOENT: that folder is gone. */
+int ty_path_absolute(const char *path, char **ret);
 /* True when `path` is relative, not empty, and has no empty, "." or ".." part and no control character:
  * a name that can only lie inside the folder it is looked up in (links aside). */
 bool ty_path_is_inside(const char *path);

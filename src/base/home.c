@@ -19,23 +19,17 @@ static const char *named(const char *variable)
     return value && *value ? value : NULL;
 }
 
-/* `path` seen from the working directory, without slashes at its end. */
 static int absolute(const char *path, char **ret, struct ty_error *err)
 {
-    CLEANUP_FREE char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
-    char *full;
+    int r = ty_path_absolute(path, ret);
 
-    if (path[0] != '/' && !here)
-        return ty_error_set(err, -errno,
-                            "cannot find the state folder '%s': the working directory is gone: %m",
-                            path);
-    full = here ? ty_path_join(here, path) : strdup(path);
-    if (!full)
+    if (r == -ENOMEM)
         return ty_error_oom(err);
-    for (size_t n = strlen(full); n > 1 && full[n - 1] == '/'; n--)
-        full[n - 1] = 0;
-    *ret = full;
-    return 0;
+    return r < 0
+               ? ty_error_set(
+                     err, r, "cannot find the state folder '%s': the working directory is gone: %s",
+                     path, strerror(-r))
+               : 0;
 }
 
 /* $HOME, else what the user database says, malloc'ed; NULL: neither. */

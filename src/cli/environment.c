@@ -471,10 +471,9 @@ int ty_environment_cache(const struct ty_cli *cli, char **ret, struct ty_error *
     int r;
 
     if (given) {
-        CLEANUP_FREE char *here = *given == '/' ? strdup("/") : getcwd(NULL, 0);
-
-        *ret = here ? *given == '/' ? strdup(given) : ty_path_join(here, given) : NULL;
-        return *ret ? 0 : ty_error_oom(err);
+        r = ty_path_absolute(given, ret);
+        return r < 0 ? ty_error_set(err, r, "cannot find the cache '%s': %s", given, strerror(-r))
+                     : 0;
     }
     r = ty_client_find_home(ty_cli_value(cli, "home"), &home, err);
     if (r < 0)

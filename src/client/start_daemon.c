@@ -41,28 +41,22 @@
 
 extern char **environ;
 
-/* The caller's working directory is no part of a state folder's name. */
-static int absolute(const char *path, char **ret, struct ty_error *err)
+/* The caller's working directory is no part of a state folder's name, nor of a program's. */
+static int absolute(const char *what, const char *path, char **ret, struct ty_error *err)
 {
-    char cwd[PATH_MAX], *full;
-    size_t n;
+    int r = ty_path_absolute(path, ret);
 
-    if (path[0] != '/' && !getcwd(cwd, sizeof cwd))
-        return ty_error_set(err, -errno,
-                            "cannot find the state folder '%s': the working directory is gone: %m",
-                            path);
-    full = path[0] == '/' ? strdup(path) : ty_path_join(cwd, path);
-    if (!full)
+    if (r == -ENOMEM)
         return ty_error_oom(err);
-    for (n = strlen(full); n > 1 && full[n - 1] == '/'; n--)
-        full[n - 1] = '\0';
-    *ret = full;
-    return 0;
+    return r < 0
+               ? ty_error_set(err, r, "cannot find the %s '%s': the working directory is gone: %s",
+                              what, path, strerror(-r))
+               : 0;
 }
 
 int ty_client_find_home(const char *home, char **ret, struct ty_error *err)
 {
-    return home && *home ? absolute(home, ret, err) : ty_home(ret, err);
+    return home && *home ? absolute("state folder", home, ret, err) : ty_home(ret, err);
 }
 
 /* sun_path holds 107 bytes; a longer path is reached through a descriptor of its folder, which
@@ -157,7 +151,7 @@ int ty_daemon_find(const char *daemon, char **ret, struct ty_error *err)
             return ty_error_set(err, -ENOENT,
                                 "cannot start a daemon: '%s' (TRAINYARD_DAEMON) is no program",
                                 daemon);
-        return absolute(daemon, ret, err);
+        return absolute("program", daemon, ret, err);
     }
     path = find_near("/proc/self/exe", 0);
     if (!path && dladdr((void *)&ty_daemon_find, &me) && me.dli_fname)

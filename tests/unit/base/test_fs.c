@@ -77,6 +77,30 @@ static void test_clean(void **state)
     assert_null(got);
 }
 
+static void test_path_absolute(void **state)
+{
+    CLEANUP_FREE char *here = getcwd(NULL, 0);
+    const char *const given[] = { "a", "a/b//", ".", "/", "/x/", "//" };
+    const char *const want[] = { "%s/a", "%s/a/b", "%s/.", "/", "/x", "/" };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        CLEANUP_FREE char *found = NULL;
+        CLEANUP_FREE char *expected =
+            want[i][0] == '%' ? ty_path_join(here, want[i] + 3) : strdup(want[i]);
+
+        assert_int_equal(ty_path_absolute(given[i], &found), 0);
+        assert_string_equal(found, expected);
+    }
+    assert_int_equal(mkdir("gone", 0755), 0);
+    assert_int_equal(chdir("gone"), 0);
+    assert_int_equal(rmdir("../gone"), 0);
+    char *found = NULL;
+    assert_int_equal(ty_path_absolute("a", &found), -ENOENT);
+    assert_null(found);
+    assert_int_equal(chdir(here), 0);
+}
+
 /* ---- folders ---- */
 
 static void test_mkdir(void **state)
@@ -407,6 +431,7 @@ int main(void)
         cmocka_unit_test(test_join),
         cmocka_unit_test(test_inside),
         cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_path_absolute),
         cmocka_unit_test(test_mkdir),
         cmocka_unit_test(test_remove),
         cmocka_unit_test(test_remove_deep),
