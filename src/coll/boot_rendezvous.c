@@ -6,6 +6,7 @@
  * Until the first fence has succeeded, a lost connection is made anew and everything is put again: the server may be one
  * that is about to end, of an earlier world, when a rank comes to the next world before rank 0 has left the last one.
  */
+#include "base/bytes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -394,11 +395,6 @@ static int client_put(void *ctx, const char *key, const void *value, size_t n, s
     return entries_add(&c->mine, c->world.rank, key, value, n) < 0 ? ty_error_oom(err) : 0;
 }
 
-static uint32_t get_u32(const unsigned char *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* "rank 3", "ranks 2 and 5", "ranks 1, 2, 3 and 70 more" */
 static void name_ranks(struct ty_str *s, const unsigned char *list, uint32_t count)
 {
@@ -412,7 +408,7 @@ static void name_ranks(struct ty_str *s, const unsigned char *list, uint32_t cou
                     i == 0           ? ""
                     : i == count - 1 ? " and "
                                      : ", ",
-                    get_u32(list + 4 * i));
+                    ty_get_u32(list + 4 * i));
     if (shown < count)
         ty_str_addf(s, " and %u more", count - shown);
 }

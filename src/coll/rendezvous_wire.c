@@ -5,6 +5,7 @@
  * made by somebody in the middle.  The keys of the frames come from the exchange of these pairs, so that what was
  * recorded cannot be read later even by one who learns the secret.
  */
+#include "base/bytes.h"
 #include "base/fault.h"
 #include "coll/rendezvous.h"
 #include <assert.h>
@@ -113,17 +114,6 @@ int ty_rdv_confirm(const struct ty_rdv_side *client,
 
 /* ---- messages ---- */
 
-static void put_u32(unsigned char *p, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        p[i] = (unsigned char)(v >> (8 * i));
-}
-
-static uint32_t get_u32(const unsigned char *p)
-{
-    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 /* What a kind of message carries besides a and b. */
 static const struct {
     bool known, key;
@@ -154,8 +144,8 @@ int ty_rdv_decode(const void *bytes, size_t n, struct ty_rdv_message *ret)
     if (n < HEAD || p[0] >= sizeof kinds / sizeof *kinds || !kinds[p[0]].known)
         return -EPROTO;
     m.type = (enum ty_rdv_type)p[0];
-    m.a = get_u32(p + 1);
-    m.b = get_u32(p + 5);
+    m.a = ty_get_u32(p + 1);
+    m.b = ty_get_u32(p + 5);
     key_len = p[9];
     if (key_len > TY_RDV_NAME_MAX || key_len > n - HEAD || (key_len > 0) != kinds[p[0]].key ||
         memchr(p + HEAD, 0, key_len))
@@ -176,8 +166,8 @@ void ty_rdv_encode(const struct ty_rdv_message *m, struct ty_str *out)
     unsigned char head[HEAD] = { (unsigned char)m->type };
     size_t key_len = strlen(m->key);
 
-    put_u32(head + 1, m->a);
-    put_u32(head + 5, m->b);
+    ty_put_u32(head + 1, m->a);
+    ty_put_u32(head + 5, m->b);
     head[9] = (unsigned char)key_len;
     ty_str_addn(out, head, sizeof head);
     ty_str_addn(out, m->key, key_len);
@@ -191,8 +181,8 @@ static void nonce_of(uint64_t number,
                      unsigned char nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES])
 {
     memset(nonce, 0, crypto_aead_chacha20poly1305_ietf_NPUBBYTES);
-    put_u32(nonce, (uint32_t)number);
-    put_u32(nonce + 4, (uint32_t)(number >> 32));
+    ty_put_u32(nonce, (uint32_t)number);
+    ty_put_u32(nonce + 4, (uint32_t)(number >> 32));
 }
 
 void ty_rdv_seal(struct ty_rdv_keys *k, const struct ty_rdv_message *m, struct ty_str *out)
@@ -203,7 +193,7 @@ void ty_rdv_seal(struct ty_rdv_keys *k, const struct ty_rdv_message *m, struct t
     size_t start = out->len, n;
 
     n = HEAD + strlen(m->key) + m->value_len;
-    put_u32(head, (uint32_t)(n + SEAL));
+    ty_put_u32(head, (uint32_t)(n + SEAL));
     ty_str_addn(out, head, sizeof head);
     ty_rdv_encode(m, out);
     ty_str_addn(out, room, sizeof room);
@@ -223,7 +213,7 @@ ptrdiff_t ty_rdv_open(struct ty_rdv_keys *k, unsigned char *bytes, size_t n,
 
     if (n < 4)
         return 0;
-    len = get_u32(bytes);
+    len = ty_get_u32(bytes);
     if (len < SEAL || len > TY_RDV_FRAME_MAX)
         return -EPROTO;
     if (n - 4 < len)

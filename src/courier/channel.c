@@ -1,5 +1,6 @@
 /* channel.c - frames of a channel to bytes and back */
 #include "courier/channel.h"
+#include "base/bytes.h"
 #include "base/error.h"
 #include <errno.h>
 #include <string.h>
@@ -14,17 +15,10 @@ static const unsigned char types[] = {
 
 static void add_u32(struct ty_str *out, uint32_t v)
 {
-    unsigned char b[4] = { (unsigned char)v, (unsigned char)(v >> 8), (unsigned char)(v >> 16),
-                           (unsigned char)(v >> 24) };
+    unsigned char b[4];
 
+    ty_put_u32(b, v);
     ty_str_addn(out, b, sizeof b);
-}
-
-static uint32_t get_u32(const char *p)
-{
-    const unsigned char *b = (const unsigned char *)p;
-
-    return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
 static void head(struct ty_flow *f, enum ty_channel_type type, size_t n)
@@ -69,7 +63,7 @@ int ty_channel_next(struct ty_flow *f, struct ty_channel_frame *ret)
 
     if (ty_flow_waiting(f) < HEAD)
         return -EAGAIN;
-    n = get_u32(p);
+    n = ty_get_u32(p);
     if (n > TY_CHANNEL_PAYLOAD_MAX || !memchr(types, (unsigned char)p[4], sizeof types))
         return -EBADMSG;
     if (ty_flow_waiting(f) - HEAD < n)
@@ -85,7 +79,7 @@ int ty_channel_u32(struct ty_channel_frame *f, uint32_t *ret)
 {
     if (f->n < 4)
         return -EBADMSG;
-    *ret = get_u32(f->body);
+    *ret = ty_get_u32(f->body);
     f->body += 4;
     f->n -= 4;
     return 0;

@@ -7,6 +7,7 @@
  * daemon that the runner lives.  A break on either side ends the connection on the other: the runner comes back, and WELCOME tells it
  * where to go on.
  */
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -438,11 +439,11 @@ static int pump_up(struct ty_courier *c)
 static void give_credit(struct ty_courier *c)
 {
     struct ty_relay *r = &c->relay;
-    unsigned char b[4] = { (unsigned char)r->owed, (unsigned char)(r->owed >> 8),
-                           (unsigned char)(r->owed >> 16), (unsigned char)(r->owed >> 24) };
+    unsigned char b[4];
 
     if (r->owed < CREDIT_STEP)
         return;
+    ty_put_u32(b, r->owed);
     ty_channel_send_conn(&leader(c)->ssh.flow, TY_CHANNEL_CREDIT, r->serial, b, sizeof b);
     r->owed = 0;
 }

@@ -1,5 +1,6 @@
 /* pmix_wire.c - frames between the runner and the PMIx helper */
 #include "runner/pmix_wire.h"
+#include "base/bytes.h"
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -23,17 +24,6 @@ static bool has_key(unsigned type)
     return type == TY_PMIX_FENCE || type == TY_PMIX_FENCE_DONE;
 }
 
-static void put_u32(unsigned char *to, uint32_t v)
-{
-    for (int i = 0; i < 4; i++)
-        to[i] = (unsigned char)(v >> (8 * i));
-}
-
-static uint32_t get_u32(const unsigned char *from)
-{
-    return from[0] | (uint32_t)from[1] << 8 | (uint32_t)from[2] << 16 | (uint32_t)from[3] << 24;
-}
-
 int ty_pmix_encode(const struct ty_pmix_frame *f, struct ty_str *out)
 {
     size_t key = has_key(f->type) ? FENCE_HEAD + f->key_len : 0;
@@ -42,11 +32,11 @@ int ty_pmix_encode(const struct ty_pmix_frame *f, struct ty_str *out)
     if (!known(f->type) || f->body_len > TY_PMIX_PAYLOAD_MAX - key ||
         (key && (f->key_len == 0 || f->key_len > TY_PMIX_KEY_MAX || f->nodes == 0)))
         return -EINVAL;
-    put_u32(head, (uint32_t)(key + f->body_len));
+    ty_put_u32(head, (uint32_t)(key + f->body_len));
     head[4] = (unsigned char)f->type;
     ty_str_addn(out, head, sizeof head);
     if (key) {
-        put_u32(fence, f->nodes);
+        ty_put_u32(fence, f->nodes);
         fence[4] = (unsigned char)f->key_len;
         ty_str_addn(out, fence, sizeof fence);
         ty_str_addn(out, f->key, f->key_len);
@@ -63,7 +53,7 @@ ptrdiff_t ty_pmix_decode(const void *in, size_t n, struct ty_pmix_frame *ret)
 
     if (n < TY_PMIX_HEAD)
         return -EAGAIN;
-    len = get_u32(p);
+    len = ty_get_u32(p);
     if (len > TY_PMIX_PAYLOAD_MAX || !known(p[4]))
         return -EBADMSG;
     if (n - TY_PMIX_HEAD < len)
@@ -73,9 +63,9 @@ ptrdiff_t ty_pmix_decode(const void *in, size_t n, struct ty_pmix_frame *ret)
     f.body = p;
     f.body_len = len;
     if (has_key(f.type)) {
-        if (len < FENCE_HEAD || p[4] == 0 || len - FENCE_HEAD < p[4] || get_u32(p) == 0)
+        if (len < FENCE_HEAD || p[4] == 0 || len - FENCE_HEAD < p[4] || ty_get_u32(p) == 0)
             return -EBADMSG;
-        f.nodes = get_u32(p);
+        f.nodes = ty_get_u32(p);
         f.key_len = p[4];
         f.key = (const char *)p + FENCE_HEAD;
         f.body = p + FENCE_HEAD + f.key_len;
