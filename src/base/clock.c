@@ -9,7 +9,7 @@ static int64_t read_us(clockid_t clock)
     struct timespec t;
 
     clock_gettime(clock, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    return ty_time_us(t);
 }
 
 int64_t ty_wall_us(void)

@@ -7,6 +7,7 @@
 #include "base/owner.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include <errno.h>
 #include <grp.h>
@@ -16,7 +17,6 @@
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define PASSWD_BUFFER 16384
@@ -145,7 +145,7 @@ int ty_owner_check(void)
 
     if (pid == 0)
         _exit(ty_owner_become(&anybody) == 0 ? 0 : 1);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (pid > 0)
+        ty_wait(pid, &status);
     return pid > 0 && status == 0 ? 0 : -EPERM;
 }

@@ -35,6 +35,9 @@ struct ty_spawn {
 /* 0 and the pid; a failed exec is reported here, with its reason. */
 int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err);
 
+/* Wait for the end of a child, also where signals interrupt; `status` may be NULL.  0 or a negative errno. */
+int ty_wait(pid_t pid, int *status);
+
 /* Send `sig` to every descendant of this process (which should be a subreaper), and SIGCONT to those that are
  * stopped, so that they hear it; returns how many there were, or a negative errno. */
 int ty_tree_signal(int sig);

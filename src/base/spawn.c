@@ -167,6 +167,14 @@ static pid_t fork_quietly(const struct ty_spawn *spec, int pipe_fd)
     return pid;
 }
 
+int ty_wait(pid_t pid, int *status)
+{
+    while (waitpid(pid, status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
 int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err)
 {
     CLEANUP_CLOSE int from_child = -1;
@@ -193,8 +201,7 @@ int ty_spawn(const struct ty_spawn *spec, pid_t *ret, struct ty_error *err)
     }
     if (got != (ssize_t)sizeof report)
         kill(pid, SIGKILL); /* it may live, but nobody would know of it */
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, NULL);
     if (got != (ssize_t)sizeof report)
         report = (struct report){ .error = EIO };
     return explain(spec, &report, err);

@@ -26,7 +26,7 @@ struct sweep {
 
 static bool is_old(const struct sweep *g, const struct stat *st)
 {
-    return (int64_t)st->st_mtim.tv_sec * 1000000 + st->st_mtim.tv_nsec / 1000 < g->before_us;
+    return ty_time_us(st->st_mtim) < g->before_us;
 }
 
 static void count(struct sweep *g, const struct stat *st, bool removed)

@@ -1,6 +1,7 @@
 /* recover.c - one look, once a boot, at what the last boot had not synced */
 #include "blob/recover.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fs.h"
 #include "base/proc.h"
 #include "blob/blob.h"
@@ -14,11 +15,6 @@
 /* File times come from a clock that is read a few times a second at worst. */
 #define GRAIN_US 1000000
 
-static int64_t us(struct timespec t)
-{
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 /* Remove a blob that changed since *ctx and is not what its name says.  One that cannot be read stays. */
 static int verify(int folder, const char *prefix, const char *name, void *ctx)
 {
@@ -29,7 +25,7 @@ static int verify(int folder, const char *prefix, const char *name, void *ctx)
     uint64_t bytes;
 
     if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-        us(st.st_ctim) < *since_us)
+        ty_time_us(st.st_ctim) < *since_us)
         return 0;
     fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd >= 0 && ty_sha256_file(fd, sha, &bytes) == 0 &&
@@ -52,7 +48,7 @@ int ty_blobs_recover(int dirfd)
         return -1;
     }
     if (strcmp(was, me.boot) != 0) {
-        since_us = was[0] ? us(st.st_mtim) - GRAIN_US : 0;
+        since_us = was[0] ? ty_time_us(st.st_mtim) - GRAIN_US : 0;
         ty_each_blob(dirfd, verify, &since_us);
         /* Left empty by a full disk, it makes the next boot read everything. */
         if (ftruncate(fd, 0) == 0)

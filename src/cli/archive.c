@@ -103,8 +103,7 @@ int ty_archive_run(struct ty_cli *cli, const char *const *argv, int out, const c
     if (r < 0)
         return ty_error_prefix(err, "starting tar");
     listen_to(cli, from, growing, said);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, &status);
     if (cli->err_terminal && growing)
         fputs("\r            \r", stderr);
     if (WIFEXITED(status) && WEXITSTATUS(status) <= 1)

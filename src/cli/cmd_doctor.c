@@ -20,7 +20,6 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FREE_MIN (1000u * 1000 * 1000) /* below it, a warning */
@@ -174,8 +173,7 @@ bool doctor_first_line(const char *const *argv, char *line, size_t size)
     }
     if (!ended)
         kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, &status);
     line[n] = '\0';
     line[strcspn(line, "\n")] = '\0';
     return ended && status == 0;

@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define PROGRAM "trainyard-agent"
@@ -185,8 +184,7 @@ int ty_objects_ask(const json_t *access, json_t *asked, ty_objects_fn fn, void *
         r = ty_error_set(err, -EINTR,
                          "interrupted; what was moved is kept, and the same command goes on from "
                          "there");
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, NULL);
     return r;
 }
 

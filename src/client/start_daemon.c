@@ -29,7 +29,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define PROGRAM "trainyardd"
@@ -247,8 +246,7 @@ static int spawn(const char *program, const char *home, int *ret, struct ty_erro
         return ty_error_set(err, -errno, "cannot start '%s': %m", program);
     if (pid == 0)
         spawn_and_exit(program, home, envp, to);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, &status);
     *ret = TAKE_FD(from);
     return 0;
 }

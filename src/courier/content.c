@@ -1,5 +1,6 @@
 /* content.c - the files of a snapshot and of our Python packages, as a list of hashes */
 #include "courier/content.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/owner.h"
@@ -301,7 +302,7 @@ static bool fits(const struct wanted_line *w, int fd)
     struct stat st;
 
     return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == w->bytes &&
-           (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000 == w->mtime_us;
+           ty_time_us(st.st_mtim) == w->mtime_us;
 }
 
 int ty_content_check(const struct ty_content *c, size_t i, int fd)

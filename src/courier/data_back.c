@@ -5,6 +5,7 @@
  * Nothing is replaced, except with `overwrite`, or where a mount's file is still what the job was given.  The last record of a
  * reference has the data that were sent compared with what is there now.
  */
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include "base/log.h"
@@ -94,8 +95,7 @@ static bool is_as_sent(struct ty_courier *c, int ref, const json_t *o, const str
     if (!*text_of(o, "was") || !list || (!d->known && ty_listing_load(list, &d->known) < 0))
         return false;
     f = ty_listing_find(d->known, text_of(o, "path"));
-    return f && f->bytes == (uint64_t)st->st_size &&
-           f->mtime_us == (int64_t)st->st_mtim.tv_sec * 1000000 + st->st_mtim.tv_nsec / 1000;
+    return f && f->bytes == (uint64_t)st->st_size && f->mtime_us == ty_time_us(st->st_mtim);
 }
 
 static int may_replace(struct ty_courier *c, int ref, const json_t *o, const struct stat *st)

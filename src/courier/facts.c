@@ -17,7 +17,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #ifndef TY_VERSION
@@ -51,8 +50,7 @@ static size_t answer(pid_t pid, int fd, char *buf, size_t cap)
     }
     buf[n] = '\0';
     kill(pid, SIGKILL);
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, NULL);
     return n;
 }
 

@@ -395,8 +395,7 @@ void ty_ssh_end(struct ty_ssh *s)
         close(s->agent);
     if (s->pid > 0) {
         kill(s->pid, SIGKILL);
-        while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        ty_wait(s->pid, NULL);
     }
     *s = (struct ty_ssh)TY_SSH_INIT;
 }

@@ -86,7 +86,7 @@ static bool is_good(const struct piece *p)
     if (lstat(p->cached, &st) < 0)
         return false;
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == p->bytes && (st.st_mode & 0777) == 0444 &&
-        (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000 == p->mtime_us)
+        ty_time_us(st.st_mtim) == p->mtime_us)
         return utimensat(AT_FDCWD, p->cached, now, 0) == 0 || errno == EPERM;
     return false;
 }

@@ -34,11 +34,6 @@ struct collection {
     int failed;
 };
 
-static int64_t us_of(struct timespec t)
-{
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 static void drop(struct collection *c, const char *rel, uint64_t bytes)
 {
     CLEANUP_FREE char *path = ty_path_join(c->root, rel);
@@ -63,7 +58,7 @@ static int remember(struct collection *c, const char *rel, const struct stat *st
     }
     c->at[c->n] = (struct kept){ .path = strdup(rel),
                                  .bytes = (uint64_t)st->st_blocks * 512,
-                                 .used_us = us_of(st->st_atim),
+                                 .used_us = ty_time_us(st->st_atim),
                                  .held = st->st_nlink > 1 };
     if (!c->at[c->n].path)
         return -ENOMEM;
@@ -81,12 +76,12 @@ static int visit(const char *rel, const struct stat *st, void *ctx)
 {
     struct collection *c = ctx;
     const char *slash = strrchr(rel, '/'), *name = slash ? slash + 1 : rel;
-    int64_t used = us_of(st->st_atim);
+    int64_t used = ty_time_us(st->st_atim);
 
     if (!S_ISREG(st->st_mode) || is_own(name))
         return 0;
     if (name[0] == '.') { /* a download that was broken off, or is under way */
-        if (c->now_us - us_of(st->st_mtim) > PART_US)
+        if (c->now_us - ty_time_us(st->st_mtim) > PART_US)
             drop(c, rel, (uint64_t)st->st_blocks * 512);
         return 0;
     }
@@ -225,8 +220,8 @@ static int take_stock(const char *rel, const struct stat *st, void *ctx)
         return r;
     v->store.files += name[1] != '.';
     v->store.bytes += (uint64_t)st->st_blocks * 512;
-    if (us_of(st->st_atim) > v->store.used_us)
-        v->store.used_us = us_of(st->st_atim);
+    if (ty_time_us(st->st_atim) > v->store.used_us)
+        v->store.used_us = ty_time_us(st->st_atim);
     return 0;
 }
 

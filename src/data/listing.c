@@ -1,6 +1,7 @@
 /* listing.c - listings of data: writing, reading, comparing */
 #include "data/listing.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/fs.h"
 #include <errno.h>
@@ -129,11 +130,6 @@ int ty_listing_at(int fd, uint64_t offset, ty_listed_fn fn, void *ctx)
 
 /* ---- what lies there now ---- */
 
-static int64_t us_of(struct timespec t)
-{
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 struct walking {
     const char *dir;
     ty_listed_fn fn;
@@ -146,7 +142,7 @@ static int tell(const struct walking *w, const char *path, const struct stat *st
     struct ty_listed f = { .path = path,
                            .mark = "",
                            .bytes = (uint64_t)st->st_size,
-                           .mtime_us = us_of(st->st_mtim),
+                           .mtime_us = ty_time_us(st->st_mtim),
                            .mode = st->st_mode & 0111 ? 0755 : 0644 };
 
     return w->fn(&f, w->ctx);

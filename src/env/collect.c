@@ -65,11 +65,6 @@ static void cache_done(struct cache *c)
     free(c->wheels);
 }
 
-static int64_t us_of(struct timespec t)
-{
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
 /* ---- what there is ---- */
 
 static int add_bytes(const char *rel, const struct stat *st, void *ctx)
@@ -158,7 +153,7 @@ static int look_at_prefix(struct cache *c, const char *key)
     memcpy(p->key, key, TY_ENV_HASH);
     if (stat(lock, &st) < 0 && stat(path, &st) < 0)
         return 0; /* removed meanwhile */
-    p->used_us = us_of(st.st_mtim);
+    p->used_us = ty_time_us(st.st_mtim);
     fd = env_lock_now(c->path, key, LOCK_EX);
     p->busy = fd < 0;
     if (fd >= 0)
@@ -219,7 +214,7 @@ static int look_at_packages(struct cache *c, const char *in, bool keys)
             return -ENOMEM;
         if (!(keys ? is_key(*p) : **p != '.') || lstat(path, &st) < 0)
             continue;
-        *w = (struct wheel){ .folder = in, .id = strdup(*p), .used_us = us_of(st.st_mtim) };
+        *w = (struct wheel){ .folder = in, .id = strdup(*p), .used_us = ty_time_us(st.st_mtim) };
         if (!w->id)
             return -ENOMEM;
         if (S_ISDIR(st.st_mode))
@@ -486,7 +481,7 @@ static void clean_folder(const struct cache *c, const char *folder, int64_t olde
         if (!one || **p == '.' || !end || !end[1] ||
             (strcmp(end, ".gone") != 0 && end[1 + strspn(end + 1, "0123456789")]))
             continue;
-        if (lstat(one, &st) == 0 && now_us - us_of(st.st_ctim) >= older_us)
+        if (lstat(one, &st) == 0 && now_us - ty_time_us(st.st_ctim) >= older_us)
             ty_rm_rf(one);
     }
 }
@@ -511,7 +506,7 @@ static void clean_known(const struct cache *c, int64_t now_us)
         ty_json_parse(text, n, &known, NULL);
         prefix = json_string_value(json_object_get(json_object_get(known, "record"), "prefix"));
         if (prefix ? access(prefix, F_OK) < 0
-                   : !known || (unused_us >= 0 && now_us - us_of(st.st_mtim) >= unused_us))
+                   : !known || (unused_us >= 0 && now_us - ty_time_us(st.st_mtim) >= unused_us))
             unlink(path);
     }
 }

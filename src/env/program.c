@@ -395,8 +395,7 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
     r = follow(b, p, &io, said);
     if (r < 0 || said->hopeless)
         kill(-pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, &status);
     close_all((int[]){ io.in, io.out, io.log }, 3);
     if (b->q->view && (r < 0 || said->hopeless))
         remove_container(b, p, &vessel);

@@ -99,8 +99,7 @@ static int run_tool(const char *const *argv, char *const *env, struct output *o,
     } else {
         kill(pid, SIGKILL);
     }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(pid, &status);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -13,7 +13,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define HELPERS_MAX 8
@@ -118,8 +117,7 @@ static void let_go(struct helper *g)
     while (*at != g)
         at = &(*at)->next;
     *at = g->next;
-    while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(g->pid, NULL);
     uv_close((uv_handle_t *)&g->poll, on_closed);
     uv_close((uv_handle_t *)&g->timer, on_closed);
 }
@@ -173,8 +171,7 @@ static int start(struct helper *g, const char *agent, int in, struct ty_error *e
         return 0;
     r = ty_error_set(err, -errno, "cannot watch the data helper: %m");
     kill(g->pid, SIGKILL);
-    while (waitpid(g->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(g->pid, NULL);
     return r;
 }
 

@@ -103,8 +103,8 @@ static int reap(struct ty_child *c)
     close(c->fd); /* first: it may wait for somebody to read */
     if (c->passed >= 0)
         close(c->passed);
-    while (!c->reaped && waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    if (!c->reaped)
+        ty_wait(c->pid, &status);
     ty_str_done(&c->in);
     *c = (struct ty_child)TY_CHILD_INIT;
     return status;

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define READ_BYTES (64 * 1024)
 #define SHM_FOLDER "/dev/shm"
@@ -412,8 +411,7 @@ struct ty_pmix *ty_pmix_free(struct ty_pmix *p)
     wait_end(p);
     if (p->pid > 0 && !p->reaped) {
         kill(p->pid, SIGKILL);
-        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        ty_wait(p->pid, NULL);
     }
     if (p->line >= 0)
         close(p->line);

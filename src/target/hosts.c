@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define ANSWER_MAX (1 << 20)
@@ -60,8 +59,7 @@ static void end_helper(struct ty_probe *p)
     if (p->pid == 0)
         return;
     kill(p->pid, SIGKILL); /* it has said all that it had to say */
-    while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(p->pid, NULL);
     p->pid = 0;
 }
 

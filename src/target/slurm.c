@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #define ASK_MS 10000
 #define STATUS_MAX (64 << 20)
@@ -238,8 +237,8 @@ static int tell(const char *agent, const char *home, const char *target, const j
         return ty_error_set(err, r, "cannot keep a target specification in memory: %s",
                             strerror(-r));
     r = ty_spawn(&spawn, &pid, err);
-    while (r == 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    if (r == 0)
+        ty_wait(pid, NULL);
     return r;
 }
 

@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #define PLAIN_PATH "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 #define SAID_MAX (64 << 20)
@@ -164,8 +163,7 @@ int ty_slurm_command_end(struct ty_slurm_command *c, char **out, char **complain
 {
     int status = -1;
 
-    while (waitpid(c->pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    ty_wait(c->pid, &status);
     if (out)
         *out = text_of(c->out);
     if (complaint)

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 #define FOLDER "~/.cache/trainyard"
 #define STATE_MAX (64 << 20)
@@ -129,8 +128,7 @@ static int pack_agent(const struct keeper *k, const void **ret, size_t *n, struc
         r = ty_spawn(&spawn, &pid, err);
         if (r < 0)
             return r;
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            ;
+        ty_wait(pid, &status);
         if (status != 0 || fstat(out, &st) < 0 || st.st_size == 0)
             return ty_error_set(err, -EIO, "gzip could not pack the agent '%s'", k->agent);
         bytes = (size_t)st.st_size;
