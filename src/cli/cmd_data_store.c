@@ -220,20 +220,8 @@ static int make_default(struct ty_cli *cli)
 
 static int rm(struct ty_cli *cli)
 {
-    struct ty_error err = { 0 };
-    int i, code = TY_EXIT_OK;
-
-    if (ty_cli_client(cli, true, &err) < 0)
-        return ty_cli_fail(cli, &err);
-    for (i = 0; i < cli->nargs; i++) {
-        const struct ty_call call = { .args = { cli->args[i] } };
-
-        if (ty_client_datastore_delete(cli->client, &call, NULL, &err) < 0)
-            code = ty_cli_fail(cli, &err);
-        else
-            fprintf(stderr, "forgot datastore '%s'; its data stays where it is\n", cli->args[i]);
-    }
-    return code;
+    return ty_cli_remove_each(cli, TY_ROUTE_datastore_delete, "forgot datastore",
+                              "; its data stays where it is");
 }
 
 static const struct ty_cli_option show_options[] = { TY_OPT_JSON, TY_OPT_END };

@@ -240,20 +240,7 @@ static int add(struct ty_cli *cli)
 
 static int rm(struct ty_cli *cli)
 {
-    struct ty_error err = { 0 };
-    int code = TY_EXIT_OK;
-
-    if (ty_cli_client(cli, true, &err) < 0)
-        return ty_cli_fail(cli, &err);
-    for (int i = 0; i < cli->nargs; i++) {
-        const struct ty_call call = { .args = { cli->args[i] } };
-
-        if (ty_client_target_delete(cli->client, &call, NULL, &err) < 0)
-            code = ty_cli_fail(cli, &err);
-        else
-            fprintf(stderr, "removed compute target '%s'\n", cli->args[i]);
-    }
-    return code;
+    return ty_cli_remove_each(cli, TY_ROUTE_target_delete, "removed compute target", "");
 }
 
 static int change(struct ty_cli *cli, bool drained)

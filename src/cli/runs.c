@@ -22,6 +22,27 @@ int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t
     return r;
 }
 
+int ty_cli_remove_each(struct ty_cli *cli, int route, const char *said, const char *more)
+{
+    struct ty_error err = { 0 };
+    int code = TY_EXIT_OK;
+
+    if (ty_cli_client(cli, true, &err) < 0)
+        return ty_cli_fail(cli, &err);
+    for (int i = 0; i < cli->nargs; i++) {
+        const struct ty_call call = { .args = { cli->args[i] } };
+
+        if (ty_client_route(cli->client, (enum ty_route_id)route, &call, NULL, &err) == 0) {
+            fprintf(stderr, "%s '%s'%s\n", said, cli->args[i], more);
+        } else {
+            int one = ty_cli_fail(cli, &err);
+
+            code = code ? code : one;
+        }
+    }
+    return code;
+}
+
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err)
 {
     struct ty_call call = { .args = { id } };

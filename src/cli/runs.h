@@ -14,6 +14,8 @@ int ty_cli_run_id(struct ty_cli *cli, const char *ref, char **ret, struct ty_err
 struct ty_call;
 int ty_cli_get(struct ty_cli *cli, int route, const struct ty_call *call, json_t **ret,
                struct ty_error *err);
+/* Of commands `rm NAME...`: remove each by that route, and say on stderr "<said> '<name>'<more>".  The exit code: of the first failure. */
+int ty_cli_remove_each(struct ty_cli *cli, int route, const char *said, const char *more);
 /* RUN of an id. */
 int ty_cli_run(struct ty_cli *cli, const char *id, json_t **ret, struct ty_error *err);
 /* Tell fn of each event of a run's log ({"seq", "at", "kind", "data"}, docs/spec/event-log.md), in
