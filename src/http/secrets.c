@@ -68,7 +68,9 @@ static int list(struct request *req, json_t **ret)
 
 static int no_secret(struct request *req)
 {
-    return ty_error_set(&req->err, -ENOENT, "there is no secret '%s'", req->args[0]);
+    return ty_error_set(&req->err, -ENOENT,
+                        "there is no secret '%s'; `trainyard secret ls` lists those that are",
+                        req->args[0]);
 }
 
 int ty_http_secret_list(struct request *req, struct reply *reply)

@@ -21,7 +21,7 @@ static void test_secrets(void **state)
     expect(k, "PUT", "/api/v1/secrets/token", "[]", 400, "must be a JSON object, not an array");
     expect(k, "PUT", "/api/v1/secrets/token", "{\"value\":\"x\",\"more\":1}", 400, "'more'");
     expect(k, "DELETE", "/api/v1/secrets/token", NULL, 204, "");
-    expect(k, "DELETE", "/api/v1/secrets/token", NULL, 404, "there is no secret");
+    expect(k, "DELETE", "/api/v1/secrets/token", NULL, 404, "`trainyard secret ls` lists");
 }
 
 static void test_how_many(void **state)
