@@ -290,6 +290,8 @@ def the_rest(run):
     ask("POST", "/api/v1/datastores/workspaceblobstore/default")
     ask("DELETE", "/api/v1/datastores/sets", want=204)
     ask("GET", "/", experiment="first")
+    ask("GET", "/", state="active")
+    ask("GET", "/machines")
     ask("GET", "/runs/" + run)
     ask("GET", "/runs/" + run, part="metrics")
     ask("GET", "/static/page.css")
