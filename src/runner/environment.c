@@ -107,13 +107,17 @@ static int hold(struct ty_runner *r)
     return access(r->env.prefix, F_OK) < 0 ? -errno : 0;
 }
 
-/* Which PyTorch is used is not always the one that was asked for. */
+/* Which PyTorch is used is not always the one that was asked for.  Of the first node the daemon warns, which gets its record. */
 static void warn(struct ty_runner *r, const json_t *record)
 {
     const json_t *torch = json_object_get(record, "torch");
     const char *reason = text_of(torch, "reason");
 
-    if (reason && json_is_true(json_object_get(torch, "warning")))
+    if (!reason || !json_is_true(json_object_get(torch, "warning")))
+        return;
+    if (r->job->node == 0)
+        ty_runner_note(r, "warning: %s", reason);
+    else
         ty_runner_warning(r, reason);
 }
 

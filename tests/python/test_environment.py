@@ -355,4 +355,7 @@ def test_a_curated_environment_is_the_interpreter_that_has_torch(project, worksp
     src = ScriptRunConfig(source_directory="proj", script="train.py", environment=env, compute_target="local")
     run = Experiment(workspace, "curated").submit(src)
     assert run.wait_for_completion(show_output=False)["status"] == "Completed"
-    assert run.get_details()["runDefinition"]["environment"]["name"] == "AzureML-PyTorch-1.6-GPU"
+    details = run.get_details()
+    assert details["runDefinition"]["environment"]["name"] == "AzureML-PyTorch-1.6-GPU"
+    warnings = [w["message"] for w in details.get("warnings", [])]
+    assert len(warnings) == len(set(warnings)), warnings
