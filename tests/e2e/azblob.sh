@@ -22,7 +22,7 @@ access() {
 KEYED="\"account_key\":\"$AZ_KEY\""
 at() { printf '"endpoint":"%s"' "$1"; }
 access key box-1 "$(at "$AZ_ENDPOINT")" "$KEYED"
-move() { timeout 120 "$MOVER" "$T/$1" "${@:2}" 2>&1; }
+move() { timeout 600 "$MOVER" "$T/$1" "${@:2}" 2>&1; }
 # The value of a key of the line of JSON that ends what `mover` says.
 told() { printf '%s\n' "$out" | grep '^{' | tail -1 | field "$1"; }
 fails() { what=$1 pattern=$2; shift 2; out=$(move "$@") && not_ok "$what" "it succeeded:" "$out" && return; has "$what" "$out" "$pattern"; }

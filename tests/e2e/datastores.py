@@ -17,8 +17,8 @@ SOURCE, T, HOME = sys.argv[1], os.environ["T"], os.environ["TRAINYARD_HOME"]
 sys.path.insert(0, os.path.join(SOURCE, "tests", "e2e"))
 import s3_servers  # noqa: E402
 
-SECONDS = 120       # for one command
-DEADLINE = 60       # for something to become true
+SECONDS = 600       # for one command
+DEADLINE = 180       # for something to become true
 failed = 0
 heard = []          # everything that was printed: no key may be in it
 secrets = set()

@@ -19,7 +19,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 CACHE = os.environ.get("TRAINYARD_TEST_SERVERS") or os.path.join(TOP, "build", "test-servers")
 S3RVER = "3.7.1"
 MOTO = "5.1.5"
-START_SECONDS = 30
+START_SECONDS = 120
 FETCH_SECONDS = 300
 
 

@@ -23,11 +23,20 @@ slurm_refused() {
     done
     [ -n "$(find /usr/lib -path '*slurm*' -name auth_none.so 2>/dev/null | head -n 1)" ] || echo "this build of Slurm has no auth/none"
 }
-slurm_ports() { # COUNT: free ports of 127.0.0.1, all different
-    $PY -c 'import socket, sys
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for s in held:
-    s.bind(("127.0.0.1", 0))
+slurm_ports() { # COUNT: free ports of 127.0.0.1, all different, and none that connections are given: they are bound later
+    $PY -c 'import random, socket, sys
+with open("/proc/sys/net/ipv4/ip_local_port_range") as f:
+    first, last = map(int, f.read().split())
+wanted, held = int(sys.argv[1]), []
+for port in random.sample([p for p in range(10000, 65000) if not first <= p <= last] or range(first, last), 1000):
+    s = socket.socket()
+    try:
+        s.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    held.append(s)
+    if len(held) == wanted:
+        break
 print(*[s.getsockname()[1] for s in held])' "$1"
 }
 
