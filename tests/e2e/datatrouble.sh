@@ -85,7 +85,7 @@ check "...and is canceled while it waits" until_true 5 in_state "$run" Canceled
 run=$(trainyard submit -q --data d=slow/set:download -- sh -c 'ls "$AZUREML_DATAREFERENCE_d" | wc -l')
 check "another one begins" until_true 20 sh -c "grep -qs preparing '$TRAINYARD_HOME/jobs/$run/log/azureml-logs/60_control_log.txt'"
 other=$(trainyard submit -q --data d=slow/set:download -- true)
-waits() { control "$other" | grep -q "another run downloads the same data"; }
+waits() { { control "$other"; control "$run"; } | grep -q "another run downloads the same data"; }
 check "a second one of the same data waits for it, and says so" until_true 20 waits
 trainyard cancel "$other" > /dev/null
 check "...until it is canceled" until_true 5 in_state "$other" Canceled

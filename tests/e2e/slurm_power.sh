@@ -12,7 +12,7 @@ fi
 SLURM_NODES="n1 c1 c2"
 SLURM_PARTITIONS=own
 slurm_conf "SlurmctldParameters=idle_on_node_suspend" "PrivateData=cloud" "ResumeProgram=$S/resume" "SuspendProgram=$S/suspend" \
-    "ResumeTimeout=30" "SuspendTimeout=4" "SuspendTime=8" "BatchStartTimeout=20" "SuspendExcParts=static" \
+    "ResumeTimeout=200" "SuspendTimeout=4" "SuspendTime=8" "BatchStartTimeout=200" "SuspendExcParts=static" \
     "PartitionName=static Nodes=n1 Default=YES MaxTime=INFINITE State=UP" "PartitionName=cloud Nodes=c[1-2] MaxTime=INFINITE State=UP"
 sed -i '/^NodeName=c/s/State=UNKNOWN/State=CLOUD/' "$SLURM_CONF"
 # Both stand in for what starts a machine: a slurmd of a node that has just booted.
