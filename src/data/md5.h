@@ -21,8 +21,8 @@ void ty_md5_add(struct ty_md5 *m, const void *bytes, size_t n);
 void ty_md5_add_two(struct ty_md5 *a, struct ty_md5 *b, const void *bytes, size_t n);
 /* n bytes of its own into each of two sums, for the same price. */
 void ty_md5_add_pair(struct ty_md5 *a, const void *p, struct ty_md5 *b, const void *q, size_t n);
-/* `each` bytes of its own into each of n <= TY_MD5_LANES sums.  Eight cost little more than two, and three as much as eight. */
 #define TY_MD5_LANES 8
+/* `each` bytes of its own into each of n <= TY_MD5_LANES sums.  Eight cost little more than two, and three as much as eight. */
 void ty_md5_add_lanes(struct ty_md5 *const *sums, const void *const *bytes, unsigned n, size_t each);
 /* The sum; m must be begun again. */
 void ty_md5_end(struct ty_md5 *m, uint8_t sum[TY_MD5_BYTES]);

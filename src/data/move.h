@@ -6,8 +6,8 @@
  * ".NAME.trainyard-part" beside the file, whose ".NAME.trainyard-part.state" says which object it is of and which parts
  * are whole.  A local file appears under its name when it is whole and checked, never before.
  *
- * Checked by MD5: of each part and small file that is sent (the store refuses what arrives otherwise), of the whole of what
- * comes down where the store knows it.  A file that is changed or shortened while it is sent is an error that names it;
+ * Checked by MD5: of each part and small file that is sent (the store refuses what arrives otherwise), of the parts of what
+ * comes down, or of its whole, where the store knows that.  A file that is changed or shortened while it is sent is an error that names it;
  * the store keeps what it had.
  *
  * Throttling, 5xx and broken connections are tried again, up to TY_OBJECT_TRIES times for one request, with growing pauses, or

@@ -60,6 +60,18 @@ rm -rf dst
 head -c 20000000 /dev/urandom | azure PUT /box-1/other/blob "" "x-ms-blob-type: BlockBlob" "x-ms-blob-content-type: text/x-test" >/dev/null
 works "what another client has put comes down" key down dst other
 azure GET /box-1/other/blob | cmp - dst/blob && ok "and is the same" || not_ok "and is the same"
+# The sum of the parts' sums: what is noted with this content counts, what was noted with another does not.
+SUM=$($PY -c '
+import base64, hashlib
+bytes = open("src/big", "rb").read()
+print(base64.b64encode(hashlib.md5(b"".join(hashlib.md5(bytes[i:i + (8 << 20)]).digest() for i in range(0, len(bytes), 8 << 20))).digest()).decode())')
+has "a blob in blocks says the sum of its blocks' sums" "$(azure HEAD /box-1/d/big)" "trainyard_parts: 8388608 ${SUM//+/[+]} $(openssl md5 -binary src/big | base64 | sed 's/+/[+]/g')"
+noted() { azure PUT /box-1/other/blob comp=metadata "x-ms-meta-trainyard_parts: 8388608 $SUM $1" </dev/null >/dev/null; }
+noted "$(openssl md5 -binary dst/blob | base64)"
+fails "a download is held to it" "its MD5 is another one, twice \(-74\)" key down dst-noted other
+noted "$(openssl md5 -binary src/big | base64)"
+works "what was noted with another content does not count" key down dst-noted other
+check "and the blob is the same" cmp dst-noted/blob dst/blob
 azure PUT /box-1/marked/f "" "x-ms-blob-type: BlockBlob" "x-ms-meta-hdi_isfolder: true" </dev/null >/dev/null
 echo x | azure PUT /box-1/marked/f/x "" "x-ms-blob-type: BlockBlob" >/dev/null
 works "blobs that stand for folders are no files" key down dst marked
