@@ -103,7 +103,7 @@ struct ty_lead {
     int64_t end_ms;    /* -1: not yet */
     bool released;
     struct ty_child syncer; /* brings content to the disk */
-    uint64_t syncing, synced; /* the number of the last sync that was begun, and was done */
+    uint64_t syncing, synced; /* the number of the last sync that was begun, and of the last that was done */
     bool sync_wanted, take;   /* take: artifacts of nodes are told of */
     int64_t sync_due_us;
     json_t *files;     /* path -> SHA-256 of every artifact */

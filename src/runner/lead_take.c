@@ -504,8 +504,8 @@ void ty_lead_sync_heard(struct ty_lead *l)
         return;
     }
     if (failed) {
-        /* Killed with the job's processes, or the disk has a fault: once more. */
-        l->syncing--;
+        /* Killed with the job's processes, or the disk has a fault: once more, with the next number, which is also that of what
+         * has come meanwhile. */
         l->sync_wanted = true;
         l->sync_due_us = l->now_us + SYNC_RETRY_US;
         return;

@@ -5,7 +5,7 @@
 #include "base/str.h"
 #include "blob/blob.h"
 #include "core/row.h"
-#include "runner/lead.h"
+#include "runner/lead_internal.h"
 #include "runner/logs.h"
 #include "runner/spool.h"
 #include "runner/stream.h"
@@ -495,6 +495,18 @@ static void artifact(struct box *b, uint64_t seq, const char *path, const char *
     record(b, seq, json);
 }
 
+static void blob(struct box *b, const char *content)
+{
+    char sha[TY_SHA256_HEX + 1];
+
+    ty_sha256_hex(content, strlen(content), sha);
+    say(b, (struct ty_frame){ .type = TY_FRAME_BLOB,
+                              .name = sha,
+                              .name_len = TY_SHA256_HEX,
+                              .body = content,
+                              .body_len = strlen(content) });
+}
+
 /* The content is asked for; files are told of in order, once the leader's own are there. */
 static void files(void **state)
 {
@@ -517,11 +529,7 @@ static void files(void **state)
         for (int k = 0; k < 3; k++) {
             ty_sha256_hex(content[k], strlen(content[k]), sha);
             if (memcmp(sha, f.name, TY_SHA256_HEX) == 0)
-                say(b, (struct ty_frame){ .type = TY_FRAME_BLOB,
-                                          .name = sha,
-                                          .name_len = TY_SHA256_HEX,
-                                          .body = content[k],
-                                          .body_len = strlen(content[k]) });
+                blob(b, content[k]);
         }
     }
     for (int i = 0; i < 100; i++)
@@ -535,6 +543,33 @@ static void files(void **state)
     ty_lead_release(b->lead);
     while (next(b, &f) != TY_FRAME_RELEASE)
         ;
+}
+
+/* The process that brings content to the disk may be killed with those of the job.  What has come while it was at work is not
+ * forgotten with it. */
+static void a_killed_sync(void **state)
+{
+    struct box *b = *state;
+    struct ty_frame f;
+    pid_t syncer;
+
+    come(b);
+    ty_lead_take_artifacts(b->lead);
+    artifact(b, 1, "outputs/a", "one");
+    artifact(b, 2, "outputs/b", "two");
+    assert_int_equal(next(b, &f), TY_FRAME_WANT);
+    assert_int_equal(next(b, &f), TY_FRAME_WANT);
+    blob(b, "one");
+    while (!b->lead->syncer.pid)
+        turn(b);
+    syncer = b->lead->syncer.pid;
+    kill(syncer, SIGSTOP);
+    blob(b, "two");
+    for (int i = 0; i < 5000 && ty_fetch_left(b->lead->node[0].fetch) > 0; i++)
+        turn(b);
+    kill(syncer, SIGKILL);
+    until(b, &b->files, "1:outputs/b:3 ");
+    assert_string_equal(text(&b->files), "1:outputs/a:3 1:outputs/b:3 ");
 }
 
 static void fences(void **state)
@@ -578,6 +613,7 @@ int main(void)
         T(silence),
         T(closed_by_the_other_side),
         T(files),
+        T(a_killed_sync),
         T(fences),
     };
 
