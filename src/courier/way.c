@@ -95,9 +95,20 @@ static void give_up_bringing(struct ty_courier_host *h)
     end_with(h, "prepare", text ? text : h->why);
 }
 
+/* What was tried, and ssh's own words. */
+static char *unreached(const struct ty_courier_host *h)
+{
+    if (ty_courier_slurm(h->c) || h->failures == INT16_MAX)
+        return strdup(h->why);
+    return h->failures > 1
+               ? ty_strf("cannot be reached by ssh (%d attempts): %s", h->failures, h->why)
+               : ty_strf("cannot be reached by ssh: %s", h->why);
+}
+
 void ty_way_broken(struct ty_courier_host *h)
 {
     struct ty_courier *c = h->c;
+    CLEANUP_FREE char *text = NULL;
 
     if (h->index == 0)
         ty_relay_close(c, false);
@@ -105,7 +116,7 @@ void ty_way_broken(struct ty_courier_host *h)
         return;
     if (c->phase == TY_COURIER_PREPARING && !has_mark(c, "started") &&
         (h->failures >= CONNECTS_MAX || is_final(h->why)))
-        end_with(h, "prepare", h->why);
+        end_with(h, "prepare", (text = unreached(h)) ? text : h->why);
     else if (c->phase == TY_COURIER_PREPARING && !has_mark(c, "started") &&
              h->fruitless >= FRUITLESS_MAX)
         give_up_bringing(h);

@@ -401,7 +401,7 @@ static void kill_marked(const struct ty_runner *r)
 
 void ty_life_salvage(struct ty_runner *r, bool exited)
 {
-    char text[128];
+    char text[400];
 
     kill_marked(r);
     if (r->collected_seq) {
@@ -415,8 +415,15 @@ void ty_life_salvage(struct ty_runner *r, bool exited)
     r->ending = TY_ENDING_LOST;
     if (r->rebooted)
         snprintf(text, sizeof text, "the machine was restarted while the run was active");
-    else
+    else if (r->job->size == 1)
         snprintf(text, sizeof text, "the runner was killed; the %s was ended with it",
                  ty_life_program(r));
+    else if (r->job->own_nodes == r->job->nnodes)
+        snprintf(text, sizeof text, "the runner was killed; all %d processes were ended with it",
+                 r->job->size);
+    else
+        snprintf(text, sizeof text,
+                 "the runner on node '%.256s' was killed; all %d processes were ended with it",
+                 r->job->nodes[r->job->node].name, r->job->size);
     ty_life_finish(r, NULL, text);
 }

@@ -142,7 +142,7 @@ check "...no process either" until_true 10 no_far_processes h1
 sshd_stop h1
 run=$(trainyard submit -q --target one -- true)
 check "a host that refuses ends the run" until_true 20 in_state "$run" Failed
-has "...and is named with ssh's words" "$(error_of "$run")" "host 'h1': .*Connection refused"
+has "...and is named with ssh's words" "$(error_of "$run")" "host 'h1': cannot be reached by ssh \(2 attempts\): .*Connection refused"
 sshd_start h1
 put_target nowhere '{"kind": "hosts", "hosts": [{"host": "no-such-host.invalid"}]}' > /dev/null
 run=$(trainyard submit -q --target nowhere -- true)
@@ -152,7 +152,7 @@ ssh-keygen -q -t ed25519 -N '' -f other-key
 put_target stranger "{\"kind\": \"hosts\", \"ssh_options\": [\"IdentitiesOnly=yes\"], \"hosts\": [{\"host\": \"h1\", \"identity_file\": \"$PWD/other-key\"}]}" > /dev/null
 run=$(trainyard submit -q --target stranger -- true)
 check "a key that is not known ends the run" until_true 20 in_state "$run" Failed
-has "...with ssh's words, and what mends it" "$(error_of "$run")" "host 'h1': .*Permission denied.*ssh-copy-id"
+has "...with ssh's words, and what mends it" "$(error_of "$run")" "host 'h1': cannot be reached by ssh: .*Permission denied.*ssh-copy-id"
 sed -i.was '/^h1,/s| AAAA.*| '"$(cut -d' ' -f2 other-key.pub)"'|' "$LAB/known_hosts"
 run=$(trainyard submit -q --target one -- true)
 check "a host with another key than before ends the run" until_true 20 in_state "$run" Failed

@@ -62,7 +62,7 @@ kill -9 "$(runner_pid "${run[cuts]}")"
 host_sh h2 "kill -9 \$(cut -d' ' -f2 $far/jobs/${run[agent]}.1/runner.id)"
 ends agent 60 Failed "^NodeLost \| .*node 'h2' was lost"
 host_sh h1 "kill -9 \$(cut -d' ' -f2 $far/jobs/${run[leader]}/runner.id)"
-ends leader 60 Failed "^RunnerLost \| "
+ends leader 60 Failed "^RunnerLost \| the runner on node 'h1' was killed; all 4 processes were ended with it"
 whole agent 1
 whole leader 1
 ssh_cut h1; ssh_cut h2

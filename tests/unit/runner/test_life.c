@@ -640,6 +640,21 @@ static void test_salvage_of_a_lost_job(void **state)
     assert_string_equal(inside_text(&in, "exited", 0, "message"),
                         "the machine was restarted while the run was active");
     inside_done(&in);
+
+    make_several("true", 2);
+    inside_open(&in);
+    ty_life_salvage(&in.r, false);
+    assert_string_equal(inside_text(&in, "exited", 0, "message"),
+                        "the runner was killed; all 4 processes were ended with it");
+    inside_done(&in);
+
+    make_several("true", 2);
+    json_object_set_new(in.j.json, "local_nodes", json_integer(1));
+    inside_open(&in);
+    ty_life_salvage(&in.r, false);
+    assert_string_equal(inside_text(&in, "exited", 0, "message"),
+                        "the runner on node 'h0' was killed; all 4 processes were ended with it");
+    inside_done(&in);
 }
 
 /* What is known is not told twice. */
