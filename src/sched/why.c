@@ -156,7 +156,7 @@ static void say_max(const struct live *l, const struct target *t, struct ty_str 
 static void say_few(const struct live *l, const struct target *t, struct ty_str *why)
 {
     struct plan_need need;
-    int usable = 0, told = 0;
+    int usable = 0, told = 0, troubled = 0;
     CLEANUP_STR struct ty_str names = { 0 };
 
     if (t->spec->max_nodes > 0 && l->spec->node_count > t->spec->max_nodes) {
@@ -171,6 +171,7 @@ static void say_few(const struct live *l, const struct target *t, struct ty_str 
         bool drained = node_is_drained(n);
 
         usable += !drained && !n->trouble && plan_could_hold(&p, &need);
+        troubled += n->trouble != NULL;
         if (told < 3 && (drained || n->trouble || !plan_could_hold(&p, &need)))
             ty_str_addf(&names, "%s'%s' %s", told++ ? ", " : "", n->name,
                         drained      ? "is drained"
@@ -181,6 +182,8 @@ static void say_few(const struct live *l, const struct target *t, struct ty_str 
                 plural(need.pieces), t->name, usable);
     if (names.len)
         ty_str_addf(why, ": %s", names.text);
+    if (troubled > 0)
+        ty_str_add(why, "; what has failed is asked every 10 seconds, and used when it answers");
 }
 
 static void say_lack(const struct live *l, const struct target *t, struct ty_str *why)

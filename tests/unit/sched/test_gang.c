@@ -221,7 +221,7 @@ static void test_hosts(void **state)
     kit_state(k, run, "Queued");
     assert_text(k, run, "why",
                 "waits for 2 nodes of target 'lab', of which 0 can be used: 'h1' is drained, 'h2' "
-                "was lost");
+                "was lost; what has failed is asked every 10 seconds, and used when it answers");
     assert_text(k, run, "warnings", "node 'h2' of target 'lab' was lost");
     /* Nobody knows what this one has: nothing is refused, and one run at a time has all of it. */
     assert_int_equal(
