@@ -184,13 +184,24 @@ int node_gpus(const struct node *n)
 
 /* ---- this box ---- */
 
-void node_look_for_gpus(struct ty_sched *s)
+/* Another number for other GPUs that are there: none is ever taken out of the table. */
+static uint64_t which_gpus(const struct node *n)
 {
+    uint64_t which = 0;
+
+    for (int i = 0; i < n->ngpus; i++)
+        which = which * 31 + (n->gpus[i].there ? (uint64_t)i + 1 : 0);
+    return which;
+}
+
+bool node_look_for_gpus(struct ty_sched *s)
+{
+    uint64_t before = which_gpus(s->box);
     struct ty_gpu *gpus = NULL;
     int n = 0;
 
     if (ty_target_gpu_list(&gpus, &n) < 0)
-        return; /* what is known stays */
+        return false; /* what is known stays */
     gpus_gone(s->box);
     for (int i = 0; i < n; i++) {
         char index[16];
@@ -201,6 +212,7 @@ void node_look_for_gpus(struct ty_sched *s)
                            "name", gpus[i].name, "memory_mb", (json_int_t)gpus[i].memory_mb));
     }
     free(gpus);
+    return which_gpus(s->box) != before;
 }
 
 /* The CPUs that this process may use. */

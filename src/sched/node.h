@@ -68,7 +68,7 @@ struct node *node_keep(struct ty_sched *s, const char *key);
 void node_unuse(struct node *n); /* one target fewer; the last one takes it away, unless runs hold it */
 /* What asking the machine gave; in memory only.  0 or -ENOMEM. */
 int node_learn(struct node *n, json_t *facts, const struct ty_host *host);
-void node_look_for_gpus(struct ty_sched *s); /* of this box */
+bool node_look_for_gpus(struct ty_sched *s); /* of this box; true: others are there than before */
 int node_gpus(const struct node *n);         /* that are there */
 struct plan_node node_plan(const struct node *n); /* what it has, and what is held of it */
 

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define GPUS_MS 5000          /* half of what a list of them may be old (target/target.c) */
 #define PAUSED "queue.paused" /* the setting: since when, in microseconds; "" when it is not */
 
 bool queue_waits(const struct live *l)
@@ -235,8 +236,28 @@ static void start(struct look *k, struct live *l, const struct plan_need *need)
     }
 }
 
+/* GPUs come and go without a word: as long as somebody waits for one of this box, they are looked at again. */
+static void on_gpus(uv_timer_t *t)
+{
+    struct ty_sched *s = t->data;
+
+    if (!node_look_for_gpus(s))
+        return;
+    queue_changed(s);
+    place(s);
+}
+
+static void watch_gpus(struct ty_sched *s, bool wanted)
+{
+    if (!wanted)
+        uv_timer_stop(&s->gpus);
+    else if (!uv_is_active((uv_handle_t *)&s->gpus))
+        uv_timer_start(&s->gpus, on_gpus, GPUS_MS, GPUS_MS);
+}
+
 void place(struct ty_sched *s)
 {
+    bool gpus = false;
     struct look k;
 
     if (s->stopping || s->recovering || s->paused || look_open(s, false, &k) < 0)
@@ -244,12 +265,15 @@ void place(struct ty_sched *s)
     for (size_t i = 0; i < k.nwaiting; i++) {
         struct plan_need need;
 
-        if (look_at(s, &k, k.waiting[i], &need) != PLAN_STARTS)
+        if (look_at(s, &k, k.waiting[i], &need) != PLAN_STARTS) {
+            gpus |= k.waiting[i]->spec->use_gpu;
             continue;
+        }
         start(&k, k.waiting[i], &need);
         /* Its user holds more now: those behind may change places. */
         qsort(&k.waiting[i + 1], k.nwaiting - i - 1, sizeof *k.waiting, by_order);
     }
+    watch_gpus(s, gpus);
     look_close(&k);
 }
 

@@ -497,7 +497,7 @@ static void resume_run(struct live *l)
 
 static void init_timers(struct ty_sched *s)
 {
-    uv_timer_t *const timers[] = { &s->tick, &s->retry, &s->recover, &s->ask };
+    uv_timer_t *const timers[] = { &s->tick, &s->retry, &s->recover, &s->ask, &s->gpus };
 
     for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
         uv_timer_init(s->o.loop, timers[i]);
@@ -590,6 +590,7 @@ void ty_sched_stop(struct ty_sched *s)
     uv_close((uv_handle_t *)&s->retry, NULL);
     uv_close((uv_handle_t *)&s->recover, NULL);
     uv_close((uv_handle_t *)&s->ask, NULL);
+    uv_close((uv_handle_t *)&s->gpus, NULL);
 }
 
 struct ty_sched *ty_sched_free(struct ty_sched *s)

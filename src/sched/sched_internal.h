@@ -101,7 +101,7 @@ struct ty_sched {
     struct target *targets;
     struct share *shares;  /* by user */
     struct ty_ingest *ingest;
-    uv_timer_t tick, retry, recover, daily;
+    uv_timer_t tick, retry, recover, daily, gpus;
     struct node *nodes;  /* by key */
     struct node *box;    /* this machine's */
     struct asking *askings; /* targets that are being asked */

@@ -152,6 +152,20 @@ static void say_max(const struct live *l, const struct target *t, struct ty_str 
     ty_str_addf(why, " (%d of %d in use)", t->in_use, t->spec->max_nodes);
 }
 
+static void say_unusable(const struct node *n, bool drained, int64_t gpus, const char *comma,
+                         struct ty_str *out)
+{
+    int there = node_gpus(n);
+
+    ty_str_addf(out, "%s'%s' ", comma, n->name);
+    if (drained || n->trouble)
+        ty_str_add(out, drained ? "is drained" : n->trouble);
+    else if (gpus > there && there < n->ngpus)
+        ty_str_addf(out, "has %d of its %d GPU%s", there, n->ngpus, plural(n->ngpus));
+    else
+        ty_str_add(out, "is too small");
+}
+
 /* Fewer nodes can be used than it takes: which cannot, and why. */
 static void say_few(const struct live *l, const struct target *t, struct ty_str *why)
 {
@@ -173,10 +187,7 @@ static void say_few(const struct live *l, const struct target *t, struct ty_str 
         usable += !drained && !n->trouble && plan_could_hold(&p, &need);
         troubled += n->trouble != NULL;
         if (told < 3 && (drained || n->trouble || !plan_could_hold(&p, &need)))
-            ty_str_addf(&names, "%s'%s' %s", told++ ? ", " : "", n->name,
-                        drained      ? "is drained"
-                        : n->trouble ? n->trouble
-                                     : "is too small");
+            say_unusable(n, drained, need.piece.gpus, told++ ? ", " : "", &names);
     }
     ty_str_addf(why, "waits for %d node%s of target '%s', of which %d can be used", need.pieces,
                 plural(need.pieces), t->name, usable);

@@ -63,6 +63,20 @@ equal "its own, and no others" 2 "$(trainyard metrics --system --plain "$three" 
 touch "$T/go3"
 check "all end" trainyard wait "$one" "$two" "$three"
 
+# One that goes while a run waits for it, and comes back when nothing else happens.
+one=$(submit go4 --gpu --gpus 1)
+until_true 20 has_told "$one" 1
+two=$(submit go --gpu --gpus 4)
+check "a run waits for all of them" in_state "$two" Queued
+gpus a b
+few() { trainyard show --json "$two" | field why | grep -q "'.*' has 2 of its 4 GPUs"; }
+check "it is told when they go" until_true 60 few
+touch "$T/go4"
+check "the other run ends" trainyard wait "$one"
+gpus a b c d
+check "it begins when they are back" until_true 60 has_told "$two" 1
+trainyard wait "$two" > /dev/null 2>&1
+
 # Two nodes of two ranks: each rank may say torch.cuda.set_device(local_rank).
 run=$(submit go --nodes 2 --procs 2 --backend nccl --gpu)
 check "two nodes of two ranks" trainyard wait "$run"
