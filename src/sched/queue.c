@@ -247,6 +247,13 @@ static void on_gpus(uv_timer_t *t)
     place(s);
 }
 
+static bool wants_gpu_here(struct ty_sched *s, const struct live *l)
+{
+    const struct target *t = target_find(s, l->spec->target);
+
+    return l->spec->use_gpu && t && target_on_box(t);
+}
+
 static void watch_gpus(struct ty_sched *s, bool wanted)
 {
     if (!wanted)
@@ -266,7 +273,7 @@ void place(struct ty_sched *s)
         struct plan_need need;
 
         if (look_at(s, &k, k.waiting[i], &need) != PLAN_STARTS) {
-            gpus |= k.waiting[i]->spec->use_gpu;
+            gpus |= wants_gpu_here(s, k.waiting[i]);
             continue;
         }
         start(&k, k.waiting[i], &need);
