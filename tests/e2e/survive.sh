@@ -10,6 +10,7 @@ while [ $i -le 60 ]; do
 done
 mkdir -p outputs; echo done > outputs/result
 X
+says() { grep -q "$2" "$TRAINYARD_HOME/logs/$1/azureml-logs/70_driver_log.txt"; }
 run=$(trainyard submit -q --env GATE="$T/gate-1" -- sh count.sh)
 check "the run starts" until_true 20 in_state "$run" Running
 pid=$(daemon_pid)
@@ -27,7 +28,8 @@ check "the job folder is gone" until_true 5 test ! -e "$TRAINYARD_HOME/jobs/$run
 
 run=$(trainyard submit -q -- sh -c "until [ -e '$T/gate-2' ]; do sleep 0.05; done; echo late; exit 5")
 check "a second run starts" until_true 20 in_state "$run" Running
-kill -9 "$(daemon_pid)"
+pid=$(daemon_pid)
+kill -9 "$pid"; until_true 5 gone "$pid"
 touch "$T/gate-2"
 check "it ends while no daemon is there" until_true 20 grep -qE '^(collected|exited)' "$TRAINYARD_HOME/jobs/$run/phase"
 exits "its true end is told afterwards" 5 trainyard wait --exit-status "$run"
@@ -44,7 +46,7 @@ equal "the follower's exit code is the job's" 0 $?
 equal "the follower saw each line once" "$(seq -f 'line %g' 60)" "$(cat followed.txt)"
 
 run=$(trainyard submit -q -- sh -c 'echo before; sleep 100')
-check "a third run starts" until_true 20 in_state "$run" Running
+check "a third run starts" until_true 20 says "$run" before
 kill -9 "$(runner_pid "$run")"
 check "a run whose runner was killed ends as Failed" until_true 10 in_state "$run" Failed
 has "...and the error names the runner" "$(trainyard show "$run" --json | field error)" "runner"
@@ -78,7 +80,7 @@ check "...and it still obeys" until_true 20 in_state "$run" Canceled
 trainyard down 2>/dev/null
 export TRAINYARD_SCHED_NODE_LOST_SECONDS=2
 run=$(trainyard submit -q -- sh -c 'echo before; sleep 100')
-check "a sixth run starts" until_true 20 in_state "$run" Running
+check "a sixth run starts" until_true 20 says "$run" before
 kill -STOP "$(runner_pid "$run")"
 check "a runner that stays silent is replaced, and the run told as Failed" until_true 30 in_state "$run" Failed
 equal "...with its log" before "$(trainyard logs "$run")"
