@@ -162,22 +162,28 @@ static int put_environment(const struct ty_cli *cli, json_t *spec, struct ty_err
     return 0;
 }
 
+/* What --file says, or nothing. */
 static int read_spec(const struct ty_cli *cli, json_t **ret, struct ty_error *err)
 {
     const char *file = ty_cli_value(cli, "file");
-    CLEANUP_JSON json_t *spec = NULL;
     CLEANUP_FREE char *text = NULL;
     struct ty_error why = { 0 };
     size_t n = 0;
     int r = 0;
 
+    *ret = file ? NULL : json_object();
     if (file && (r = ty_read_file(file, SPEC_BYTES_MAX, &text, &n)) < 0)
         return ty_error_set(err, r, "cannot read '%s': %s", file, strerror(-r));
-    if (file && (r = ty_json_parse(text, n, &spec, &why)) < 0)
+    if (file && (r = ty_json_parse(text, n, ret, &why)) < 0)
         return ty_error_set(err, r, "cannot use '%s': %s", file, why.text);
-    if (!spec)
-        spec = json_object();
-    r = put_plain(cli, spec, err);
+    return *ret ? 0 : ty_error_oom(err);
+}
+
+/* Options come on top. */
+static int put_options(const struct ty_cli *cli, json_t *spec, struct ty_error *err)
+{
+    int r = put_plain(cli, spec, err);
+
     if (r == 0)
         r = put_hosts(cli, spec, err);
     if (r < 0)
@@ -185,11 +191,7 @@ static int read_spec(const struct ty_cli *cli, json_t **ret, struct ty_error *er
     if (ty_cli_flag(cli, "no-shared-home"))
         json_object_set_new(spec, "shared_home", json_false());
     guess_kind(spec);
-    r = put_environment(cli, spec, err);
-    if (r < 0)
-        return r;
-    *ret = TAKE(spec);
-    return 0;
+    return put_environment(cli, spec, err);
 }
 
 static int not_there_yet(struct ty_cli *cli, const char *name, struct ty_error *err)
@@ -219,6 +221,8 @@ static int add(struct ty_cli *cli)
                             .silence_ms = -1 };
     int r = read_spec(cli, &spec, &err);
 
+    if (r == 0 && (r = put_options(cli, spec, &err)) == -EINVAL)
+        return ty_cli_usage(cli, "%s", err.text);
     if (r == 0 && !(body = ty_json_text(spec)))
         r = ty_error_oom(&err);
     if (r == 0)

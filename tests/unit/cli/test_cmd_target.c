@@ -125,9 +125,9 @@ static void test_changes(void **state)
     says(TRY("target", "add", "box", "--kind", "local", "--replace", "--require-gpu"), 0, "",
          "added");
     sent("PUT /api/v1/targets/box?ask=1 ", "{\"kind\": \"local\", \"require_gpu\": true}");
-    says(TRY("target", "add", "lab", "--host", "h:none"), 1, "", "'none' is no port");
-    says(TRY("target", "add", "lab", "--host", "[::1"), 1, "", "bracket");
-    says(TRY("target", "add", "lab", "--max-nodes", "many"), 1, "", "--max-nodes is 'many'");
+    says(TRY("target", "add", "lab", "--host", "h:none"), 2, "", "'none' is no port");
+    says(TRY("target", "add", "lab", "--host", "[::1"), 2, "", "bracket");
+    says(TRY("target", "add", "lab", "--max-nodes", "many"), 2, "", "--max-nodes is 'many'");
     says(TRY("target", "add", "lab", "--file", "/nonexistent"), 3, "",
          "cannot read '/nonexistent'");
     says(TRY("target", "drain", "lab", "--node", "h1"), 0, "", "node 'h1' of compute target 'lab'");
