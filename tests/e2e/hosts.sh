@@ -253,7 +253,8 @@ C
 run=$(trainyard submit -q --target two --nodes 2 --backend gloo -- sh fails.sh)
 check "a rank that fails on the second host ends the job" until_true 30 in_state "$run" Failed
 has "...and is named with its host" "$(error_of "$run")" "rank 1 \(node h2\)"
-has "...whose agent does not say that all went well" "$(trainyard logs --file azureml-logs/60_control_log.txt "$run")" "^\[node h2\] .* its 1 process here has ended"
+control_says() { trainyard logs --file azureml-logs/60_control_log.txt "$1" | grep -qE -- "$2"; }
+check "...whose agent does not say that all went well" until_true 15 control_says "$run" "^\[node h2\] .* its 1 process here has ended"
 check "...and nothing is left on the first" until_true 15 no_jobs h1
 check "...nor on the second" until_true 15 no_jobs h2
 check "...no process either" until_true 15 no_far_processes h1
