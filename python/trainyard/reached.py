@@ -1,9 +1,9 @@
 """Do addresses of packages answer? Run by the agent before pip or a conda client is, which would try for minutes:
 
-    python3 reached.py < addresses, a line each > answer
+    python3 reached.py [sizes] < addresses, a line each > answer
 
 They come that way since an address may hold a password, and command lines are seen by everybody.
-answer: {URL: null when it answers, else why not}; "404" and the like where it answers that there is nothing.
+answer: {URL: null when it answers, else why not}; "404" and the like where it answers that there is nothing; of sizes {URL: bytes or null}.
 All are asked at once; what has not answered after five seconds does not answer. Proxies of the environment are honoured, and
 the user and password of an address are sent.
 """
@@ -15,21 +15,35 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Dict, Optional
+from typing import Dict, Optional, Union
 
 SECONDS = 5.0
 
 
-def ask(url: str) -> Optional[str]:
-    """None, or why it does not answer."""
+def request_of(url: str) -> urllib.request.Request:
+    """A request for what is known of an address, with its user and password."""
     parts = urllib.parse.urlsplit(url)
     headers = {"User-Agent": "trainyard"}
     if parts.username is not None:
         user = "%s:%s" % (urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or ""))
         headers["Authorization"] = "Basic " + base64.b64encode(user.encode()).decode()
         url = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return urllib.request.Request(url, headers=headers, method="HEAD")
+
+
+def size(url: str) -> Optional[int]:
+    """How many bytes lie there; None when that cannot be told."""
     try:
-        urllib.request.urlopen(urllib.request.Request(url, headers=headers, method="HEAD"), timeout=SECONDS).close()
+        with urllib.request.urlopen(request_of(url), timeout=SECONDS) as answer:
+            return int(answer.headers["Content-Length"])
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def ask(url: str) -> Optional[str]:
+    """None, or why it does not answer."""
+    try:
+        urllib.request.urlopen(request_of(url), timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
         return None if error.code in (405, 501) else str(error.code)
     except urllib.error.URLError as error:
@@ -39,12 +53,13 @@ def ask(url: str) -> Optional[str]:
     return None
 
 
-def main() -> None:
+def main(sizes: bool) -> None:
     """See the module."""
-    found: Dict[str, Optional[str]] = {url: "no answer within %d seconds" % SECONDS for url in sys.stdin.read().split("\n") if url}
+    silent = None if sizes else "no answer within %d seconds" % SECONDS
+    found: Dict[str, Union[None, str, int]] = {url: silent for url in sys.stdin.read().split("\n") if url}
 
     def one(url: str) -> None:
-        found[url] = ask(url)
+        found[url] = size(url) if sizes else ask(url)
 
     threads = [threading.Thread(target=one, args=(url,), daemon=True) for url in found]
     for thread in threads:
@@ -57,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] == ["sizes"])

@@ -124,11 +124,57 @@ static int explain(struct ty_cli *cli, const char *id, const json_t *spec, int r
                         id, snapshot, id);
 }
 
-/* What the run's environment came to, to the file: its lock. */
-static int lock_environment(const char *id, const json_t *old, json_t *spec, struct ty_error *err)
+/* The lock of a node, and for which kind of nodes its PyTorch was built.  NULL: it has none. */
+static json_t *lock_of(const json_t *record)
 {
-    json_t *env = json_object_get(spec, "environment"),
-           *lock = json_object_get(json_object_get(old, "environment"), "lock");
+    json_t *lock = json_copy(json_object_get(record, "lock")),
+           *build = json_object_get(json_object_get(record, "torch"), "build");
+
+    if (lock && json_is_string(build))
+        json_object_set(lock, "build", build);
+    return lock;
+}
+
+static bool is_one_of(const json_t *lock, const json_t *others)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (others, i, one)
+        if (json_equal(one, lock))
+            return true;
+    return false;
+}
+
+/* Nodes of another kind than the first had other packages: each finds its own. */
+static int add_others(struct ty_cli *cli, const char *id, json_t *lock, struct ty_error *err)
+{
+    struct ty_call call = { .args = { id } };
+    CLEANUP_JSON json_t *reply = NULL, *others = json_array();
+    const json_t *one;
+    size_t i;
+    int r =
+        others ? ty_cli_get(cli, TY_ROUTE_run_environments, &call, &reply, err) : ty_error_oom(err);
+
+    json_array_foreach (json_object_get(reply, "environments"), i, one) {
+        CLEANUP_JSON json_t *other = lock_of(json_object_get(one, "record"));
+
+        if (r == 0 && json_is_object(other) && !json_equal(other, lock) &&
+            !is_one_of(other, others))
+            r = json_array_append(others, other) < 0 ? ty_error_oom(err) : 0;
+    }
+    if (r == 0 && json_array_size(others) > 0 && json_object_set(lock, "others", others) < 0)
+        r = ty_error_oom(err);
+    return r;
+}
+
+/* What the run's environment came to, to the file: its lock. */
+static int lock_environment(struct ty_cli *cli, const char *id, const json_t *old, json_t *spec,
+                            struct ty_error *err)
+{
+    json_t *env = json_object_get(spec, "environment");
+    CLEANUP_JSON json_t *lock = lock_of(json_object_get(old, "environment"));
+    int r = 0;
 
     if (!json_is_object(env) || json_is_true(json_object_get(env, "user_managed")) ||
         json_object_size(env) == 0)
@@ -142,7 +188,9 @@ static int lock_environment(const char *id, const json_t *old, json_t *spec, str
                 id);
         return 0;
     }
-    return json_object_set(env, "lock", lock) < 0 ? ty_error_oom(err) : 0;
+    if (json_integer_value(json_object_get(spec, "node_count")) > 1)
+        r = add_others(cli, id, lock, err);
+    return r < 0 ? r : json_object_set(env, "lock", lock) < 0 ? ty_error_oom(err) : 0;
 }
 
 static int again(struct ty_cli *cli, json_t **ret, struct ty_error *err)
@@ -165,7 +213,7 @@ static int again(struct ty_cli *cli, json_t **ret, struct ty_error *err)
     spec = json_deep_copy(json_object_get(old, "spec"));
     if (!spec)
         return ty_error_oom(err);
-    r = exact ? lock_environment(id, old, spec, err) : renew(cli, id, spec, err);
+    r = exact ? lock_environment(cli, id, old, spec, err) : renew(cli, id, spec, err);
     if (r == 0)
         r = note_origin(id, spec, err);
     if (r == 0)

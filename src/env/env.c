@@ -66,10 +66,17 @@ static json_int_t mtime_of(const char *path)
 static char *known_path(const struct env_build *b, const char *interpreter)
 {
     const struct ty_env_request *q = b->q;
-    CLEANUP_FREE char *text = ty_strf(
-        "%s\n%s\n%lld\n%d\n%d\n%s\n%s\n%s", b->hash, interpreter, (long long)mtime_of(interpreter),
-        q->use_gpu, q->interpreter_any, q->python_path ? q->python_path : "",
-        q->torch_index ? q->torch_index : "", q->image_id ? q->image_id : "");
+    struct utsname u = { 0 };
+    char gpu[16];
+
+    /* A folder that several nodes share has the answers of each kind. */
+    uname(&u);
+    env_gpu_kind(b, gpu);
+    CLEANUP_FREE char *text =
+        ty_strf("%s\n%s\n%s\n%s\n%lld\n%d\n%d\n%s\n%s\n%s", u.machine, gpu, b->hash, interpreter,
+                (long long)mtime_of(interpreter), q->use_gpu, q->interpreter_any,
+                q->python_path ? q->python_path : "", q->torch_index ? q->torch_index : "",
+                q->image_id ? q->image_id : "");
     char hex[TY_ENV_HASH + 1];
 
     if (!text)
@@ -610,6 +617,39 @@ static int choose_interpreter(struct env_build *b, struct ty_error *err)
     return 0;
 }
 
+/* How well a lock suits this node: its Python and platform above all, then what the interpreter has to have, then its GPU. */
+static int suits(const struct env_build *b, const json_t *lock)
+{
+    const char *platform = json_string_value(json_object_get(lock, "platform"));
+    const char *here = json_string_value(json_object_get(b->asked, "platform"));
+    const char *build = json_string_value(json_object_get(lock, "build"));
+    struct ty_error err;
+    char gpu[16];
+    bool conda = json_array_size(json_object_get(lock, "conda")) > 0; /* has a Python of its own */
+    int r = conda ? 0 : check_lock(b, lock, &err);
+
+    if ((r < 0 && r != -ENOENT) || !platform || !here || strcmp(platform, here) != 0)
+        return 0;
+    env_gpu_kind(b, gpu);
+    return 4 + 2 * (r == 0) + ((build && ty_starts_with(build, "cu")) == (*gpu != '\0'));
+}
+
+/* The run that is repeated had several kinds of nodes: of its locks, the one of a node like this one. */
+static void choose_lock(struct env_build *b)
+{
+    const json_t *first = b->q->spec->lock, *best = first, *one;
+    size_t i;
+
+    json_array_foreach (json_object_get(first, "others"), i, one)
+        if (suits(b, one) > suits(b, best))
+            best = one;
+    b->spec = *b->q->spec;
+    b->spec.lock = best;
+    b->own = *b->q;
+    b->own.spec = &b->spec;
+    b->q = &b->own;
+}
+
 /* What is missing, if anything, in a prefix. */
 static int find_or_build(struct env_build *b, json_t **ret, struct ty_error *err)
 {
@@ -670,6 +710,8 @@ int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_err
         r = choose_interpreter(&b, err);
     if (r < 0)
         return r;
+    if (q->spec->lock && json_object_get(q->spec->lock, "others"))
+        choose_lock(&b);
     r = find_or_build(&b, &record, err);
     if (r < 0 && env_torch_fall_back(&b, err)) {
         lasting = err->code != -ENETUNREACH; /* an index may answer again */

@@ -20,6 +20,8 @@
 
 struct env_build {
     const struct ty_env_request *q;
+    struct ty_env_request own; /* with `spec`: where q asks for one of several locks, it becomes this */
+    struct ty_env_spec spec;
     char hash[TY_ENV_HASH + 1]; /* of the specification */
     char key[TY_ENV_HASH + 1];  /* of the prefix; "": not known yet */
     char *interpreter;          /* owned: the base that was chosen */
@@ -118,8 +120,13 @@ int env_torch_choose(struct env_build *b, struct ty_error *err);
 int env_torch_reach(struct env_build *b, struct ty_error *err);
 /* After a build has failed with `err`: true when the interpreter's own torch is taken instead; nothing of it is missing then. */
 int env_torch_fall_back(struct env_build *b, const struct ty_error *err);
+/* Of which kind this node is, as far as builds of PyTorch go: "" where none for CUDA is wanted or of use, else what its driver serves. */
+void env_gpu_kind(const struct env_build *b, char kind[16]);
 /* After it has been built: what was installed goes into b->torch. */
 void env_torch_settle(struct env_build *b);
+/* Before `items` (as in b->lock_pip) are fetched: is PyTorch among them, how much that is, and whether a node without GPU gets a build
+ * for CUDA, is said in the log, and in b->torch where that is so. */
+void env_torch_weigh(struct env_build *b, const json_t *items);
 /* Which of the addresses answer (python/trainyard/reached.py): an object of null or why not, in at most 10 s. */
 int env_reached(struct env_build *b, const char *const *urls, json_t **ret, struct ty_error *err);
 

@@ -601,6 +601,7 @@ int env_pip_into(struct env_build *b, const char *python, const json_t *specs, c
         env_progress(b, 40, "downloading");
         env_log(b, "packages to be had: %zu, here already: %zu", json_array_size(lacking),
                 json_array_size(b->lock_pip) - json_array_size(lacking));
+        env_torch_weigh(b, lacking);
         r = fetch(b, python, tool, lacking, err);
     }
     if (r == 0)

@@ -108,6 +108,19 @@ static void look_at_node(const struct env_build *b, struct ty_torch_node *n,
     free(gpus);
 }
 
+void env_gpu_kind(const struct env_build *b, char kind[16])
+{
+    struct ty_gpu_driver driver = { 0 };
+    struct ty_torch_node n;
+
+    *kind = '\0';
+    if (!b->q->use_gpu)
+        return;
+    look_at_node(b, &n, &driver);
+    if (n.gpu)
+        snprintf(kind, 16, "%s", *driver.cuda ? driver.cuda : "?");
+}
+
 /* ---- what the interpreter lacks ---- */
 
 static int lack(struct env_build *b, const char *name, const char *spec, const char *why)
@@ -178,10 +191,12 @@ int env_torch_choose(struct env_build *b, struct ty_error *err)
     return 0;
 }
 
-int env_reached(struct env_build *b, const char *const *urls, json_t **ret, struct ty_error *err)
+/* `how`: a word of reached.py's; NULL: none. */
+static int ask_addresses(struct env_build *b, const char *how, const char *const *urls,
+                         json_t **ret, struct ty_error *err)
 {
     CLEANUP_FREE char *script = ty_strf("%s/trainyard/reached.py", b->q->python_path);
-    const char *argv[] = { b->interpreter, "-B", script, NULL };
+    const char *argv[] = { b->interpreter, "-B", script, how, NULL };
     CLEANUP_STR struct ty_str lines = { 0 };
     struct env_program p = { .argv = argv,
                              .quiet = true,
@@ -201,6 +216,92 @@ int env_reached(struct env_build *b, const char *const *urls, json_t **ret, stru
                          said.status, said.end.text ? said.end.text : "it said nothing");
     env_said_done(&said);
     return r;
+}
+
+int env_reached(struct env_build *b, const char *const *urls, json_t **ret, struct ty_error *err)
+{
+    return ask_addresses(b, NULL, urls, ret, err);
+}
+
+/* ---- how much it is ---- */
+
+static const char *version_of(const json_t *list, const char *name)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (list, i, one) {
+        const char *has = json_string_value(json_object_get(one, "name"));
+
+        if (has && strcasecmp(has, name) == 0)
+            return json_string_value(json_object_get(one, "version"));
+    }
+    return NULL;
+}
+
+/* Bytes of all items together; 0 where one does not tell. */
+static uint64_t bytes_of(struct env_build *b, const json_t *items)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    const char **urls = calloc(json_array_size(items) + 1, sizeof *urls);
+    uint64_t sum = 0;
+    struct ty_error err;
+    json_t *one;
+    size_t i;
+    int r;
+
+    for (i = 0; urls && i < json_array_size(items); i++)
+        urls[i] = json_string_value(json_object_get(json_array_get(items, i), "url"));
+    r = urls ? ask_addresses(b, "sizes", urls, &answer, &err) : -ENOMEM;
+    for (i = 0; r == 0 && urls[i]; i++) {
+        one = json_object_get(answer, urls[i]);
+        if (!json_is_integer(one))
+            r = -ENODATA;
+        sum += (uint64_t)json_integer_value(one);
+    }
+    free(urls);
+    return r < 0 ? 0 : sum;
+}
+
+/* PyTorch's wheels for CUDA bring its libraries as packages of their own. */
+static bool are_for_cuda(const json_t *items)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach (items, i, one)
+        if (ty_starts_with(json_string_value(json_object_get(one, "name")), "nvidia-"))
+            return true;
+    return false;
+}
+
+void env_torch_weigh(struct env_build *b, const json_t *items)
+{
+    struct ty_gpu_driver driver = { 0 };
+    CLEANUP_FREE char *reason = NULL;
+    struct ty_torch_node n;
+    char size[16] = "of unknown size";
+    uint64_t bytes;
+
+    if (!version_of(items, "torch") || b->q->offline)
+        return;
+    bytes = bytes_of(b, items);
+    if (bytes)
+        ty_show_bytes(bytes, size);
+    env_log(b, "torch %s: %zu packages are fetched, %s", version_of(items, "torch"),
+            json_array_size(items), size);
+    look_at_node(b, &n, &driver);
+    if (n.gpu || !b->torch || !are_for_cuda(items))
+        return;
+    reason = ty_strf(
+        "%s; the only build that can be had here is for CUDA, of which this node has no use: %zu packages, "
+        "%s (a mirror of PyTorch's index has builds for the CPU: env.torch_index)",
+        json_string_value(json_object_get(b->torch, "reason")), json_array_size(items), size);
+    if (!reason)
+        return;
+    env_log(b, "warning: %s", reason);
+    json_object_set_new(b->torch, "reason", json_string(reason));
+    json_object_set_new(b->torch, "warning", json_true());
 }
 
 int env_torch_reach(struct env_build *b, struct ty_error *err)
@@ -251,20 +352,6 @@ int env_torch_fall_back(struct env_build *b, const struct ty_error *err)
         "torch %s of the interpreter is used, since what was asked for ('%s'%s) cannot be had: %.300s",
         n.torch, w.torch ? w.torch : "torchvision", n.gpu ? ", built for CUDA" : "", err->text);
     return reason && note(b, &c, &n, reason, true) == 0;
-}
-
-static const char *version_of(const json_t *list, const char *name)
-{
-    const json_t *one;
-    size_t i;
-
-    json_array_foreach (list, i, one) {
-        const char *has = json_string_value(json_object_get(one, "name"));
-
-        if (has && strcasecmp(has, name) == 0)
-            return json_string_value(json_object_get(one, "version"));
-    }
-    return NULL;
 }
 
 static void settle(json_t *torch, const json_t *list, const char *package_name, const char *key,

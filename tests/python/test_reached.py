@@ -16,6 +16,8 @@ def server():
         def do_HEAD(self):
             sent.append((self.path, self.headers.get("Authorization")))
             self.send_response(200 if self.path.startswith("/good") else 405 if self.path.startswith("/head") else 404)
+            if self.path == "/good/sized":
+                self.send_header("Content-Length", "1234")
             self.end_headers()
 
         def log_message(self, *args):
@@ -47,3 +49,13 @@ def test_folders_and_what_is_no_address(tmp_path):
     assert reached.ask("file://%s/repodata.json" % tmp_path) is None
     assert "No such file" in reached.ask("file://%s/other.json" % tmp_path)
     assert reached.ask("no address") is not None
+
+
+def test_sizes(server, tmp_path):
+    address, sent = server
+    (tmp_path / "file").write_text("12345")
+    assert reached.size("http://me:pass%%40word@%s/good/sized" % address) == 1234
+    assert sent[-1][1].startswith("Basic ")
+    assert reached.size((tmp_path / "file").as_uri()) == 5
+    for url in ("http://%s/good/unsized" % address, "http://%s/none" % address, "http://127.0.0.1:9/x", "no address"):
+        assert reached.size(url) is None

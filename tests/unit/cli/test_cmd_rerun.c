@@ -290,12 +290,52 @@ static void test_exact_packages(void **state)
     }
 }
 
+/* Of a run on several nodes, the locks of those that came to something else go with the first one's. */
+static void test_exact_packages_of_several_nodes(void **state)
+{
+    struct fake_answer answers[] = {
+        { .match = "GET /api/v1/runs/" OLD " ",
+          .raw = fake_json(
+              "{\"id\": \"" OLD "\", \"state\": \"Failed\", \"experiment\": \"first\", "
+              "\"environment\": {\"lock\": {\"version\": 1}, \"torch\": {\"build\": \"cpu\"}}, "
+              "\"spec\": {\"version\": 1, \"command\": [\"/bin/true\"], \"node_count\": 4, "
+              "\"environment\": {\"torch\": \"2\"}}}") },
+        { .match = "GET /api/v1/runs/" OLD "/environments",
+          .raw = fake_json(
+              "{\"environments\": ["
+              "{\"node\": 0, \"record\": {\"lock\": {\"version\": 1}, \"torch\": {\"build\": \"cpu\"}}}, "
+              "{\"node\": 1, \"record\": {\"lock\": {\"version\": 1}, \"torch\": {\"build\": \"cu124\"}}}, "
+              "{\"node\": 2, \"record\": {\"lock\": {\"version\": 1}, \"torch\": {\"build\": \"cu124\"}}}, "
+              "{\"node\": 3, \"record\": {\"lock\": null}}]}") },
+        { .match = "POST", .raw = fake_reply(201, "application/json", SUBMITTED) },
+        { 0 }
+    };
+    CLEANUP_JSON json_t *want = json_loads("{\"version\": 1, \"build\": \"cpu\", \"others\": "
+                                           "[{\"version\": 1, \"build\": \"cu124\"}]}",
+                                           0, NULL),
+                        *spec = NULL;
+    struct captured c;
+
+    (void)state;
+    f = fake_start(answers);
+    c = TRY("rerun", "--exact", "--detach", "--quiet", OLD);
+    assert_int_equal(c.code, 0);
+    spec = sent(2);
+    assert_true(json_equal(json_object_get(json_object_get(spec, "environment"), "lock"), want));
+    captured_done(&c);
+    fake_stop(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_new_snapshot),     cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_without_snapshot), cmocka_unit_test(test_gone),
-        cmocka_unit_test(test_snapshot_gone),    cmocka_unit_test(test_exact_packages),
+        cmocka_unit_test(test_exact_packages_of_several_nodes),
+        cmocka_unit_test(test_new_snapshot),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_without_snapshot),
+        cmocka_unit_test(test_gone),
+        cmocka_unit_test(test_snapshot_gone),
+        cmocka_unit_test(test_exact_packages),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -281,6 +281,93 @@ static void a_lock_gives_the_same_again(void **state)
     ty_env_done(&f);
 }
 
+/* "http://me:geheim@127.0.0.1:PORT/private/channel", which is the channel main. */
+static char *private_channel(const struct box *b)
+{
+    CLEANUP_FREE char *from = ty_strf("%s/main", channels), *to = box_path(b, "index/channel");
+    const char *copy[] = { "/bin/cp", "-r", from, to, NULL };
+    size_t host = strcspn(b->index + strlen("http://"), "/");
+
+    run(copy, "channel");
+    return ty_strf("http://me:geheim@%.*s/private/channel", (int)host,
+                   b->index + strlen("http://"));
+}
+
+/* The lock has no password, and the specification's channel has. */
+static void a_lock_of_a_private_channel_gives_the_same_again(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *channel = private_channel(b), *other = box_path(b, "other"),
+                      *tools = ty_strf("%s/tools", other), *link = ty_strf("%s/rattler", tools),
+                      *lock = NULL;
+    CLEANUP_FREE char *spec = ty_strf(
+                          "{\"conda\":{\"packages\":[\"ty-noarch=1\"],\"channels\":[\"%s\"]}}",
+                          channel),
+                      *again = NULL;
+    struct ty_env e, f;
+
+    NEEDS_RATTLER;
+    get(b, spec, &e);
+    lock = ty_json_text(conda_lock(&e));
+    assert_null(strstr(lock, "geheim"));
+    assert_non_null(strstr(lock, "/private/channel/"));
+    free(lock);
+    lock = ty_json_text(json_object_get(e.record, "lock"));
+    again = ty_strf("{\"conda\":{\"packages\":[\"ty-noarch\"],\"channels\":[\"%s\"]},\"lock\":%s}",
+                    channel, lock);
+    assert_int_equal(ty_mkdir_p(tools, 0700), 0);
+    assert_int_equal(symlink(rattler, link), 0);
+    if (try(b, other, again, &f) < 0)
+        fail_msg("%s\n%s", b->err.text, b->log.text);
+    prints(f.interpreter, "import ty_noarch; print(ty_noarch.VERSION)", "1.0");
+    assert_true(json_equal(conda_lock(&e), conda_lock(&f)));
+    assert_null(strstr(b->log.text, "geheim"));
+    ty_env_done(&e);
+    ty_env_done(&f);
+}
+
+/* A client that keeps what it was told, and installs nothing. */
+static void tell_client(struct box *b, const char *name, const char *channel)
+{
+    CLEANUP_FREE char *bin = box_path(b, "bin"), *client = ty_strf("%s/%s", bin, name),
+                      *told = box_path(b, "told"), *words = NULL, *settings = NULL;
+    CLEANUP_FREE char *path = ty_strf("%s:/usr/bin:/bin", bin), *list = ty_strf("%s.rc", told);
+    CLEANUP_FREE char *script = ty_strf(
+        "#!/bin/sh\necho \"$@\" > %s\n[ -z \"$CONDARC\" ] || cat \"$CONDARC\" > %s\n"
+        "for w; do [ \"$before\" != --rc-file ] || cat \"$w\" > %s; before=$w; done\nexit 7\n",
+        told, list, list);
+    CLEANUP_FREE char *spec =
+        ty_strf("{\"conda\":{\"packages\":[\"ty-noarch\"],\"channels\":[\"%s\"]}}", channel);
+
+    ty_rm_rf(bin);
+    assert_int_equal(ty_mkdir_p(bin, 0700), 0);
+    assert_int_equal(ty_write_file(client, script, strlen(script), 0700), 0);
+    setenv("PATH", path, 1);
+    refused(b, spec, -ENOENT, "(status 7)");
+    setenv("PATH", "/usr/bin:/bin", 1);
+    assert_int_equal(ty_read_file(told, 1 << 16, &words, NULL), 0);
+    assert_non_null(strstr(words, "create --yes"));
+    assert_null(strstr(words, "geheim"));
+    assert_null(strstr(words, "--channel"));
+    assert_int_equal(ty_read_file(list, 1 << 16, &settings, NULL), 0);
+    assert_non_null(strstr(settings, channel));
+    unlink(list);
+}
+
+static void passwords_of_channels_are_in_no_command_line(void **state)
+{
+    struct box *b = *state;
+    CLEANUP_FREE char *channel = private_channel(b),
+                      *envs = ty_strf("ls %s/envs | grep -c condarc", b->cache), *left = NULL;
+    const char *look[] = { "/bin/sh", "-c", envs, NULL };
+    int status;
+
+    tell_client(b, "micromamba", channel);
+    tell_client(b, "conda", channel);
+    left = box_run(look, &status);
+    assert_string_equal(left, "0");
+}
+
 static void what_cannot_be_solved_is_told_in_the_resolvers_words(void **state)
 {
     struct box *b = *state;
@@ -367,6 +454,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_solved_is_told_in_the_resolvers_words,
                                         set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(a_channel_that_is_not_there_is_named, set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_of_a_private_channel_gives_the_same_again, set_up,
+                                        box_tear_down),
+        cmocka_unit_test_setup_teardown(passwords_of_channels_are_in_no_command_line, set_up,
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(a_node_without_any_client_is_told_what_to_install, set_up,
                                         box_tear_down),

@@ -532,6 +532,43 @@ static void refused(struct box *b, const char *spec, int code, const char *words
     assert_string_equal(left, "");
 }
 
+/* Of the locks of several kinds of nodes, a node takes its own: here the Python, what it has and the GPU decide. */
+static void a_node_takes_the_lock_of_its_kind(void **state)
+{
+    struct box *b = *state;
+    struct ty_env old, new, e;
+    CLEANUP_FREE char *other = box_path(b, "other");
+
+    get(b, "{\"pip\":{\"packages\":[\"ty-alpha<2\"],\"index_url\":\"%I\"}}", &old);
+    get(b, "{\"pip\":{\"packages\":[\"ty-alpha\"],\"index_url\":\"%I\"}}", &new);
+    for (int i = 0; i < 4; i++) {
+        CLEANUP_JSON json_t *first = json_deep_copy(json_object_get(new.record, "lock"));
+        CLEANUP_JSON json_t *spec = json_pack("{s:{s:[s], s:s}, s:O}", "pip", "packages",
+                                              "ty-alpha", "index_url", b->index, "lock", first);
+        json_t *own = json_deep_copy(json_object_get(old.record, "lock"));
+
+        json_object_set_new(first, "others", json_pack("[o]", own));
+        if (i == 0)
+            json_object_set_new(first, "python", json_string("3.4.5"));
+        else if (i == 1)
+            json_object_set_new(first, "platform", json_string("linux-vax"));
+        else if (i == 2)
+            json_object_set_new(first, "system",
+                                json_pack("[{s:s, s:s}]", "name", "pip", "version", "0.1"));
+        else
+            json_object_set_new(first, "build", json_string("cu124"));
+        CLEANUP_FREE char *text = json_dumps(spec, 0);
+        struct ask a = { .spec = text, .cache = other };
+
+        if (box_get(b, &a, &e) < 0)
+            fail_msg("%d: %s", i, b->err.text);
+        prints(e.interpreter, "import ty_alpha; print(ty_alpha.VERSION)", "1.0");
+        ty_env_done(&e);
+    }
+    ty_env_done(&old);
+    ty_env_done(&new);
+}
+
 static void the_resolvers_words_are_told(void **state)
 {
     struct box *b = *state;
@@ -623,6 +660,8 @@ int main(void)
                                         box_tear_down),
         cmocka_unit_test_setup_teardown(the_resolvers_words_are_told, box_set_up, box_tear_down),
         cmocka_unit_test_setup_teardown(hashes_of_requirements_count, box_set_up, box_tear_down),
+        cmocka_unit_test_setup_teardown(a_node_takes_the_lock_of_its_kind, box_set_up,
+                                        box_tear_down),
     };
 
     return cmocka_run_group_tests_name("env", tests, NULL, NULL);

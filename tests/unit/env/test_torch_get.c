@@ -198,6 +198,12 @@ static void pips_own_index_is_the_way_out(void **state)
     imports(&e, "2.4.1");
     torch_is(&e, "from", "index");
     assert_non_null(strstr(b->log.text, "pip's own index is asked"));
+    /* What that has is for CUDA: how much is told before it is fetched, and kept. */
+    assert_non_null(strstr(b->log.text, "torch 2.4.1: 2 packages are fetched, "));
+    assert_null(strstr(b->log.text, "of unknown size"));
+    assert_non_null(strstr(b->log.text, "warning: torch 2.4 is installed"));
+    reason_has(&e, "is for CUDA, of which this node has no use: 2 packages");
+    assert_true(json_is_true(json_object_get(json_object_get(e.record, "torch"), "warning")));
     ty_env_done(&e);
 }
 

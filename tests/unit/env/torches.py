@@ -17,7 +17,8 @@ def torch(folder, version, vision, build):
     cuda = repr("%s.%s" % (build[2:-1], build[-1])) if build.startswith("cu1") else None
     for name in ("torch", "torchvision"):
         os.makedirs(os.path.join(folder, name), exist_ok=True)
-    index.wheel(os.path.join(folder, "torch"), "torch", version + local, (),
+    needs = () if build else ["nvidia-ty-cuda"]  # as pip's own index has it
+    index.wheel(os.path.join(folder, "torch"), "torch", version + local, needs,
                 {"torch/__init__.py": "__version__ = %r\n" % (version + local), "torch/version.py": "cuda = %s\n" % cuda})
     index.wheel(os.path.join(folder, "torchvision"), "torchvision", vision + local, ["torch==" + version])
 
@@ -27,6 +28,8 @@ def main(root):
     for build, versions in BUILDS.items():
         for version in versions:
             torch(os.path.join(root, "whl", build), version, VISION[version], build)
+    os.makedirs(os.path.join(root, "simple", "nvidia-ty-cuda"), exist_ok=True)
+    index.wheel(os.path.join(root, "simple", "nvidia-ty-cuda"), "nvidia-ty-cuda", "1.0")
     for version in ("2.4.1", "2.9.0"):
         torch(os.path.join(root, "simple"), version, VISION[version], "")
 
