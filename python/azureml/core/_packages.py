@@ -109,7 +109,7 @@ def environment(rc: RunConfiguration, asked: Wanted, frameworks: Dict[str, str])
         made["user_managed"] = True
         return made
     python, conda, pip, versions = _parted(asked, {} if image else frameworks)
-    if image is not None:  # what the image holds is what the run gets; packages on top of it are refused by name
+    if image is not None:  # its own Python runs the script, and what it lacks of the packages is installed on top of it
         conda, pip = ([s for s in specs if not is_ours(s)] for specs in (conda, pip))
         python = None
     made.update(versions)

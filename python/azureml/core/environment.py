@@ -173,8 +173,8 @@ class Environment(Section):
     @staticmethod
     def from_docker_image(name: str, image: str, container_registry: Optional[ContainerRegistry] = None,
                           conda_specification: Optional[str] = None, pip_requirements: Optional[str] = None) -> "Environment":
-        """An image that holds all that the script needs. Packages of a conda or requirements file are not installed into it, so that a
-        run which asks for such as the image lacks is refused."""
+        """An image, and packages on top of it: those of pip that it lacks are installed beside it, by its own Python, where the run is. A
+        run which asks for conda packages that it lacks fails."""
         made = _with_packages("from_docker_image", name, conda_specification, pip_requirements)
         made.docker.base_image = image
         if container_registry is not None:
