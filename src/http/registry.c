@@ -7,6 +7,7 @@
 #include "base/fs.h"
 #include "core/env_spec.h"
 #include "core/run_spec.h"
+#include "env/env.h"
 #include "http/request.h"
 #include "store/store.h"
 #include <errno.h>
@@ -41,6 +42,23 @@ static int object_only(const json_t *o, const char *what, struct ty_error *err)
     return !o || json_is_object(o) ? 0 : ty_error_set(err, -EINVAL, "%s is not an object", what);
 }
 
+/* Whoever may read it would see a password in it. */
+static int check_passwords(const json_t *spec, struct ty_error *err)
+{
+    CLEANUP_FREE char *text = spec ? ty_json_text(spec) : strdup("");
+    CLEANUP_FREE char *masked = text ? ty_env_mask(text) : NULL;
+
+    if (!masked)
+        return ty_error_oom(err);
+    return strcmp(text, masked) == 0
+               ? 0
+               : ty_error_set(
+                     err, -EINVAL,
+                     "the environment has an address with a password in it, which whoever gets "
+                     "the environment would see: leave it out ('***' in its place stands for the "
+                     "one that a run of yours has given)");
+}
+
 static int check_environment(const json_t *content, struct ty_error *err)
 {
     static const char *const known[] = { "spec", "environment_variables", "azureml", "about",
@@ -51,6 +69,8 @@ static int check_environment(const json_t *content, struct ty_error *err)
     if (r == 0)
         r = ty_env_spec_parse(json_object_get(content, "spec"), &spec, err);
     ty_env_spec_free(spec);
+    if (r == 0)
+        r = check_passwords(json_object_get(content, "spec"), err);
     if (r == 0)
         r = texts_only(json_object_get(content, "environment_variables"),
                        "the environment's 'environment_variables'", err);

@@ -175,5 +175,8 @@ check "an environment is registered" trainyard api -X PUT environments/mine -d @
 equal "a run takes it by its name, with its variables" "1.0 1 3" \
     "$(trainyard run --environment mine --env B=3 -- $PY -c 'import os, tyfour; print(tyfour.__version__, os.environ["A"], os.environ["B"])' 2>/dev/null)"
 has "...and env ls --registered lists it" "$(trainyard env ls --registered)" "^mine +[0-9]+ .*tyfour"
+sed 's|http://|http://me:geheim9@|' mine.json > secretive.json
+exits "one that has a password in it is refused" 1 trainyard api -X PUT environments/secretive -d @secretive.json
+has "...with the way out" "$out" "has an address with a password in it"
 exits "a version that is not there is not found" 125 trainyard run --environment mine:7 -- true
 exits "a curated one that the command line does not know is refused" 125 trainyard run --environment AzureML-Nothing -- true
