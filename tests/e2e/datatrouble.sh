@@ -102,6 +102,15 @@ if mountpoint -q "$T/small" 2> /dev/null; then
     run=$(trainyard submit -q --data d=az/set:download -- true)
     trainyard wait "$run" > /dev/null 2>&1
     has "a full cache is named, with what is needed" "$(error_of "$run")" "PreparationFailed.*data reference 'd': No space left on device; the data are 20.0 MB, of which 0 B were there, and 8.* free in '"
+    for f in 6000000:old 4000000:fresh; do head -c "${f%:*}" /dev/urandom > "../${f#*:}" && trainyard data put "../${f#*:}" "az:${f#*:}" > /dev/null; done
+    run=$(trainyard submit -q --data d=az/old:download -- true)
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "what there is room for is cached" "Completed 1" "$(state_of "$run") $(cached)"
+    find "$TRAINYARD_HOME/cache/data" -type f -perm 444 -exec touch -a -d '2 hours ago' {} +
+    run=$(trainyard submit -q --data d=az/fresh:download -- sh -c 'sha256sum < "$AZUREML_DATAREFERENCE_d"')
+    trainyard wait "$run" > /dev/null 2>&1
+    equal "a full cache makes room of what no run uses" "$(sha256sum < ../fresh)" "$(trainyard logs "$run")"
+    has "...and says so" "$(trainyard artifacts get "$run" azureml-logs/60_control_log.txt -o - 2> /dev/null)" "data reference 'd': the disk is full; [0-9.]+ MB of downloaded data that no run uses were removed from the cache"
     umount "$TRAINYARD_HOME/cache/data"
 fi
 # ---- a node without libcurl ----
