@@ -390,7 +390,9 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
     close(fds[0]);
     close(fds[3]);
     close(fds[5]);
-    setpgid(pid, pid); /* as it does itself: whoever is first, it is done before it may have to be ended */
+    setpgid(
+        pid,
+        pid); /* as it does itself: whoever is first, it is done before it may have to be ended */
     io = (struct pipes){ .in = fds[1], .out = fds[2], .log = fds[4] };
     signal(SIGPIPE, SIG_IGN);
     r = follow(b, p, &io, said);
