@@ -55,7 +55,8 @@ int ty_env_hash(const struct ty_env_spec *s, char hex[TY_ENV_HASH + 1]);
 int ty_env_get(const struct ty_env_request *q, struct ty_env *ret, struct ty_error *err);
 void ty_env_done(struct ty_env *e);
 
-/* URLs with their users' passwords, and the keys of conda channels ("/t/KEY/"), as "***": malloc'ed. */
+/* URLs with their users' passwords, users of http(s) without one (tokens), and the keys of conda channels ("/t/KEY/"), as
+ * "***": malloc'ed. */
 char *ty_env_mask(const char *text);
 
 /* ---- the cache ---- */

@@ -68,6 +68,24 @@ static const char *mask_token(struct ty_str *s, const char *path)
     return path + 3 + n;
 }
 
+/* What stands before an '@', `n` bytes.  A user of the web without a password is a token: "https://TOKEN@host". */
+static void mask_user(struct ty_str *s, const char *user, size_t n, bool web)
+{
+    size_t name = strcspn(user, ":@");
+
+    if (name < n || !web)
+        ty_str_addf(s, name < n ? "%.*s:***@" : "%.*s@", (int)(name < n ? name : n), user);
+    else
+        ty_str_add(s, "***@");
+}
+
+/* Is what ends there the scheme of the web's addresses, alone or as in "git+https"? */
+static bool is_web(const char *text, const char *end)
+{
+    return (end - text >= 4 && memcmp(end - 4, "http", 4) == 0) ||
+           (end - text >= 5 && memcmp(end - 5, "https", 5) == 0);
+}
+
 char *ty_env_mask(const char *text)
 {
     CLEANUP_STR struct ty_str s = { 0 };
@@ -85,11 +103,8 @@ char *ty_env_mask(const char *text)
         for (user = host; user > 0 && scheme[user - 1] != '@'; user--)
             ;
         ty_str_addn(&s, p, (size_t)(scheme - p));
-        if (user > 0) {
-            size_t name = strcspn(scheme, ":@");
-
-            ty_str_addf(&s, "%.*s:***@", (int)(name < user ? name : user - 1), scheme);
-        }
+        if (user > 0)
+            mask_user(&s, scheme, user - 1, is_web(text, scheme - 3));
         p = scheme + user;
         ty_str_addn(&s, p, host - user);
         p = mask_token(&s, p + host - user);

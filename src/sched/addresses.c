@@ -17,7 +17,7 @@
 /* What is kept may be longer than the texts of a specification by no more than the stars. */
 static bool is_masked(const char *text)
 {
-    return strstr(text, ":***@") || strstr(text, "/t/***/");
+    return strstr(text, ":***@") || strstr(text, "://***@") || strstr(text, "/t/***/");
 }
 
 static char *secret_name(const struct ty_sched *s, const char *user, const char *masked)

@@ -168,6 +168,8 @@ def test_passwords_of_indexes_are_in_no_record(project):
     spec = specification(ScriptRunConfig("proj", environment=env))
     assert spec["environment"]["pip"]["index_url"] == "https://me:secret@index.example/simple"
     assert "https://me:***@index.example/simple" in str(spec["azureml"]) and "secret" not in str(spec["azureml"])
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["tabulate"], pip_indexurl="https://secret-token@index.example/simple")
+    assert "https://***@index.example/simple" in str(specification(ScriptRunConfig("proj", environment=env))["azureml"])
     env.python.conda_dependencies.set_pip_option("--proxy http://me:secret@proxy")
     with pytest.raises(UserErrorException) as caught:
         specification(ScriptRunConfig("proj", environment=env))

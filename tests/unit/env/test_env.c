@@ -87,6 +87,11 @@ static void what_is_secret_in_an_address_is_masked(void **state)
         { "https://conda.anaconda.org/t/me-geheim/lab/noarch",
           "https://conda.anaconda.org/t/***/lab/noarch" },
         { "\"https://me:geheim@h/t/geheim/lab\"", "\"https://me:***@h/t/***/lab\"" },
+        { "https://token-geheim@h/simple", "https://***@h/simple" },
+        { "x @ git+https://geheim@h/x.git", "x @ git+https://***@h/x.git" },
+        { "git+ssh://git@h/x.git", "git+ssh://git@h/x.git" },
+        { "https://me:***@h/ https://***@h/", "https://me:***@h/ https://***@h/" },
+        { "https://me:ge@heim@h/", "https://me:***@h/" },
         { "https://h/simple/t/", "https://h/simple/t/" },
         { "file:///t/x", "file:///t/x" },
     };
