@@ -21,40 +21,41 @@ struct row {
     int major, minor;
     int python_first, python_last; /* 3.x */
     int vision;                    /* torchvision 0.x */
+    int vision_last;               /* the last Python that one was built for; 0: as torch */
     int pip_cuda;                  /* of the build on pip's own index, as builds: 124 is 12.4 */
     int builds[BUILDS_MAX]; /* CUDA builds of PyTorch's index, newest first; none: not known */
 };
 static const struct row rows[] = {
-    { 1, 0, 5, 7, 2, 90, { 100, 90, 80 } },
-    { 1, 1, 5, 7, 3, 90, { 100, 90 } },
-    { 1, 2, 5, 7, 4, 100, { 100, 92 } },
-    { 1, 3, 5, 7, 4, 101, { 101, 100, 92 } },
-    { 1, 4, 5, 8, 5, 101, { 101, 100, 92 } },
-    { 1, 5, 5, 8, 6, 102, { 102, 101, 92 } },
-    { 1, 6, 6, 8, 7, 102, { 102, 101, 92 } },
-    { 1, 7, 6, 9, 8, 102, { 110, 102, 101, 92 } },
-    { 1, 8, 6, 9, 9, 102, { 111, 102, 101 } },
-    { 1, 9, 6, 9, 10, 102, { 111, 102 } },
-    { 1, 10, 6, 9, 11, 102, { 113, 111, 102 } },
-    { 1, 11, 7, 10, 12, 102, { 115, 113, 102 } },
-    { 1, 12, 7, 10, 13, 102, { 116, 113, 102 } },
-    { 1, 13, 7, 11, 14, 117, { 117, 116 } },
-    { 2, 0, 8, 11, 15, 117, { 118, 117 } },
-    { 2, 1, 8, 11, 16, 121, { 121, 118 } },
-    { 2, 2, 8, 12, 17, 121, { 121, 118 } },
-    { 2, 3, 8, 12, 18, 121, { 121, 118 } },
-    { 2, 4, 8, 12, 19, 121, { 124, 121, 118 } },
-    { 2, 5, 9, 13, 20, 124, { 124, 121, 118 } },
-    { 2, 6, 9, 13, 21, 124, { 126, 124, 118 } },
-    { 2, 7, 9, 13, 22, 126, { 128, 126, 118 } },
-    { 2, 8, 9, 13, 23, 128, { 129, 128, 126 } },
-    { 2, 9, 10, 14, 24, 128, { 130, 128, 126 } },
-    { 2, 10, 10, 14, 25, 128, { 130, 128, 126 } },
-    { 2, 11, 10, 14, 26, 130, { 130, 128, 126 } },
-    { 2, 12, 10, 14, 27, 130, { 132, 130, 129, 126 } },
-    { 2, 13, 10, 14, 28, 130, { 0 } },
-    { 2, 14, 10, 14, 29, 130, { 0 } },
-    { 2, 15, 11, 14, 30, 132, { 0 } },
+    { 1, 0, 5, 7, 2, 0, 90, { 100, 90, 80 } },
+    { 1, 1, 5, 7, 3, 0, 90, { 100, 90 } },
+    { 1, 2, 5, 7, 4, 0, 100, { 100, 92 } },
+    { 1, 3, 5, 7, 4, 0, 101, { 101, 100, 92 } },
+    { 1, 4, 5, 8, 5, 0, 101, { 101, 100, 92 } },
+    { 1, 5, 5, 8, 6, 0, 102, { 102, 101, 92 } },
+    { 1, 6, 6, 8, 7, 0, 102, { 102, 101, 92 } },
+    { 1, 7, 6, 9, 8, 0, 102, { 110, 102, 101, 92 } },
+    { 1, 8, 6, 9, 9, 0, 102, { 111, 102, 101 } },
+    { 1, 9, 6, 9, 10, 0, 102, { 111, 102 } },
+    { 1, 10, 6, 9, 11, 0, 102, { 113, 111, 102 } },
+    { 1, 11, 7, 10, 12, 0, 102, { 115, 113, 102 } },
+    { 1, 12, 7, 10, 13, 0, 102, { 116, 113, 102 } },
+    { 1, 13, 7, 11, 14, 10, 117, { 117, 116 } },
+    { 2, 0, 8, 11, 15, 0, 117, { 118, 117 } },
+    { 2, 1, 8, 11, 16, 0, 121, { 121, 118 } },
+    { 2, 2, 8, 12, 17, 0, 121, { 121, 118 } },
+    { 2, 3, 8, 12, 18, 0, 121, { 121, 118 } },
+    { 2, 4, 8, 12, 19, 0, 121, { 124, 121, 118 } },
+    { 2, 5, 9, 13, 20, 0, 124, { 124, 121, 118 } },
+    { 2, 6, 9, 13, 21, 0, 124, { 126, 124, 118 } },
+    { 2, 7, 9, 13, 22, 0, 126, { 128, 126, 118 } },
+    { 2, 8, 9, 13, 23, 0, 128, { 129, 128, 126 } },
+    { 2, 9, 10, 14, 24, 0, 128, { 130, 128, 126 } },
+    { 2, 10, 10, 14, 25, 0, 128, { 130, 128, 126 } },
+    { 2, 11, 10, 14, 26, 0, 130, { 130, 128, 126 } },
+    { 2, 12, 10, 14, 27, 0, 130, { 132, 130, 129, 126 } },
+    { 2, 13, 10, 14, 28, 0, 130, { 0 } },
+    { 2, 14, 10, 14, 29, 0, 130, { 0 } },
+    { 2, 15, 11, 14, 30, 0, 132, { 0 } },
 };
 #define ROWS ((int)(sizeof rows / sizeof *rows))
 
@@ -296,6 +297,20 @@ static const struct row *row_of(const char *version)
     return NULL;
 }
 
+/* torchvision is asked for, is not there, and was never built for this Python in the version that goes with the torch that is
+ * there: the newest row that satisfies otherwise, or NULL. */
+static const struct row *newer_pair(const struct ty_torch_ask *ask,
+                                    const struct ty_torch_node *node, int python)
+{
+    const struct row *have = node->torch ? row_of(node->torch) : NULL, *newest;
+
+    if (!ask->torchvision || node->torchvision || !have || !have->vision_last ||
+        python <= have->vision_last)
+        return NULL;
+    newest = newest_row(ask, python);
+    return newest != have ? newest : NULL;
+}
+
 static const struct row *first_for(int python)
 {
     for (int i = 0; i < ROWS; i++)
@@ -414,6 +429,27 @@ static void install(const struct ty_torch_ask *ask, const struct ty_torch_node *
     requirement("torchvision", ask->torchvision, more, c->torchvision, sizeof c->torchvision);
 }
 
+static void for_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *node, int python,
+                    struct ty_torch_choice *c);
+static void without_gpu(const struct ty_torch_ask *ask, const struct ty_torch_node *node,
+                        const struct row *r, int python, struct ty_torch_choice *c);
+
+static void install_pair(const struct ty_torch_ask *ask, const struct ty_torch_node *node,
+                         const struct row *newer, int python, struct ty_torch_choice *c)
+{
+    if (wants_gpu(ask, node))
+        for_gpu(ask, node, python, c);
+    else
+        without_gpu(ask, node, newer, python, c);
+    if (c->what != TY_TORCH_INSTALL)
+        return;
+    c->warn = true;
+    say(c,
+        "a newer torch is installed with torchvision: torchvision 0.%d, the one for torch %s of the interpreter, was not built "
+        "for Python 3.%d ('apt install python3-torchvision' on the node has both used as they are)",
+        row_of(node->torch)->vision, node->torch, python);
+}
+
 /* There is none that satisfies, anywhere: what is there, if it is newer, else nothing. */
 static void hopeless(const struct ty_torch_ask *ask, const struct ty_torch_node *node, int python,
                      struct ty_torch_choice *c)
@@ -423,6 +459,14 @@ static void hopeless(const struct ty_torch_ask *ask, const struct ty_torch_node 
 
     asked_name(ask->torch, name, sizeof name);
     if (node->torch && !(ask->torch && ty_torch_is_older(node->torch, ask->torch))) {
+        const struct ty_torch_ask any = { "", ask->torchvision ? "" : NULL, ask->use_gpu,
+                                          ask->index };
+        const struct row *newer = newer_pair(&any, node, python);
+
+        if (newer) {
+            install_pair(&any, node, newer, python, c);
+            return;
+        }
         use(ask, node, c);
         c->warn = true;
         say(c,
@@ -501,8 +545,13 @@ void ty_torch_choose(const struct ty_torch_ask *ask, const struct ty_torch_node 
 
     *ret = (struct ty_torch_choice){ 0 };
     if (node->torch && ty_torch_fits(node->torch, asked) && serves(ask, node)) {
+        const struct row *newer = newer_pair(ask, node, python);
+
         say(ret, "torch %s of the interpreter is used", node->torch);
-        use(ask, node, ret);
+        if (newer)
+            install_pair(ask, node, newer, python, ret);
+        else
+            use(ask, node, ret);
     } else if (!r && !beyond(ask)) {
         hopeless(ask, node, python, ret);
     } else if (wants_gpu(ask, node) && r) {

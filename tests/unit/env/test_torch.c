@@ -70,6 +70,11 @@ static const struct choice_case cases[] = {
     { "", "", NULL, false, "3.11.2", "2.4.1+cu121", NULL, "12.1", NULL, INSTALL, false, NULL, "torchvision==0.19.*", "cu121", "is used" },
     { "", "", NULL, false, "3.11.2", "2.4.1", NULL, "12.1", NULL, INSTALL, false, NULL, "torchvision==0.19.*", NULL, "is used" },
     { "", "0.7", NULL, false, "3.11.2", "2.4.1", "0.19.1", "12.1", NULL, USE, true, NULL, NULL, NULL, "torchvision 0.7 was asked for" },
+    /* there is none of that torch for this Python: a newer torch has one */
+    { "", "", NULL, false, DEBIAN, NULL, "", NULL, INSTALL, true, "torch!=1.13.0a0+gitunknown", "torchvision", "cpu", "python3-torchvision" },
+    { "1.4", "0.5", NULL, false, DEBIAN, NULL, "", NULL, INSTALL, true, "torch!=1.13.0a0+gitunknown", "torchvision", "cpu", "torchvision 0.14, the one for torch 1.13.0a0" },
+    { "1.13", "", NULL, false, DEBIAN, NULL, "", NULL, INSTALL, false, NULL, "torchvision==0.14.*", NULL, "is used" },
+    { "", "", NULL, false, "3.10.2", "1.13.1+cpu", NULL, "", NULL, INSTALL, false, NULL, "torchvision==0.14.*", "cpu", "is used" },
     /* nothing there, no GPU */
     { "", NULL, NULL, false, "3.11.7", NULL, NULL, NULL, NULL, INSTALL, false, "torch", NULL, "cpu", "built for the CPU" },
     { "2.1", NULL, NULL, false, "3.11.7", NULL, NULL, NULL, NULL, INSTALL, false, "torch==2.1.*", NULL, "cpu", "torch 2.1 is installed" },
