@@ -387,6 +387,12 @@ int ty_environment_asked(const struct ty_cli *cli, json_t **ret, struct ty_error
                 : add_pip(env, "packages", text, err);
     if (r == 0 && python && json_object_set_new(env, "python", json_string(python)) < 0)
         r = ty_error_oom(err);
+    if (r == 0 && python && !json_object_get(env, "conda"))
+        fprintf(stderr,
+                "trainyard: warning: --python-version %s: only with packages of conda "
+                "(--conda-file) is a Python installed; else the interpreter is used as it is, and "
+                "'trainyard run -- python%s ...' names another\n",
+                python, python);
     if (r == 0 && torch &&
         json_object_set_new(env, "torch", json_string(strcmp(torch, "any") ? torch : "")) < 0)
         r = ty_error_oom(err);

@@ -166,6 +166,8 @@ dependencies:
   - tyfour
 X
 exits "a conda file with pip packages alone needs no conda" 0 trainyard run --conda-file conda.yml -- $PY -c 'import tyfour'
+exits "a version of Python alone installs none" 0 trainyard run --python-version 3.99 -- $PY -c 'print("ran")'
+has "...and says so" "$out" "--python-version 3.99: only with packages of conda"
 exits "a wrong conda file is refused" 125 trainyard run --conda-file r.txt -- true
 exits "a missing requirements file is refused" 125 trainyard run --requirements none.txt -- true
 has "...by name" "$out" "none.txt"
