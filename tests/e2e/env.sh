@@ -2,7 +2,7 @@
 # Environments of jobs of this machine: built once, used again, broken off, repeated to the file.
 . "$(dirname "$0")/lib.sh"
 . "$SOURCE/tests/e2e/env.lib.sh"
-trap 'index_stop; at_end' EXIT
+trap 'code=$?; index_stop; (exit $code); at_end' EXIT
 index_start
 wheel tyone 1.0
 wheel tytwo 1.0 tyone

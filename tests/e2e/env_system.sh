@@ -8,7 +8,7 @@ fi
 [ -n "$TRAINYARD_TEST_MOUNTS" ] || exec unshare --mount env TRAINYARD_TEST_MOUNTS=1 bash "$0" "$@"
 . "$(dirname "$0")/lib.sh"
 . "$SOURCE/tests/e2e/env.lib.sh"
-trap 'index_stop; kill $serve 2>/dev/null; wait $serve 2>/dev/null; at_end' EXIT
+trap 'code=$?; index_stop; kill $serve 2>/dev/null; wait $serve 2>/dev/null; (exit $code); at_end' EXIT
 A=games
 chmod 755 "$T"
 if [ ! -d "$T/bin" ]; then

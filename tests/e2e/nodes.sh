@@ -97,11 +97,11 @@ left first h5 h6
 
 # ---- all is told, and the courier is killed before it has cleaned ----
 run[late]=$(trainyard submit -q --target three --nodes 2 --backend gloo -- sh -c 'until [ -e /tmp/go ]; do sleep 0.05; done')
-check "late: it runs" within 60 in_state "${run[late]}" Running
+check "late: it runs" until_true 60 in_state "${run[late]}" Running
 leader=$(host_of late 0) daemon=$(daemon_pid) courier=$(runner_pid "${run[late]}")
 kill -STOP "$daemon"
 for h in h5 h6; do host_sh $h "touch /tmp/go"; done
-check "late: it has ended there" within 60 host_sh "$leader" "grep -q collected $far/jobs/${run[late]}/phase"
+check "late: it has ended there" until_true 60 host_sh "$leader" "grep -q collected $far/jobs/${run[late]}/phase"
 kill -9 "$courier"; kill -CONT "$daemon"
 ends late 60 Completed
 left late h5 h6

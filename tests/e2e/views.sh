@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 has_python=$([ ! -d "$BUILD/python" ] || echo yes) # before the next line gives a sanitized build some
 . "$SOURCE/tests/e2e/env.lib.sh"
-trap 'index_stop; at_end' EXIT
+trap 'code=$?; index_stop; (exit $code); at_end' EXIT
 lacks() { if printf '%s\n' "$2" | grep -qF -- "$3"; then not_ok "$1" "'$3' in:" "$2"; else ok "$1"; fi; }
 spec_run() { trainyard api experiments/views/runs -X POST -d "$1" 2>&1; }
 # A run of `sh -c SCRIPT` with the environment given, submitted through the API: prints its name.
