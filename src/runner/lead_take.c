@@ -496,7 +496,7 @@ void ty_lead_sync_heard(struct ty_lead *l)
     struct epoll_event e = { .events = EPOLLIN, .data.u64 = TY_EVENT_SYNCER };
     bool failed = false;
 
-    /* Its pipe may stand open in another child that was just forked: closing alone does not take it out. */
+    /* Its socket may stand open in another child that was just forked: closing alone does not take it out. */
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->syncer.fd, &e);
     if (ty_child_read(&l->syncer, no_lines, NULL, &failed) == 0) {
         if (l->syncer.pid)

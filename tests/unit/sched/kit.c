@@ -1,6 +1,7 @@
 /* kit.c - a scheduler in this process */
 #include "kit.h"
 #include "blob/blob.h"
+#include "sched/sched_internal.h"
 #include "track/follow.h"
 #include <sqlite3.h>
 #include <sys/socket.h>
@@ -42,6 +43,17 @@ void kit_idle(struct kit *k, int ms)
     uv_timer_start(&k->bound, on_late, (uint64_t)ms, 0);
     while (!k->late)
         uv_run(&k->loop, UV_RUN_ONCE);
+}
+
+static bool recovered(struct kit *k, const char *run)
+{
+    (void)run;
+    return !k->sched->recovering;
+}
+
+void kit_recover(struct kit *k)
+{
+    kit_until(k, recovered, NULL);
 }
 
 void kit_conf(struct kit *k, const char *key, const char *value)

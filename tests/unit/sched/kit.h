@@ -45,6 +45,7 @@ void kit_stop(struct kit *k); /* as the daemon ends; runners go on */
 void kit_until(struct kit *k, bool (*fn)(struct kit *k, const char *run), const char *run);
 /* Let the loop run for a while: for what must not happen. */
 void kit_idle(struct kit *k, int ms);
+void kit_recover(struct kit *k); /* waits until the store, which has failed, takes changes again */
 
 /* 0 and the run's name, or what it was refused with. */
 int kit_try(struct kit *k, const char *spec, char run[128], struct ty_error *err);

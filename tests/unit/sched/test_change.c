@@ -186,7 +186,7 @@ static void test_a_full_disk_is_told(void **state)
     assert_string_equal(
         full, "what becomes of it cannot be stored: the disk of the state folder is full; "
               "it is kept, and stored when that is over");
-    kit_idle(k, 400); /* it recovers */
+    kit_recover(k);
     assert_int_equal(kit_tag(k, name, "{\"set\": {\"b\": \"1\"}}", &err), 0);
     after = why_of(k, name);
     assert_string_equal(after, "");
@@ -204,13 +204,13 @@ static void test_a_full_disk(void **state)
     kit_until(k, kit_ended, name);
     ty_fault_arm("store.commit", 1, ENOSPC);
     assert_int_equal(kit_tag(k, name, "{\"set\": {\"a\": \"1\"}}", &err), -ENOSPC);
-    kit_idle(k, 400); /* it recovers */
+    kit_recover(k);
     assert_int_equal(kit_tag(k, name, "{\"set\": {\"b\": \"1\"}}", &err), 0);
     events = kit_events(k, name);
     assert_non_null(strstr(events, "collected tagged"));
     ty_fault_arm("store.commit", 1, ENOSPC);
     assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\"}", &err), -ENOSPC);
-    kit_idle(k, 400);
+    kit_recover(k);
     assert_int_equal(kit_try(k,
                              "{\"version\": 1, \"target\": \"box\", \"command\": [\"/bin/true\"]}",
                              other, &err),
@@ -218,7 +218,7 @@ static void test_a_full_disk(void **state)
     assert_int_equal(kit_target(k, "box", "{\"kind\": \"local\"}", &err), 0);
     ty_fault_arm("store.commit", 1, ENOSPC);
     assert_int_equal(kit_target(k, "box", NULL, &err), -ENOSPC);
-    kit_idle(k, 400);
+    kit_recover(k);
     kit_submit(k, "\"target\": \"box\", ", "true", other);
     kit_state(k, other, "Completed");
 }

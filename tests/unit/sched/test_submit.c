@@ -255,7 +255,7 @@ static void test_a_store_that_fails(void **state)
         ty_fault_arm("none", 0, 0);
         assert_non_null(strstr(err.text, "cannot store the change"));
         assert_int_equal(runs(k), (int64_t)i);
-        kit_idle(k, 400); /* it recovers */
+        kit_recover(k);
         kit_submit(k, "", "true", run);
         kit_until(k, kit_ended, run);
     }
