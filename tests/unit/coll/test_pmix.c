@@ -21,7 +21,7 @@ static int run(const char *mode)
     assert_true(pid >= 0);
     if (pid == 0) {
         dup2(2, 1); /* stdout is for the results */
-        execl("/usr/bin/timeout", "timeout", "-k", "2", "40", MPIRUN, "--allow-run-as-root",
+        execl("/usr/bin/timeout", "timeout", "-k", "2", "200", MPIRUN, "--allow-run-as-root",
               "--oversubscribe", "-np", "3", program, mode, NULL);
         _exit(127);
     }
