@@ -273,9 +273,9 @@ static int run_diff(struct bench *w, const char *path, struct ty_error *err)
     r = ty_spawn(&spec, &pid, err);
     if (r < 0)
         return r;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return ty_error_set(err, -errno, "cannot wait for '%s': %m", w->program);
+    r = ty_wait(pid, &status);
+    if (r < 0)
+        return ty_error_set(err, r, "cannot wait for '%s': %s", w->program, strerror(-r));
     if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
         return ty_error_set(err, -EIO, "cannot compare the lines of '%s': '%s' %s", path,
                             w->program, ty_status_text(status, text));

@@ -238,7 +238,7 @@ int ty_rclone_mount(const struct ty_rclone *m, pid_t *pid, struct ty_error *err)
     if (ty_is_mounted(m->at))
         return 0;
     kill(*pid, SIGKILL);
-    waitpid(*pid, &status, 0);
+    ty_wait(*pid, NULL);
     ty_unmount_below(m->at);
     last_words(m->log, words, sizeof words);
     return ty_error_set(err, -ETIMEDOUT, "rclone has not mounted it in 20 s: %s", words);
@@ -337,7 +337,7 @@ static int unmount_own(const char *path)
 
     if (!argv[0])
         return -ENOENT;
-    if (ty_spawn(&spawn, &pid, NULL) < 0 || waitpid(pid, &status, 0) != pid)
+    if (ty_spawn(&spawn, &pid, NULL) < 0 || ty_wait(pid, &status) < 0)
         return -EIO;
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EBUSY;
 }

@@ -51,9 +51,12 @@ static bool still_there(int fd, const char *cache, const char *key)
 /* `b`: whose waiting may be stopped; NULL: nobody's. */
 static int lock(const struct env_build *b, int fd, int how)
 {
-    while (flock(fd, how) < 0)
-        if (errno != EINTR || (b && env_stopped(b)))
-            return errno == EINTR ? -ECANCELED : -errno;
+    while (flock(fd, how) < 0) {
+        if (errno != EINTR)
+            return -errno;
+        if (b && env_stopped(b))
+            return -ECANCELED;
+    }
     return 0;
 }
 

@@ -212,7 +212,6 @@ static void remove_container(const struct env_build *b, const struct env_program
     struct ty_view v = view_of(b, p, vessel);
     struct ty_error err;
     char **argv = NULL;
-    int status;
     pid_t pid;
 
     if (ty_view_after(&v, &argv, &err) == 0 && argv) {
@@ -224,8 +223,7 @@ static void remove_container(const struct env_build *b, const struct env_program
                               .err = -1 };
 
         if (ty_spawn(&s, &pid, &err) == 0)
-            while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-                ;
+            ty_wait(pid, NULL);
     }
     ty_strv_free(argv);
 }
@@ -405,9 +403,8 @@ int env_run(struct env_build *b, const struct env_program *p, struct env_said *s
     close(fds[0]);
     close(fds[3]);
     close(fds[5]);
-    setpgid(
-        pid,
-        pid); /* as it does itself: whoever is first, it is done before it may have to be ended */
+    /* As it does itself: whoever is first, it is done before it may have to be ended. */
+    setpgid(pid, pid);
     io = (struct pipes){ .in = fds[1], .out = fds[2], .log = fds[4] };
     signal(SIGPIPE, SIG_IGN);
     r = follow(b, p, &io, said);

@@ -14,8 +14,7 @@
 
 #define ESTIMATES_MAX 32
 #define FRESH_US (2 * 1000 * 1000)
-#define UNSTORED_US \
-    (10 * 1000 * 1000) /* a runner tells again what was not stored, sooner than that */
+#define UNSTORED_US (10 * 1000 * 1000) /* a runner tells again sooner what was not stored */
 #define HISTORIES_MAX 1000
 #define COURIER_WHY_MAX 4096
 

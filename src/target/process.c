@@ -152,7 +152,7 @@ static int start_new(const struct ty_job_start *how, const char *verb, struct ty
     r = watch(how, &id, true, ret, err);
     if (r < 0) {
         kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        ty_wait(pid, NULL);
     }
     return r;
 }

@@ -507,8 +507,8 @@ static void a_world_that_is_stopped(void **state)
     wait_for_ends(1);
     for (int i = 0; i < w.size; i++)
         kill(w.pid[i], SIGSTOP);
-    usleep(
-        4000000); /* more than they are patient: this is what is tested, and nothing is waited for */
+    /* More than they are patient: this is what is tested, and nothing is waited for. */
+    usleep(4000000);
     for (int i = 0; i < w.size; i++)
         kill(w.pid[i], SIGCONT);
     world_end(&w, 60000);
