@@ -114,17 +114,23 @@ static char *two_above(const char *path)
     return real;
 }
 
+#define PROGRAMS \
+    4 /* the process's own and the python of the run, each as it is named and what it stands for */
+
 struct shown {
     struct paths writable, readable;
-    char *cache_data, *installation, *packages, *secret;
+    char *cache_data, *packages, *secret;
+    char *installations[PROGRAMS];
+    int ninstallations;
 };
 
 static void shown_done(struct shown *s)
 {
     free(s->writable.v);
     free(s->readable.v);
+    for (int i = 0; i < s->ninstallations; i++)
+        free(s->installations[i]);
     free(s->cache_data);
-    free(s->installation);
     free(s->packages);
     free(s->secret);
 }
@@ -136,8 +142,71 @@ static char *two_above_file(const char *python_path)
     return two_above(file);
 }
 
-static int list_shown(const struct ty_runner *r, char **places, struct shown *s,
-                      struct ty_error *err)
+/* Does `path` lie below `folder`, and is not the folder itself? */
+static bool is_below(const char *path, const char *folder)
+{
+    size_t n = folder ? strlen(folder) : 0;
+
+    while (n > 0 && folder[n - 1] == '/')
+        n--;
+    return n > 0 && strncmp(path, folder, n) == 0 && path[n] == '/' && path[n + 1];
+}
+
+/* The folder that a sandbox empties and in which `path` lies; NULL: it is seen in any case. */
+static const char *emptied(const char *path, const char *home)
+{
+    return is_below(path, home)         ? home
+           : is_below(path, "/tmp")     ? "/tmp"
+           : is_below(path, "/var/tmp") ? "/var/tmp"
+                                        : NULL;
+}
+
+static void cut_name(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    if (slash)
+        *slash = '\0';
+}
+
+/* How much of an emptied folder a program in it needs: PREFIX of PREFIX/bin/python3.  Where that would be the emptied folder, or
+ * HOME/.local, which holds more than programs: the program's own folder, or itself alone. */
+static char *installation_of(const char *program, const char *home)
+{
+    const char *top = emptied(program, home);
+    CLEANUP_FREE char *local = ty_strf("%s/.local", home ? home : "");
+    CLEANUP_FREE char *folder = strdup(program), *prefix = NULL;
+
+    if (!top || !local || !folder)
+        return NULL;
+    cut_name(folder);
+    prefix = strdup(folder);
+    if (!prefix)
+        return NULL;
+    cut_name(prefix);
+    if (is_below(prefix, top) && strcmp(prefix, local) != 0)
+        return TAKE(prefix);
+    return is_below(folder, top) ? TAKE(folder) : strdup(program);
+}
+
+/* A venv in the user's folder is needed as much as the Python that its links lead to. */
+static void show_program(struct shown *s, const char *program, const char *home)
+{
+    CLEANUP_FREE char *real = program && *program == '/' ? realpath(program, NULL) : NULL;
+    const char *names[] = { real ? program : NULL, real };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *installation = names[i] ? installation_of(names[i], home) : NULL;
+
+        if (!installation)
+            continue;
+        s->installations[s->ninstallations++] = installation;
+        show(&s->readable, installation);
+    }
+}
+
+static int list_shown(const struct ty_runner *r, char **places, const char *program,
+                      struct shown *s, struct ty_error *err)
 {
     const struct ty_jobfile *j = r->job;
     size_t n = 2 * (size_t)j->spec->ndata + FIXED_PATHS;
@@ -146,7 +215,6 @@ static int list_shown(const struct ty_runner *r, char **places, struct shown *s,
     s->readable.v = calloc(n, sizeof *s->readable.v);
     s->cache_data = ty_strf("%s/data", j->cache);
     s->secret = ty_strf("%s/secret.key", j->home);
-    s->installation = two_above(j->spec->interpreter);
     /* Where they are links, what they lead to. */
     s->packages = j->python_path ? two_above_file(j->python_path) : NULL;
     if (!s->writable.v || !s->readable.v || !s->cache_data || !s->secret)
@@ -157,8 +225,10 @@ static int list_shown(const struct ty_runner *r, char **places, struct shown *s,
     show(&s->readable, j->cache);
     show(&s->readable, r->env.prefix);
     /* The machine's own Python would take the place of the image's. */
-    if (j->spec->env->view == TY_VIEW_SANDBOX)
-        show(&s->readable, s->installation);
+    if (j->spec->env->view == TY_VIEW_SANDBOX) {
+        show_program(s, program, j->user_home);
+        show_program(s, ty_run_python(j->spec), j->user_home);
+    }
     show(&s->writable, j->dir);
     show(&s->writable, j->work);
     show(&s->writable, j->tmp);
@@ -244,7 +314,7 @@ int ty_view_of_rank(const struct ty_runner *r, const struct ty_rank_plan *p, cha
         return 0;
     got = ty_view_tool(v.spec, user_variable(j, "DOCKER_HOST"), &v.tool, err);
     if (got == 0)
-        got = name ? list_shown(r, places, &shown, err) : ty_error_oom(err);
+        got = name ? list_shown(r, places, (*argv)[0], &shown, err) : ty_error_oom(err);
     v.writable = shown.writable.v;
     v.readable = shown.readable.v;
     v.hidden = shown.secret;

@@ -31,6 +31,17 @@ else
     has "has an empty home folder to write to" "$log" "home"
     check "that is gone afterwards" test ! -e "$HOME/scratch"
     equal "and keeps its outputs" kept "$(trainyard api "runs/$run/files/outputs/kept")"
+    # What starts the run is found, with what it needs beside it, where that lies in a folder that the sandbox empties.
+    mkdir -p "$T/kit/bin" "$T/kit/lib" "$T/venv/bin"
+    echo "of the kit" > "$T/kit/lib/word"
+    printf '#!/bin/sh\ncat "%s/kit/lib/word"; ls "%s"\n' "$T" "$T" > "$T/kit/bin/tool"
+    chmod 755 "$T/kit/bin/tool"
+    ln -s "$T/kit/bin/tool" "$T/venv/bin/tool"
+    run=$(trainyard submit -q --sandbox -- "$T/venv/bin/tool")
+    check "a program that lies in such a folder is started in a sandbox" ends_well "$run"
+    log=$(log_of "$run")
+    has "by its link and with what lies beside it" "$log" "of the kit"
+    lacks "but nothing else of there" "$log" "outside"
     cat > both.py <<'P'
 import torch, horovod.torch as hvd
 hvd.init()
