@@ -319,6 +319,11 @@ static int find_cache(struct ty_jobfile *j, struct ty_error *err)
     return j->cache ? 0 : ty_error_oom(err);
 }
 
+static json_t *whole_of(const json_t *text, const json_t *addresses)
+{
+    return json_is_string(text) ? json_object_get(addresses, json_string_value(text)) : NULL;
+}
+
 /* The specification has the addresses of package indexes without passwords; the whole of them came beside it. */
 static void complete(json_t *value, const json_t *addresses)
 {
@@ -329,20 +334,14 @@ static void complete(json_t *value, const json_t *addresses)
 
     json_object_foreach_safe(value, next, key, one)
     {
-        json_t *whole =
-            json_is_string(one) ? json_object_get(addresses, json_string_value(one)) : NULL;
-
-        if (whole)
-            json_object_set(value, key, whole);
+        if (whole_of(one, addresses))
+            json_object_set(value, key, whole_of(one, addresses));
         else
             complete(one, addresses);
     }
     json_array_foreach (value, i, one) {
-        json_t *whole =
-            json_is_string(one) ? json_object_get(addresses, json_string_value(one)) : NULL;
-
-        if (whole)
-            json_array_set(value, i, whole);
+        if (whole_of(one, addresses))
+            json_array_set(value, i, whole_of(one, addresses));
         else
             complete(one, addresses);
     }

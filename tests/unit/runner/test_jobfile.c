@@ -149,6 +149,28 @@ static void test_data(void **state)
     ty_jobfile_free(j);
 }
 
+/* The specification is without the passwords of its addresses, which stand beside it. */
+static void test_addresses(void **state)
+{
+    static const char text[] =
+        "{\"version\":1,\"attempt\":1,\"warnings\":[],\"data_dirs\":[]," TEXTS
+        ",\"addresses\":{\"https://me:***@a/s\":\"https://me:one@a/s\","
+        "\"https://me:***@b/s\":\"https://me:two@b/s\"},"
+        "\"spec\":{\"version\":1,\"experiment\":\"first\",\"command\":[\"/bin/true\"],"
+        "\"environment\":{\"pip\":{\"packages\":[\"six\"],\"index_url\":\"https://me:***@a/s\","
+        "\"extra_index_urls\":[\"https://c/s\",\"https://me:***@b/s\"]}},"
+        "\"environment_variables\":{\"PIP_INDEX_URL\":\"https://me:***@b/s\",\"OTHER\":\"x\"}}}";
+    CLEANUP(ty_jobfile_freep) struct ty_jobfile *j = read_good(*state, text);
+    const json_t *variables = j->spec->environment;
+
+    assert_string_equal(j->spec->env->index_url, "https://me:one@a/s");
+    assert_string_equal(j->spec->env->extra_index_urls[0], "https://c/s");
+    assert_string_equal(j->spec->env->extra_index_urls[1], "https://me:two@b/s");
+    assert_string_equal(json_string_value(json_object_get(variables, "PIP_INDEX_URL")),
+                        "https://me:two@b/s");
+    assert_string_equal(json_string_value(json_object_get(variables, "OTHER")), "x");
+}
+
 static void test_refused(void **state)
 {
     static const struct {
@@ -219,6 +241,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_node, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nodes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_data, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_addresses, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_phase, set_up, tear_down),
     };
