@@ -295,19 +295,26 @@ static void not_begun(struct live *l)
 
 static void runner_ended(void *ctx, int code);
 
-/* The courier of a run that has ended was killed before its hosts were clean: another goes on with that. */
-static bool go_on_cleaning(struct live *l)
+/* In its job folder, which is there. */
+static int start_kind(struct live *l, const char *dir, struct ty_error *err)
 {
-    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
     struct ty_job_start how = { .loop = l->sched->o.loop,
                                 .agent = l->sched->o.agent,
                                 .job_dir = dir,
                                 .ended = runner_ended,
                                 .ctx = l };
+
+    return l->kind->start(&how, &l->job, err);
+}
+
+/* The courier of a run that has ended was killed before its hosts were clean: another goes on with that. */
+static bool go_on_cleaning(struct live *l)
+{
+    CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
     struct ty_error err;
 
     return dir && l->kind->couriers && l->salvages++ < SALVAGES_MAX &&
-           ty_jobdir_exists(l->sched->o.home, l->name) && l->kind->start(&how, &l->job, &err) == 0;
+           ty_jobdir_exists(l->sched->o.home, l->name) && start_kind(l, dir, &err) == 0;
 }
 
 static void runner_ended(void *ctx, int code)
@@ -415,11 +422,6 @@ int run_start_job(struct live *l, struct ty_error *err)
 {
     struct target *t = target_find(l->sched, l->spec->target);
     CLEANUP_FREE char *dir = ty_jobdir_path(l->sched->o.home, l->name);
-    struct ty_job_start how = { .loop = l->sched->o.loop,
-                                .agent = l->sched->o.agent,
-                                .job_dir = dir,
-                                .ended = runner_ended,
-                                .ctx = l };
     int r;
 
     if (!dir)
@@ -443,7 +445,7 @@ int run_start_job(struct live *l, struct ty_error *err)
         l->launched = true;
         l->heard_us = ty_mono_us();
         l->kind = t->kind;
-        r = l->kind->start(&how, &l->job, err);
+        r = start_kind(l, dir, err);
     }
     free(l->trouble);
     l->trouble = r < 0 ? strdup(err->text) : NULL;
