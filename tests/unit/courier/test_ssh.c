@@ -85,16 +85,16 @@ static void test_refused(void **state)
     ty_target_spec_free(t);
 }
 
-/* A program in ssh's place says `lines` on standard error and ends as ssh does. */
-static void says(const char *lines, const char *expected)
+/* A program in ssh's place, or (`shell`) in that of the shell that stands before our command: why it has ended. */
+static void ends(const char *script, bool shell, const char *expected)
 {
-    CLEANUP_FREE char *script = ty_strf("printf '%s' >&2; exit 255", lines);
     const char *argv[] = { "/bin/sh", "-c", script, NULL };
     struct ty_ssh s = TY_SSH_INIT;
     struct ty_error err = { 0 };
-    char why[700];
+    char why[700] = "";
     int r = 0;
 
+    s.shell = shell;
     if (ty_ssh_run(&s, argv, "/", NULL, &err) < 0)
         fail_msg("%s", err.text);
     while (r == 0) {
@@ -104,10 +104,19 @@ static void says(const char *lines, const char *expected)
         assert_true(poll(p, (nfds_t)n, 20000) >= 0);
         r = ty_ssh_greet(&s, &err);
     }
-    ty_ssh_why(&s, why, sizeof why);
+    if (!err.code)
+        ty_ssh_why(&s, why, sizeof why);
     ty_ssh_end(&s);
-    if (!strstr(why, expected))
-        fail_msg("no '%s' in: %s", expected, why);
+    if (!strstr(err.code ? err.text : why, expected))
+        fail_msg("no '%s' in: %s%s", expected, err.text, why);
+}
+
+/* It says `lines` on standard error and ends as ssh does. */
+static void says(const char *lines, const char *expected)
+{
+    CLEANUP_FREE char *script = ty_strf("printf '%s' >&2; exit 255", lines);
+
+    ends(script, false, expected);
 }
 
 /* ssh's own words come first, and then what mends it. */
@@ -126,30 +135,10 @@ static void test_advice(void **state)
     says("what nobody knows\\n", "what nobody knows");
 }
 
-/* What stands before our command and ends, or prints for ever: ssh has let us in. */
+/* It ends, or prints for ever: ssh has let us in. */
 static void shell(const char *script, const char *expected)
 {
-    const char *argv[] = { "/bin/sh", "-c", script, NULL };
-    struct ty_ssh s = TY_SSH_INIT;
-    struct ty_error err = { 0 };
-    char why[700] = "";
-    int r = 0;
-
-    s.shell = true;
-    if (ty_ssh_run(&s, argv, "/", NULL, &err) < 0)
-        fail_msg("%s", err.text);
-    while (r == 0) {
-        struct pollfd p[3];
-        int n = ty_flow_poll(&s.flow, p, true);
-
-        assert_true(poll(p, (nfds_t)n, 20000) >= 0);
-        r = ty_ssh_greet(&s, &err);
-    }
-    if (!err.code)
-        ty_ssh_why(&s, why, sizeof why);
-    ty_ssh_end(&s);
-    if (!strstr(err.code ? err.text : why, expected))
-        fail_msg("no '%s' in: %s%s", expected, err.text, why);
+    ends(script, true, expected);
 }
 
 static void test_shell(void **state)
