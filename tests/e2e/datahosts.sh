@@ -155,7 +155,7 @@ run = Experiment(ws, "pieces").submit(config)
 print(run.id)
 P
     for way in mount download; do
-        run=$(PYTHONPATH=$BUILD/python $PY parts.py $way)
+        run=$($PY parts.py $way)
         trainyard wait "$run" > /dev/null 2>&1
         equal "two hosts have a dataset of several pieces by $way" "Completed $whole $whole" "$(state_of "$run") $(trainyard logs "$run" --rank 0) $(trainyard logs "$run" --rank 1)"
     done
