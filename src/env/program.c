@@ -68,15 +68,17 @@ static const char *mask_token(struct ty_str *s, const char *path)
     return path + 3 + n;
 }
 
-/* What stands before an '@', `n` bytes.  A user of the web without a password is a token: "https://TOKEN@host". */
+/* What stands before an '@', `n` bytes.  A user of the web without a password is a token: "https://TOKEN@host", "https://TOKEN:@host". */
 static void mask_user(struct ty_str *s, const char *user, size_t n, bool web)
 {
     size_t name = strcspn(user, ":@");
 
-    if (name < n || !web)
-        ty_str_addf(s, name < n ? "%.*s:***@" : "%.*s@", (int)(name < n ? name : n), user);
-    else
+    if (name + 1 < n)
+        ty_str_addf(s, "%.*s:***@", (int)name, user);
+    else if (web)
         ty_str_add(s, "***@");
+    else
+        ty_str_addf(s, "%.*s@", (int)n, user);
 }
 
 /* Is what ends there the scheme of the web's addresses, alone or as in "git+https"? */

@@ -170,6 +170,9 @@ def test_passwords_of_indexes_are_in_no_record(project):
     assert "https://me:***@index.example/simple" in str(spec["azureml"]) and "secret" not in str(spec["azureml"])
     env.python.conda_dependencies = CondaDependencies.create(pip_packages=["tabulate"], pip_indexurl="https://secret-token@index.example/simple")
     assert "https://***@index.example/simple" in str(specification(ScriptRunConfig("proj", environment=env))["azureml"])
+    env.python.conda_dependencies = CondaDependencies.create(pip_packages=["a @ https://secret:@h/a.whl", "b @ https://me:x@secret@h/b.whl"])
+    shown = str(specification(ScriptRunConfig("proj", environment=env))["azureml"])
+    assert "https://***@h/a.whl" in shown and "https://me:***@h/b.whl" in shown
     env.python.conda_dependencies.set_pip_option("--proxy http://me:secret@proxy")
     with pytest.raises(UserErrorException) as caught:
         specification(ScriptRunConfig("proj", environment=env))

@@ -226,8 +226,8 @@ def keep_password(docker: DockerSection) -> None:
 
 def masked(text: str) -> str:
     """`text` without the password, or the token, of an address that stands in it."""
-    text = re.sub(r"(://[^/@:\s]*):[^@/\s]*@", r"\1:***@", text)
-    return re.sub(r"(https?://)[^/@:\s]+@", r"\1***@", text)
+    text = re.sub(r"(://[^/@:\s]*):[^/\s]+@", r"\1:***@", text)
+    return re.sub(r"(https?://)[^/@:\s]+:?@", r"\1***@", text)
 
 
 def shown(environment: Environment) -> Dict[str, Any]:

@@ -291,10 +291,10 @@ static int note_part(const struct ty_object_part *p, void *ctx)
     return 0;
 }
 
-/* The name of a block is read again from a list, and those of others are left out. */
 /* The MD5 of that of one part, "0123456789abcdef". */
 #define PARTS "8388608 QDKvjWEDUSOQbljgZxQMxQ=="
 
+/* The name of a block is read again from a list, and those of others are left out. */
 static void test_blocks(void **state)
 {
     struct ty_object_store *s = opened("");

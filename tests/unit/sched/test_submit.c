@@ -236,6 +236,35 @@ static void test_object_stores(void **state)
     assert_null(strstr(text, "hush"));
 }
 
+/* A password in an address, or a token in its place, is in no record; what is left of the address stands for it from then on. */
+static void test_passwords_of_addresses(void **state)
+{
+    static const char given[] =
+        "\"environment\": {\"pip\": {\"packages\": [\"a @ git+https://hush@h/a.git\"], "
+        "\"index_url\": \"https://me:hush@h/simple\"}}, "
+        "\"environment_variables\": {\"UV_INDEX_URL\": \"https://hush@h/simple\"}, ";
+    static const char *const left[] = { "https://***@h/a.git", "https://me:***@h/simple",
+                                        "\"https://***@h/simple\"" };
+    struct kit *k = *state;
+    CLEANUP_JSON json_t *shown = NULL;
+    CLEANUP_FREE char *text = NULL, *again = NULL;
+    struct ty_error err = { 0 };
+    char run[128];
+
+    kit_submit(k, "\"resources\": {\"cpus\": 2}, ", "sleep 100", run); /* the others wait */
+    kit_submit(k, given, "true", run);
+    shown = kit_run(k, run);
+    text = ty_json_text(json_object_get(shown, "spec"));
+    assert_null(strstr(text, "hush"));
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++)
+        assert_non_null(strstr(text, left[i]));
+    assert_int_equal(kit_try(k, text, run, &err), 0);
+    again = ty_strf("{\"version\": 1, \"command\": [\"/bin/true\"], \"environment\": {\"pip\": "
+                    "{\"packages\": [\"six\"], \"index_url\": \"https://***@other/simple\"}}}");
+    assert_int_equal(kit_try(k, again, run, &err), -ENOENT);
+    assert_non_null(strstr(err.text, "'https://***@other/simple' is not known here"));
+}
+
 #ifdef TY_FAULTS
 /* A submission that cannot be stored is refused, leaves nothing, and the next one works. */
 static void test_a_store_that_fails(void **state)
@@ -268,7 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_refusals),           T(test_what_a_run_begins_with), T(test_gpu),
         T(test_several_processes),  T(test_a_full_queue),           T(test_datastores_in_use),
-        T(test_object_stores),
+        T(test_object_stores),      T(test_passwords_of_addresses),
 #ifdef TY_FAULTS
         T(test_a_store_that_fails),
 #endif
