@@ -205,3 +205,40 @@ int ty_json_only(const json_t *o, const char *what, const char *const *known, st
     }
     return 0;
 }
+
+/* Of one that stands in another: what takes its place, if anything. */
+static int look_into(json_t *one, const char *but,
+                     int (*fn)(const char *text, json_t **instead, void *ctx), void *ctx,
+                     json_t **instead)
+{
+    *instead = NULL;
+    return json_is_string(one) ? fn(json_string_value(one), instead, ctx)
+                               : ty_json_each_text(one, but, fn, ctx);
+}
+
+int ty_json_each_text(json_t *value, const char *but,
+                      int (*fn)(const char *text, json_t **instead, void *ctx), void *ctx)
+{
+    const char *key;
+    json_t *one, *instead;
+    void *next;
+    size_t i;
+    int r = 0;
+
+    json_object_foreach_safe(value, next, key, one)
+    {
+        if (r < 0 || (but && strcmp(key, but) == 0))
+            continue;
+        r = look_into(one, but, fn, ctx, &instead);
+        if (instead && json_object_set_new(value, key, instead) < 0)
+            r = -ENOMEM;
+    }
+    json_array_foreach (value, i, one) {
+        if (r < 0)
+            break;
+        r = look_into(one, but, fn, ctx, &instead);
+        if (instead && json_array_set_new(value, i, instead) < 0)
+            r = -ENOMEM;
+    }
+    return r < 0 ? r : 0;
+}

@@ -27,4 +27,8 @@ int ty_json_get_bool(const json_t *o, const char *what, const char *key, bool *r
 int ty_json_get_strings(const json_t *o, const char *what, const char *key, json_t **ret, struct ty_error *err);
 /* -EINVAL, naming the key, when o has a key that the NULL-terminated `known` lacks. */
 int ty_json_only(const json_t *o, const char *what, const char *const *known, struct ty_error *err);
+
+/* Each text in `value`, at whatever depth, but not below the key `but` of an object (NULL: none).  What `fn` puts into *instead, owned from
+ * then on, takes its place; a negative return ends it, and is returned.  -ENOMEM. */
+int ty_json_each_text(json_t *value, const char *but, int (*fn)(const char *text, json_t **instead, void *ctx), void *ctx);
 #endif

@@ -365,6 +365,32 @@ static int of_run(struct ty_cli *cli, json_t **env, char **interpreter, struct t
     return 0;
 }
 
+struct completing {
+    struct ty_cli *cli;
+    struct ty_error *err;
+};
+
+/* What a specification has without its password is a secret of whoever gave it. */
+static int complete(const char *text, json_t **instead, void *ctx)
+{
+    const struct completing *c = ctx;
+    char name[TY_ENV_SECRET];
+    const struct ty_call call = { .args = { name } };
+    CLEANUP_JSON json_t *reply = NULL;
+    int r;
+
+    if (!ty_env_secret(text, name))
+        return 0;
+    r = ty_cli_get(c->cli, TY_ROUTE_secret_get, &call, &reply, c->err);
+    if (r == -ENOENT)
+        return ty_error_set(c->err, r,
+                            "the password of the address '%.300s' is not known here: build with "
+                            "options that have it",
+                            text);
+    *instead = json_incref(json_object_get(reply, "value"));
+    return r;
+}
+
 static int ask_for(struct ty_cli *cli, json_t **env, char **interpreter, struct ty_error *err)
 {
     const char *python = ty_cli_value(cli, "interpreter");
@@ -389,6 +415,9 @@ static int ask_for(struct ty_cli *cli, json_t **env, char **interpreter, struct 
         if (r == -ENOENT && of_name(cli, env, &other) == 0)
             r = 0;
     }
+    if (r == 0 && cli->client)
+        r = ty_json_each_text(*env, "lock", complete,
+                              &(struct completing){ .cli = cli, .err = err });
     if (r < 0)
         return r;
     if (python) {

@@ -58,6 +58,10 @@ void ty_env_done(struct ty_env *e);
 /* URLs with their users' passwords, users of http(s) without one (tokens), and the keys of conda channels ("/t/KEY/"), as
  * "***": malloc'ed. */
 char *ty_env_mask(const char *text);
+/* Where the whole of a text is kept of which ty_env_mask has left `masked`: the secret of that name, of whoever gave it.  False: nothing is
+ * left out of this one. */
+#define TY_ENV_SECRET 32
+bool ty_env_secret(const char *masked, char name[TY_ENV_SECRET]);
 
 /* ---- the cache ---- */
 struct ty_env_item {

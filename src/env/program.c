@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/proc.h"
+#include "blob/blob.h"
 #include "core/launch_plan.h"
 #include "env/env_internal.h"
 #include "env/view.h"
@@ -112,6 +113,15 @@ char *ty_env_mask(const char *text)
         p = mask_token(&s, p + host - user);
     }
     return ty_str_take(&s);
+}
+
+bool ty_env_secret(const char *masked, char name[TY_ENV_SECRET])
+{
+    char hex[TY_SHA256_HEX + 1];
+
+    ty_sha256_hex(masked, strlen(masked), hex);
+    snprintf(name, TY_ENV_SECRET, "address-%.16s", hex);
+    return strstr(masked, ":***@") || strstr(masked, "://***@") || strstr(masked, "/t/***/");
 }
 
 void env_said_done(struct env_said *s)

@@ -319,32 +319,11 @@ static int find_cache(struct ty_jobfile *j, struct ty_error *err)
     return j->cache ? 0 : ty_error_oom(err);
 }
 
-static json_t *whole_of(const json_t *text, const json_t *addresses)
-{
-    return json_is_string(text) ? json_object_get(addresses, json_string_value(text)) : NULL;
-}
-
 /* The specification has the addresses of package indexes without passwords; the whole of them came beside it. */
-static void complete(json_t *value, const json_t *addresses)
+static int complete(const char *text, json_t **instead, void *addresses)
 {
-    const char *key;
-    json_t *one;
-    void *next;
-    size_t i;
-
-    json_object_foreach_safe(value, next, key, one)
-    {
-        if (whole_of(one, addresses))
-            json_object_set(value, key, whole_of(one, addresses));
-        else
-            complete(one, addresses);
-    }
-    json_array_foreach (value, i, one) {
-        if (whole_of(one, addresses))
-            json_array_set(value, i, whole_of(one, addresses));
-        else
-            complete(one, addresses);
-    }
+    *instead = json_incref(json_object_get(addresses, text));
+    return 0;
 }
 
 static int read_spec(struct ty_jobfile *j, struct ty_error *err)
@@ -352,10 +331,10 @@ static int read_spec(struct ty_jobfile *j, struct ty_error *err)
     json_t *spec = json_object_get(j->json, "spec"),
            *addresses = json_object_get(j->json, "addresses");
 
-    if (addresses) {
-        complete(json_object_get(spec, "environment"), addresses);
-        complete(json_object_get(spec, "environment_variables"), addresses);
-    }
+    if (ty_json_each_text(json_object_get(spec, "environment"), NULL, complete, addresses) < 0 ||
+        ty_json_each_text(json_object_get(spec, "environment_variables"), NULL, complete,
+                          addresses) < 0)
+        return ty_error_oom(err);
     return ty_run_spec_parse(spec, &j->spec, err);
 }
 

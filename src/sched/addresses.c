@@ -6,7 +6,6 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/str.h"
-#include "blob/blob.h"
 #include "core/run_spec.h"
 #include "env/env.h"
 #include "sched/sched_internal.h"
@@ -14,40 +13,23 @@
 #include <errno.h>
 #include <string.h>
 
-/* What is kept may be longer than the texts of a specification by no more than the stars. */
-static bool is_masked(const char *text)
-{
-    return strstr(text, ":***@") || strstr(text, "://***@") || strstr(text, "/t/***/");
-}
-
+/* NULL: no memory. */
 static char *secret_name(const struct ty_sched *s, const char *user, const char *masked)
 {
-    char hex[65];
+    char name[TY_ENV_SECRET];
 
-    ty_sha256_hex(masked, strlen(masked), hex);
-    return s->o.system ? ty_strf("%s/address-%.16s", user, hex) : ty_strf("address-%.16s", hex);
+    (void)ty_env_secret(masked, name);
+    return s->o.system ? ty_strf("%s/%s", user, name) : strdup(name);
 }
 
-/* ---- each text of a value ---- */
+/* ---- the texts that may hold one ---- */
 
-typedef int (*text_fn)(json_t *holder, const char *key, size_t i, const char *text, void *ctx);
+typedef int (*text_fn)(const char *text, json_t **instead, void *ctx);
 
-/* `fn` may replace the text where it stands: under `key` of an object, else at `i` of an array.  A lock is of another run. */
+/* A lock is of another run. */
 static int each_text(json_t *value, text_fn fn, void *ctx)
 {
-    const char *key, *text;
-    json_t *one;
-    void *next;
-    size_t i;
-    int r = 0;
-
-    json_object_foreach_safe(value, next, key, one) if (r == 0 && strcmp(key, "lock") != 0) r =
-        (text = json_string_value(one)) ? fn(value, key, 0, text, ctx) : each_text(one, fn, ctx);
-    json_array_foreach (value, i, one)
-        if (r == 0)
-            r = (text = json_string_value(one)) ? fn(value, NULL, i, text, ctx)
-                                                : each_text(one, fn, ctx);
-    return r;
+    return ty_json_each_text(value, "lock", fn, ctx);
 }
 
 static bool is_for_tools(const char *variable)
@@ -63,20 +45,26 @@ static bool is_for_tools(const char *variable)
 /* Those that tools read; other variables are the script's affair. */
 static int each_variable(json_t *variables, text_fn fn, void *ctx)
 {
-    const char *name, *text;
+    const char *name;
     json_t *value;
     void *next;
     int r = 0;
 
-    json_object_foreach_safe(variables, next, name, value) if (r == 0 && is_for_tools(name) &&
-                                                               (text = json_string_value(value)))
-        r = fn(variables, name, 0, text, ctx);
+    json_object_foreach_safe(variables, next, name, value)
+    {
+        json_t *instead = NULL;
+
+        if (r == 0 && is_for_tools(name) && json_is_string(value))
+            r = fn(json_string_value(value), &instead, ctx);
+        if (instead && json_object_set_new(variables, name, instead) < 0)
+            r = -ENOMEM;
+    }
     return r;
 }
 
 /* ---- at submission ---- */
 
-static int mask(json_t *holder, const char *key, size_t i, const char *text, void *ctx)
+static int mask(const char *text, json_t **instead, void *ctx)
 {
     CLEANUP_FREE char *masked = ty_env_mask(text);
     json_t *found = ctx;
@@ -87,10 +75,8 @@ static int mask(json_t *holder, const char *key, size_t i, const char *text, voi
         return 0;
     if (found && json_object_set_new(found, masked, json_string(text)) < 0)
         return -ENOMEM;
-    return (key ? json_object_set_new(holder, key, json_string(masked))
-                : json_array_set_new(holder, i, json_string(masked))) < 0
-               ? -ENOMEM
-               : 0;
+    *instead = json_string(masked);
+    return *instead ? 0 : -ENOMEM;
 }
 
 static int mask_key(json_t *spec, const char *key,
@@ -123,15 +109,15 @@ struct giving {
     struct ty_error *err;
 };
 
-static int unseal(json_t *holder, const char *key, size_t i, const char *text, void *ctx)
+static int unseal(const char *text, json_t **instead, void *ctx)
 {
     const struct giving *g = ctx;
-    CLEANUP_FREE char *name = is_masked(text) ? secret_name(g->s, g->user, text) : NULL,
-                      *value = NULL;
+    CLEANUP_FREE char *name = secret_name(g->s, g->user, text), *value = NULL;
+    char unused[TY_ENV_SECRET];
     int r;
 
-    (void)holder, (void)key, (void)i;
-    if (!is_masked(text) || json_object_get(g->given, text))
+    (void)instead;
+    if (!ty_env_secret(text, unused) || json_object_get(g->given, text))
         return 0;
     r = name ? ty_store_secret(g->s->o.store, name, &value, g->err) : ty_error_oom(g->err);
     if (r == -ENOENT)

@@ -122,6 +122,11 @@ trainyard env gc --all > /dev/null
 exits "rerun has it again" 0 trainyard rerun "$secretive"
 trainyard env gc --all > /dev/null
 exits "...and so has rerun --exact" 0 trainyard rerun --exact "$secretive"
+trainyard env gc --all > /dev/null
+exits "...and so has env build" 0 trainyard env build --interpreter $PY "$secretive"
+trainyard secret ls -q | grep '^address-' | xargs trainyard secret rm 2> /dev/null
+exits "...unless the secret is gone" 3 trainyard env build --interpreter $PY "$secretive"
+has "...which is told" "$out" "password of the address 'http://me:[*][*][*]@.* is not known here"
 sed 's/geheim9/***/; s/me:/you:/' private.txt > unknown.txt
 exits "one that nobody has given is not known" 125 trainyard run --no-snapshot --requirements unknown.txt -- $PY -c 'import tytwo'
 has "...by name" "$out" "password of the address 'http://you:[*][*][*]@"

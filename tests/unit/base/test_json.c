@@ -105,6 +105,31 @@ static void test_only(void **state)
     assert_int_equal(ty_json_get_bool(NULL, "run spec", "x", &b, &err), -EINVAL);
 }
 
+static int shout(const char *text, json_t **instead, void *ctx)
+{
+    if (++*(int *)ctx > 5)
+        return -E2BIG;
+    *instead = *text == 'a' ? json_string("A") : NULL;
+    return 0;
+}
+
+static void test_each_text(void **state)
+{
+    const char text[] = "{\"x\":[\"a\",1,\"b\",{\"y\":\"a\",\"not\":[\"a\"]}],\"z\":\"a\"}";
+    CLEANUP_JSON json_t *o = json_loads(text, 0, NULL);
+    CLEANUP_FREE char *after = NULL;
+    int n = 0;
+
+    (void)state;
+    assert_int_equal(ty_json_each_text(o, "not", shout, &n), 0);
+    assert_int_equal(n, 4);
+    after = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(after, "{\"x\":[\"A\",1,\"b\",{\"not\":[\"a\"],\"y\":\"A\"}],\"z\":\"A\"}");
+    assert_int_equal(ty_json_each_text(o, NULL, shout, &n), -E2BIG);
+    assert_int_equal(n, 6);
+    assert_int_equal(ty_json_each_text(NULL, NULL, shout, &n), 0);
+}
+
 #ifdef TY_FAULTS
 /* A library that fails: no text is read half, and nothing is left in the result. */
 static void test_failures(void **state)
@@ -130,9 +155,8 @@ static void test_failures(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_getters),
-        cmocka_unit_test(test_only),
+        cmocka_unit_test(test_parse),    cmocka_unit_test(test_getters),
+        cmocka_unit_test(test_only),     cmocka_unit_test(test_each_text),
 #ifdef TY_FAULTS
         cmocka_unit_test(test_failures),
 #endif
