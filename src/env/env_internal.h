@@ -101,6 +101,9 @@ int env_tool_pip(struct env_build *b, char **ret, struct ty_error *err);
 int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing, struct ty_error *err);
 /* A line of pip's after which an index that does not answer would be asked again and again (--retries 2). */
 bool env_pip_hopeless(const char *line);
+/* After resolving has failed with `failed` and `err`: where an index wants another user or password, which pip passes over in silence,
+ * `err` says so, too.  Returns `failed`. */
+int env_pip_refused(struct env_build *b, int failed, struct ty_error *err);
 /* The index that took a connection and then said nothing for seconds, as it was named; NULL: that is not what has failed. */
 const char *env_pip_silent(const struct env_build *b, const struct env_said *said);
 

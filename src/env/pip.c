@@ -460,7 +460,9 @@ static int resolve(struct env_build *b, const char *python, const char *tool, co
 {
     int r = resolve_once(b, python, tool, specs, false, err);
 
-    return r == -EAGAIN ? resolve_once(b, python, tool, specs, true, err) : r;
+    if (r == -EAGAIN)
+        r = resolve_once(b, python, tool, specs, true, err);
+    return r < 0 ? env_pip_refused(b, r, err) : r;
 }
 
 /* A line of a requirements file: the address and its hash; or, what an index has by that name, version and hash, whichever

@@ -2,7 +2,7 @@
  *
  * Its "ERROR:" lines are the resolver's own words.  That an index does not answer stands in warnings alone, without the index's
  * name, and pip then goes on as if that index had nothing: it is found here, and is an error, for what comes from another index
- * may be another package of the same name.
+ * may be another package of the same name.  That an index refuses us it does not say at all.
  */
 #include "base/cleanup.h"
 #include "env/env_internal.h"
@@ -205,6 +205,58 @@ static int unreachable(const struct env_build *b, const char *line, size_t n, st
         "the cache need no index ('trainyard env ls' lists them), and a folder with wheels can be "
         "named in find_links",
         index ? index : "", cause ? cause : "");
+}
+
+/* Those that the specification or the job's variables name; what pip.conf says is pip's to know. */
+static const char **named_indexes(const struct env_build *b)
+{
+    const char *first = first_index(b);
+    size_t n = 0;
+    const char **all, **u;
+
+    for (u = b->q->spec->extra_index_urls; *u; u++)
+        n++;
+    all = calloc(n + 2, sizeof *all);
+    if (!all)
+        return NULL;
+    n = 0;
+    if (strcmp(first, PYPI) != 0)
+        all[n++] = first;
+    for (u = b->q->spec->extra_index_urls; *u; u++)
+        all[n++] = *u;
+    return all;
+}
+
+static bool is_refusal(const char *why)
+{
+    return why && (strcmp(why, "401") == 0 || strcmp(why, "403") == 0);
+}
+
+int env_pip_refused(struct env_build *b, int failed, struct ty_error *err)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    const char **urls = NULL;
+    struct ty_error lost;
+
+    if (failed != -ENOENT || b->q->offline || !strstr(err->text, "(from versions: none)"))
+        return failed;
+    urls = named_indexes(b);
+    if (urls && urls[0] && env_reached(b, urls, &answer, &lost) == 0)
+        for (const char **u = urls; *u; u++) {
+            const char *why = json_string_value(json_object_get(answer, *u));
+            CLEANUP_FREE char *shown = is_refusal(why) ? ty_env_mask(*u) : NULL;
+            CLEANUP_FREE char *words = shown ? strdup(err->text) : NULL;
+
+            if (!words)
+                continue;
+            env_log(b, "the package index %s refuses us (%s)", shown, why);
+            ty_error_set(
+                err, failed,
+                "%s. The package index %s refuses us (%s): check the user and the password in its address",
+                words, shown, why);
+        }
+    free(urls);
+    return failed;
 }
 
 int env_pip_failed(const struct env_build *b, const struct env_said *said, const char *doing,

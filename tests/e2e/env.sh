@@ -127,6 +127,9 @@ exits "...and so has env build" 0 trainyard env build --interpreter $PY "$secret
 trainyard secret ls -q | grep '^address-' | xargs trainyard secret rm 2> /dev/null
 exits "...unless the secret is gone" 3 trainyard env build --interpreter $PY "$secretive"
 has "...which is told" "$out" "password of the address 'http://me:[*][*][*]@.* is not known here"
+sed 's/me:geheim9/her:geraten/' private.txt > wrong.txt
+exits "an index that refuses a password ends a run" 125 trainyard run --no-snapshot --requirements wrong.txt -- $PY -c 1
+has "...which says so, since pip does not" "$out" "The package index http://her:[*][*][*]@127.0.0.1:[0-9]*/private/simple refuses us [(]401[)]"
 sed 's/geheim9/***/; s/me:/you:/' private.txt > unknown.txt
 exits "one that nobody has given is not known" 125 trainyard run --no-snapshot --requirements unknown.txt -- $PY -c 'import tytwo'
 has "...by name" "$out" "password of the address 'http://you:[*][*][*]@"
