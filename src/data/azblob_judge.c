@@ -77,7 +77,7 @@ static const struct rule {
     { "ContainerDisabled", -EACCES, PLAIN, "the container has been disabled by its administrator" },
     { "AccountBeingCreated", -EAGAIN, AGAIN, "the account is being created" },
     { "ContainerNotFound", -ENODEV, PLAIN,
-      "there is no such container: check container_name, or register the datastore with create_if_not_exists" },
+      "there is no such container: check container_name, or register the datastore with create_if_not_exists (--create)" },
     { "ContainerBeingDeleted", -EAGAIN, AGAIN,
       "the container is being deleted, which takes up to a minute: make it again after that" },
     { "BlobNotFound", -ENOENT, PLAIN, "there is no such blob" },

@@ -61,7 +61,7 @@ static const struct rule {
     { "RequestTimeTooSkewed", -ETIME, CLOCK, "" },
     { "RequestExpired", -ETIME, CLOCK, "" },
     { "NoSuchBucket", -ENODEV, PLAIN,
-      "there is no such bucket: check bucket and endpoint, or register the datastore with create_if_not_exists" },
+      "there is no such bucket: check bucket and endpoint, or register the datastore with create_if_not_exists (--create)" },
     { "InvalidBucketName", -EINVAL, PLAIN, "the store does not accept this name of a bucket" },
     { "NoSuchKey", -ENOENT, PLAIN, "there is no such object" },
     { "NoSuchVersion", -ENOENT, PLAIN, "there is no such object" },

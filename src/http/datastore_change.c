@@ -233,7 +233,8 @@ static int see_folder(struct request *req)
     errno = -r;
     return ty_error_set(
         &req->err, -EINVAL, "datastore '%s' cannot be used: its folder '%s': %m%s", req->args[0],
-        root, r == -ENOENT ? "; make it, or ask for it to be made (create_if_not_exists)" : "");
+        root,
+        r == -ENOENT ? "; make it, or ask for it to be made (create_if_not_exists, --create)" : "");
 }
 
 int ty_http_datastore_put(struct request *req, struct reply *reply)

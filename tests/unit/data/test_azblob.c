@@ -445,7 +445,8 @@ static void test_judge(void **state)
 {
     static const struct judged all[] = {
         { "PUT", NULL, 201, NULL, NULL, "", 0, -1, NULL },
-        { "PUT", NULL, 404, "ContainerNotFound", NULL, "", -ENODEV, -1, "create_if_not_exists" },
+        { "PUT", NULL, 404, "ContainerNotFound", NULL, "", -ENODEV, -1,
+          "create_if_not_exists (--create)" },
         { "HEAD", NULL, 404, "BlobNotFound", NULL, "", -ENOENT, -1, "no such blob" },
         { "HEAD", NULL, 404, NULL, NULL, "", -ENOENT, -1, "no such blob" },
         { "PUT", NULL, 409, NULL, NULL, ERROR("ContainerBeingDeleted", "x"), -EAGAIN, 5000,
