@@ -235,11 +235,22 @@ static void name_variables(const struct ty_view *v, char *const *env, struct wor
         add_all(w, "--env", NULL), add_taken(w, ty_strf("HOME=%s", v->tmp));
 }
 
-static void bind_all(const char *const *paths, const char *mode, struct words *w)
+/* Is `path` one of those from `v` to `end` (NULL: to the list's end)? */
+static bool is_among(const char *const *v, const char *const *end, const char *path)
 {
-    for (; paths && *paths; paths++)
-        if (exists(*paths))
-            add_all(w, "--volume", NULL), add_taken(w, ty_strf("%s:%s%s", *paths, *paths, mode));
+    for (; v && v != end && *v; v++)
+        if (strcmp(*v, path) == 0)
+            return true;
+    return false;
+}
+
+/* podman and docker refuse what is bound twice; an installation's packages lie where they are named, those of a build elsewhere. */
+static void bind_all(const char *const *paths, const char *const *before, const char *mode,
+                     struct words *w)
+{
+    for (const char *const *p = paths; p && *p; p++)
+        if (exists(*p) && !is_among(paths, p, *p) && !is_among(before, NULL, *p))
+            add_all(w, "--volume", NULL), add_taken(w, ty_strf("%s:%s%s", *p, *p, mode));
 }
 
 /* GPUs by the Container Device Interface, where its description is, else by the device files. */
@@ -316,8 +327,8 @@ static void container(const struct ty_view *v, char *const *env, struct words *w
         podman_gpus(w);
     else if (v->gpu)
         add_all(w, "--gpus", "all", NULL);
-    bind_all(v->writable, "", w);
-    bind_all(v->readable, ":ro", w);
+    bind_all(v->writable, NULL, "", w);
+    bind_all(v->readable, v->writable, ":ro", w);
     name_variables(v, env, w);
     for (const char **a = v->spec->image_arguments; *a; a++)
         add(w, *a);

@@ -124,6 +124,33 @@ static void test_podman(void **state)
     done(&m);
 }
 
+static int count(char **v, const char *word)
+{
+    int n = 0;
+
+    for (; *v; v++)
+        n += strcmp(*v, word) == 0;
+    return n;
+}
+
+/* podman: "duplicate mount destination" */
+static void test_nothing_is_bound_twice(void **state)
+{
+    static const char *const writable[] = { "/tmp", "/tmp", NULL };
+    static const char *const readable[] = { "/usr", "/tmp", "/usr", NULL };
+    struct made m;
+
+    (void)state;
+    make(&m, TY_TOOL_PODMAN, "/usr/bin/podman");
+    m.view.writable = writable;
+    m.view.readable = readable;
+    wrap(&m);
+    assert_int_equal(count(m.argv, "/tmp:/tmp"), 1);
+    assert_int_equal(count(m.argv, "/tmp:/tmp:ro"), 0);
+    assert_int_equal(count(m.argv, "/usr:/usr:ro"), 1);
+    done(&m);
+}
+
 static void test_no_value_is_an_argument(void **state)
 {
     static const enum ty_tool_kind kinds[] = { TY_TOOL_BWRAP, TY_TOOL_PODMAN, TY_TOOL_DOCKER,
@@ -230,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_plain_view_changes_nothing),
         cmocka_unit_test(test_podman),
+        cmocka_unit_test(test_nothing_is_bound_twice),
         cmocka_unit_test(test_no_value_is_an_argument),
         cmocka_unit_test(test_shared_memory_of_ones_own),
         cmocka_unit_test(test_apptainer),
