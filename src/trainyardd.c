@@ -338,10 +338,18 @@ static void set_store_limits(struct daemon *d)
     ty_store_limits(d->store, &limits);
 }
 
+/* PREFIX/lib/trainyard/python of PREFIX/bin.  Without "..": in an image there is no such folder to leave. */
+static char *installed_packages(const char *bin)
+{
+    const char *slash = strrchr(bin, '/');
+
+    return ty_strf("%.*s/lib/trainyard/python", slash ? (int)(slash - bin) : 0, bin);
+}
+
 static int open_sched(struct daemon *d, struct ty_error *err)
 {
     CLEANUP_FREE char *built = ty_path_join(d->bin, "python");
-    CLEANUP_FREE char *installed = ty_path_join(d->bin, "../lib/trainyard/python");
+    CLEANUP_FREE char *installed = installed_packages(d->bin);
     struct ty_sched_options o = { .loop = &d->loop,
                                   .store = d->store,
                                   .blobs = d->blobs,

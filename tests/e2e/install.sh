@@ -9,6 +9,9 @@ export PATH=$top/bin:/usr/bin:/bin
 equal "a run of the installed programs" "made by trainyard" \
     "$(trainyard run -- /usr/bin/python3 -c 'from azureml.core import Run; Run.get_context().log("a", 1); print("made by trainyard")' 2>/dev/null)"
 equal "...whose metrics were kept" 1 "$(trainyard metrics @last --json | $PY -c 'import json,sys; print(json.load(sys.stdin)["metrics"]["a"])')"
+# An image has nothing but the folder itself: no bin/ that ".." could leave.
+equal "...which finds the packages by their plain name" "$top/lib/trainyard/python" \
+    "$(trainyard run -- /bin/sh -c 'echo "${PYTHONPATH##*:}"' 2>/dev/null)"
 exits "Python finds the service" 0 env PYTHONPATH="$top/lib/trainyard/python" $PY -c \
     'from azureml.core import Workspace; print([e for e in Workspace.from_config().experiments])'
 has "...and its experiment" "$out" "project"
