@@ -134,6 +134,21 @@ static void remember(struct bringing *b, const char *dir)
 }
 
 /* A folder that is seen here. */
+/* A sandbox or an image has what is bound into it; what a script would make in place of the rest is lost with it, or refused. */
+static void make_to_bind(struct bringing *b, const char *dir)
+{
+    int r = access(dir, F_OK) == 0 ? 0 : ty_mkdir_p(dir, 0777);
+    CLEANUP_FREE char *text =
+        r < 0 ? ty_strf(
+                    "data reference '%s': cannot make the folder '%s': %s; what the script writes "
+                    "there is not kept",
+                    ref_of(b)->name, dir, strerror(-r))
+              : NULL;
+
+    if (text)
+        warn(text, b);
+}
+
 static int bring_seen(struct bringing *b)
 {
     const struct ty_jobfile *j = b->j;
@@ -144,12 +159,17 @@ static int bring_seen(struct bringing *b)
                           .warn = warn,
                           .progress = progress,
                           .ctx = b };
+    int r;
 
     if (s.ref->mode != TY_DATA_UPLOAD)
         remember(b, s.dir);
     s.bytes = b->bytes_all;
     s.files = b->files_all;
-    return ty_stage_in(&s, b->err);
+    r = ty_stage_in(&s, b->err);
+    if (r == 0 && s.ref->mode == TY_DATA_MOUNT && j->spec->env &&
+        j->spec->env->view != TY_VIEW_PLAIN)
+        make_to_bind(b, s.dir);
+    return r;
 }
 
 static int unpack_failed(const struct bringing *b, const char *path, int r)

@@ -42,6 +42,9 @@ else
     log=$(log_of "$run")
     has "by its link and with what lies beside it" "$log" "of the kit"
     lacks "but nothing else of there" "$log" "outside"
+    run=$(trainyard submit -q --sandbox --data out=workspaceblobstore/not/yet -- sh -c 'mkdir -p $AZUREML_DATAREFERENCE_out && echo kept > $AZUREML_DATAREFERENCE_out/f')
+    check "a mount of what is not there yet can be written to" ends_well "$run"
+    has "and is in the datastore afterwards" "$(trainyard data ls workspaceblobstore:not 2>&1)" "not/yet/f"
     cat > both.py <<'P'
 import torch, horovod.torch as hvd
 hvd.init()
