@@ -15,7 +15,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Dict, Optional, Union
+from typing import Any, Dict, Optional, Union
 
 SECONDS = 5.0
 
@@ -31,10 +31,27 @@ def request_of(url: str) -> urllib.request.Request:
     return urllib.request.Request(url, headers=headers, method="HEAD")
 
 
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """A password goes to the host that it was given for; another one that is named in its place does not get it."""
+
+    def redirect_request(self, req: urllib.request.Request, *rest: Any) -> Optional[urllib.request.Request]:
+        """The request that follows."""
+        new = super().redirect_request(req, *rest)
+        if new is not None:
+            old, to = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(new.full_url)
+            same = (old.scheme, old.netloc) == (to.scheme, to.netloc)
+            if not same and (old.scheme, old.netloc, to.scheme) != ("http", to.netloc, "https"):
+                new.remove_header("Authorization")
+        return new
+
+
+OPENER = urllib.request.build_opener(Redirects)
+
+
 def size(url: str) -> Optional[int]:
     """How many bytes lie there; None when that cannot be told."""
     try:
-        with urllib.request.urlopen(request_of(url), timeout=SECONDS) as answer:
+        with OPENER.open(request_of(url), timeout=SECONDS) as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, ValueError, TypeError):
         return None
@@ -43,7 +60,7 @@ def size(url: str) -> Optional[int]:
 def ask(url: str) -> Optional[str]:
     """None, or why it does not answer."""
     try:
-        urllib.request.urlopen(request_of(url), timeout=SECONDS).close()
+        OPENER.open(request_of(url), timeout=SECONDS).close()
     except urllib.error.HTTPError as error:
         return None if error.code in (405, 501) else str(error.code)
     except urllib.error.URLError as error:

@@ -15,10 +15,17 @@ def server():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_HEAD(self):
             sent.append((self.path, self.headers.get("Authorization")))
+            if self.path.startswith("/to/"):
+                self.send_response(302)
+                self.send_header("Location", "http://%s/good" % self.path[4:])
+                self.end_headers()
+                return
             self.send_response(200 if self.path.startswith("/good") else 405 if self.path.startswith("/head") else 404)
             if self.path == "/good/sized":
                 self.send_header("Content-Length", "1234")
             self.end_headers()
+
+        do_GET = do_HEAD  # what follows a redirection
 
         def log_message(self, *args):
             pass
@@ -42,6 +49,16 @@ def test_what_answers_and_what_does_not(server, monkeypatch):
     assert reached.ask("http://u:a%%40b@%s/good" % host) is None
     assert sent[-1] == ("/good", "Basic dTphQGI=")
     assert "refused" in reached.ask("http://127.0.0.1:9/x")
+
+
+def test_a_password_does_not_go_to_another_host(server, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    host, sent = server
+    assert reached.ask("http://u:secret@%s/to/%s" % (host, host)) is None
+    assert [bool(password) for _, password in sent] == [True, True]
+    assert reached.ask("http://u:secret@%s/to/%s" % (host, host.replace("127.0.0.1", "localhost"))) is None
+    assert [bool(password) for _, password in sent[2:]] == [True, False]
 
 
 def test_folders_and_what_is_no_address(tmp_path):
