@@ -62,6 +62,8 @@ char *ty_env_mask(const char *text);
  * left out of this one. */
 #define TY_ENV_SECRET 32
 bool ty_env_secret(const char *masked, char name[TY_ENV_SECRET]);
+/* Is a variable of that name one of those that tools of packages read (PIP_..., UV_..., CONDA_..., MAMBA_...)?  Others are the script's affair. */
+bool ty_env_is_for_tools(const char *variable);
 
 /* ---- the cache ---- */
 struct ty_env_item {

@@ -124,6 +124,16 @@ bool ty_env_secret(const char *masked, char name[TY_ENV_SECRET])
     return strstr(masked, ":***@") || strstr(masked, "://***@") || strstr(masked, "/t/***/");
 }
 
+bool ty_env_is_for_tools(const char *variable)
+{
+    static const char *const beginnings[] = { "PIP_", "UV_", "CONDA_", "MAMBA_", NULL };
+
+    for (const char *const *b = beginnings; *b; b++)
+        if (ty_starts_with(variable, *b))
+            return true;
+    return false;
+}
+
 void env_said_done(struct env_said *s)
 {
     ty_str_done(&s->out);

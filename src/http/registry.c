@@ -43,9 +43,9 @@ static int object_only(const json_t *o, const char *what, struct ty_error *err)
 }
 
 /* Whoever may read it would see a password in it. */
-static int check_passwords(const json_t *spec, struct ty_error *err)
+static int check_password(const json_t *value, struct ty_error *err)
 {
-    CLEANUP_FREE char *text = spec ? ty_json_text(spec) : strdup("");
+    CLEANUP_FREE char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : strdup("");
     CLEANUP_FREE char *masked = text ? ty_env_mask(text) : NULL;
 
     if (!masked)
@@ -59,6 +59,18 @@ static int check_passwords(const json_t *spec, struct ty_error *err)
                      "one that a run of yours has given)");
 }
 
+static int check_passwords(const json_t *content, struct ty_error *err)
+{
+    const char *name;
+    json_t *value;
+    int r = check_password(json_object_get(content, "spec"), err);
+
+    json_object_foreach (json_object_get(content, "environment_variables"), name, value)
+        if (r == 0 && ty_env_is_for_tools(name))
+            r = check_password(value, err);
+    return r;
+}
+
 static int check_environment(const json_t *content, struct ty_error *err)
 {
     static const char *const known[] = { "spec", "environment_variables", "azureml", "about",
@@ -70,10 +82,10 @@ static int check_environment(const json_t *content, struct ty_error *err)
         r = ty_env_spec_parse(json_object_get(content, "spec"), &spec, err);
     ty_env_spec_free(spec);
     if (r == 0)
-        r = check_passwords(json_object_get(content, "spec"), err);
-    if (r == 0)
         r = texts_only(json_object_get(content, "environment_variables"),
                        "the environment's 'environment_variables'", err);
+    if (r == 0)
+        r = check_passwords(content, err);
     return r < 0 ? r
                  : object_only(json_object_get(content, "azureml"), "the environment's 'azureml'",
                                err);

@@ -43,9 +43,8 @@ bool ty_build_wanted(const struct ty_jobfile *j)
 /* What the user set for the job, and the tools that build its environment understand as well. */
 static bool is_for_tools(const char *name)
 {
-    static const char *const beginnings[] = {
-        "PIP_", "UV_", "CONDA_", "MAMBA_", "CONTAINERS_", "DOCKER_", "APPTAINER_", "SINGULARITY_"
-    };
+    static const char *const beginnings[] = { "CONTAINERS_", "DOCKER_", "APPTAINER_",
+                                              "SINGULARITY_" };
     static const char *const names[] = { "http_proxy",     "https_proxy",        "no_proxy",
                                          "all_proxy",      "ssl_cert_file",      "ssl_cert_dir",
                                          "curl_ca_bundle", "requests_ca_bundle", "netrc" };
@@ -56,7 +55,7 @@ static bool is_for_tools(const char *name)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcasecmp(name, names[i]) == 0)
             return true;
-    return false;
+    return ty_env_is_for_tools(name);
 }
 
 static int set(const char *name, const char *value)

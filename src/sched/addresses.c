@@ -32,17 +32,7 @@ static int each_text(json_t *value, text_fn fn, void *ctx)
     return ty_json_each_text(value, "lock", fn, ctx);
 }
 
-static bool is_for_tools(const char *variable)
-{
-    static const char *const beginnings[] = { "PIP_", "UV_", "CONDA_", "MAMBA_", NULL };
-
-    for (const char *const *b = beginnings; *b; b++)
-        if (ty_starts_with(variable, *b))
-            return true;
-    return false;
-}
-
-/* Those that tools read; other variables are the script's affair. */
+/* Of variables those that tools read. */
 static int each_variable(json_t *variables, text_fn fn, void *ctx)
 {
     const char *name;
@@ -54,7 +44,7 @@ static int each_variable(json_t *variables, text_fn fn, void *ctx)
     {
         json_t *instead = NULL;
 
-        if (r == 0 && is_for_tools(name) && json_is_string(value))
+        if (r == 0 && ty_env_is_for_tools(name) && json_is_string(value))
             r = fn(json_string_value(value), &instead, ctx);
         if (instead && json_object_set_new(variables, name, instead) < 0)
             r = -ENOMEM;

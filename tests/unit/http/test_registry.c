@@ -55,6 +55,16 @@ static void test_what_is_no_environment(void **state)
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"spec\":{\"torch\":6}}}", 400, "torch");
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"environment_variables\":{\"A\":1}}}", 400,
            "'A' is not a text");
+    expect(k, "PUT", ENVS "/x",
+           "{\"content\":{\"spec\":{\"conda\":{\"channels\":[\"https://h/t/hush/c\"]}}}}", 400,
+           "an address with a password in it");
+    expect(k, "PUT", ENVS "/x",
+           "{\"content\":{\"environment_variables\":{\"PIP_INDEX_URL\":\"https://me:hush@h\"}}}",
+           400, "an address with a password in it");
+    expect(k, "PUT", ENVS "/y",
+           "{\"content\":{\"environment_variables\":{\"MINE\":\"https://me:hush@h\","
+           "\"PIP_INDEX_URL\":\"https://me:***@h\"}}}",
+           201, "\"y\"");
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"azureml\":1}}", 400, "'azureml' is not an object");
     expect(k, "PUT", ENVS "/x", "{\"content\":{\"about\":1}}", 400, "'about' is not an object");
     expect(k, "PUT", ENVS "/x", "{\"content\":{},\"more\":1}", 400, "'more'");
