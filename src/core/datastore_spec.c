@@ -175,7 +175,9 @@ struct kind {
 /* clang-format off */
 static const struct kind kinds[] = {
     { "file", "file", {
-        { "root", rule_root, .must = true } }, .object = false },
+        { "root", rule_root, .must = true },
+        { "account_name", rule_account, .must = false }, /* of a file share that is mounted there */
+        { "file_share_name", rule_container, .must = false } }, .object = false },
     { "s3", "s3", {
         { "bucket", rule_bucket, .must = true },
         { "prefix", rule_prefix, .must = false },

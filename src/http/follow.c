@@ -162,7 +162,7 @@ static int read_events(struct stream *s)
     return json_array_size(events) == EVENTS_PER_READ;
 }
 
-/* Log bytes from the cursor on; how many, 0 when there are none. */
+/* Log bytes from the cursor on; how many, 0 when there are none; -ENOENT: the log is gone. */
 static ssize_t read_log(struct stream *s, char *buf, uint64_t *size)
 {
     CLEANUP_FREE char *path = NULL;
@@ -170,16 +170,23 @@ static ssize_t read_log(struct stream *s, char *buf, uint64_t *size)
     uint64_t offset = (uint64_t)s->cursor.offset, n;
     char other[TY_DRIVER_LOG_MAX];
     const char *log = log_name(s->log, other);
+    ssize_t got;
 
     if (ty_store_log_size(s->http->o.store, s->run_id, log, size) < 0 || *size <= offset)
         return 0;
     n = *size - offset < LOG_PER_READ ? *size - offset : LOG_PER_READ;
     path = ty_store_log_path(s->http->o.store, s->run, log);
-    fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    return fd < 0 ? -EIO : pread(fd, buf, n, (off_t)offset);
+    if (!path)
+        return -ENOMEM;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    got = pread(fd, buf, n, (off_t)offset);
+    return got < 0 ? -errno : got;
 }
 
-/* The next piece of the log, if there is one; true when the log is at its end. */
+/* The next piece of the log, if there is one; true when the log is at its end, or gone.  What cannot be read now ends the stream:
+ * the client comes back. */
 static bool send_log(struct stream *s)
 {
     static char buf[LOG_PER_READ]; /* the loop thread alone comes here */
@@ -189,9 +196,13 @@ static bool send_log(struct stream *s)
     if (!s->log || s->log_done)
         return true;
     n = read_log(s, buf, &size);
-    if (n < 0 || (n == 0 && size > (uint64_t)s->cursor.offset)) {
+    if (n == -ENOENT || (n == 0 && size > (uint64_t)s->cursor.offset)) {
         s->log_done = true;
         return true;
+    }
+    if (n < 0) {
+        s->finished = true;
+        return false;
     }
     if (n > 0)
         sse_log(&s->out, &s->cursor, s->log, -1, buf, (size_t)n,

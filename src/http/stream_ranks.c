@@ -54,16 +54,20 @@ static void look_up(struct stream *s, int rank)
     }
 }
 
-/* Bytes of a rank's log from the cursor on; a negative errno when they cannot be had. */
+/* Bytes of a rank's log from the cursor on; -ENOENT: they are gone; another negative errno: they cannot be had now. */
 static ssize_t read_bytes(struct stream *s, int rank, char *buf)
 {
     uint64_t at = (uint64_t)s->cursor.ranks[rank], size = s->ranks[rank].size,
              n = size - at < LOG_PER_READ ? size - at : LOG_PER_READ;
     CLEANUP_FREE char *path = ty_store_log_path(s->http->o.store, s->run, s->ranks[rank].name);
     CLEANUP_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t got = fd < 0 ? -EIO : pread(fd, buf, n, (off_t)at);
+    ssize_t got = fd < 0 ? -1 : pread(fd, buf, n, (off_t)at);
 
-    return got == (ssize_t)n ? got : -EIO;
+    if (!path)
+        return -ENOMEM;
+    if (got < 0)
+        return -errno;
+    return got == (ssize_t)n ? got : -ENOENT;
 }
 
 /* How many of buf[0..n) are whole lines that came up to now's second, `soon` bytes of them; at least one line.  0: there is none. */
@@ -78,7 +82,7 @@ static size_t whole_lines(const char *buf, size_t n, size_t soon, bool all)
     return all || n == LOG_PER_READ ? n : 0;
 }
 
-/* The next piece of a rank; false when it has no whole line. */
+/* The next piece of a rank; false when it has no whole line, or the stream ends since its log cannot be read now. */
 static bool send_piece(struct stream *s, int rank)
 {
     static char buf[LOG_PER_READ]; /* the loop thread alone comes here */
@@ -89,7 +93,8 @@ static bool send_piece(struct stream *s, int rank)
     size_t send;
 
     if (n < 0) {
-        l->gone = true;
+        l->gone = n == -ENOENT;
+        s->finished |= n != -ENOENT;
         return false;
     }
     last = last && (uint64_t)at + (uint64_t)n == l->size;
@@ -135,7 +140,7 @@ bool stream_ranks_send(struct stream *s)
     int rank;
 
     look_at_sizes(s);
-    while (s->out.len < OUT_MAX && !s->out.failed) {
+    while (s->out.len < OUT_MAX && !s->out.failed && !s->finished) {
         rank = pick(s, waits);
         if (rank < 0)
             return true;

@@ -227,9 +227,13 @@ static void start(struct look *k, struct live *l, const struct plan_need *need)
     free(where);
     if (r < 0) {
         ty_log(TY_LOG_WARN, "cannot start run %s: out of memory", l->name);
+        retry_soon(l->sched);
         return;
     }
-    if (run_start_job(l, &err) < 0) {
+    r = run_start_job(l, &err);
+    if (r == -ENOMEM)
+        retry_soon(l->sched);
+    if (r < 0) {
         ty_log(TY_LOG_WARN, "cannot start run %s: %s", l->name, err.text);
         if (!l->launched)
             gang_give(l);
@@ -267,8 +271,12 @@ void place(struct ty_sched *s)
     bool gpus = false;
     struct look k;
 
-    if (s->stopping || s->recovering || s->paused || look_open(s, false, &k) < 0)
+    if (s->stopping || s->recovering || s->paused)
         return;
+    if (look_open(s, false, &k) < 0) {
+        retry_soon(s);
+        return;
+    }
     for (size_t i = 0; i < k.nwaiting; i++) {
         struct plan_need need;
 

@@ -16,7 +16,7 @@ b=$(submit 3 1 4)
 check "the first runs" until_true 20 in_state "$a" Running
 has "why: a run runs, since when" "$(trainyard why "$a")" "^run '$a' is Running since 20[-0-9]+T[:.0-9]+Z \([0-9]+s ago\)$"
 out=$(trainyard why "$b")
-has "why: a run waits, behind how many" "$out" "is Queued since .*waits .*behind 1 other run$"
+has "why: a run waits, behind how many" "$out" "is Queued since .*waits .*behind 1 other run; what is free is kept for run "
 has "...behind which" "$out" "^ +1 +$wide +local "
 has "...with how many slots in use" "$out" "^1 of 2 CPU slots are in use:$"
 has "...by which run" "$out" "^$a +Running +1 "

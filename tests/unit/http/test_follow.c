@@ -1,9 +1,13 @@
 /* test_follow.c - following a run */
+#include "base/cleanup.h"
+#include "base/str.h"
 #include "http/request.h"
 #include "kit.h"
 #include "store/store.h"
 #include "track/follow.h"
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LOG "azureml-logs/70_driver_log.txt"
 
@@ -380,6 +384,39 @@ static void test_no_log(void **state)
     answer_done(&a);
 }
 
+/* A stream whose log cannot be read just now does not say that this was all; one whose log is gone does. */
+static void test_log_that_cannot_be_read(void **state)
+{
+    static const char *const specs[] = {
+        NULL, "{\"version\":1,\"node_count\":2,\"communicator\":\"Mpi\"}"
+    };
+    static const char *const queries[] = { "log=" LOG, "ranks=1" };
+    static const char *const logs[] = { LOG, RANK(0) };
+    static const char *const runs[] = { "first_1", "first_2" };
+    struct kit *k = *state;
+
+    for (int i = 0; i < 2; i++) {
+        CLEANUP_FREE char *path = ty_store_log_path(k->store, runs[i], logs[i]);
+        CLEANUP_FREE char *url = ty_strf("/api/v1/runs/%s/follow?%s", runs[i], queries[i]);
+        struct answer a;
+
+        k->spec = specs[i];
+        kit_run(k, runs[i]);
+        kit_log(k, runs[i], logs[i], 0, "hello\n", 6);
+        run_to_its_end(k, runs[i]);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkdir(path, 0700), 0);
+        a = ask(k, "GET", url, NULL, NULL, 0);
+        assert_int_equal(a.status, 200);
+        assert_null(strstr(a.body, "event: end"));
+        answer_done(&a);
+        assert_int_equal(rmdir(path), 0);
+        a = ask(k, "GET", url, NULL, NULL, 0);
+        assert_non_null(strstr(a.body, "event: end"));
+        answer_done(&a);
+    }
+}
+
 static void test_refused(void **state)
 {
     kit_run(*state, "first_1");
@@ -474,6 +511,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_ranks_live, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_ranks_long_lines_and_single_ones, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_no_log, kit_open, kit_close),
+        cmocka_unit_test_setup_teardown(test_log_that_cannot_be_read, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_refused, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_removed_run_ends_the_stream, kit_open, kit_close),
         cmocka_unit_test_setup_teardown(test_beat, kit_open, kit_close),
